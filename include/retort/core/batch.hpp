@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What a batch is: anything for which `retort::input(batch)` finds a tensor. A batch with targets is one for
+/// which `retort::target(batch)` finds one too.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <concepts>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <retort/core/device.hpp>
+
+namespace retort {
+
+namespace detail::batch {
+
+// Poison pills: only functions found by argument-dependent look-up count as a user's own.
+void input() = delete;
+void target() = delete;
+void to_device() = delete;
+
+template <class T>
+concept TensorLike = std::same_as<std::remove_cvref_t<T>, at::Tensor>;
+
+template <class B>
+concept HasOwnInput = requires(const B& batch) {
+    { input(batch) } -> std::convertible_to<at::Tensor>;
+};
+template <class B>
+concept HasOwnTarget = requires(const B& batch) {
+    { target(batch) } -> std::convertible_to<at::Tensor>;
+};
+template <class B>
+concept HasOwnMove = requires(const B& batch, at::Device device) {
+    { to_device(batch, device) } -> std::convertible_to<B>;
+};
+template <class B>
+concept HasInputMember = requires(const B& batch) { requires TensorLike<decltype((batch.input))>; };
+template <class B>
+concept HasDataMember = requires(const B& batch) { requires TensorLike<decltype((batch.data))>; };
+template <class B>
+concept HasTargetMember = requires(const B& batch) { requires TensorLike<decltype((batch.target))>; };
+
+template <class B, std::size_t I>
+concept HasTensorElement = requires(const B& batch) {
+    std::tuple_size<B>::value;
+    requires(std::tuple_size<B>::value > I);
+    requires TensorLike<decltype(std::get<I>(batch))>;
+};
+
+struct Input {
+    template <class B>
+        requires TensorLike<B> || HasOwnInput<B> || HasInputMember<B> || HasDataMember<B> || HasTensorElement<B, 0>
+    decltype(auto) operator()(const B& batch) const {
+        if constexpr (TensorLike<B>) {
+            return static_cast<const at::Tensor&>(batch);
+        } else if constexpr (HasOwnInput<B>) {
+            return input(batch);
+        } else if constexpr (HasInputMember<B>) {
+            return static_cast<const at::Tensor&>(batch.input);
+        } else if constexpr (HasDataMember<B>) {
+            return static_cast<const at::Tensor&>(batch.data);
+        } else {
+            return static_cast<const at::Tensor&>(std::get<0>(batch));
+        }
+    }
+};
+
+struct Target {
+    template <class B>
+        requires HasOwnTarget<B> || HasTargetMember<B> || HasTensorElement<B, 1>
+    decltype(auto) operator()(const B& batch) const {
+        if constexpr (HasOwnTarget<B>) {
+            return target(batch);
+        } else if constexpr (HasTargetMember<B>) {
+            return static_cast<const at::Tensor&>(batch.target);
+        } else {
+            return static_cast<const at::Tensor&>(std::get<1>(batch));
+        }
+    }
+};
+
+}  // namespace detail::batch
+
+/// The tensor that goes into the networks. Found, in this order, as: the batch itself, if it is a tensor; a function
+/// `input(batch)` beside the batch's type; a member `input`; a member `data` (`torch::data::Example<>`); the first
+/// element of a pair or tuple.
+inline constexpr detail::batch::Input input{};
+
+/// The targets (class indices of shape [batch], as a rule). Found, in this order, as: a function `target(batch)` beside
+/// the batch's type; a member `target`; the second element of a pair or tuple.
+inline constexpr detail::batch::Target target{};
+
+/// A batch: `retort::input(batch)` finds a tensor.
+template <class B>
+concept Batch = requires(const B& batch) { ::retort::input(batch); };
+
+/// A batch with targets: `retort::target(batch)` finds a tensor too.
+template <class B>
+concept LabelledBatch = Batch<B> && requires(const B& batch) { ::retort::target(batch); };
+
+namespace detail::batch {
+
+struct ToDevice {
+    /// The batch with its tensors on `device`.
+    template <class B>
+    B operator()(B batch, at::Device device) const {
+        if constexpr (HasOwnMove<B>) {
+            return to_device(batch, device);
+        } else if constexpr (TensorLike<B>) {
+            return on(batch, device);
+        } else if constexpr (HasTensorElement<B, 0>) {
+            std::apply([&](auto&... elements) { (move_element(elements, device), ...); }, batch);
+            return batch;
+        } else {
+            if constexpr (HasInputMember<B>) move_element(batch.input, device);
+            if constexpr (HasDataMember<B>) move_element(batch.data, device);
+            if constexpr (HasTargetMember<B>) move_element(batch.target, device);
+            return batch;
+        }
+    }
+
+  private:
+    static at::Tensor on(const at::Tensor& tensor, at::Device device) {
+        // `Tensor::to` is an operator even where there is nothing to move; the step must not issue it.
+        return !tensor.defined() || tensor.device() == device ? tensor : tensor.to(device, /*non_blocking=*/true);
+    }
+    template <class E>
+    static void move_element(E& element, at::Device device) {
+        if constexpr (TensorLike<E>) element = on(element, device);
+    }
+};
+
+}  // namespace detail::batch
+
+/// `retort::to_device(batch, device)`: the batch with its tensors on `device`. Known for tensors, pairs, tuples and the
+/// members `input`, `data` and `target`; a batch type with more tensors brings its own `to_device(batch, device)`.
+inline constexpr detail::batch::ToDevice to_device{};
+
+}  // namespace retort

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The errors that retort throws. Every message says what was expected, what was found, and where.
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace retort {
+
+/// Base of every error that retort throws.
+struct Error : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+/// A policy, an option or a composition that cannot work.
+struct ConfigError : Error {
+    using Error::Error;
+};
+
+/// Tensors whose shapes, class counts, types or devices do not fit together.
+struct ShapeError : Error {
+    using Error::Error;
+};
+
+/// Training data that are malformed, truncated or not what they were said to be.
+struct DataError : Error {
+    using Error::Error;
+};
+
+/// An output (history, plot, weights) that cannot be written.
+struct OutputError : Error {
+    using Error::Error;
+};
+
+/// A checkpoint that is damaged or belongs to another composition.
+struct CheckpointError : Error {
+    using Error::Error;
+};
+
+/// A peer that cannot be reached, or a message that is not understood.
+struct TransportError : Error {
+    using Error::Error;
+};
+
+/// A loss that is no longer finite.
+struct NonFiniteError : Error {
+    using Error::Error;
+};
+
+namespace detail {
+
+/// The parts, written one after the other.
+template <class... Parts>
+std::string text(const Parts&... parts) {
+    std::ostringstream stream;
+    (stream << ... << parts);
+    return std::move(stream).str();
+}
+
+}  // namespace detail
+}  // namespace retort
