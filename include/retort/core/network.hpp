@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What a network is: a module holder, a `shared_ptr` to a module, or a module object.
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include <concepts>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include <retort/core/error.hpp>
+
+namespace retort {
+
+namespace detail {
+
+template <class T>
+struct IsSharedModule : std::false_type {};
+template <class M>
+    requires std::derived_from<M, torch::nn::Module>
+struct IsSharedModule<std::shared_ptr<M>> : std::true_type {};
+
+template <class T>
+concept ModuleHolder = std::is_base_of_v<torch::detail::ModuleHolderIndicator, T>;  // a private base
+template <class T>
+concept SharedModule = IsSharedModule<T>::value;
+template <class T>
+concept ModuleObject = std::derived_from<T, torch::nn::Module>;
+
+}  // namespace detail
+
+/// A network: a module holder (`TORCH_MODULE`), a `std::shared_ptr` to a module, or a module object.
+template <class N>
+concept Network = detail::ModuleHolder<N> || detail::SharedModule<N> || detail::ModuleObject<N>;
+
+/// A network as the policies keep it. A holder or `shared_ptr` is shared with its owner, as LibTorch's holders are; a
+/// module object is referred to and must outlive the policy: a copy of it would share its parameters but not its state.
+template <Network N>
+class NetworkRef {
+  public:
+    explicit(false) NetworkRef(N network)
+        requires(!detail::ModuleObject<N>)
+        : network_(std::move(network)) {
+        bool empty = false;
+        if constexpr (detail::ModuleHolder<N>) {
+            empty = network_.is_empty();
+        } else {
+            empty = network_ == nullptr;
+        }
+        if (empty) throw ConfigError("network: expected a module, found an empty holder or null pointer");
+    }
+    explicit(false) NetworkRef(N& network)
+        requires detail::ModuleObject<N>
+        : network_(&network) {}
+    NetworkRef(N&&)
+        requires detail::ModuleObject<N>
+    = delete;  // the object would be gone when the policy uses it: keep it in a variable or a shared_ptr
+
+    /// The module that computes.
+    auto& operator*() const { return *pointer(); }
+    auto* operator->() const { return pointer(); }
+    /// The module as LibTorch's base class.
+    torch::nn::Module& module() const { return *pointer(); }
+
+  private:
+    auto* pointer() const {
+        if constexpr (detail::ModuleObject<N>) {
+            return network_;
+        } else if constexpr (detail::ModuleHolder<N>) {
+            return network_.ptr().get();
+        } else {
+            return network_.get();
+        }
+    }
+    std::conditional_t<detail::ModuleObject<N>, N*, N> network_;
+};
+
+/// A network whose `forward` takes an `I`. Written on `network->forward(x)`: `std::invocable` on a holder is a hard error
+/// where forward does not accept the argument.
+template <class N, class I>
+concept Forwards = Network<N> && requires(const NetworkRef<N>& network, const I& value) { network->forward(value); };
+
+/// What the `forward` of a network returns for an `I`.
+template <class N, class I>
+using OutputsOf = std::remove_cvref_t<decltype(std::declval<const NetworkRef<N>&>()->forward(std::declval<const I&>()))>;
+
+namespace detail {
+
+/// The parameters that are trained: those that require a gradient.
+inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& module) {
+    std::vector<at::Tensor> result;
+    for (const at::Tensor& parameter : module.parameters()) {
+        if (parameter.requires_grad()) result.push_back(parameter);
+    }
+    return result;
+}
+
+/// Puts modules into evaluation mode for a while; leaves every training flag as it was, children's too.
+class EvalMode {
+  public:
+    explicit EvalMode(torch::nn::Module& module) : module_(module) {
+        for (const auto& each : module.modules(/*include_self=*/false)) {
+            any_ = any_ || each->is_training();
+            flags_.push_back(each->is_training());
+        }
+        root_ = module.is_training();
+        if (any_ || root_) module.eval();
+    }
+    EvalMode(const EvalMode&) = delete;
+    EvalMode& operator=(const EvalMode&) = delete;
+    ~EvalMode() {
+        if (!any_ && !root_) return;
+        // `train` sets a whole subtree, and `modules` lists parents before their children.
+        module_.train(root_);
+        auto flag = flags_.begin();
+        for (const auto& each : module_.modules(/*include_self=*/false)) each->train(*flag++);
+    }
+
+  private:
+    torch::nn::Module& module_;
+    std::vector<bool> flags_;
+    bool root_ = false;
+    bool any_ = false;
+};
+
+}  // namespace detail
+}  // namespace retort

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Names of types and members, for messages.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace retort::detail {
+
+template <class T>
+constexpr std::string_view signature_of_type() {
+    return __PRETTY_FUNCTION__;
+}
+
+template <auto Value>
+constexpr std::string_view signature_of_value() {
+    return __PRETTY_FUNCTION__;
+}
+
+/// What stands behind `marker` in a signature as GCC ("[with T = X; ...]") or Clang ("[T = X]") writes it.
+constexpr std::string_view cut(std::string_view signature, std::string_view marker) {
+    const auto begin = signature.rfind(marker);
+    if (begin == std::string_view::npos) return signature;
+    signature.remove_prefix(begin + marker.size());
+    const auto end = signature.find_first_of(";]");
+    return signature.substr(0, end);
+}
+
+/// `name::space::Type<...>`.
+template <class T>
+constexpr std::string_view qualified_type_name() {
+    std::string_view signature = signature_of_type<T>();
+    const auto begin = signature.find("T = ");
+    if (begin == std::string_view::npos) return signature;
+    signature.remove_prefix(begin + 4);
+    const auto alias = signature.find("; std::string_view");  // GCC explains its aliases behind the type
+    signature = signature.substr(0, alias);
+    if (signature.ends_with(']')) signature.remove_suffix(1);
+    return signature;
+}
+
+/// `Type`: without namespaces and template arguments.
+template <class T>
+constexpr std::string_view type_name() {
+    std::string_view name = qualified_type_name<T>();
+    name = name.substr(0, name.find('<'));
+    const auto colon = name.rfind("::");
+    return colon == std::string_view::npos ? name : name.substr(colon + 2);
+}
+
+/// `body` of `&Outputs::body`.
+template <auto Member>
+constexpr std::string_view member_name() {
+    std::string_view name = cut(signature_of_value<Member>(), "Value = ");
+    if (name.ends_with(')')) name.remove_suffix(1);
+    const auto colon = name.rfind("::");
+    return colon == std::string_view::npos ? name : name.substr(colon + 2);
+}
+
+}  // namespace retort::detail

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The contract of a knowledge term: one kind of knowledge, as a loss.
+///
+/// | expression                                     | meaning                                                            |
+/// |------------------------------------------------|--------------------------------------------------------------------|
+/// | `T::needs_teacher`                             | required, `static constexpr bool`; where false, the term gets `retort::NoOutputs` for the teacher's outputs |
+/// | `T::needs_target`                              | required, `static constexpr bool`; where true, the batch must have targets |
+/// | `term(student_outputs, teacher_outputs, batch)`| required; the loss, a tensor without dimensions; gradients to the student's outputs and the term's own parameters only |
+/// | `term(..., batch, progress)`                   | instead of it, for a term that changes with the progress            |
+/// | `term.name()`                                  | optional; what histories and errors call it; default: the name of its type |
+/// | `term.check()`                                 | optional; throws ConfigError where the options make no sense        |
+/// | `term.module()`                                | optional; a `shared_ptr` to the module with the learnable parts     |
+/// | `term.prepared()`, `term.prepare(student_outputs, teacher_outputs, batch)` | optional, together; builds the learnable parts where their sizes come from the first batch, and checks the shapes |
+///
+/// A minimal example:
+///
+///     struct LogitNorm {
+///         static constexpr bool needs_teacher = false, needs_target = false;
+///         at::Tensor operator()(const auto& student, const auto&, const auto&) const {
+///             return retort::logits(student).norm();
+///         }
+///     };
+///
+/// Copies of a term share its learnable parts, as copies of LibTorch's module holders do.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <concepts>
+#include <memory>
+#include <string>
+#include <type_traits>
+
+#include <retort/core/batch.hpp>
+#include <retort/core/logits.hpp>
+#include <retort/core/no_outputs.hpp>
+#include <retort/core/progress.hpp>
+#include <retort/detail/type_name.hpp>
+
+namespace retort {
+
+/// A type that says whether it needs a teacher and targets.
+template <class T>
+concept SaysWhatItNeeds = requires {
+    { T::needs_teacher } -> std::convertible_to<bool>;
+    { T::needs_target } -> std::convertible_to<bool>;
+};
+
+/// A term whose loss can be computed from these outputs and this batch.
+template <class T, class StudentOutputs, class TeacherOutputs, class B>
+concept ComputesLoss =
+    requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch) {
+        { term(student, teacher, batch) } -> std::same_as<at::Tensor>;
+    } || requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch,
+                  const Progress& progress) {
+        { term(student, teacher, batch, progress) } -> std::same_as<at::Tensor>;
+    };
+
+/// A knowledge term for these outputs and this batch.
+template <class T, class StudentOutputs, class TeacherOutputs, class B>
+concept KnowledgeTerm = SaysWhatItNeeds<T> && ComputesLoss<T, StudentOutputs, TeacherOutputs, B>;
+
+namespace detail {
+
+template <class T>
+std::string term_name(const T& term) {
+    if constexpr (requires { std::string(term.name()); }) {
+        return std::string(term.name());
+    } else {
+        return std::string(type_name<T>());
+    }
+}
+
+template <class T>
+bool term_prepared(const T& term) {
+    if constexpr (requires { term.prepared(); }) {
+        return term.prepared();
+    } else {
+        return true;
+    }
+}
+
+}  // namespace detail
+}  // namespace retort

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The contract of a connector: what makes a student's feature comparable with a teacher's.
+///
+/// | expression                                | meaning                                                               |
+/// |-------------------------------------------|-----------------------------------------------------------------------|
+/// | `c.sized()`                               | required; whether the options give all sizes                           |
+/// | `c.build(student_sizes, teacher_sizes)`   | required; a module holder whose `forward` maps a student's feature; the sizes are empty where `sized()` |
+/// | `c.name()`                                | required; for messages                                                 |
+///
+/// A minimal example:
+///
+///     struct Halve {
+///         bool sized() const { return true; }
+///         auto build(at::IntArrayRef, at::IntArrayRef) const { return torch::nn::AvgPool2d(2); }
+///         static std::string name() { return "Halve"; }
+///     };
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/Generator.h>
+
+#include <concepts>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include <retort/core/network.hpp>
+#include <retort/detail/check.hpp>
+
+namespace retort {
+
+/// A connector: builds a module that maps a student's feature.
+template <class C>
+concept Connector = requires(const C& connector, at::IntArrayRef sizes) {
+    { connector.sized() } -> std::convertible_to<bool>;
+    connector.build(sizes, sizes)->forward(at::Tensor());
+    { std::string(connector.name()) };
+};
+
+namespace detail {
+
+/// Lets learnable parts draw their first values without moving the random numbers of the program: with weight 0 a term
+/// must not change a run. The numbers follow from the program's seed and from `salt`.
+class OwnRandomNumbers {
+  public:
+    explicit OwnRandomNumbers(std::string_view salt) : generator_(at::detail::getDefaultCPUGenerator()) {
+        const std::lock_guard<std::mutex> lock(generator_.mutex());
+        before_ = generator_.get_state();
+        std::uint64_t hash = 14695981039346656037ULL ^ generator_.current_seed();  // FNV-1a
+        for (const char c : salt) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+        generator_.set_current_seed(hash);
+    }
+    OwnRandomNumbers(const OwnRandomNumbers&) = delete;
+    OwnRandomNumbers& operator=(const OwnRandomNumbers&) = delete;
+    ~OwnRandomNumbers() {
+        const std::lock_guard<std::mutex> lock(generator_.mutex());
+        generator_.set_state(before_);
+    }
+
+  private:
+    at::Generator generator_;
+    at::Tensor before_;
+};
+
+inline std::int64_t channels(std::string_view where, at::IntArrayRef sizes) {
+    if (sizes.size() < 2) {
+        throw ShapeError(text(where, ": expected features of shape [batch, channels, ...], found ", shape_text(sizes)));
+    }
+    return sizes[1];
+}
+
+}  // namespace detail
+}  // namespace retort

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Cross-entropy with the targets: the hard part of a loss.
+#pragma once
+
+#include <ATen/core/Reduction.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/cross_entropy_loss.h>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/knowledge/concept.hpp>
+
+namespace retort {
+
+/// Cross-entropy of the student's logits with the targets.
+///
+/// Formula: \f$ -\log \sigma(z)_{y} \f$ per sample, with the smoothed target \f$ (1-\epsilon) e_y + \epsilon / C \f$ for a label
+/// smoothing \f$ \epsilon \f$; mean over the samples.
+/// Shapes: logits [batch, classes]; targets [batch] of class indices (int64), or [batch, classes] of probabilities.
+/// Gradient: to the student's logits.
+struct CrossEntropy {
+    static constexpr bool needs_teacher = false;
+    static constexpr bool needs_target = true;
+
+    double label_smoothing = 0.0;                ///< in [0, 1]
+    Reduction reduction = Reduction::batchmean;  ///< elements are samples: `mean` is the same
+    at::Tensor class_weights{};                  ///< [classes]; undefined: all 1. The mean is then the weighted one
+    std::int64_t ignore_index = -100;            ///< samples with this target do not count
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher&, const B& batch) const;
+    void check() const;
+    static std::string name() { return "cross_entropy"; }
+};
+
+namespace functional {
+
+/// See `CrossEntropy`.
+/// \throws ShapeError if the shapes or types do not fit together.
+inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const CrossEntropy& options = {}) {
+    detail::check_logits("cross_entropy", "logits", logits);
+    detail::check_defined("cross_entropy", "targets", target);
+    const bool indices = target.dim() == 1 && target.scalar_type() == at::kLong && target.size(0) == logits.size(0);
+    if (!indices && !(target.sizes() == logits.sizes() && target.is_floating_point())) {
+        throw ShapeError(detail::text("cross_entropy: expected targets of shape [", logits.size(0),
+                                      "] and type Long, or of the shape of the logits and a floating-point type; found ",
+                                      detail::shape_text(target), " and ", target.scalar_type()));
+    }
+    detail::check_same_device("cross_entropy", "logits", logits, "targets", target);
+    const auto reduction = options.reduction == Reduction::none  ? at::Reduction::None
+                           : options.reduction == Reduction::sum ? at::Reduction::Sum
+                                                                 : at::Reduction::Mean;
+    return at::cross_entropy_loss(logits, target, options.class_weights, reduction, options.ignore_index,
+                                  options.label_smoothing);
+}
+
+}  // namespace functional
+
+template <class Student, class Teacher, class B>
+at::Tensor CrossEntropy::operator()(const Student& student, const Teacher&, const B& batch) const {
+    static_assert(HasLogits<Student>,
+                  "retort: CrossEntropy needs logits: the student's outputs have no member `logits`, and there is no function "
+                  "logits(outputs) beside their type");
+    return functional::cross_entropy(logits(student), target(batch), *this);
+}
+
+inline void CrossEntropy::check() const {
+    if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
+        throw ConfigError(
+            detail::text("CrossEntropy: expected a label smoothing in [0, 1], found ", label_smoothing));
+    }
+}
+
+}  // namespace retort

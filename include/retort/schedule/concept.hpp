@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The contract of a schedule: when something counts, and how much.
+///
+/// | expression             | meaning                                                                  |
+/// |------------------------|--------------------------------------------------------------------------|
+/// | `s.weight(progress)`   | required; a finite number; a pure function of the progress, so that a resumed run sees the same weights |
+/// | `s.check()`            | optional; throws ConfigError where the options make no sense             |
+///
+/// A minimal example:
+///
+///     struct EveryOtherEpoch {
+///         double weight(const retort::Progress& progress) const { return progress.epoch % 2 == 0 ? 1.0 : 0.0; }
+///     };
+///
+/// Schedules weigh the terms of a `Knowledge` (`Schedule`), scale learning rates (`WithLearningRate`) and set temperatures
+/// (`Tempered`).
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <type_traits>
+
+#include <retort/core/error.hpp>
+#include <retort/core/progress.hpp>
+
+namespace retort {
+
+/// A schedule: `weight(progress)` gives a number.
+template <class S>
+concept WeightSchedule = requires(const S& schedule, const Progress& progress) {
+    { schedule.weight(progress) } -> std::convertible_to<double>;
+};
+
+namespace detail {
+
+inline void check_finite(const char* where, const char* what, double value) {
+    if (!std::isfinite(value)) throw ConfigError(text(where, ": expected a finite ", what, ", found ", value));
+}
+
+inline void check_not_negative(const char* where, const char* what, double value) {
+    if (!(value >= 0)) throw ConfigError(text(where, ": expected ", what, " of at least 0, found ", value));
+}
+
+/// The share of a stretch of `length` epochs that is over, in [0, 1]; a length of 0 stands for the whole run.
+inline double elapsed_share(const char* where, const Progress& progress, double length, Every every) {
+    const double whole = length > 0 ? length : static_cast<double>(progress.epochs);
+    if (whole <= 0) {
+        throw ConfigError(text(where, ": expected a length in epochs, in the schedule or of the run; found neither"));
+    }
+    const double share = elapsed_epochs(progress, every) / whole;
+    return share < 1 ? share : 1;
+}
+
+template <class S>
+void check_schedule(const S& schedule) {
+    if constexpr (requires { schedule.check(); }) schedule.check();
+}
+
+}  // namespace detail
+}  // namespace retort

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Schedules strung together.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+#include <retort/schedule/constant.hpp>
+
+namespace retort {
+
+/// A schedule for some epochs, or for the rest of the run (`epochs = 0`, the last phase only).
+template <class S>
+struct Phase {
+    std::int64_t epochs = 0;
+    S schedule{};
+};
+template <class S>
+Phase(int, S) -> Phase<S>;
+template <class S>
+Phase(std::int64_t, S) -> Phase<S>;
+
+/// Schedules one after the other. Each phase sees its own progress: its first epoch is 0, and its `epochs` is its length.
+///
+///     retort::Phases{retort::Phase{30, 1.0}, retort::Phase{0, 0.0}}          // 1 for 30 epochs, then 0
+///
+/// The last phase goes on after its epochs are over.
+template <WeightSchedule... S>
+class Phases {
+  public:
+    template <class... P>
+        requires(sizeof...(P) == sizeof...(S))
+    explicit Phases(const Phase<P>&... phases)
+        : epochs_{phases.epochs...}, schedules_{detail::to_schedule(phases.schedule)...} {}
+
+    double weight(const Progress& progress) const {
+        std::size_t phase = 0;
+        Progress own = progress;
+        while (phase + 1 < sizeof...(S) && own.epoch >= epochs_[phase]) own.epoch -= epochs_[phase++];
+        const std::int64_t rest = progress.epochs - (progress.epoch - own.epoch);
+        own.epochs = epochs_[phase] > 0 ? epochs_[phase] : (progress.epochs > 0 ? rest : 0);
+        return pick(phase, own, std::index_sequence_for<S...>{});
+    }
+    void check() const {
+        for (std::size_t phase = 0; phase < sizeof...(S); ++phase) {
+            const std::int64_t least = phase + 1 < sizeof...(S) ? 1 : 0;
+            if (epochs_[phase] < least) {
+                throw ConfigError(detail::text("Phases: expected at least ", least, " epochs in phase ", phase, " of ",
+                                               sizeof...(S), ", found ", epochs_[phase]));
+            }
+        }
+        std::apply([](const auto&... each) { (detail::check_schedule(each), ...); }, schedules_);
+    }
+
+  private:
+    template <std::size_t... I>
+    double pick(std::size_t phase, const Progress& progress, std::index_sequence<I...>) const {
+        double result = 0;
+        ((I == phase ? void(result = std::get<I>(schedules_).weight(progress)) : void()), ...);
+        return result;
+    }
+    std::array<std::int64_t, sizeof...(S)> epochs_;
+    std::tuple<S...> schedules_;
+};
+
+template <class... P>
+Phases(const Phase<P>&...) -> Phases<detail::as_schedule<P>...>;
+
+}  // namespace retort

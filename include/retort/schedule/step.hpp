@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A weight that changes every so many epochs.
+#pragma once
+
+
+#include <retort/schedule/concept.hpp>
+
+namespace retort {
+
+/// \f$ w = \text{initial} \cdot \text{factor}^{\lfloor e / \text{epochs} \rfloor} \f$, where e is the epoch.
+struct Step {
+    double initial = 1.0;
+    double factor = 0.1;
+    std::int64_t epochs = 30;  ///< how long each value stays
+
+    double weight(const Progress& progress) const {
+        return initial * std::pow(factor, static_cast<double>(progress.epoch / epochs));
+    }
+    void check() const {
+        detail::check_finite("Step", "initial value", initial);
+        detail::check_finite("Step", "factor", factor);
+        if (epochs < 1) throw ConfigError(detail::text("Step: expected at least 1 epoch a step, found ", epochs));
+    }
+};
+
+}  // namespace retort

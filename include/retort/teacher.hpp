@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// All teachers: where knowledge comes from.
+#pragma once
+
+#include <retort/teacher/concept.hpp>
+#include <retort/teacher/ensemble.hpp>
+#include <retort/teacher/frozen.hpp>
+#include <retort/teacher/no_teacher.hpp>

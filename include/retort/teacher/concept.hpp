@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The contract of a teacher: where knowledge comes from.
+///
+/// | expression                    | meaning                                                                            |
+/// |-------------------------------|------------------------------------------------------------------------------------|
+/// | `teacher(input)`              | required; the outputs, without gradient, in evaluation mode, the teacher's state untouched |
+/// | `teacher.modules()`           | optional; the modules behind it, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
+/// | `teacher.update(progress)`    | optional; for a teacher that learns along; called after every step                   |
+///
+/// A minimal example:
+///
+///     struct Oracle {                                    // knows the answer from the input
+///         at::Tensor operator()(const at::Tensor& input) const { return input.mean({1, 2, 3}).unsqueeze(1) * scale; }
+///         at::Tensor scale;
+///     };
+#pragma once
+
+#include <torch/nn/module.h>
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <retort/core/network.hpp>
+#include <retort/core/no_outputs.hpp>
+
+namespace retort {
+
+/// A teacher for inputs of type `I`.
+template <class T, class I>
+concept Teacher = !Network<T> && requires(T& teacher, const I& value) { teacher(value); };
+
+/// What a teacher gives for an `I`.
+template <class T, class I>
+using TeacherOutputsOf = std::remove_cvref_t<decltype(std::declval<T&>()(std::declval<const I&>()))>;
+
+namespace detail {
+
+template <class T>
+std::vector<torch::nn::Module*> teacher_modules(const T& teacher) {
+    if constexpr (requires { teacher.modules(); }) {
+        return teacher.modules();
+    } else {
+        return {};
+    }
+}
+
+}  // namespace detail
+}  // namespace retort

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A trained network that teaches and does not change.
+#pragma once
+
+#include <ATen/core/grad_mode.h>
+
+#include <utility>
+#include <vector>
+
+#include <retort/teacher/concept.hpp>
+
+namespace retort {
+
+/// A trained network that teaches and does not change: every forward runs without gradient and in evaluation mode, and
+/// leaves parameters, buffers, `requires_grad` and all training flags as they were. Shares the network with its owner.
+///
+/// The guard is `NoGradGuard`, not inference mode: inference tensors cannot be saved for the student's backward pass.
+template <Network N>
+class Frozen {
+  public:
+    explicit Frozen(N network)
+        requires(!detail::ModuleObject<N>)
+        : network_(std::move(network)) {}
+    explicit Frozen(N& network)
+        requires detail::ModuleObject<N>
+        : network_(network) {}
+
+    template <class I>
+    OutputsOf<N, I> operator()(const I& value) const {
+        static_assert(Forwards<N, I>, "retort: the forward of the teacher's network does not take the input of the batch");
+        const at::NoGradGuard no_grad;
+        const detail::EvalMode eval(network_.module());
+        return network_->forward(value);
+    }
+
+    std::vector<torch::nn::Module*> modules() const { return {&network_.module()}; }
+
+  private:
+    NetworkRef<N> network_;
+};
+
+template <class N>
+Frozen(N) -> Frozen<N>;
+
+}  // namespace retort

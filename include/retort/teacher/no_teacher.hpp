@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Plain training: no teacher at all.
+#pragma once
+
+#include <retort/teacher/concept.hpp>
+
+namespace retort {
+
+/// No teacher. A term that needs one does not compile beside it.
+struct NoTeacher {
+    template <class I>
+    NoOutputs operator()(const I&) const {
+        return {};
+    }
+};
+
+}  // namespace retort
