@@ -27,8 +27,8 @@ class Frozen {
         : network_(network) {}
 
     template <class I>
+        requires Forwards<N, I>
     OutputsOf<N, I> operator()(const I& value) const {
-        static_assert(Forwards<N, I>, "retort: the forward of the teacher's network does not take the input of the batch");
         const at::NoGradGuard no_grad;
         const detail::EvalMode eval(network_.module());
         return network_->forward(value);

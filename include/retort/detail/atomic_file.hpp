@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Files that are either there as a whole or not at all.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include <retort/core/error.hpp>
+
+namespace retort::detail {
+
+/// Runs `write(path)` on a name beside `target`, flushes the file to the disk and renames it to `target`. Whatever fails, the
+/// file beside is removed, and a file that stood at `target` before still does.
+/// \throws OutputError with the path and the system's reason
+template <class Write>
+void write_beside(const std::filesystem::path& target, Write&& write) {
+    const std::filesystem::path beside = target.string() + ".part" + std::to_string(::getpid());
+    const auto fail = [&](const char* what, int code) {
+        std::error_code ignored;
+        std::filesystem::remove(beside, ignored);
+        throw OutputError(text(target.string(), ": cannot ", what, ": ", std::strerror(code)));
+    };
+    try {
+        write(beside);
+    } catch (...) {
+        std::error_code ignored;
+        std::filesystem::remove(beside, ignored);
+        throw;
+    }
+    const int file = ::open(beside.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) fail("open the file that was written", errno);
+    const int synced = ::fsync(file) == 0 ? 0 : errno;
+    ::close(file);
+    if (synced != 0) fail("flush to the disk", synced);
+    if (std::rename(beside.c_str(), target.c_str()) != 0) fail("rename the finished file", errno);
+}
+
+/// Writes `content` to `target`, whole or not at all.
+/// \throws OutputError with the path and the system's reason
+inline void write_atomically(const std::filesystem::path& target, std::string_view content) {
+    write_beside(target, [&](const std::filesystem::path& path) {
+        const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (file < 0) throw OutputError(text(target.string(), ": cannot create: ", std::strerror(errno)));
+        std::size_t done = 0;
+        int code = 0;
+        while (done < content.size() && code == 0) {
+            const ssize_t count = ::write(file, content.data() + done, content.size() - done);
+            if (count >= 0) {
+                done += static_cast<std::size_t>(count);
+            } else if (errno != EINTR) {
+                code = errno;
+            }
+        }
+        if (::close(file) != 0 && code == 0) code = errno;
+        if (code != 0) throw OutputError(text(target.string(), ": cannot write: ", std::strerror(code)));
+    });
+}
+
+/// Finds out whether a file can be written at `target`, before any work is done for it.
+/// \throws OutputError with the path and the system's reason
+inline void check_writable(const std::filesystem::path& target) {
+    if (std::filesystem::is_directory(target)) {
+        throw OutputError(text(target.string(), ": expected a file or nothing there, found a directory"));
+    }
+    const std::filesystem::path beside = target.string() + ".part" + std::to_string(::getpid());
+    const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (file < 0) throw OutputError(text(target.string(), ": cannot create: ", std::strerror(errno)));
+    ::close(file);
+    ::unlink(beside.c_str());
+}
+
+}  // namespace retort::detail

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Optimisers and their learning rates.
+#pragma once
+
+#include <retort/optim/concept.hpp>
+#include <retort/optim/from_torch.hpp>
+#include <retort/optim/policy.hpp>
+#include <retort/optim/sgd.hpp>
+#include <retort/optim/with_learning_rate.hpp>

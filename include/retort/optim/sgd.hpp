@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Stochastic gradient descent on LibTorch's multi-tensor operators.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <torch/optim/optimizer.h>
+
+#include <cmath>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <retort/core/error.hpp>
+
+namespace retort {
+
+/// Options of one parameter group of a `MultiTensorSgd`.
+struct MultiTensorSgdOptions : torch::optim::OptimizerCloneableOptions<MultiTensorSgdOptions> {
+    double learning_rate = 0.1;
+    double momentum = 0.0;
+    double dampening = 0.0;
+    double weight_decay = 0.0;
+    bool nesterov = false;
+
+    double get_lr() const override { return learning_rate; }
+    void set_lr(const double value) override { learning_rate = value; }
+};
+
+/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD`, with a number of operators that does not
+/// grow with the number of parameters (on CUDA; on the CPU the multi-tensor operators call the single ones themselves).
+class MultiTensorSgd : public torch::optim::Optimizer {
+  public:
+    MultiTensorSgd(std::vector<at::Tensor> parameters, const MultiTensorSgdOptions& options)
+        : Optimizer(std::move(parameters), std::make_unique<MultiTensorSgdOptions>(options)) {}
+
+    using Optimizer::step;
+    /// One step. Parameters without a gradient stay as they are.
+    at::Tensor step(LossClosure closure = nullptr) override {
+        at::Tensor loss;
+        if (closure != nullptr) {
+            const at::AutoGradMode with_grad(true);
+            loss = closure();
+        }
+        const at::NoGradGuard no_grad;
+        for (torch::optim::OptimizerParamGroup& group : param_groups_) {
+            step_group(group.params(), static_cast<const MultiTensorSgdOptions&>(group.options()));
+        }
+        return loss;
+    }
+
+  private:
+    void step_group(const std::vector<at::Tensor>& all, const MultiTensorSgdOptions& options) {
+        parameters_.clear();
+        gradients_.clear();
+        for (const at::Tensor& parameter : all) {
+            if (!parameter.grad().defined()) continue;
+            parameters_.push_back(parameter);
+            gradients_.push_back(parameter.grad());
+        }
+        if (parameters_.empty()) return;
+        std::vector<at::Tensor> update = options.weight_decay != 0
+                                             ? at::_foreach_add(gradients_, parameters_, options.weight_decay)
+                                             : gradients_;
+        if (options.momentum != 0) {
+            momenta_.clear();
+            std::vector<at::Tensor> old_momenta;
+            std::vector<at::Tensor> old_update;
+            for (std::size_t i = 0; i < parameters_.size(); ++i) {
+                auto [slot, fresh] = buffers_.try_emplace(parameters_[i].unsafeGetTensorImpl());
+                if (fresh) {
+                    slot->second = update[i].clone();  // the first momentum is the first update, undampened
+                } else {
+                    old_momenta.push_back(slot->second);
+                    old_update.push_back(update[i]);
+                }
+                momenta_.push_back(slot->second);
+            }
+            if (!old_momenta.empty()) {
+                at::_foreach_mul_(old_momenta, options.momentum);
+                at::_foreach_add_(old_momenta, old_update, 1.0 - options.dampening);
+            }
+            update = options.nesterov ? at::_foreach_add(update, momenta_, options.momentum) : momenta_;
+        }
+        at::_foreach_add_(parameters_, update, -options.learning_rate);
+    }
+
+    std::unordered_map<const void*, at::Tensor> buffers_;  // momentum by parameter
+    // Lists that every step fills anew; kept to spare the allocations.
+    std::vector<at::Tensor> parameters_;
+    std::vector<at::Tensor> gradients_;
+    std::vector<at::Tensor> momenta_;
+};
+
+/// Stochastic gradient descent with momentum.
+///
+/// Formula: \f$ g \leftarrow g + \lambda\theta;\; v \leftarrow \mu v + (1 - d) g;\; \theta \leftarrow \theta - \eta v \f$ (with
+/// Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g.
+/// Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013, in
+/// the form of `torch::optim::SGD`.
+struct Sgd {
+    double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
+    double momentum = 0.0;       ///< \f$ \mu \f$, at least 0
+    double dampening = 0.0;      ///< d; 0 with Nesterov's momentum
+    double weight_decay = 0.0;   ///< \f$ \lambda \f$, at least 0
+    bool nesterov = false;       ///< needs a momentum above 0
+
+    std::unique_ptr<MultiTensorSgd> build(std::vector<at::Tensor> parameters) const {
+        check();
+        MultiTensorSgdOptions options;
+        options.learning_rate = learning_rate;
+        options.momentum = momentum;
+        options.dampening = dampening;
+        options.weight_decay = weight_decay;
+        options.nesterov = nesterov;
+        return std::make_unique<MultiTensorSgd>(std::move(parameters), options);
+    }
+    /// \throws ConfigError if the options make no sense.
+    void check() const {
+        const auto not_negative = [](const char* what, double value) {
+            if (!(value >= 0 && std::isfinite(value))) {
+                throw ConfigError(detail::text("Sgd: expected a ", what, " of at least 0, found ", value));
+            }
+        };
+        not_negative("learning rate", learning_rate);
+        not_negative("momentum", momentum);
+        not_negative("weight decay", weight_decay);
+        if (!std::isfinite(dampening)) {
+            throw ConfigError(detail::text("Sgd: expected a finite dampening, found ", dampening));
+        }
+        if (nesterov && (momentum == 0 || dampening != 0)) {
+            throw ConfigError(detail::text("Sgd: Nesterov's momentum needs a momentum above 0 and no dampening, found momentum ",
+                                           momentum, " and dampening ", dampening));
+        }
+    }
+};
+
+}  // namespace retort

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// An optimiser whose learning rate follows a schedule.
+#pragma once
+
+#include <utility>
+
+#include <retort/optim/concept.hpp>
+#include <retort/schedule/concept.hpp>
+
+namespace retort {
+
+/// An optimiser whose learning rate follows a schedule: in every step the rate of each parameter group is its first one times
+/// the schedule's weight.
+///
+///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.05, .momentum = 0.9},
+///                              retort::MultiStep{.milestones = {150, 180, 210}}}
+///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.1},
+///                              retort::WarmUp{.epochs = 5, .then = retort::Cosine{.every = retort::Every::step}}}
+template <OptimizerRecipe Recipe, WeightSchedule S>
+struct WithLearningRate {
+    Recipe recipe;
+    S schedule;
+
+    auto build(std::vector<at::Tensor> parameters) const { return recipe.build(std::move(parameters)); }
+    void check() const {
+        if constexpr (requires { recipe.check(); }) recipe.check();
+        detail::check_schedule(schedule);
+    }
+};
+
+template <class Recipe, class S>
+WithLearningRate(Recipe, S) -> WithLearningRate<Recipe, S>;
+
+}  // namespace retort

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The trainer, its callbacks and its history.
+#pragma once
+
+#include <retort/trainer/best_model.hpp>
+#include <retort/trainer/callback.hpp>
+#include <retort/trainer/csv_history.hpp>
+#include <retort/trainer/early_stopping.hpp>
+#include <retort/trainer/evaluate.hpp>
+#include <retort/trainer/fit_options.hpp>
+#include <retort/trainer/gradient_clipping.hpp>
+#include <retort/trainer/history.hpp>
+#include <retort/trainer/objective.hpp>
+#include <retort/trainer/on.hpp>
+#include <retort/trainer/progress_bar.hpp>
+#include <retort/trainer/source.hpp>
+#include <retort/trainer/trainer.hpp>
+#include <retort/trainer/validation.hpp>

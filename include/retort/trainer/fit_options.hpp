@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Options of a trainer and of a run.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace retort {
+
+/// What happens at a loss that is NaN or infinite.
+enum class NonFinite {
+    stop,  ///< the run ends with a NonFiniteError that names the term, the epoch and the step, at the next report
+    skip,  ///< the step is left out (parameters and optimiser stay as they are). Every step then waits for the device
+};
+
+/// Options of a `Trainer`.
+struct TrainerOptions {
+    /// `cpu`, `cuda`, `cuda:N` or `auto`: student, teacher and learnable parts are moved there. Empty: all is expected where
+    /// the student is.
+    std::string device{};
+};
+
+/// Options of `Trainer::fit`.
+struct FitOptions {
+    /// How many epochs the training has in all, those of earlier calls included. At least 1.
+    std::int64_t epochs = 1;
+    /// After how many steps the running means are read from the device; the only moment when the run waits for it. At least 1.
+    std::int64_t report_every = 50;
+    /// Whether the accuracy on the training batches is counted (where targets are class indices).
+    bool train_accuracy = true;
+    NonFinite non_finite = NonFinite::stop;
+};
+
+}  // namespace retort

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What was measured, epoch by epoch.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <retort/core/error.hpp>
+
+namespace retort {
+
+/// What was measured, epoch by epoch: named columns, one row an epoch. What was not measured in an epoch is NaN.
+class History {
+  public:
+    /// The names of the columns, in the order in which they came.
+    const std::vector<std::string>& columns() const { return columns_; }
+    /// How many rows there are.
+    std::size_t size() const { return rows_.size(); }
+    bool empty() const { return rows_.empty(); }
+    bool has(std::string_view column) const { return find(column) < columns_.size(); }
+
+    /// The value in a row; NaN where none was measured.
+    /// \throws ConfigError if there is no such column or row
+    double at(std::size_t row, std::string_view column) const {
+        const std::size_t position = known(column);
+        if (row >= rows_.size()) {
+            throw ConfigError(detail::text("history: expected a row below ", rows_.size(), ", found ", row));
+        }
+        return position < rows_[row].size() ? rows_[row][position] : std::numeric_limits<double>::quiet_NaN();
+    }
+    /// The value in the last row.
+    double last(std::string_view column) const { return at(rows_.empty() ? 0 : rows_.size() - 1, column); }
+    /// The row with the largest value of a column (the smallest, if `smallest`); the first of equals.
+    /// \throws ConfigError if there is no such column, or it has no value in any row
+    std::size_t best(std::string_view column, bool smallest = false) const {
+        std::size_t result = rows_.size();
+        for (std::size_t row = 0; row < rows_.size(); ++row) {
+            const double value = at(row, column);
+            if (std::isnan(value)) continue;
+            if (result == rows_.size() || (smallest ? value < at(result, column) : value > at(result, column))) result = row;
+        }
+        if (result == rows_.size()) throw ConfigError(detail::text("history: no row has a value of \"", column, "\""));
+        return result;
+    }
+
+    /// Makes a column known, if it is not yet.
+    void declare(std::string_view column) {
+        if (!has(column)) columns_.emplace_back(column);
+    }
+    /// Begins a row.
+    void begin_row() { rows_.emplace_back(); }
+    /// Takes the last row back. \pre !empty()
+    void drop_row() { rows_.pop_back(); }
+    /// Sets a value of the last row. \pre !empty()
+    void set(std::string_view column, double value) {
+        declare(column);
+        rows_.back().resize(columns_.size(), std::numeric_limits<double>::quiet_NaN());
+        rows_.back()[find(column)] = value;
+    }
+
+    /// All of it as CSV (RFC 4180), with a header; what was not measured is empty. Numbers read back exactly.
+    std::string csv() const {
+        std::ostringstream stream;
+        stream.precision(std::numeric_limits<double>::max_digits10);
+        for (std::size_t i = 0; i < columns_.size(); ++i) stream << (i > 0 ? "," : "") << quoted(columns_[i]);
+        stream << '\n';
+        for (std::size_t row = 0; row < rows_.size(); ++row) {
+            for (std::size_t i = 0; i < columns_.size(); ++i) {
+                const double value = i < rows_[row].size() ? rows_[row][i] : std::numeric_limits<double>::quiet_NaN();
+                if (i > 0) stream << ',';
+                if (!std::isnan(value)) stream << value;
+            }
+            stream << '\n';
+        }
+        return std::move(stream).str();
+    }
+
+  private:
+    std::size_t find(std::string_view column) const {
+        return static_cast<std::size_t>(std::find(columns_.begin(), columns_.end(), column) - columns_.begin());
+    }
+    std::size_t known(std::string_view column) const {
+        const std::size_t position = find(column);
+        if (position == columns_.size()) {
+            std::string names;
+            for (const std::string& each : columns_) names += (names.empty() ? "" : ", ") + each;
+            throw ConfigError(detail::text("history: expected one of the columns ", names, "; found \"", column, "\""));
+        }
+        return position;
+    }
+    static std::string quoted(const std::string& name) {
+        if (name.find_first_of(",\"\n\r") == std::string::npos) return name;
+        std::string result = "\"";
+        for (const char c : name) result += c == '"' ? std::string("\"\"") : std::string(1, c);
+        return result + '"';
+    }
+
+    std::vector<std::string> columns_;
+    std::vector<std::vector<double>> rows_;
+};
+
+}  // namespace retort

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Which column of the history a callback watches.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include <retort/core/error.hpp>
+#include <retort/trainer/history.hpp>
+
+namespace retort {
+
+/// Whether large or small values are good.
+enum class Goal { maximise, minimise };
+
+namespace detail {
+
+/// Watches a column of the history for its best value.
+class Monitor {
+  public:
+    Monitor(std::string column, Goal goal) : column_(std::move(column)), goal_(goal) {}
+
+    /// \throws ConfigError if nobody has declared the column
+    void check(const char* who, const History& history) const {
+        if (history.has(column_)) return;
+        std::string names;
+        for (const std::string& each : history.columns()) names += (names.empty() ? "" : ", ") + each;
+        throw ConfigError(text(who, ": expected a column \"", column_, "\" in the history, found ",
+                               names.empty() ? "none" : names,
+                               "; a callback that fills it (such as Validation) goes before this one"));
+    }
+    /// Whether the last row is better than the best so far by more than `margin`; if so, it is the best from now on.
+    /// \throws NonFiniteError if the last row has no finite value
+    bool improved(const char* who, const History& history, double margin) {
+        const double value = history.last(column_);
+        if (!std::isfinite(value)) {
+            throw NonFiniteError(text(who, ": expected a finite value of \"", column_, "\" in epoch ", history.last("epoch"),
+                                      ", found ", value));
+        }
+        const bool better = best_epoch_ < 0 || (goal_ == Goal::maximise ? value > best_ + margin : value < best_ - margin);
+        if (better) {
+            best_ = value;
+            best_epoch_ = static_cast<std::int64_t>(history.last("epoch"));
+        }
+        return better;
+    }
+    double best() const { return best_; }
+    std::int64_t best_epoch() const { return best_epoch_; }
+
+  private:
+    std::string column_;
+    Goal goal_;
+    double best_ = std::numeric_limits<double>::quiet_NaN();
+    std::int64_t best_epoch_ = -1;
+};
+
+}  // namespace detail
+}  // namespace retort

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The weighted sum of the terms: Knowledge and Schedule together.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/core/batch.hpp>
+#include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/knowledge/knowledge.hpp>
+#include <retort/schedule/schedule.hpp>
+
+namespace retort {
+
+/// The losses of one batch.
+struct Losses {
+    at::Tensor total;               ///< the weighted sum; a tensor without dimensions
+    std::vector<at::Tensor> terms;  ///< each term before its weight; undefined where the weight is 0
+    std::vector<double> weights;    ///< the weight of each term
+};
+
+template <class K, class S>
+class Objective;
+
+/// Knowledge and Schedule together: the loss of a batch at a progress. A term of weight 0 is not computed.
+///
+///     retort::Objective objective{retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}}, retort::Schedule{0.1, 0.9}};
+///     at::Tensor loss = objective(student_outputs, teacher_outputs, batch, progress);
+template <class... Terms, class... S>
+class Objective<Knowledge<Terms...>, Schedule<S...>> {
+    static_assert(sizeof...(Terms) == sizeof...(S),
+                  "retort: a Schedule has one weight for each term of the Knowledge; the numbers of weights and terms differ");
+
+  public:
+    static constexpr std::size_t size = sizeof...(Terms);
+    using Weights = std::array<double, size>;
+
+    explicit Objective(Knowledge<Terms...> knowledge, Schedule<S...> schedule)
+        : knowledge_(std::move(knowledge)), schedule_(std::move(schedule)), names_(knowledge_.names()) {}
+
+    /// The loss: a tensor without dimensions.
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
+                          const Progress& progress = {}) const {
+        return losses(student, &teacher, batch, progress, weights(progress)).total;
+    }
+
+    /// The weights at a progress.
+    /// \throws ConfigError if a weight is not finite, or all are 0
+    Weights weights(const Progress& progress) const {
+        const Weights result = schedule_.weights(progress);
+        bool any = false;
+        for (std::size_t i = 0; i < size; ++i) {
+            if (!std::isfinite(result[i])) {
+                throw ConfigError(detail::text("schedule: expected a finite weight for ", names_[i], " in epoch ",
+                                               progress.epoch, ", step ", progress.step, ", found ", result[i]));
+            }
+            any = any || result[i] != 0;
+        }
+        if (!any) {
+            throw ConfigError(detail::text("schedule: expected a weight other than 0 in epoch ", progress.epoch, ", step ",
+                                           progress.step, ", found none: nothing is left to learn"));
+        }
+        return result;
+    }
+
+    /// Whether a term with a weight other than 0 needs the teacher.
+    static bool needs_teacher(const Weights& weights) {
+        constexpr std::array<bool, size> needs{bool(Terms::needs_teacher)...};
+        bool result = false;
+        for (std::size_t i = 0; i < size; ++i) result = result || (needs[i] && weights[i] != 0);
+        return result;
+    }
+
+    /// The losses at these weights. \param teacher may be null where `needs_teacher(weights)` is false
+    template <class Student, class Teacher, class B>
+    Losses losses(const Student& student, const Teacher* teacher, const B& batch, const Progress& progress,
+                  const Weights& weights) const {
+        (check_term<Terms, Student, Teacher, B>(), ...);
+        Losses result{{}, std::vector<at::Tensor>(size), {weights.begin(), weights.end()}};
+        [&]<std::size_t... I>(std::index_sequence<I...>) {
+            (add(result, I, std::get<I>(knowledge_.terms()), student, teacher, batch, progress), ...);
+        }(std::make_index_sequence<size>{});
+        return result;
+    }
+
+    const Knowledge<Terms...>& knowledge() const { return knowledge_; }
+    Knowledge<Terms...>& knowledge() { return knowledge_; }
+    /// The names of the terms.
+    const std::array<std::string, size>& names() const { return names_; }
+
+  private:
+    template <class Term, class Student, class Teacher, class B>
+    static consteval void check_term() {
+        static_assert(!Term::needs_target || LabelledBatch<B>,
+                      "retort: a term of the Knowledge needs targets, and the batches have none");
+        static_assert(!Term::needs_teacher || !std::same_as<Teacher, NoOutputs>,
+                      "retort: a term of the Knowledge needs a teacher, and there is none (NoTeacher)");
+        using Seen = std::conditional_t<Term::needs_teacher, Teacher, NoOutputs>;
+        static_assert(ComputesLoss<Term, Student, Seen, B>,
+                      "retort: a term of the Knowledge cannot be called as term(student_outputs, teacher_outputs, batch) const, or "
+                      "does not return an at::Tensor");
+    }
+
+    template <class Term, class Student, class Teacher, class B>
+    void add(Losses& losses, std::size_t position, const Term& term, const Student& student, const Teacher* teacher,
+             const B& batch, const Progress& progress) const {
+        const double weight = losses.weights[position];
+        if (weight == 0) return;
+        at::Tensor value;
+        if constexpr (Term::needs_teacher) {
+            value = call(term, student, *teacher, batch, progress);
+        } else {
+            value = call(term, student, NoOutputs{}, batch, progress);
+        }
+        if (!value.defined() || value.dim() != 0) {
+            throw ShapeError(detail::text(names_[position], ": expected a loss without dimensions, found ",
+                                          detail::shape_text(value),
+                                          "; losses per sample (Reduction::none) do not add up to one step"));
+        }
+        const at::Tensor weighted = weight == 1 ? value : value * weight;
+        losses.total = losses.total.defined() ? losses.total + weighted : weighted;
+        losses.terms[position] = std::move(value);
+    }
+
+    template <class Term, class Student, class Teacher, class B>
+    static at::Tensor call(const Term& term, const Student& student, const Teacher& teacher, const B& batch,
+                           const Progress& progress) {
+        if constexpr (requires { term(student, teacher, batch, progress); }) {
+            return term(student, teacher, batch, progress);
+        } else {
+            return term(student, teacher, batch);
+        }
+    }
+
+    Knowledge<Terms...> knowledge_;
+    Schedule<S...> schedule_;
+    std::array<std::string, size> names_;
+};
+
+template <class... Terms, class... S>
+Objective(Knowledge<Terms...>, Schedule<S...>) -> Objective<Knowledge<Terms...>, Schedule<S...>>;
+
+}  // namespace retort

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Measures the student at the end of every epoch.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <retort/core/error.hpp>
+#include <retort/metrics/accuracy.hpp>
+#include <retort/metrics/concept.hpp>
+#include <retort/trainer/callback.hpp>
+#include <retort/trainer/evaluate.hpp>
+#include <retort/trainer/source.hpp>
+
+namespace retort {
+
+/// Measures the student at the end of every epoch, and writes `validation_<metric>` into the history:
+///
+///     retort::Validation{validation_batches}                                             // validation_accuracy
+///     retort::Validation{validation_batches, retort::metrics::TopK{5}, retort::metrics::Agreement{}}
+///
+/// The batches are kept by value if they are given as an rvalue, and referred to if they are given as an lvalue. Metrics whose
+/// `value()` is one number become columns.
+template <class Source, class... Metrics>
+class Validation {
+  public:
+    explicit Validation(Source&& source, Metrics... metrics)
+        : source_(std::forward<Source>(source)), metrics_(std::move(metrics)...) {
+        static_assert(BatchSource<std::remove_reference_t<Source>>,
+                      "retort: batches come from an input range of batches, or from a callable that takes the epoch "
+                      "(std::int64_t) and gives one");
+    }
+    /// Measure only every so many epochs, and after the last.
+    Validation& every(std::int64_t epochs) & {
+        set_every(epochs);
+        return *this;
+    }
+    Validation&& every(std::int64_t epochs) && {
+        set_every(epochs);
+        return std::move(*this);
+    }
+
+    void on_fit_begin(FitContext& context) {
+        std::apply([&](const auto&... metric) { (context.history.declare(column(metric)), ...); }, metrics_);
+    }
+    void on_epoch_end(auto& context) {
+        const Progress& progress = context.progress;
+        if ((progress.epoch + 1) % every_ != 0 && progress.epoch + 1 != progress.epochs) return;
+        std::apply(
+            [&](const auto&... metric) {
+                const auto store = [&](const auto& measured) {
+                    context.history.set(column(measured), static_cast<double>(measured.value()));
+                };
+                if constexpr (sizeof...(Metrics) == 1) {
+                    store(context.trainer.evaluate(source_, metric...));
+                } else {
+                    std::apply([&](const auto&... measured) { (store(measured), ...); },
+                               context.trainer.evaluate(source_, metric...));
+                }
+            },
+            metrics_);
+    }
+
+  private:
+    void set_every(std::int64_t epochs) {
+        if (epochs < 1) {
+            throw ConfigError(detail::text("Validation: expected to measure every 1 or more epochs, found ", epochs));
+        }
+        every_ = epochs;
+    }
+    template <class M>
+    static std::string column(const M& metric) {
+        return "validation_" + std::string(metric.name());
+    }
+    Source source_;  // a value or a reference
+    std::tuple<Metrics...> metrics_;
+    std::int64_t every_ = 1;
+};
+
+template <class Source>
+Validation(Source&&) -> Validation<Source, metrics::Accuracy>;
+template <class Source, class... Metrics>
+    requires(sizeof...(Metrics) > 0)
+Validation(Source&&, Metrics...) -> Validation<Source, Metrics...>;
+
+}  // namespace retort
