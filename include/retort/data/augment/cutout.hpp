@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A square of each image blanked out.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+
+#include <cstdint>
+
+#include <retort/core/error.hpp>
+#include <retort/data/augment/images.hpp>
+#include <retort/data/random.hpp>
+
+namespace retort::data {
+
+/// Blanks a square of `size` x `size` pixels of each image. Its centre is any pixel, all equally likely, so
+/// that a part of it may lie outside (DeVries and Taylor, "Improved Regularization of Convolutional Neural
+/// Networks with Cutout", 2017). The square of an even size reaches one pixel further up and left of the
+/// centre than down and right.
+///
+/// Shapes: B x C x H x W in and out; any type, which stays. \throws ConfigError if `size` is below 1.
+struct Cutout {
+    std::int64_t size = 8;
+    /// What the pixels become; 0 is the mean of images that are normalised.
+    double value = 0.0;
+
+    at::Tensor operator()(const at::Tensor& images, at::Generator& generator) const {
+        detail::expect_images(images, "Cutout");
+        if (size < 1) {
+            throw ConfigError(::retort::detail::text("Cutout: expected a size of 1 or more, found ", size));
+        }
+        const auto rows = span(images.size(2), images, generator).unsqueeze(2);
+        const auto columns = span(images.size(3), images, generator).unsqueeze(1);
+        return images.masked_fill(rows.logical_and(columns).unsqueeze(1), value);
+    }
+
+  private:
+    /// Which of the `length` places the square covers: B x length.
+    at::Tensor span(std::int64_t length, const at::Tensor& images, at::Generator& generator) const {
+        const auto device = images.device();
+        const auto start =
+            detail::integers(length, images.size(0), generator, device).sub_(size / 2).unsqueeze(1);
+        const auto place = at::arange(length, at::TensorOptions(at::kLong).device(device)).unsqueeze(0);
+        return place.ge(start).logical_and(place.lt(start.add(size)));
+    }
+};
+
+}  // namespace retort::data

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Some images mirrored, left to right.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/flip.h>
+#include <ATen/ops/where.h>
+
+#include <retort/data/augment/images.hpp>
+#include <retort/data/random.hpp>
+
+namespace retort::data {
+
+/// Mirrors each image left to right with the given probability, each for itself.
+///
+/// Shapes: B x C x H x W in and out; any type, which stays. \throws ConfigError if the probability is not
+/// from 0 to 1.
+struct HorizontalFlip {
+    double probability = 0.5;
+
+    at::Tensor operator()(const at::Tensor& images, at::Generator& generator) const {
+        detail::expect_images(images, "HorizontalFlip");
+        detail::expect_probability(probability, "HorizontalFlip");
+        const auto flipped = detail::uniform(images.size(0), generator, images.device()).lt(probability);
+        return at::where(flipped.view({-1, 1, 1, 1}), at::flip(images, {3}), images);
+    }
+};
+
+}  // namespace retort::data

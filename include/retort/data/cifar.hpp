@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// CIFAR-10 and CIFAR-100 in their binary versions.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/data/dataset.hpp>
+#include <retort/data/file.hpp>
+#include <retort/data/split.hpp>
+
+namespace retort::data {
+
+/// Which of a CIFAR-100 image's two labels.
+enum class CifarLabels {
+    fine,   ///< 100 classes
+    coarse  ///< 20 classes of 5 fine ones each
+};
+
+/// How to read CIFAR files.
+struct CifarOptions {
+    /// The number of images in each file. Unset: as published (10000 per file of CIFAR-10; 50000 and 10000
+    /// for CIFAR-100), so that a file cut off between two images is found out too. 0: as many as the file
+    /// holds.
+    std::optional<std::int64_t> images_per_file = std::nullopt;
+};
+
+namespace detail {
+
+inline constexpr std::int64_t cifar_pixels = 3 * 32 * 32;
+
+/// One label byte of a record: what it is called and how many values it can take.
+struct CifarLabel {
+    const char* name;
+    int classes;
+};
+
+/// The directory itself or its sub-directory of the name under which the archive unpacks, whichever has
+/// `file`.
+inline std::filesystem::path cifar_directory(const std::filesystem::path& directory,
+                                             const std::string& unpacked, const std::string& file) {
+    std::error_code ignored;
+    for (const auto& candidate : {directory, directory / unpacked}) {
+        if (std::filesystem::exists(candidate / file, ignored)) return candidate;
+    }
+    const auto* found = !std::filesystem::exists(directory, ignored)         ? "no such directory"
+                        : !std::filesystem::is_directory(directory, ignored) ? "a file instead of a directory"
+                                                                             : "neither";
+    throw DataError(::retort::detail::text(directory.string(), ": expected ", file, " or ",
+                                           (std::filesystem::path(unpacked) / file).string(), ", found ",
+                                           found));
+}
+
+/// Reads files of records, each of some label bytes and 3072 pixels, and keeps the label numbered `chosen`.
+inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
+                          const std::vector<CifarLabel>& labels, std::size_t chosen,
+                          std::int64_t images_per_file) {
+    using ::retort::detail::text;
+    const auto record = static_cast<std::uint64_t>(cifar_pixels) + labels.size();
+    // Every file's size is looked at before the first is read, and nothing is taken from memory that no file
+    // fills.
+    std::vector<std::int64_t> counts;
+    std::int64_t total = 0;
+    for (const auto& path : paths) {
+        const File file(path);
+        const auto count = file.size() / record;
+        const auto found = text(file.size(), " bytes");
+        if (images_per_file > 0 && file.size() != record * static_cast<std::uint64_t>(images_per_file)) {
+            const auto expected = record * static_cast<std::uint64_t>(images_per_file);
+            malformed(
+                path, std::min(expected, file.size()),
+                text("a file of ", expected, " bytes (", images_per_file, " images of ", record, " bytes)"),
+                found);
+        }
+        if (file.size() % record != 0) {
+            malformed(path, count * record, text("a whole number of images of ", record, " bytes"),
+                      text(found, ", that is ", file.size() % record, " bytes of a last one"));
+        }
+        counts.push_back(static_cast<std::int64_t>(count));
+        total += counts.back();
+    }
+    auto images = at::empty({total, 3, 32, 32}, at::TensorOptions(at::kByte));
+    auto targets = at::empty({total}, at::TensorOptions(at::kLong));
+    auto* pixels = images.data_ptr<std::uint8_t>();
+    auto* target = targets.data_ptr<std::int64_t>();
+    Bytes buffer(record);
+    for (std::size_t f = 0; f < paths.size(); ++f) {
+        File file(paths[f]);
+        for (std::int64_t i = 0; i < counts[f]; ++i) {
+            const auto start = file.offset();
+            if (file.read(buffer.data(), buffer.size()) != buffer.size()) {
+                malformed(paths[f], start, text("an image of ", record, " bytes"), "the end of the file");
+            }
+            for (std::size_t l = 0; l < labels.size(); ++l) {
+                if (buffer[l] >= labels[l].classes) {
+                    malformed(paths[f], start + l,
+                              text("a ", labels[l].name, " from 0 to ", labels[l].classes - 1),
+                              text(static_cast<int>(buffer[l])));
+                }
+            }
+            *target++ = buffer[chosen];
+            std::memcpy(pixels, buffer.data() + labels.size(), static_cast<std::size_t>(cifar_pixels));
+            pixels += cifar_pixels;
+        }
+    }
+    return in_memory(std::move(images), std::move(targets), labels[chosen].classes);
+}
+
+inline std::int64_t cifar_count(const CifarOptions& options, std::int64_t published) {
+    const auto count = options.images_per_file.value_or(published);
+    if (count < 0) {
+        throw ConfigError(
+            ::retort::detail::text("cifar: expected images_per_file of 0 (any) or more, found ", count));
+    }
+    return count;
+}
+
+}  // namespace detail
+
+/// CIFAR-10 (Krizhevsky, 2009), binary version: 10 classes, 50000 training and 10000 test images as uint8 of
+/// shape N x 3 x 32 x 32. \param directory has `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`,
+/// or a sub-directory `cifar-10-batches-bin` has. \throws DataError if a file is missing, is not of the
+/// expected size, or has a label that is not from 0 to 9; with the file, the offset, what was expected and
+/// what was found.
+inline Dataset cifar10(const std::filesystem::path& directory, Split split, CifarOptions options = {}) {
+    std::vector<std::string> names{"test_batch.bin"};
+    if (split == Split::train) {
+        names.clear();
+        for (int i = 1; i <= 5; ++i) names.push_back("data_batch_" + std::to_string(i) + ".bin");
+    }
+    const auto count = detail::cifar_count(options, 10000);
+    const auto found = detail::cifar_directory(directory, "cifar-10-batches-bin", names.front());
+    std::vector<std::filesystem::path> paths;
+    for (const auto& name : names) paths.push_back(found / name);
+    return detail::read_cifar(paths, {{"label", 10}}, 0, count);
+}
+
+/// CIFAR-100 (Krizhevsky, 2009), binary version: 100 fine or 20 coarse classes, 50000 training and 10000 test
+/// images as uint8 of shape N x 3 x 32 x 32. \param directory has `train.bin` and `test.bin`, or a
+/// sub-directory `cifar-100-binary` has. \throws DataError as `cifar10` does; both labels are checked,
+/// whichever is asked for.
+inline Dataset cifar100(const std::filesystem::path& directory, Split split,
+                        CifarLabels labels = CifarLabels::fine, CifarOptions options = {}) {
+    const std::string name = split == Split::train ? "train.bin" : "test.bin";
+    const auto count = detail::cifar_count(options, split == Split::train ? 50000 : 10000);
+    const auto found = detail::cifar_directory(directory, "cifar-100-binary", name);
+    return detail::read_cifar({found / name}, {{"coarse label", 20}, {"fine label", 100}},
+                              labels == CifarLabels::coarse ? 0 : 1, count);
+}
+
+}  // namespace retort::data

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Random numbers that depend on what they are for and on nothing else.
+#pragma once
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
+
+#include <cstdint>
+#include <initializer_list>
+
+#include <retort/core/batch.hpp>
+
+namespace retort::data::detail {
+
+/// What random numbers are drawn for; the same seed gives each purpose numbers of its own.
+enum class Stream : std::uint64_t { order = 1, transform = 2, strong_transform = 3, split = 4 };
+
+/// Mixes 64 bits so that neighbouring numbers end far apart (the finaliser of SplitMix64: Steele, Lea and
+/// Flood, 2014).
+constexpr std::uint64_t mix(std::uint64_t x) {
+    x += 0x9e3779b97f4a7c15U;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
+    return x ^ (x >> 31);
+}
+
+/// A CPU generator whose numbers are a pure function of `key` (such as seed, epoch and batch) and the
+/// purpose.
+inline at::Generator make_generator(std::initializer_list<std::uint64_t> key, Stream stream) {
+    auto state = mix(static_cast<std::uint64_t>(stream));
+    for (const auto part : key) state = mix(state ^ mix(part));
+    return at::detail::createCPUGenerator(state);
+}
+
+/// One uniform number from [0, 1) per sample, drawn on the CPU, so that a device changes no result.
+inline at::Tensor uniform(std::int64_t count, at::Generator& generator, const at::Device& device) {
+    return ::retort::to_device(at::rand({count}, generator, at::TensorOptions(at::kFloat)), device);
+}
+
+/// One integer from [0, end) per sample, likewise.
+inline at::Tensor integers(std::int64_t end, std::int64_t count, at::Generator& generator,
+                           const at::Device& device) {
+    return ::retort::to_device(at::randint(end, {count}, generator, at::TensorOptions(at::kLong)), device);
+}
+
+}  // namespace retort::data::detail

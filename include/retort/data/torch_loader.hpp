@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A range of the batches of a `torch::data` loader, which is no range by itself. Includes nothing of
+/// `torch::data`.
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include <range/v3/range/concepts.hpp>
+
+#include <retort/core/batch.hpp>
+#include <retort/core/error.hpp>
+
+namespace retort::data {
+
+namespace detail {
+
+/// What `torch::data::make_data_loader` makes.
+template <class L>
+concept TorchLoader = requires(L& loader) {
+    typename L::BatchType;
+    { *loader.begin() } -> std::convertible_to<typename L::BatchType&>;
+    loader.end();
+};
+
+/// A loader and how far it has been gone through.
+template <class LoaderType>
+class TorchLoaderState {
+  public:
+    using Value = typename LoaderType::BatchType;
+
+    explicit TorchLoaderState(LoaderType& loader) : loader_(&loader), end_(loader.end()) {}
+    explicit TorchLoaderState(std::unique_ptr<LoaderType> loader)
+        : owned_(std::move(loader)), loader_(owned_.get()), end_(loader_->end()) {}
+
+    /// Begins an epoch. LibTorch's loader refuses to while batches of the last one are on their way, so what
+    /// is left of an epoch that was broken off is fetched first and thrown away.
+    void start() {
+        abandon();
+        position_.emplace(loader_->begin());
+    }
+    bool at_end() {
+        if (!position_) return true;
+        if (!(*position_ == end_)) return false;
+        position_.reset();
+        return true;
+    }
+    void next() { ++*position_; }
+    Value& current() { return **position_; }
+
+  private:
+    void abandon() {
+        while (position_) {
+            try {
+                if (!at_end()) next();
+            } catch (const std::exception&) {
+                // The error of a batch that nobody asked for any more.
+            }
+        }
+    }
+
+    using Position = decltype(std::declval<LoaderType&>().begin());
+    std::unique_ptr<LoaderType> owned_;
+    LoaderType* loader_;
+    Position end_;
+    std::optional<Position> position_;
+};
+
+}  // namespace detail
+
+/// What `batches` returns: an input range of the loader's batches, one epoch for each call of `begin()`. Only
+/// the newest iterator is valid. Copies are the same range. Its length is not known: LibTorch's loaders do
+/// not tell.
+template <class LoaderType>
+class TorchBatches : public ranges::view_base {
+    using State = detail::TorchLoaderState<LoaderType>;
+
+  public:
+    class iterator {
+      public:
+        using value_type = typename State::Value;
+        using difference_type = std::ptrdiff_t;
+        using reference = value_type&;
+        using pointer = value_type*;
+        using iterator_category = std::input_iterator_tag;
+
+        iterator() = default;
+        explicit iterator(State* state) : state_(state) {}
+        reference operator*() const { return state_->current(); }
+        pointer operator->() const { return &state_->current(); }
+        iterator& operator++() {
+            state_->next();
+            return *this;
+        }
+        void operator++(int) { state_->next(); }
+        friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.state_->at_end(); }
+
+      private:
+        State* state_ = nullptr;
+    };
+
+    TorchBatches() = default;
+    explicit TorchBatches(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+    /// Begins an epoch. If the last one was broken off, this first waits for the loader to make the rest of
+    /// it, which LibTorch offers no way to cancel.
+    iterator begin() {
+        state_->start();
+        return iterator(state_.get());
+    }
+    std::default_sentinel_t end() const { return {}; }
+
+  private:
+    std::shared_ptr<State> state_;
+};
+
+/// A range of the batches of a loader of `torch::data::make_data_loader`, for each epoch anew. What a worker
+/// of the loader throws comes out of the range.
+///
+/// ```cpp
+/// auto loader = torch::data::make_data_loader(std::move(set).map(torch::data::transforms::Stack<>()), 64);
+/// trainer.fit(retort::data::batches(loader), {.epochs = 10});
+/// ```
+/// The loader must outlive the range. \throws ConfigError if the pointer is empty.
+template <detail::TorchLoader LoaderType>
+auto batches(LoaderType& loader) {
+    static_assert(::retort::Batch<typename LoaderType::BatchType>,
+                  "retort: the loader's batches are lists of single samples; stack them into one batch by "
+                  "dataset.map(torch::data::transforms::Stack<>())");
+    return TorchBatches<LoaderType>(std::make_shared<detail::TorchLoaderState<LoaderType>>(loader));
+}
+template <detail::TorchLoader LoaderType>
+auto batches(std::unique_ptr<LoaderType>& loader) {
+    if (!loader) throw ConfigError("batches: expected a data loader, found an empty pointer");
+    return batches(*loader);
+}
+/// The same with a loader that from now on belongs to the range.
+template <detail::TorchLoader LoaderType>
+auto batches(std::unique_ptr<LoaderType>&& loader) {
+    static_assert(::retort::Batch<typename LoaderType::BatchType>,
+                  "retort: the loader's batches are lists of single samples; stack them into one batch by "
+                  "dataset.map(torch::data::transforms::Stack<>())");
+    if (!loader) throw ConfigError("batches: expected a data loader, found an empty pointer");
+    return TorchBatches<LoaderType>(
+        std::make_shared<detail::TorchLoaderState<LoaderType>>(std::move(loader)));
+}
+
+}  // namespace retort::data
