@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// All metrics.
+#pragma once
+
+#include <retort/metrics/accuracy.hpp>
+#include <retort/metrics/agreement.hpp>
+#include <retort/metrics/calibration_error.hpp>
+#include <retort/metrics/concept.hpp>
+#include <retort/metrics/confusion.hpp>
+#include <retort/metrics/top_k.hpp>

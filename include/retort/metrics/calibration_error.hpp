@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// How far confidence is from accuracy.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/max.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include <retort/core/error.hpp>
+#include <retort/metrics/tally.hpp>
+
+namespace retort::metrics {
+
+/// The expected calibration error: `sum_m n_m / n * |accuracy(m) - confidence(m)|` over `bins` bins of the
+/// confidence (the largest softmax probability), of equal width and each without its lower and with its upper
+/// end, ((m - 1) / M, m / M] (Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks",
+/// ICML 2017, equation 3). From 0 to 1.
+///
+/// Probabilities are computed in float32 for half-precision logits.
+/// \throws (update) ConfigError if there is less than 1 bin; ShapeError as Accuracy does; (value) DataError
+/// if there were no samples, a target was no class, or a row of logits gave a probability of NaN.
+struct CalibrationError {
+    static constexpr bool needs_teacher = false;
+    std::int64_t bins = 15;
+    /// What was gathered so far.
+    detail::Tally tally{};
+
+    void update(const at::Tensor& student_logits, const at::Tensor& target) {
+        const c10::NoGradGuard no_grad;
+        detail::check_logits(name(), "student", student_logits);
+        detail::check_target(name(), student_logits, target);
+        if (bins < 1) {
+            throw ConfigError(
+                ::retort::detail::text("CalibrationError: expected 1 bin or more, found ", bins));
+        }
+        if (student_logits.size(0) == 0) return;
+        const auto type = student_logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+        const auto [top, place] = at::max(student_logits.softmax(1, type), 1);
+        const auto confidence = top.to(at::kDouble);
+        const auto bad = detail::no_class(target, student_logits.size(1));
+        const auto is_nan = confidence.ne(confidence);
+        const auto hit = place.eq(target).to(at::kDouble);
+        // The bin (m - 1, m] of confidence * M, counted from 0. NaN falls into no bin.
+        const auto bin = confidence.mul(bins).ceil_().sub_(1).clamp_(0, bins - 1);
+        const auto member =
+            bin.unsqueeze(1).eq(at::arange(bins, bin.options()).unsqueeze(0)).to(at::kDouble);  // B x M
+        const auto sum_in = [&](const at::Tensor& values) { return member.mul(values.unsqueeze(1)).sum(0); };
+        tally.add(name(), target.size(0),
+                  at::cat({member.sum(0), sum_in(hit), sum_in(confidence.nan_to_num(0.0)),
+                           detail::counts({bad, is_nan}).to(at::kDouble)}));
+    }
+    double value() const {
+        const auto sums = tally.read(name());
+        const auto* members = sums.data_ptr<double>();
+        const auto* hits = members + bins;
+        const auto* confidences = hits + bins;
+        const auto* special = confidences + bins;
+        detail::expect_classes(name(), static_cast<std::int64_t>(special[0]), tally.samples());
+        if (special[1] > 0.0) {
+            throw DataError(::retort::detail::text(name(),
+                                                   ": expected probabilities that are numbers, found NaN in ",
+                                                   special[1], " of ", tally.samples(), " rows"));
+        }
+        double error = 0.0;
+        for (std::int64_t m = 0; m < bins; ++m) error += std::abs(hits[m] - confidences[m]);
+        return error / static_cast<double>(tally.samples());
+    }
+    void reset() { tally = {}; }
+    std::string name() const { return "calibration_error"; }
+};
+
+}  // namespace retort::metrics

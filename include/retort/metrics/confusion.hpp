@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Which classes are taken for which.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
+
+#include <cstdint>
+#include <string>
+
+#include <retort/core/error.hpp>
+#include <retort/metrics/tally.hpp>
+
+namespace retort::metrics {
+
+/// The confusion matrix: how many samples of each class (row) were taken for each class (column), the class
+/// of the largest logit being the one a sample is taken for (of equal logits, the first). Its value is the
+/// balanced accuracy, the mean of the recalls of the classes that occurred. \throws (update) ShapeError as
+/// Accuracy does; (matrix, recall, precision, value) DataError if there were no samples, a target was no
+/// class, or a row of logits had a NaN, which is taken for nothing.
+struct Confusion {
+    static constexpr bool needs_teacher = false;
+    /// What was gathered so far.
+    detail::Tally tally{};
+
+    void update(const at::Tensor& student_logits, const at::Tensor& target) {
+        const c10::NoGradGuard no_grad;
+        detail::check_logits(name(), "student", student_logits);
+        detail::check_target(name(), student_logits, target);
+        if (student_logits.size(0) == 0) return;
+        const auto classes = student_logits.size(1);
+        const auto prediction = detail::predict(student_logits);
+        const auto bad = detail::no_class(target, classes);
+        // One cell per pair of classes, then one for targets that are no class and one for rows with a NaN.
+        const auto cell =
+            target.mul(classes)
+                .add_(prediction.place)
+                .masked_fill_(bad, classes * classes)
+                .masked_fill_(prediction.is_nan.logical_and(bad.logical_not()), classes * classes + 1);
+        const auto none = at::zeros({classes * classes + 2}, cell.options());
+        tally.add(name(), target.size(0), none.scatter_add(0, cell, cell.new_ones(cell.sizes())));
+    }
+
+    /// C x C (int64, CPU): rows are the true classes, columns what they were taken for.
+    at::Tensor matrix() const {
+        const auto cells = tally.read(name());
+        const auto count = cells.size(0) - 2;
+        const auto* special = cells.data_ptr<std::int64_t>() + count;
+        detail::expect_classes(name(), special[0], tally.samples());
+        if (special[1] > 0) {
+            throw DataError(::retort::detail::text(name(),
+                                                   ": expected logits that are numbers, found NaN in ",
+                                                   special[1], " of ", tally.samples(), " rows"));
+        }
+        std::int64_t classes = 1;
+        while (classes * classes < count) ++classes;
+        return cells.narrow(0, 0, count).view({classes, classes}).clone();
+    }
+    /// C numbers (float64): which part of a class's samples was recognised; NaN for a class that did not
+    /// occur.
+    at::Tensor recall() const { return of_diagonal(1); }
+    /// C numbers (float64): which part of what was taken for a class was of it; NaN for a class that nothing
+    /// was taken for.
+    at::Tensor precision() const { return of_diagonal(0); }
+    /// The mean recall of the classes that occurred.
+    double value() const { return recall().nanmean().item<double>(); }
+    void reset() { tally = {}; }
+    std::string name() const { return "balanced_accuracy"; }
+
+  private:
+    at::Tensor of_diagonal(std::int64_t summed) const {
+        const c10::NoGradGuard no_grad;
+        const auto counts = matrix().to(at::kDouble);
+        return counts.diagonal().div(counts.sum(summed));
+    }
+};
+
+}  // namespace retort::metrics

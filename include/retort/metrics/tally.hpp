@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What the metrics share: the checks of a batch, and sums that stay on the device until they are read.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/max.h>
+#include <ATen/ops/stack.h>
+#include <c10/core/GradMode.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <retort/core/error.hpp>
+
+namespace retort::metrics::detail {
+
+/// Throws unless `logits` are B x C with C >= 1.
+inline void check_logits(const std::string& metric, const char* whose, const at::Tensor& logits) {
+    if (!logits.defined() || logits.dim() != 2 || logits.size(1) < 1 || !logits.is_floating_point()) {
+        throw ShapeError(::retort::detail::text(
+            metric, ": expected ", whose,
+            " logits of shape batch x classes and a floating-point type, found ",
+            logits.defined() ? ::retort::detail::text(logits.scalar_type(), " of shape ", logits.sizes())
+                             : std::string("an undefined tensor")));
+    }
+}
+
+/// Throws unless `target` has one class index for each row of `logits`.
+inline void check_target(const std::string& metric, const at::Tensor& logits, const at::Tensor& target) {
+    using ::retort::detail::text;
+    if (!target.defined() || target.dim() != 1 || target.size(0) != logits.size(0) ||
+        target.scalar_type() != at::kLong) {
+        throw ShapeError(text(metric, ": expected ", logits.size(0), " targets of type int64 (Long), found ",
+                              target.defined() ? text(target.scalar_type(), " of shape ", target.sizes())
+                                               : std::string("an undefined tensor")));
+    }
+    if (target.device() != logits.device()) {
+        throw ShapeError(text(metric, ": expected targets on the logits' device, ", logits.device(),
+                              ", found ", target.device()));
+    }
+}
+
+/// The largest logit's place in each row, the first one of equals, and which rows have a NaN.
+struct Prediction {
+    at::Tensor place;   ///< B, int64
+    at::Tensor is_nan;  ///< B, bool
+};
+inline Prediction predict(const at::Tensor& logits) {
+    const auto [top, place] = at::max(logits, 1);
+    return {place, top.ne(top)};
+}
+
+/// Which targets are no class: B, bool.
+inline at::Tensor no_class(const at::Tensor& target, std::int64_t classes) {
+    return target.lt(0).logical_or_(target.ge(classes));
+}
+
+/// Adds up tensors of one shape on their device, and the number of samples that they stand for on the host.
+class Tally {
+  public:
+    /// \param values are added to those of earlier calls, element by element.
+    void add(const std::string& metric, std::int64_t samples, const at::Tensor& values) {
+        if (sum_.defined() && sum_.device() != values.device()) {
+            throw ShapeError(::retort::detail::text(metric, ": expected logits on ", sum_.device(),
+                                                    ", where the earlier ones were, found ",
+                                                    values.device()));
+        }
+        if (sum_.defined() && sum_.sizes() != values.sizes()) {
+            throw ShapeError(
+                ::retort::detail::text(metric, ": expected logits of as many classes as before"));
+        }
+        // Not in place: a copy of the metric shares the tensor, and the sum may have been begun in inference
+        // mode.
+        sum_ = sum_.defined() ? sum_.add(values) : values;
+        samples_ += samples;
+    }
+    std::int64_t samples() const { return samples_; }
+    /// The sums, on the CPU as float64 or int64. Waits for the device.
+    /// \throws DataError if there were no samples.
+    at::Tensor read(const std::string& metric) const {
+        if (samples_ == 0) {
+            throw DataError(::retort::detail::text(metric, ": expected at least one sample, found none"));
+        }
+        const c10::NoGradGuard no_grad;
+        return sum_.to(at::kCPU).contiguous();
+    }
+
+  private:
+    at::Tensor sum_;
+    std::int64_t samples_ = 0;
+};
+
+/// Counts of true values, one after the other: [flags.size()], int64.
+inline at::Tensor counts(std::initializer_list<at::Tensor> flags) {
+    std::vector<at::Tensor> sums;
+    for (const auto& flag : flags) sums.push_back(flag.sum());
+    return at::stack(sums);
+}
+
+/// Throws if there were targets that are no class.
+inline void expect_classes(const std::string& metric, std::int64_t bad, std::int64_t samples) {
+    if (bad == 0) return;
+    throw DataError(
+        ::retort::detail::text(metric, ": expected targets from 0 to the number of classes less 1, found ",
+                               bad, " of ", samples, " outside"));
+}
+
+}  // namespace retort::metrics::detail

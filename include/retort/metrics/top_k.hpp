@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// How often the target's logit is among the k largest.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/arange.h>
+#include <c10/core/GradMode.h>
+
+#include <cstdint>
+#include <string>
+
+#include <retort/core/error.hpp>
+#include <retort/metrics/tally.hpp>
+
+namespace retort::metrics {
+
+/// The part of the samples whose target's logit is among the `k` largest, from 0 to 1. Of equal logits those
+/// of lower classes count as larger, so that `TopK{.k = 1}` is `Accuracy` and equal logits everywhere are no
+/// success. A row with a NaN is never right. \throws (update) ConfigError if k is not from 1 to the number of
+/// classes; ShapeError and (value) DataError as Accuracy does.
+struct TopK {
+    static constexpr bool needs_teacher = false;
+    std::int64_t k = 5;
+    /// What was gathered so far.
+    detail::Tally tally{};
+
+    void update(const at::Tensor& student_logits, const at::Tensor& target) {
+        const c10::NoGradGuard no_grad;
+        detail::check_logits(name(), "student", student_logits);
+        detail::check_target(name(), student_logits, target);
+        const auto classes = student_logits.size(1);
+        if (k < 1 || k > classes) {
+            throw ConfigError(::retort::detail::text("TopK: expected k from 1 to the number of classes, ",
+                                                     classes, ", found ", k));
+        }
+        if (student_logits.size(0) == 0) return;
+        // A target that is no class is counted, not looked up: that would stop a GPU for good.
+        const auto column = target.clamp(0, classes - 1).unsqueeze(1);
+        const auto own = student_logits.gather(1, column);
+        const auto place = at::arange(classes, column.options()).unsqueeze(0);
+        const auto before =
+            student_logits.gt(own).logical_or_(student_logits.eq(own).logical_and_(place.lt(column)));
+        const auto has_nan = student_logits.ne(student_logits).any(1);
+        const auto bad = detail::no_class(target, classes);
+        const auto hit = before.sum(1).lt(k).logical_and_(has_nan.logical_or(bad).logical_not_());
+        tally.add(name(), target.size(0), detail::counts({hit, bad}));
+    }
+    double value() const {
+        const auto sums = tally.read(name());
+        const auto* sum = sums.data_ptr<std::int64_t>();
+        detail::expect_classes(name(), sum[1], tally.samples());
+        return static_cast<double>(sum[0]) / static_cast<double>(tally.samples());
+    }
+    void reset() { tally = {}; }
+    std::string name() const { return "top" + std::to_string(k); }
+};
+
+}  // namespace retort::metrics
