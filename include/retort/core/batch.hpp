@@ -38,11 +38,17 @@ concept HasOwnMove = requires(const B& batch, at::Device device) {
     { to_device(batch, device) } -> std::convertible_to<B>;
 };
 template <class B>
-concept HasInputMember = requires(const B& batch) { requires TensorLike<decltype((batch.input))>; };
+concept HasInputMember = requires(const B& batch) {
+    requires TensorLike<decltype((batch.input))>;
+};
 template <class B>
-concept HasDataMember = requires(const B& batch) { requires TensorLike<decltype((batch.data))>; };
+concept HasDataMember = requires(const B& batch) {
+    requires TensorLike<decltype((batch.data))>;
+};
 template <class B>
-concept HasTargetMember = requires(const B& batch) { requires TensorLike<decltype((batch.target))>; };
+concept HasTargetMember = requires(const B& batch) {
+    requires TensorLike<decltype((batch.target))>;
+};
 
 template <class B, std::size_t I>
 concept HasTensorElement = requires(const B& batch) {
@@ -53,7 +59,8 @@ concept HasTensorElement = requires(const B& batch) {
 
 struct Input {
     template <class B>
-        requires TensorLike<B> || HasOwnInput<B> || HasInputMember<B> || HasDataMember<B> || HasTensorElement<B, 0>
+        requires TensorLike<B> || HasOwnInput<B> || HasInputMember<B> || HasDataMember<B> ||
+            HasTensorElement<B, 0>
     decltype(auto) operator()(const B& batch) const {
         if constexpr (TensorLike<B>) {
             return static_cast<const at::Tensor&>(batch);
@@ -85,22 +92,26 @@ struct Target {
 
 }  // namespace detail::batch
 
-/// The tensor that goes into the networks. Found, in this order, as: the batch itself, if it is a tensor; a function
-/// `input(batch)` beside the batch's type; a member `input`; a member `data` (`torch::data::Example<>`); the first
-/// element of a pair or tuple.
+/// The tensor that goes into the networks. Found, in this order, as: the batch itself, if it is a tensor; a
+/// function `input(batch)` beside the batch's type; a member `input`; a member `data`
+/// (`torch::data::Example<>`); the first element of a pair or tuple.
 inline constexpr detail::batch::Input input{};
 
-/// The targets (class indices of shape [batch], as a rule). Found, in this order, as: a function `target(batch)` beside
-/// the batch's type; a member `target`; the second element of a pair or tuple.
+/// The targets (class indices of shape [batch], as a rule). Found, in this order, as: a function
+/// `target(batch)` beside the batch's type; a member `target`; the second element of a pair or tuple.
 inline constexpr detail::batch::Target target{};
 
 /// A batch: `retort::input(batch)` finds a tensor.
 template <class B>
-concept Batch = requires(const B& batch) { ::retort::input(batch); };
+concept Batch = requires(const B& batch) {
+    ::retort::input(batch);
+};
 
 /// A batch with targets: `retort::target(batch)` finds a tensor too.
 template <class B>
-concept LabelledBatch = Batch<B> && requires(const B& batch) { ::retort::target(batch); };
+concept LabelledBatch = Batch<B> && requires(const B& batch) {
+    ::retort::target(batch);
+};
 
 namespace detail::batch {
 
@@ -126,7 +137,8 @@ struct ToDevice {
   private:
     static at::Tensor on(const at::Tensor& tensor, at::Device device) {
         // `Tensor::to` is an operator even where there is nothing to move; the step must not issue it.
-        return !tensor.defined() || tensor.device() == device ? tensor : tensor.to(device, /*non_blocking=*/true);
+        return !tensor.defined() || tensor.device() == device ? tensor
+                                                              : tensor.to(device, /*non_blocking=*/true);
     }
     template <class E>
     static void move_element(E& element, at::Device device) {
@@ -136,8 +148,9 @@ struct ToDevice {
 
 }  // namespace detail::batch
 
-/// `retort::to_device(batch, device)`: the batch with its tensors on `device`. Known for tensors, pairs, tuples and the
-/// members `input`, `data` and `target`; a batch type with more tensors brings its own `to_device(batch, device)`.
+/// `retort::to_device(batch, device)`: the batch with its tensors on `device`. Known for tensors, pairs,
+/// tuples and the members `input`, `data` and `target`; a batch type with more tensors brings its own
+/// `to_device(batch, device)`.
 inline constexpr detail::batch::ToDevice to_device{};
 
 }  // namespace retort

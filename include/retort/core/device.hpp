@@ -20,31 +20,33 @@ namespace retort {
 inline at::Device device(const std::string& name) {
     if (name == "auto") return at::Device(at::hasCUDA() ? at::kCUDA : at::kCPU);
     if (name == "cpu") return at::Device(at::kCPU);
-    const bool indexed = name.starts_with("cuda:") && name.size() > 5 && name.size() <= 8 &&
-                         std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool indexed =
+        name.starts_with("cuda:") && name.size() > 5 && name.size() <= 8 &&
+        std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (name != "cuda" && !indexed) {
-        throw ConfigError(
-            detail::text("device: expected cpu, cuda, cuda:N or auto, found \"", name, "\""));
+        throw ConfigError(detail::text("device: expected cpu, cuda, cuda:N or auto, found \"", name, "\""));
     }
     if (!at::hasCUDA()) {
-        throw ConfigError(detail::text("device: \"", name, "\" was asked for, but LibTorch finds no CUDA device here"));
+        throw ConfigError(
+            detail::text("device: \"", name, "\" was asked for, but LibTorch finds no CUDA device here"));
     }
     const int index = indexed ? std::stoi(name.substr(5)) : 0;
     const auto count = static_cast<int>(at::getNumGPUs());
     if (index >= count) {
-        throw ConfigError(
-            detail::text("device: \"", name, "\" was asked for, but there are only ", count, " CUDA devices here"));
+        throw ConfigError(detail::text("device: \"", name, "\" was asked for, but there are only ", count,
+                                       " CUDA devices here"));
     }
     return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
-/// Lets LibTorch compute with `count` threads, or with as many as the machine has cores where `count` is 0. Debian's
-/// LibTorch starts with one. This changes the whole process and, through the order of summation, the last bits of
-/// results; the library therefore never calls it by itself.
-/// \throws ConfigError if `count` is negative.
+/// Lets LibTorch compute with `count` threads, or with as many as the machine has cores where `count` is 0.
+/// Debian's LibTorch starts with one. This changes the whole process and, through the order of summation, the
+/// last bits of results; the library therefore never calls it by itself. \throws ConfigError if `count` is
+/// negative.
 inline void set_threads(int count = 0) {
     if (count < 0) throw ConfigError(detail::text("threads: expected 0 (all cores) or more, found ", count));
-    at::set_num_threads(count > 0 ? count : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+    at::set_num_threads(count > 0 ? count
+                                  : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
 }
 
 }  // namespace retort

@@ -39,12 +39,14 @@ struct Logits {
 
 }  // namespace detail::outputs
 
-/// The logits among what a network's forward returns. Found, in this order, as: the outputs themselves, if they are a
-/// tensor; a function `logits(outputs)` beside the type of the outputs; a member `logits`.
+/// The logits among what a network's forward returns. Found, in this order, as: the outputs themselves, if
+/// they are a tensor; a function `logits(outputs)` beside the type of the outputs; a member `logits`.
 inline constexpr detail::outputs::Logits logits{};
 
 /// Outputs among which `retort::logits(outputs)` finds a tensor.
 template <class O>
-concept HasLogits = requires(const O& outputs) { ::retort::logits(outputs); };
+concept HasLogits = requires(const O& outputs) {
+    ::retort::logits(outputs);
+};
 
 }  // namespace retort

@@ -21,7 +21,8 @@ template <class T>
 struct IsSharedModule : std::false_type {};
 template <class M>
     requires std::derived_from<M, torch::nn::Module>
-struct IsSharedModule<std::shared_ptr<M>> : std::true_type {};
+struct IsSharedModule<std::shared_ptr<M>> : std::true_type {
+};
 
 template <class T>
 concept ModuleHolder = std::is_base_of_v<torch::detail::ModuleHolderIndicator, T>;  // a private base
@@ -36,14 +37,13 @@ concept ModuleObject = std::derived_from<T, torch::nn::Module>;
 template <class N>
 concept Network = detail::ModuleHolder<N> || detail::SharedModule<N> || detail::ModuleObject<N>;
 
-/// A network as the policies keep it. A holder or `shared_ptr` is shared with its owner, as LibTorch's holders are; a
-/// module object is referred to and must outlive the policy: a copy of it would share its parameters but not its state.
+/// A network as the policies keep it. A holder or `shared_ptr` is shared with its owner, as LibTorch's
+/// holders are; a module object is referred to and must outlive the policy: a copy of it would share its
+/// parameters but not its state.
 template <Network N>
 class NetworkRef {
   public:
-    explicit(false) NetworkRef(N network)
-        requires(!detail::ModuleObject<N>)
-        : network_(std::move(network)) {
+    explicit(false) NetworkRef(N network) requires(!detail::ModuleObject<N>) : network_(std::move(network)) {
         bool empty = false;
         if constexpr (detail::ModuleHolder<N>) {
             empty = network_.is_empty();
@@ -52,11 +52,8 @@ class NetworkRef {
         }
         if (empty) throw ConfigError("network: expected a module, found an empty holder or null pointer");
     }
-    explicit(false) NetworkRef(N& network)
-        requires detail::ModuleObject<N>
-        : network_(&network) {}
-    NetworkRef(N&&)
-        requires detail::ModuleObject<N>
+    explicit(false) NetworkRef(N& network) requires detail::ModuleObject<N> : network_(&network) {}
+    NetworkRef(N&&) requires detail::ModuleObject<N>
     = delete;  // the object would be gone when the policy uses it: keep it in a variable or a shared_ptr
 
     /// The module that computes.
@@ -78,14 +75,17 @@ class NetworkRef {
     std::conditional_t<detail::ModuleObject<N>, N*, N> network_;
 };
 
-/// A network whose `forward` takes an `I`. Written on `network->forward(x)`: `std::invocable` on a holder is a hard error
-/// where forward does not accept the argument.
+/// A network whose `forward` takes an `I`. Written on `network->forward(x)`: `std::invocable` on a holder is
+/// a hard error where forward does not accept the argument.
 template <class N, class I>
-concept Forwards = Network<N> && requires(const NetworkRef<N>& network, const I& value) { network->forward(value); };
+concept Forwards = Network<N> && requires(const NetworkRef<N>& network, const I& value) {
+    network->forward(value);
+};
 
 /// What the `forward` of a network returns for an `I`.
 template <class N, class I>
-using OutputsOf = std::remove_cvref_t<decltype(std::declval<const NetworkRef<N>&>()->forward(std::declval<const I&>()))>;
+using OutputsOf =
+    std::remove_cvref_t<decltype(std::declval<const NetworkRef<N>&>()->forward(std::declval<const I&>()))>;
 
 namespace detail {
 

@@ -20,8 +20,8 @@ struct Progress {
 /// How often a schedule changes its value: with the epoch or with every step.
 enum class Every { epoch, step };
 
-/// Time in epochs, as a schedule sees it: whole epochs for `Every::epoch`; with the share of the epoch that is done for
-/// `Every::step` (whole epochs too as long as the number of steps is not known).
+/// Time in epochs, as a schedule sees it: whole epochs for `Every::epoch`; with the share of the epoch that
+/// is done for `Every::step` (whole epochs too as long as the number of steps is not known).
 constexpr double elapsed_epochs(const Progress& progress, Every every) {
     double epochs = static_cast<double>(progress.epoch);
     if (every == Every::step && progress.steps_per_epoch > 0) {

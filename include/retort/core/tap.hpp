@@ -51,7 +51,8 @@ constexpr decltype(auto) element(const C& container) {
         return std::get<I>(container);
     } else {
         if (container.size() <= I) {
-            throw ShapeError(text("tap: expected an element ", I, ", found only ", container.size(), " elements"));
+            throw ShapeError(
+                text("tap: expected an element ", I, ", found only ", container.size(), " elements"));
         }
         return container[I];
     }
@@ -63,19 +64,21 @@ constexpr decltype(auto) descend(const C& container, std::index_sequence<Path...
         return (container);
     } else {
         return []<std::size_t First, std::size_t... Rest>(const C& from, std::index_sequence<First, Rest...>)
-            -> decltype(auto) {
+            ->decltype(auto) {
             return descend(element<First>(from), std::index_sequence<Rest...>{});
-        }(container, std::index_sequence<Path...>{});
+        }
+        (container, std::index_sequence<Path...>{});
     }
 }
 
 }  // namespace detail
 
-/// Reads a member of the outputs, or an element of a member that is an array, vector or tuple. Made by `retort::tap`.
+/// Reads a member of the outputs, or an element of a member that is an array, vector or tuple. Made by
+/// `retort::tap`.
 template <auto Member, std::size_t... Path>
 struct MemberTap;
 
-template <class Tensor, class Class, Tensor Class::* Member, std::size_t... Path>
+template <class Tensor, class Class, Tensor Class::*Member, std::size_t... Path>
 struct MemberTap<Member, Path...> {
     const at::Tensor& operator()(const Class& outputs) const {
         return detail::descend(outputs.*Member, std::index_sequence<Path...>{});
@@ -87,8 +90,8 @@ struct MemberTap<Member, Path...> {
     }
 };
 
-/// Reads a named output: the outputs are a map from names to tensors (`find` and `end`, as `std::map` has them). Made
-/// by `retort::tap`.
+/// Reads a named output: the outputs are a map from names to tensors (`find` and `end`, as `std::map` has
+/// them). Made by `retort::tap`.
 template <detail::FixedString Name>
 struct NamedTap {
     template <class O>
@@ -122,8 +125,8 @@ constexpr auto make_tap() {
 
 }  // namespace detail
 
-/// `tap<&Outputs::body>`: a member of the outputs. `tap<&Outputs::stages, 2>`: an element of a member that is an array,
-/// vector or tuple. `tap<"layer3">`: a named output.
+/// `tap<&Outputs::body>`: a member of the outputs. `tap<&Outputs::stages, 2>`: an element of a member that is
+/// an array, vector or tuple. `tap<"layer3">`: a named output.
 template <detail::TapKey Key, std::size_t... Path>
 inline constexpr auto tap = detail::make_tap<Key, Path...>();
 

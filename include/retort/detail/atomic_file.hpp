@@ -18,9 +18,9 @@
 
 namespace retort::detail {
 
-/// Runs `write(path)` on a name beside `target`, flushes the file to the disk and renames it to `target`. Whatever fails, the
-/// file beside is removed, and a file that stood at `target` before still does.
-/// \throws OutputError with the path and the system's reason
+/// Runs `write(path)` on a name beside `target`, flushes the file to the disk and renames it to `target`.
+/// Whatever fails, the file beside is removed, and a file that stood at `target` before still does. \throws
+/// OutputError with the path and the system's reason
 template <class Write>
 void write_beside(const std::filesystem::path& target, Write&& write) {
     const std::filesystem::path beside = target.string() + ".part" + std::to_string(::getpid());

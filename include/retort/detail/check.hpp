@@ -35,10 +35,12 @@ inline void check_defined(std::string_view where, std::string_view what, const a
 inline void check_logits(std::string_view where, std::string_view what, const at::Tensor& logits) {
     check_defined(where, what, logits);
     if (logits.dim() != 2 || logits.numel() == 0) {
-        throw ShapeError(text(where, ": expected ", what, " of shape [batch, classes], found ", shape_text(logits)));
+        throw ShapeError(
+            text(where, ": expected ", what, " of shape [batch, classes], found ", shape_text(logits)));
     }
     if (!logits.is_floating_point()) {
-        throw ShapeError(text(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
+        throw ShapeError(
+            text(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
     }
 }
 

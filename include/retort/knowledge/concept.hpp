@@ -2,16 +2,20 @@
 /// \file
 /// The contract of a knowledge term: one kind of knowledge, as a loss.
 ///
-/// | expression                                     | meaning                                                            |
+/// | expression                                     | meaning |
 /// |------------------------------------------------|--------------------------------------------------------------------|
-/// | `T::needs_teacher`                             | required, `static constexpr bool`; where false, the term gets `retort::NoOutputs` for the teacher's outputs |
-/// | `T::needs_target`                              | required, `static constexpr bool`; where true, the batch must have targets |
-/// | `term(student_outputs, teacher_outputs, batch)`| required; the loss, a tensor without dimensions; gradients to the student's outputs and the term's own parameters only |
-/// | `term(..., batch, progress)`                   | instead of it, for a term that changes with the progress            |
-/// | `term.name()`                                  | optional; what histories and errors call it; default: the name of its type |
-/// | `term.check()`                                 | optional; throws ConfigError where the options make no sense        |
-/// | `term.module()`                                | optional; a `shared_ptr` to the module with the learnable parts     |
-/// | `term.prepared()`, `term.prepare(student_outputs, teacher_outputs, batch)` | optional, together; builds the learnable parts where their sizes come from the first batch, and checks the shapes |
+/// | `T::needs_teacher`                             | required, `static constexpr bool`; where false, the
+/// term gets `retort::NoOutputs` for the teacher's outputs | | `T::needs_target` | required, `static
+/// constexpr bool`; where true, the batch must have targets | | `term(student_outputs, teacher_outputs,
+/// batch)`| required; the loss, a tensor without dimensions; gradients to the student's outputs and the
+/// term's own parameters only | | `term(..., batch, progress)`                   | instead of it, for a term
+/// that changes with the progress            | | `term.name()`                                  | optional;
+/// what histories and errors call it; default: the name of its type | | `term.check()` | optional; throws
+/// ConfigError where the options make no sense        | | `term.module()`                                |
+/// optional; a `shared_ptr` to the module with the learnable parts     | | `term.prepared()`,
+/// `term.prepare(student_outputs, &teacher_outputs, batch)` | optional, together; builds the learnable parts
+/// where their sizes come from the first batch, and moves them to its device; the pointer may be null where
+/// `prepared()` |
 ///
 /// A minimal example:
 ///
@@ -49,13 +53,14 @@ concept SaysWhatItNeeds = requires {
 
 /// A term whose loss can be computed from these outputs and this batch.
 template <class T, class StudentOutputs, class TeacherOutputs, class B>
-concept ComputesLoss =
-    requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch) {
-        { term(student, teacher, batch) } -> std::same_as<at::Tensor>;
-    } || requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch,
-                  const Progress& progress) {
-        { term(student, teacher, batch, progress) } -> std::same_as<at::Tensor>;
-    };
+concept ComputesLoss = requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher,
+                                const B& batch) {
+    { term(student, teacher, batch) } -> std::same_as<at::Tensor>;
+}
+|| requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch,
+            const Progress& progress) {
+    { term(student, teacher, batch, progress) } -> std::same_as<at::Tensor>;
+};
 
 /// A knowledge term for these outputs and this batch.
 template <class T, class StudentOutputs, class TeacherOutputs, class B>

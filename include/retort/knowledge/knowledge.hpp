@@ -27,14 +27,13 @@ template <class... Terms>
 class Knowledge {
     static_assert(sizeof...(Terms) > 0, "retort: a Knowledge has at least one term");
     static_assert((SaysWhatItNeeds<Terms> && ...),
-                  "retort: every term of a Knowledge says what it needs: static constexpr bool needs_teacher, needs_target");
+                  "retort: every term of a Knowledge says what it needs: static constexpr bool "
+                  "needs_teacher, needs_target");
 
   public:
     static constexpr std::size_t size = sizeof...(Terms);
 
-    Knowledge()
-        requires(std::default_initializable<Terms> && ...)
-        : Knowledge(Terms{}...) {}
+    Knowledge() requires(std::default_initializable<Terms>&&...) : Knowledge(Terms{}...) {}
     explicit Knowledge(Terms... terms) : terms_(std::move(terms)...) {
         each([](const auto& term) {
             if constexpr (requires { term.check(); }) term.check();
@@ -47,7 +46,8 @@ class Knowledge {
     /// The names of the terms; terms of equal names are numbered from the second on.
     std::array<std::string, size> names() const {
         std::array<std::string, size> result = std::apply(
-            [](const auto&... term) { return std::array<std::string, size>{detail::term_name(term)...}; }, terms_);
+            [](const auto&... term) { return std::array<std::string, size>{detail::term_name(term)...}; },
+            terms_);
         const std::array<std::string, size> plain = result;
         for (std::size_t i = 0; i < size; ++i) {
             std::size_t before = 0;
@@ -64,17 +64,18 @@ class Knowledge {
         return result;
     }
 
-    /// Shows the terms the outputs of a first batch: learnable parts take their sizes, type and device from it. The teacher's
-    /// outputs are needed only where `prepared()` is false.
+    /// Shows the terms the outputs of a first batch: learnable parts take their sizes, type and device from
+    /// it. \param teacher the teacher's outputs; may be null where `prepared()` is true
     template <class Student, class Teacher, class B>
-    void prepare(const Student& student, const Teacher& teacher, const B& batch) {
+    void prepare(const Student& student, const Teacher* teacher, const B& batch) {
         each([&](auto& term) {
-            if constexpr (requires { term.prepare(student, teacher, batch); }) term.prepare(student, teacher, batch);
+            if constexpr (requires { term.prepare(student, teacher, batch); })
+                term.prepare(student, teacher, batch);
         });
     }
 
-    /// The learnable parts of all terms as one module: for moving, saving and counting. Children are named by the position
-    /// of the term: `term2`.
+    /// The learnable parts of all terms as one module: for moving, saving and counting. Children are named by
+    /// the position of the term: `term2`.
     std::shared_ptr<torch::nn::Module> module() const {
         auto result = std::make_shared<torch::nn::Module>("Knowledge");
         std::size_t position = 0;

@@ -2,10 +2,11 @@
 /// \file
 /// The contract of an optimiser recipe: what a trainer builds its optimiser from.
 ///
-/// | expression              | meaning                                                                                   |
+/// | expression              | meaning |
 /// |-------------------------|-------------------------------------------------------------------------------------------|
-/// | `r.build(parameters)`   | required; a `std::unique_ptr` to a `torch::optim::Optimizer` (or a class derived from it)  |
-/// | `r.check()`             | optional; throws ConfigError where the options make no sense                               |
+/// | `r.build(parameters)`   | required; a `std::unique_ptr` to a `torch::optim::Optimizer` (or a class
+/// derived from it)  | | `r.check()`             | optional; throws ConfigError where the options make no
+/// sense                               |
 ///
 /// A trainer also takes an optimiser that exists already. See `OptimizerPolicy`.
 #pragma once

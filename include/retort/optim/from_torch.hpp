@@ -28,7 +28,9 @@ class FromTorch {
               return std::make_unique<O>(std::move(parameters), options);
           }) {}
 
-    std::unique_ptr<O> build(std::vector<at::Tensor> parameters) const { return make_(std::move(parameters)); }
+    std::unique_ptr<O> build(std::vector<at::Tensor> parameters) const {
+        return make_(std::move(parameters));
+    }
 
   private:
     std::function<std::unique_ptr<O>(std::vector<at::Tensor>)> make_;

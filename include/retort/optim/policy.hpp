@@ -17,9 +17,10 @@
 
 namespace retort {
 
-/// What a trainer takes as its optimiser: a recipe (`Sgd`, `FromTorch<...>`, either within `WithLearningRate`), or an optimiser
-/// that exists already, as an lvalue that outlives the trainer, or as a `shared_ptr`. An existing one gets the learnable
-/// parts of the knowledge as one more parameter group, with its default options.
+/// What a trainer takes as its optimiser: a recipe (`Sgd`, `FromTorch<...>`, either within
+/// `WithLearningRate`), or an optimiser that exists already, as an lvalue that outlives the trainer, or as a
+/// `shared_ptr`. An existing one gets the learnable parts of the knowledge as one more parameter group, with
+/// its default options.
 ///
 /// It is the same for all types: one virtual call a step is what LibTorch's optimisers cost anyway.
 class OptimizerPolicy {
@@ -28,9 +29,12 @@ class OptimizerPolicy {
     explicit(false) OptimizerPolicy(Recipe recipe) {
         if constexpr (requires { recipe.check(); }) recipe.check();
         if constexpr (requires { recipe.schedule.weight(Progress{}); }) {
-            rate_ = [schedule = recipe.schedule](const Progress& progress) { return schedule.weight(progress); };
+            rate_ = [schedule = recipe.schedule](const Progress& progress) {
+                return schedule.weight(progress);
+            };
         }
-        build_ = [recipe = std::move(recipe)](std::vector<at::Tensor> student, std::vector<at::Tensor> parts) {
+        build_ = [recipe = std::move(recipe)](std::vector<at::Tensor> student,
+                                              std::vector<at::Tensor> parts) {
             student.insert(student.end(), parts.begin(), parts.end());
             return std::shared_ptr<torch::optim::Optimizer>(recipe.build(std::move(student)));
         };
@@ -48,7 +52,8 @@ class OptimizerPolicy {
         : OptimizerPolicy(std::static_pointer_cast<torch::optim::Optimizer>(std::move(optimizer))) {}
     template <std::derived_from<torch::optim::Optimizer> O>
     explicit(false) OptimizerPolicy(O& optimizer)
-        : OptimizerPolicy(std::shared_ptr<torch::optim::Optimizer>(&optimizer, [](torch::optim::Optimizer*) {})) {}
+        : OptimizerPolicy(
+              std::shared_ptr<torch::optim::Optimizer>(&optimizer, [](torch::optim::Optimizer*) {})) {}
 
     /// Builds the optimiser, once, for the student's parameters and those of the learnable parts.
     void build(const std::vector<at::Tensor>& student, const std::vector<at::Tensor>& parts) {
@@ -66,8 +71,9 @@ class OptimizerPolicy {
         if (!rate_) return;
         const double factor = rate_(progress);
         if (!(factor >= 0 && std::isfinite(factor))) {
-            throw ConfigError(detail::text("learning rate: expected the schedule to give a factor of at least 0, found ", factor,
-                                           " in epoch ", progress.epoch, ", step ", progress.step));
+            throw ConfigError(
+                detail::text("learning rate: expected the schedule to give a factor of at least 0, found ",
+                             factor, " in epoch ", progress.epoch, ", step ", progress.step));
         }
         std::size_t group = 0;
         for (torch::optim::OptimizerParamGroup& each : optimizer_->param_groups()) {
@@ -91,16 +97,20 @@ class OptimizerPolicy {
         bool any = false;
         for (const at::Tensor& parameter : student) any = any || holds(parameter);
         if (!any) {
-            throw ConfigError("optimiser: expected one that was built on the student's parameters, found none of them in it");
+            throw ConfigError(
+                "optimiser: expected one that was built on the student's parameters, found none of them in "
+                "it");
         }
         std::vector<at::Tensor> missing;
         for (const at::Tensor& parameter : parts) {
             if (!holds(parameter)) missing.push_back(parameter);
         }
-        if (!missing.empty()) optimizer.add_param_group(torch::optim::OptimizerParamGroup(std::move(missing)));
+        if (!missing.empty())
+            optimizer.add_param_group(torch::optim::OptimizerParamGroup(std::move(missing)));
     }
 
-    std::function<std::shared_ptr<torch::optim::Optimizer>(std::vector<at::Tensor>, std::vector<at::Tensor>)> build_;
+    std::function<std::shared_ptr<torch::optim::Optimizer>(std::vector<at::Tensor>, std::vector<at::Tensor>)>
+        build_;
     std::function<double(const Progress&)> rate_;
     std::shared_ptr<torch::optim::Optimizer> optimizer_;
     std::vector<double> rates_;  // of the groups, before any schedule

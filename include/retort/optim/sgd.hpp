@@ -31,8 +31,9 @@ struct MultiTensorSgdOptions : torch::optim::OptimizerCloneableOptions<MultiTens
     void set_lr(const double value) override { learning_rate = value; }
 };
 
-/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD`, with a number of operators that does not
-/// grow with the number of parameters (on CUDA; on the CPU the multi-tensor operators call the single ones themselves).
+/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD`, with a number of operators
+/// that does not grow with the number of parameters (on CUDA; on the CPU the multi-tensor operators call the
+/// single ones themselves).
 class MultiTensorSgd : public torch::optim::Optimizer {
   public:
     MultiTensorSgd(std::vector<at::Tensor> parameters, const MultiTensorSgdOptions& options)
@@ -98,10 +99,10 @@ class MultiTensorSgd : public torch::optim::Optimizer {
 
 /// Stochastic gradient descent with momentum.
 ///
-/// Formula: \f$ g \leftarrow g + \lambda\theta;\; v \leftarrow \mu v + (1 - d) g;\; \theta \leftarrow \theta - \eta v \f$ (with
-/// Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g.
-/// Source: Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013, in
-/// the form of `torch::optim::SGD`.
+/// Formula: \f$ g \leftarrow g + \lambda\theta;\; v \leftarrow \mu v + (1 - d) g;\; \theta \leftarrow \theta
+/// - \eta v \f$ (with Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g. Source:
+/// Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
+/// ICML 2013, in the form of `torch::optim::SGD`.
 struct Sgd {
     double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
     double momentum = 0.0;       ///< \f$ \mu \f$, at least 0
@@ -133,8 +134,9 @@ struct Sgd {
             throw ConfigError(detail::text("Sgd: expected a finite dampening, found ", dampening));
         }
         if (nesterov && (momentum == 0 || dampening != 0)) {
-            throw ConfigError(detail::text("Sgd: Nesterov's momentum needs a momentum above 0 and no dampening, found momentum ",
-                                           momentum, " and dampening ", dampening));
+            throw ConfigError(detail::text(
+                "Sgd: Nesterov's momentum needs a momentum above 0 and no dampening, found momentum ",
+                momentum, " and dampening ", dampening));
         }
     }
 };

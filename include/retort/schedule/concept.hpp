@@ -4,16 +4,19 @@
 ///
 /// | expression             | meaning                                                                  |
 /// |------------------------|--------------------------------------------------------------------------|
-/// | `s.weight(progress)`   | required; a finite number; a pure function of the progress, so that a resumed run sees the same weights |
-/// | `s.check()`            | optional; throws ConfigError where the options make no sense             |
+/// | `s.weight(progress)`   | required; a finite number; a pure function of the progress, so that a resumed
+/// run sees the same weights | | `s.check()`            | optional; throws ConfigError where the options make
+/// no sense             |
 ///
 /// A minimal example:
 ///
 ///     struct EveryOtherEpoch {
-///         double weight(const retort::Progress& progress) const { return progress.epoch % 2 == 0 ? 1.0 : 0.0; }
+///         double weight(const retort::Progress& progress) const { return progress.epoch % 2 == 0 ? 1.0 :
+///         0.0; }
 ///     };
 ///
-/// Schedules weigh the terms of a `Knowledge` (`Schedule`), scale learning rates (`WithLearningRate`) and set temperatures
+/// Schedules weigh the terms of a `Knowledge` (`Schedule`), scale learning rates (`WithLearningRate`) and set
+/// temperatures
 /// (`Tempered`).
 #pragma once
 
@@ -35,7 +38,8 @@ concept WeightSchedule = requires(const S& schedule, const Progress& progress) {
 namespace detail {
 
 inline void check_finite(const char* where, const char* what, double value) {
-    if (!std::isfinite(value)) throw ConfigError(text(where, ": expected a finite ", what, ", found ", value));
+    if (!std::isfinite(value))
+        throw ConfigError(text(where, ": expected a finite ", what, ", found ", value));
 }
 
 inline void check_not_negative(const char* where, const char* what, double value) {
@@ -46,7 +50,8 @@ inline void check_not_negative(const char* where, const char* what, double value
 inline double elapsed_share(const char* where, const Progress& progress, double length, Every every) {
     const double whole = length > 0 ? length : static_cast<double>(progress.epochs);
     if (whole <= 0) {
-        throw ConfigError(text(where, ": expected a length in epochs, in the schedule or of the run; found neither"));
+        throw ConfigError(
+            text(where, ": expected a length in epochs, in the schedule or of the run; found neither"));
     }
     const double share = elapsed_epochs(progress, every) / whole;
     return share < 1 ? share : 1;

@@ -9,8 +9,8 @@
 
 namespace retort {
 
-/// \f$ w = \text{final} + \tfrac12 (\text{initial} - \text{final}) (1 + \cos(\pi \min(1, e / \text{epochs}))) \f$, where e is the
-/// number of elapsed epochs (Loshchilov and Hutter, SGDR, 2017, Eq. 5, without restarts).
+/// \f$ w = \text{final} + \tfrac12 (\text{initial} - \text{final}) (1 + \cos(\pi \min(1, e / \text{epochs})))
+/// \f$, where e is the number of elapsed epochs (Loshchilov and Hutter, SGDR, 2017, Eq. 5, without restarts).
 struct Cosine {
     double initial = 1.0;
     double final = 0.0;

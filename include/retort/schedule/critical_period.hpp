@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The weight of intermediate layers in information flow modelling: strong while the critical connections form.
+/// The weight of intermediate layers in information flow modelling: strong while the critical connections
+/// form.
 #pragma once
 
 #include <retort/schedule/exponential.hpp>
 
 namespace retort {
 
-/// \f$ w = \text{initial} \cdot \text{factor}^{k} \f$ in epoch k = 0, 1, ... With the defaults the weight stays above 1 for
-/// the first 13 epochs, in which intermediate layers dominate, and is 0.08 at epoch 20.
+/// \f$ w = \text{initial} \cdot \text{factor}^{k} \f$ in epoch k = 0, 1, ... With the defaults the weight
+/// stays above 1 for the first 13 epochs, in which intermediate layers dominate, and is 0.08 at epoch 20.
 ///
-/// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation using Information Flow Modeling", CVPR 2020,
-/// Eq. 10. It weighs every layer but the last, whose weight is 1. The defaults are those of the released code.
+/// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation using Information Flow Modeling",
+/// CVPR 2020, Eq. 10. It weighs every layer but the last, whose weight is 1. The defaults are those of the
+/// released code.
 struct CriticalPeriod {
     double initial = 100.0;
     double factor = 0.7;  ///< in (0, 1)

@@ -7,7 +7,8 @@
 
 namespace retort {
 
-/// \f$ w = \text{initial} + (\text{final} - \text{initial}) \min(1, e / \text{epochs}) \f$, where e is the number of elapsed epochs.
+/// \f$ w = \text{initial} + (\text{final} - \text{initial}) \min(1, e / \text{epochs}) \f$, where e is the
+/// number of elapsed epochs.
 struct Linear {
     double initial = 0.0;
     double final = 1.0;

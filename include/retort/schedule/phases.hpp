@@ -23,7 +23,8 @@ Phase(int, S) -> Phase<S>;
 template <class S>
 Phase(std::int64_t, S) -> Phase<S>;
 
-/// Schedules one after the other. Each phase sees its own progress: its first epoch is 0, and its `epochs` is its length.
+/// Schedules one after the other. Each phase sees its own progress: its first epoch is 0, and its `epochs` is
+/// its length.
 ///
 ///     retort::Phases{retort::Phase{30, 1.0}, retort::Phase{0, 0.0}}          // 1 for 30 epochs, then 0
 ///
@@ -48,8 +49,8 @@ class Phases {
         for (std::size_t phase = 0; phase < sizeof...(S); ++phase) {
             const std::int64_t least = phase + 1 < sizeof...(S) ? 1 : 0;
             if (epochs_[phase] < least) {
-                throw ConfigError(detail::text("Phases: expected at least ", least, " epochs in phase ", phase, " of ",
-                                               sizeof...(S), ", found ", epochs_[phase]));
+                throw ConfigError(detail::text("Phases: expected at least ", least, " epochs in phase ",
+                                               phase, " of ", sizeof...(S), ", found ", epochs_[phase]));
             }
         }
         std::apply([](const auto&... each) { (detail::check_schedule(each), ...); }, schedules_);

@@ -19,14 +19,13 @@ namespace retort {
 template <class... S>
 class Schedule {
     static_assert((WeightSchedule<S> && ...),
-                  "retort: every element of a Schedule is a number or has a member double weight(const retort::Progress&) const");
+                  "retort: every element of a Schedule is a number or has a member double weight(const "
+                  "retort::Progress&) const");
 
   public:
     static constexpr std::size_t size = sizeof...(S);
 
-    Schedule()
-        requires(sizeof...(S) > 0)
-        : Schedule(S{}...) {}
+    Schedule() requires(sizeof...(S) > 0) : Schedule(S{}...) {}
     template <class... T>
         requires(sizeof...(T) == sizeof...(S))
     explicit Schedule(const T&... schedules) : schedules_{detail::to_schedule(schedules)...} {

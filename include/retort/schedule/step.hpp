@@ -3,7 +3,6 @@
 /// A weight that changes every so many epochs.
 #pragma once
 
-
 #include <retort/schedule/concept.hpp>
 
 namespace retort {
@@ -20,7 +19,8 @@ struct Step {
     void check() const {
         detail::check_finite("Step", "initial value", initial);
         detail::check_finite("Step", "factor", factor);
-        if (epochs < 1) throw ConfigError(detail::text("Step: expected at least 1 epoch a step, found ", epochs));
+        if (epochs < 1)
+            throw ConfigError(detail::text("Step: expected at least 1 epoch a step, found ", epochs));
     }
 };
 

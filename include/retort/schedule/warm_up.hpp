@@ -7,8 +7,9 @@
 
 namespace retort {
 
-/// \f$ w = w_\text{then} \cdot \min(1, \text{initial} + (1 - \text{initial}) \, e / \text{epochs}) \f$, where e is the number of
-/// elapsed epochs and \f$ w_\text{then} \f$ the weight of the schedule `then`, which sees the progress as it is.
+/// \f$ w = w_\text{then} \cdot \min(1, \text{initial} + (1 - \text{initial}) \, e / \text{epochs}) \f$, where
+/// e is the number of elapsed epochs and \f$ w_\text{then} \f$ the weight of the schedule `then`, which sees
+/// the progress as it is.
 template <WeightSchedule Then = Constant>
 struct WarmUp {
     double epochs = 5.0;   ///< length; above 0
@@ -21,14 +22,15 @@ struct WarmUp {
         return then.weight(progress) * (initial + (1.0 - initial) * share);
     }
     void check() const {
-        if (!(epochs > 0)) throw ConfigError(detail::text("WarmUp: expected a length above 0 epochs, found ", epochs));
+        if (!(epochs > 0))
+            throw ConfigError(detail::text("WarmUp: expected a length above 0 epochs, found ", epochs));
         detail::check_finite("WarmUp", "initial share", initial);
         detail::check_schedule(then);
     }
 };
 
-WarmUp() -> WarmUp<Constant>;
-WarmUp(double) -> WarmUp<Constant>;
+WarmUp()->WarmUp<Constant>;
+WarmUp(double)->WarmUp<Constant>;
 template <class Then>
 WarmUp(double, Then) -> WarmUp<Then>;
 template <class Then>

@@ -2,17 +2,18 @@
 /// \file
 /// The contract of a teacher: where knowledge comes from.
 ///
-/// | expression                    | meaning                                                                            |
+/// | expression                    | meaning |
 /// |-------------------------------|------------------------------------------------------------------------------------|
-/// | `teacher(input)`              | required; the outputs, without gradient, in evaluation mode, the teacher's state untouched |
-/// | `teacher.modules()`           | optional; the modules behind it, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
-/// | `teacher.update(progress)`    | optional; for a teacher that learns along; called after every step                   |
+/// | `teacher(input)`              | required; the outputs, without gradient, in evaluation mode, the
+/// teacher's state untouched | | `teacher.modules()`           | optional; the modules behind it, as
+/// `std::vector<torch::nn::Module*>`: for moving to a device and for checks | | `teacher.update(progress)` |
+/// optional; for a teacher that learns along; called after every step                   |
 ///
 /// A minimal example:
 ///
 ///     struct Oracle {                                    // knows the answer from the input
-///         at::Tensor operator()(const at::Tensor& input) const { return input.mean({1, 2, 3}).unsqueeze(1) * scale; }
-///         at::Tensor scale;
+///         at::Tensor operator()(const at::Tensor& input) const { return input.mean({1, 2, 3}).unsqueeze(1) *
+///         scale; } at::Tensor scale;
 ///     };
 #pragma once
 
@@ -29,7 +30,9 @@ namespace retort {
 
 /// A teacher for inputs of type `I`.
 template <class T, class I>
-concept Teacher = !Network<T> && requires(T& teacher, const I& value) { teacher(value); };
+concept Teacher = !Network<T> && requires(T & teacher, const I& value) {
+    teacher(value);
+};
 
 /// What a teacher gives for an `I`.
 template <class T, class I>

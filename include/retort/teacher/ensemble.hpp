@@ -26,10 +26,11 @@ namespace retort {
 /// Options of `Ensemble`.
 struct EnsembleOptions {
     enum class Mean {
-        logits,         ///< \f$ z = \sum_m w_m z_m \f$
-        probabilities,  ///< \f$ z = \log \sum_m w_m \sigma(z_m) \f$: at temperature 1 the softmax of z is the mean probability
+        of_logits,         ///< \f$ z = \sum_m w_m z_m \f$
+        of_probabilities,  ///< \f$ z = \log \sum_m w_m \sigma(z_m) \f$: at temperature 1 the softmax of z is
+                           ///< the mean probability
     };
-    Mean mean = Mean::logits;
+    Mean mean = Mean::of_logits;
     std::vector<double> weights{};  ///< one per teacher, not negative; divided by their sum. Empty: all equal
 };
 
@@ -45,12 +46,14 @@ struct EnsembleOutputs {
 ///     retort::Ensemble{retort::Frozen{a}, retort::Frozen{b}}
 ///     retort::Ensemble{retort::EnsembleOptions{.weights = {2.0, 1.0}}, retort::Frozen{a}, retort::Frozen{b}}
 ///
-/// \throws ConfigError on construction, if the weights make no sense; ShapeError if the members differ in their classes.
+/// \throws ConfigError on construction, if the weights make no sense; ShapeError if the members differ in
+/// their classes.
 template <class... Teachers>
 class Ensemble {
     static_assert(sizeof...(Teachers) > 0, "retort: an Ensemble has at least one teacher");
-    static_assert((!Network<Teachers> && ...),
-                  "retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen{network}");
+    static_assert(
+        (!Network<Teachers> && ...),
+        "retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen{network}");
 
   public:
     explicit Ensemble(Teachers... teachers) : Ensemble(EnsembleOptions{}, std::move(teachers)...) {}
@@ -59,8 +62,8 @@ class Ensemble {
         std::vector<double>& weights = options_.weights;
         if (weights.empty()) weights.assign(sizeof...(Teachers), 1.0);
         if (weights.size() != sizeof...(Teachers)) {
-            throw ConfigError(detail::text("Ensemble: expected one weight for each of the ", sizeof...(Teachers),
-                                           " teachers, found ", weights.size()));
+            throw ConfigError(detail::text("Ensemble: expected one weight for each of the ",
+                                           sizeof...(Teachers), " teachers, found ", weights.size()));
         }
         double sum = 0;
         for (const double weight : weights) {
@@ -80,10 +83,12 @@ class Ensemble {
             [&](auto&... teacher) {
                 EnsembleOutputs<TeacherOutputsOf<Teachers, I>...> outputs{{}, {teacher(value)...}};
                 static_assert((HasLogits<TeacherOutputsOf<Teachers, I>> && ...),
-                              "retort: a member of an Ensemble gives no logits: its outputs have no member `logits`, and there is "
+                              "retort: a member of an Ensemble gives no logits: its outputs have no member "
+                              "`logits`, and there is "
                               "no function logits(outputs) beside their type");
-                outputs.logits = std::apply(
-                    [&](const auto&... member) { return combine({::retort::logits(member)...}); }, outputs.members);
+                outputs.logits =
+                    std::apply([&](const auto&... member) { return combine({::retort::logits(member)...}); },
+                               outputs.members);
                 return outputs;
             },
             teachers_);
@@ -114,11 +119,12 @@ class Ensemble {
             detail::check_alike("Ensemble", "the logits of teacher 0", members[0],
                                 detail::text("those of teacher ", i), members[i]);
         }
-        if (options_.mean == EnsembleOptions::Mean::probabilities) {
+        if (options_.mean == EnsembleOptions::Mean::of_probabilities) {
             std::vector<at::Tensor> terms;
             for (std::size_t i = 0; i < members.size(); ++i) {
                 if (options_.weights[i] == 0) continue;
-                terms.push_back(at::log_softmax(detail::at_least_float32(members[i]), 1) + std::log(options_.weights[i]));
+                terms.push_back(at::log_softmax(detail::at_least_float32(members[i]), 1) +
+                                std::log(options_.weights[i]));
             }
             return at::logsumexp(at::stack(terms), 0).to(members[0].scalar_type());
         }

@@ -12,23 +12,21 @@
 
 namespace retort {
 
-/// A trained network that teaches and does not change: every forward runs without gradient and in evaluation mode, and
-/// leaves parameters, buffers, `requires_grad` and all training flags as they were. Shares the network with its owner.
+/// A trained network that teaches and does not change: every forward runs without gradient and in evaluation
+/// mode, and leaves parameters, buffers, `requires_grad` and all training flags as they were. Shares the
+/// network with its owner.
 ///
-/// The guard is `NoGradGuard`, not inference mode: inference tensors cannot be saved for the student's backward pass.
+/// The guard is `NoGradGuard`, not inference mode: inference tensors cannot be saved for the student's
+/// backward pass.
 template <Network N>
 class Frozen {
   public:
-    explicit Frozen(N network)
-        requires(!detail::ModuleObject<N>)
-        : network_(std::move(network)) {}
-    explicit Frozen(N& network)
-        requires detail::ModuleObject<N>
-        : network_(network) {}
+    explicit Frozen(N network) requires(!detail::ModuleObject<N>) : network_(std::move(network)) {}
+    explicit Frozen(N& network) requires detail::ModuleObject<N> : network_(network) {}
 
     template <class I>
-        requires Forwards<N, I>
-    OutputsOf<N, I> operator()(const I& value) const {
+        requires Forwards<N, I> OutputsOf<N, I>
+    operator()(const I& value) const {
         const at::NoGradGuard no_grad;
         const detail::EvalMode eval(network_.module());
         return network_->forward(value);

@@ -25,8 +25,8 @@ struct BestModelOptions {
     bool restore = true;  ///< give the student the best parameters and buffers back when the run ends
 };
 
-/// Keeps a copy of the student's parameters and buffers as they were at the best epoch. Watch a validation column, never the
-/// test set.
+/// Keeps a copy of the student's parameters and buffers as they were at the best epoch. Watch a validation
+/// column, never the test set.
 class BestModel {
   public:
     explicit BestModel(BestModelOptions options = {})

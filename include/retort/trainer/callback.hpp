@@ -4,24 +4,26 @@
 ///
 /// A callback is a type with any of these members:
 ///
-/// | hook                        | when                                                                              |
+/// | hook                        | when |
 /// |-----------------------------|-----------------------------------------------------------------------------------|
-/// | `on_fit_begin(context)`     | before the first epoch: time to refuse what cannot work                            |
-/// | `on_epoch_begin(context)`   | before the first step of an epoch                                                  |
-/// | `on_gradients(context)`     | gradients are there, the parameters not yet changed                                |
-/// | `on_step_end(context)`      | after a step                                                                       |
-/// | `on_report(context)`        | running means have been read from the device (`FitOptions::report_every`)          |
-/// | `on_epoch_end(context)`     | the row of the epoch is complete, as far as the trainer and the callbacks before know |
-/// | `on_fit_end(context)`       | after the last epoch, also where a callback stopped the run; not after an error    |
+/// | `on_fit_begin(context)`     | before the first epoch: time to refuse what cannot work | |
+/// `on_epoch_begin(context)`   | before the first step of an epoch | | `on_gradients(context)`     |
+/// gradients are there, the parameters not yet changed                                | |
+/// `on_step_end(context)`      | after a step | | `on_report(context)`        | running means have been read
+/// from the device (`FitOptions::report_every`)          | | `on_epoch_end(context)`     | the row of the
+/// epoch is complete, as far as the trainer and the callbacks before know | | `on_fit_end(context)`       |
+/// after the last epoch, also where a callback stopped the run; not after an error    |
 ///
-/// A hook takes a `retort::FitContext&`, or `auto&` for the context with the trainer in it, and returns nothing, or a `bool`:
-/// false stops the run. A member whose name is a hook's and which cannot be called so does not compile. Callbacks run in the
-/// order in which they are given to `fit`; an lvalue is used in place, so that it can be asked afterwards.
+/// A hook takes a `retort::FitContext&`, or `auto&` for the context with the trainer in it, and returns
+/// nothing, or a `bool`: false stops the run. A member whose name is a hook's and which cannot be called so
+/// does not compile. Callbacks run in the order in which they are given to `fit`; an lvalue is used in place,
+/// so that it can be asked afterwards.
 ///
 /// A minimal example:
 ///
 ///     struct SayLoss {
-///         void on_epoch_end(retort::FitContext& context) { std::cout << context.history.last("loss") << '\n'; }
+///         void on_epoch_end(retort::FitContext& context) { std::cout << context.history.last("loss") <<
+///         '\n'; }
 ///     };
 #pragma once
 
@@ -41,17 +43,19 @@ namespace retort {
 /// The means of the running epoch, as they were last read from the device.
 struct Running {
     double loss = std::numeric_limits<double>::quiet_NaN();      ///< mean over the samples
-    double accuracy = std::numeric_limits<double>::quiet_NaN();  ///< share of right answers; NaN where there are no class targets
+    double accuracy = std::numeric_limits<double>::quiet_NaN();  ///< share of right answers; NaN where there
+                                                                 ///< are no class targets
     std::int64_t samples = 0;                                    ///< how many samples the epoch has seen
     double seconds = 0;                                          ///< how long the steps of the epoch took
 };
 
 /// What the hooks of a callback see.
 struct FitContext {
-    Progress progress;                             ///< of the epoch or step at hand
-    History& history;                              ///< what was measured; the last row is the running epoch's
-    torch::nn::Module& student;                    ///< the student's module
-    const std::vector<at::Tensor>& parameters;     ///< all that is trained: the student's and the learnable parts'; empty before the first step
+    Progress progress;                          ///< of the epoch or step at hand
+    History& history;                           ///< what was measured; the last row is the running epoch's
+    torch::nn::Module& student;                 ///< the student's module
+    const std::vector<at::Tensor>& parameters;  ///< all that is trained: the student's and the learnable
+                                                ///< parts'; empty before the first step
     Running running{};
 };
 
@@ -63,44 +67,44 @@ struct FitContextOf : FitContext {
 
 namespace detail {
 
-// For every hook: `names_<hook><T>` tells whether a class has a member of that name, whatever it is. Where T has one, the
-// name is ambiguous in a class derived from T and from a probe. A final class is asked directly; there an overloaded or
-// templated member stays unseen.
-// `call_<hook>(callback, context)` calls it and tells whether the run goes on.
-#define RETORT_HOOK(hook)                                                                                             \
-    struct probe_##hook {                                                                                             \
-        int hook;                                                                                                     \
-    };                                                                                                                \
-    template <class T>                                                                                                \
-    struct merged_##hook : T, probe_##hook {};                                                                        \
-    template <class T>                                                                                                \
-    constexpr bool names_##hook() {                                                                                   \
-        if constexpr (!std::is_class_v<T>) {                                                                          \
-            return false;                                                                                             \
-        } else if constexpr (std::is_final_v<T>) {                                                                    \
-            return requires { &T::hook; };                                                                            \
-        } else {                                                                                                      \
-            return !requires { &merged_##hook<T>::hook; };                                                            \
-        }                                                                                                             \
-    }                                                                                                                 \
-    template <class T, class Context>                                                                                 \
-    bool call_##hook(T& callback, Context& context) {                                                                 \
-        if constexpr (requires { callback.hook(context); }) {                                                         \
-            using Result = decltype(callback.hook(context));                                                          \
-            static_assert(std::is_void_v<Result> || std::same_as<Result, bool>,                                       \
-                          "retort: the hook " #hook " of a callback returns nothing or a bool");                      \
-            if constexpr (std::is_void_v<Result>) {                                                                   \
-                callback.hook(context);                                                                               \
-                return true;                                                                                          \
-            } else {                                                                                                  \
-                return callback.hook(context);                                                                        \
-            }                                                                                                         \
-        } else {                                                                                                      \
-            static_assert(!names_##hook<T>(),                                                                         \
-                          "retort: a callback has a member " #hook                                                    \
-                          " that cannot be called with (retort::FitContext&): it would never run");                   \
-            return true;                                                                                              \
-        }                                                                                                             \
+// For every hook: `names_<hook><T>` tells whether a class has a member of that name, whatever it is. Where T
+// has one, the name is ambiguous in a class derived from T and from a probe. A final class is asked directly;
+// there an overloaded or templated member stays unseen. `call_<hook>(callback, context)` calls it and tells
+// whether the run goes on.
+#define RETORT_HOOK(hook)                                                                           \
+    struct probe_##hook {                                                                           \
+        int hook;                                                                                   \
+    };                                                                                              \
+    template <class T>                                                                              \
+    struct merged_##hook : T, probe_##hook {};                                                      \
+    template <class T>                                                                              \
+    constexpr bool names_##hook() {                                                                 \
+        if constexpr (!std::is_class_v<T>) {                                                        \
+            return false;                                                                           \
+        } else if constexpr (std::is_final_v<T>) {                                                  \
+            return requires { &T::hook; };                                                          \
+        } else {                                                                                    \
+            return !requires { &merged_##hook<T>::hook; };                                          \
+        }                                                                                           \
+    }                                                                                               \
+    template <class T, class Context>                                                               \
+    bool call_##hook(T& callback, Context& context) {                                               \
+        if constexpr (requires { callback.hook(context); }) {                                       \
+            using Result = decltype(callback.hook(context));                                        \
+            static_assert(std::is_void_v<Result> || std::same_as<Result, bool>,                     \
+                          "retort: the hook " #hook " of a callback returns nothing or a bool");    \
+            if constexpr (std::is_void_v<Result>) {                                                 \
+                callback.hook(context);                                                             \
+                return true;                                                                        \
+            } else {                                                                                \
+                return callback.hook(context);                                                      \
+            }                                                                                       \
+        } else {                                                                                    \
+            static_assert(!names_##hook<T>(),                                                       \
+                          "retort: a callback has a member " #hook                                  \
+                          " that cannot be called with (retort::FitContext&): it would never run"); \
+            return true;                                                                            \
+        }                                                                                           \
     }
 
 RETORT_HOOK(on_fit_begin)
@@ -114,13 +118,14 @@ RETORT_HOOK(on_fit_end)
 
 template <class T>
 constexpr bool names_any_hook() {
-    return names_on_fit_begin<T>() || names_on_epoch_begin<T>() || names_on_gradients<T>() || names_on_step_end<T>() ||
-           names_on_report<T>() || names_on_epoch_end<T>() || names_on_fit_end<T>();
+    return names_on_fit_begin<T>() || names_on_epoch_begin<T>() || names_on_gradients<T>() ||
+           names_on_step_end<T>() || names_on_report<T>() || names_on_epoch_end<T>() || names_on_fit_end<T>();
 }
 
 }  // namespace detail
 
-/// A type with at least one hook. (A final class whose hooks are all overloads or templates is not recognised.)
+/// A type with at least one hook. (A final class whose hooks are all overloads or templates is not
+/// recognised.)
 template <class T>
 concept Callback = detail::names_any_hook<std::remove_cvref_t<T>>();
 

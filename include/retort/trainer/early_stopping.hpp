@@ -27,8 +27,9 @@ class EarlyStopping {
     explicit EarlyStopping(EarlyStoppingOptions options = {})
         : options_(std::move(options)), monitor_(options_.column, options_.goal) {
         if (options_.patience < 1 || !(options_.margin >= 0)) {
-            throw ConfigError(detail::text("EarlyStopping: expected a patience of at least 1 and a margin of at least 0, found ",
-                                           options_.patience, " and ", options_.margin));
+            throw ConfigError(detail::text(
+                "EarlyStopping: expected a patience of at least 1 and a margin of at least 0, found ",
+                options_.patience, " and ", options_.margin));
         }
     }
     void on_fit_begin(FitContext& context) { monitor_.check("EarlyStopping", context.history); }

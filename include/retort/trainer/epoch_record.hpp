@@ -26,8 +26,22 @@ namespace retort::detail {
 class EpochRecord {
   public:
     EpochRecord(std::vector<std::string> names, const Progress& progress)
-        : names_(std::move(names)), epoch_(progress.epoch), sums_(names_.size()), samples_(names_.size()),
+        : names_(std::move(names)),
+          epoch_(progress.epoch),
+          sums_(names_.size()),
+          samples_(names_.size()),
           weights_(names_.size()) {}
+
+    /// The columns that every epoch has, whether or not there is something to write into them.
+    static std::vector<std::string> columns(const std::vector<std::string>& names) {
+        std::vector<std::string> result{"epoch", "learning_rate", "loss"};
+        for (const std::string& name : names) {
+            result.push_back(name);
+            result.push_back("weight_" + name);
+        }
+        result.insert(result.end(), {"accuracy", "samples", "seconds", "samples_per_second"});
+        return result;
+    }
 
     /// \param right how many answers of the batch were right; undefined where nobody knows
     void add(const Losses& losses, const at::Tensor& right, std::int64_t samples) {

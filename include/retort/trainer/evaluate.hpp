@@ -31,7 +31,8 @@ inline at::Device device_of(const torch::nn::Module& module) {
 
 /// Runs the network over the batches, in evaluation mode and without gradient, and updates the metrics.
 template <class N, class T, class Source, class... Metrics>
-void measure(const NetworkRef<N>& network, T& teacher, Source& source, std::int64_t epoch, Metrics&... metrics) {
+void measure(const NetworkRef<N>& network, T& teacher, Source& source, std::int64_t epoch,
+             Metrics&... metrics) {
     const at::NoGradGuard no_grad;
     const EvalMode eval(network.module());
     const at::Device device = device_of(network.module());
@@ -44,7 +45,8 @@ void measure(const NetworkRef<N>& network, T& teacher, Source& source, std::int6
         const auto& value = input(batch);
         using Outputs = OutputsOf<N, std::remove_cvref_t<decltype(value)>>;
         static_assert(HasLogits<Outputs>,
-                      "retort: metrics need logits: the outputs of the network have no member `logits`, and there is no function "
+                      "retort: metrics need logits: the outputs of the network have no member `logits`, and "
+                      "there is no function "
                       "logits(outputs) beside their type");
         const Outputs outputs = network->forward(value);
         if constexpr ((Metrics::needs_teacher || ...)) {
@@ -85,7 +87,8 @@ auto measured(const NetworkRef<N>& network, T& teacher, Source& source, Metrics.
 /// Measures a network on batches, in evaluation mode and without gradient; its state stays as it was.
 ///
 ///     const double accuracy = retort::evaluate(net, test_batches).value();
-///     const auto [top1, top5] = retort::evaluate(net, test_batches, retort::metrics::Accuracy{}, retort::metrics::TopK{5});
+///     const auto [top1, top5] = retort::evaluate(net, test_batches, retort::metrics::Accuracy{},
+///     retort::metrics::TopK{5});
 ///
 /// \param network a module holder, `shared_ptr` to a module, or module object
 /// \param source batches: see `BatchSource`; a callable is asked for epoch 0
@@ -96,16 +99,19 @@ template <class N, class Source, metrics::Metric... Metrics>
     requires Network<std::remove_cvref_t<N>>
 auto evaluate(N&& network, Source&& source, Metrics... metrics) {
     static_assert((!Metrics::needs_teacher && ...),
-                  "retort: a metric needs a teacher: use Trainer::evaluate, or evaluate(network, teacher, batches, metrics...)");
+                  "retort: a metric needs a teacher: use Trainer::evaluate, or evaluate(network, teacher, "
+                  "batches, metrics...)");
     NoTeacher none;
     return detail::measured(NetworkRef<std::remove_cvref_t<N>>(network), none, source, std::move(metrics)...);
 }
 
 /// The same with a teacher, for metrics that compare with one (`metrics::Agreement`).
 template <class N, class T, class Source, metrics::Metric... Metrics>
-    requires Network<std::remove_cvref_t<N>> && (!metrics::Metric<std::remove_cvref_t<Source>>)
-auto evaluate(N&& network, T& teacher, Source&& source, Metrics... metrics) {
-    return detail::measured(NetworkRef<std::remove_cvref_t<N>>(network), teacher, source, std::move(metrics)...);
-}
+    requires Network<std::remove_cvref_t<N>> &&
+        (!metrics::Metric<std::remove_cvref_t<Source>>)auto evaluate(N&& network, T& teacher, Source&& source,
+                                                                     Metrics... metrics) {
+        return detail::measured(NetworkRef<std::remove_cvref_t<N>>(network), teacher, source,
+                                std::move(metrics)...);
+    }
 
 }  // namespace retort

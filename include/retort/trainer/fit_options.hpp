@@ -10,14 +10,16 @@ namespace retort {
 
 /// What happens at a loss that is NaN or infinite.
 enum class NonFinite {
-    stop,  ///< the run ends with a NonFiniteError that names the term, the epoch and the step, at the next report
-    skip,  ///< the step is left out (parameters and optimiser stay as they are). Every step then waits for the device
+    stop,  ///< the run ends with a NonFiniteError that names the term, the epoch and the step, at the next
+           ///< report
+    skip,  ///< the step is left out (parameters and optimiser stay as they are). Every step then waits for
+           ///< the device
 };
 
 /// Options of a `Trainer`.
 struct TrainerOptions {
-    /// `cpu`, `cuda`, `cuda:N` or `auto`: student, teacher and learnable parts are moved there. Empty: all is expected where
-    /// the student is.
+    /// `cpu`, `cuda`, `cuda:N` or `auto`: student, teacher and learnable parts are moved there. Empty: all is
+    /// expected where the student is.
     std::string device{};
 };
 
@@ -25,7 +27,8 @@ struct TrainerOptions {
 struct FitOptions {
     /// How many epochs the training has in all, those of earlier calls included. At least 1.
     std::int64_t epochs = 1;
-    /// After how many steps the running means are read from the device; the only moment when the run waits for it. At least 1.
+    /// After how many steps the running means are read from the device; the only moment when the run waits
+    /// for it. At least 1.
     std::int64_t report_every = 50;
     /// Whether the accuracy on the training batches is counted (where targets are class indices).
     bool train_accuracy = true;

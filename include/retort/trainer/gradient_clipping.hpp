@@ -16,21 +16,24 @@
 
 namespace retort {
 
-/// Bounds the gradients before the optimiser sees them: by their common norm, by value, or both (value first).
+/// Bounds the gradients before the optimiser sees them: by their common norm, by value, or both (value
+/// first).
 ///
-/// Formula: \f$ g \leftarrow g \cdot \min(1, \text{max\_norm} / (\|g\|_2 + 10^{-6})) \f$ with the norm over all parameters (Pascanu,
-/// Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML 2013, Algorithm 1);
-/// \f$ g \leftarrow \min(\max(g, -\text{max\_value}), \text{max\_value}) \f$ per element.
+/// Formula: \f$ g \leftarrow g \cdot \min(1, \text{max\_norm} / (\|g\|_2 + 10^{-6})) \f$ with the norm over
+/// all parameters (Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML
+/// 2013, Algorithm 1); \f$ g \leftarrow \min(\max(g, -\text{max\_value}), \text{max\_value}) \f$ per element.
 /// Does not wait for the device, unlike `torch::nn::utils::clip_grad_norm_`.
 struct GradientClipping {
     double max_norm = 0.0;   ///< 0: not by norm
     double max_value = 0.0;  ///< 0: not by value
 
     void on_fit_begin(FitContext&) const {
-        const bool fine = max_norm >= 0 && max_value >= 0 && std::isfinite(max_norm) && std::isfinite(max_value);
+        const bool fine =
+            max_norm >= 0 && max_value >= 0 && std::isfinite(max_norm) && std::isfinite(max_value);
         if (!fine || (max_norm == 0 && max_value == 0)) {
-            throw ConfigError(detail::text("GradientClipping: expected a max_norm or max_value above 0, found ", max_norm, " and ",
-                                           max_value));
+            throw ConfigError(
+                detail::text("GradientClipping: expected a max_norm or max_value above 0, found ", max_norm,
+                             " and ", max_value));
         }
     }
     void on_gradients(FitContext& context) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -16,7 +17,8 @@
 
 namespace retort {
 
-/// What was measured, epoch by epoch: named columns, one row an epoch. What was not measured in an epoch is NaN.
+/// What was measured, epoch by epoch: named columns, one row an epoch. What was not measured in an epoch is
+/// NaN.
 class History {
   public:
     /// The names of the columns, in the order in which they came.
@@ -44,9 +46,12 @@ class History {
         for (std::size_t row = 0; row < rows_.size(); ++row) {
             const double value = at(row, column);
             if (std::isnan(value)) continue;
-            if (result == rows_.size() || (smallest ? value < at(result, column) : value > at(result, column))) result = row;
+            if (result == rows_.size() ||
+                (smallest ? value < at(result, column) : value > at(result, column)))
+                result = row;
         }
-        if (result == rows_.size()) throw ConfigError(detail::text("history: no row has a value of \"", column, "\""));
+        if (result == rows_.size())
+            throw ConfigError(detail::text("history: no row has a value of \"", column, "\""));
         return result;
     }
 
@@ -68,14 +73,14 @@ class History {
     /// All of it as CSV (RFC 4180), with a header; what was not measured is empty. Numbers read back exactly.
     std::string csv() const {
         std::ostringstream stream;
-        stream.precision(std::numeric_limits<double>::max_digits10);
         for (std::size_t i = 0; i < columns_.size(); ++i) stream << (i > 0 ? "," : "") << quoted(columns_[i]);
         stream << '\n';
         for (std::size_t row = 0; row < rows_.size(); ++row) {
             for (std::size_t i = 0; i < columns_.size(); ++i) {
-                const double value = i < rows_[row].size() ? rows_[row][i] : std::numeric_limits<double>::quiet_NaN();
+                const double value =
+                    i < rows_[row].size() ? rows_[row][i] : std::numeric_limits<double>::quiet_NaN();
                 if (i > 0) stream << ',';
-                if (!std::isnan(value)) stream << value;
+                if (!std::isnan(value)) stream << shortest(value);
             }
             stream << '\n';
         }
@@ -84,16 +89,23 @@ class History {
 
   private:
     std::size_t find(std::string_view column) const {
-        return static_cast<std::size_t>(std::find(columns_.begin(), columns_.end(), column) - columns_.begin());
+        return static_cast<std::size_t>(std::find(columns_.begin(), columns_.end(), column) -
+                                        columns_.begin());
     }
     std::size_t known(std::string_view column) const {
         const std::size_t position = find(column);
         if (position == columns_.size()) {
             std::string names;
             for (const std::string& each : columns_) names += (names.empty() ? "" : ", ") + each;
-            throw ConfigError(detail::text("history: expected one of the columns ", names, "; found \"", column, "\""));
+            throw ConfigError(
+                detail::text("history: expected one of the columns ", names, "; found \"", column, "\""));
         }
         return position;
+    }
+    /// The shortest text that reads back as the same number.
+    static std::string shortest(double value) {
+        char buffer[32];
+        return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
     }
     static std::string quoted(const std::string& name) {
         if (name.find_first_of(",\"\n\r") == std::string::npos) return name;

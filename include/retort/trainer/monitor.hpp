@@ -33,15 +33,16 @@ class Monitor {
                                names.empty() ? "none" : names,
                                "; a callback that fills it (such as Validation) goes before this one"));
     }
-    /// Whether the last row is better than the best so far by more than `margin`; if so, it is the best from now on.
-    /// \throws NonFiniteError if the last row has no finite value
+    /// Whether the last row is better than the best so far by more than `margin`; if so, it is the best from
+    /// now on. \throws NonFiniteError if the last row has no finite value
     bool improved(const char* who, const History& history, double margin) {
         const double value = history.last(column_);
         if (!std::isfinite(value)) {
-            throw NonFiniteError(text(who, ": expected a finite value of \"", column_, "\" in epoch ", history.last("epoch"),
-                                      ", found ", value));
+            throw NonFiniteError(text(who, ": expected a finite value of \"", column_, "\" in epoch ",
+                                      history.last("epoch"), ", found ", value));
         }
-        const bool better = best_epoch_ < 0 || (goal_ == Goal::maximise ? value > best_ + margin : value < best_ - margin);
+        const bool better =
+            best_epoch_ < 0 || (goal_ == Goal::maximise ? value > best_ + margin : value < best_ - margin);
         if (better) {
             best_ = value;
             best_epoch_ = static_cast<std::int64_t>(history.last("epoch"));

@@ -33,12 +33,14 @@ class Objective;
 
 /// Knowledge and Schedule together: the loss of a batch at a progress. A term of weight 0 is not computed.
 ///
-///     retort::Objective objective{retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}}, retort::Schedule{0.1, 0.9}};
-///     at::Tensor loss = objective(student_outputs, teacher_outputs, batch, progress);
+///     retort::Objective objective{retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}},
+///     retort::Schedule{0.1, 0.9}}; at::Tensor loss = objective(student_outputs, teacher_outputs, batch,
+///     progress);
 template <class... Terms, class... S>
 class Objective<Knowledge<Terms...>, Schedule<S...>> {
     static_assert(sizeof...(Terms) == sizeof...(S),
-                  "retort: a Schedule has one weight for each term of the Knowledge; the numbers of weights and terms differ");
+                  "retort: a Schedule has one weight for each term of the Knowledge; the numbers of weights "
+                  "and terms differ");
 
   public:
     static constexpr std::size_t size = sizeof...(Terms);
@@ -61,14 +63,16 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         bool any = false;
         for (std::size_t i = 0; i < size; ++i) {
             if (!std::isfinite(result[i])) {
-                throw ConfigError(detail::text("schedule: expected a finite weight for ", names_[i], " in epoch ",
-                                               progress.epoch, ", step ", progress.step, ", found ", result[i]));
+                throw ConfigError(detail::text("schedule: expected a finite weight for ", names_[i],
+                                               " in epoch ", progress.epoch, ", step ", progress.step,
+                                               ", found ", result[i]));
             }
             any = any || result[i] != 0;
         }
         if (!any) {
-            throw ConfigError(detail::text("schedule: expected a weight other than 0 in epoch ", progress.epoch, ", step ",
-                                           progress.step, ", found none: nothing is left to learn"));
+            throw ConfigError(detail::text("schedule: expected a weight other than 0 in epoch ",
+                                           progress.epoch, ", step ", progress.step,
+                                           ", found none: nothing is left to learn"));
         }
         return result;
     }
@@ -89,7 +93,8 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         Losses result{{}, std::vector<at::Tensor>(size), {weights.begin(), weights.end()}};
         [&]<std::size_t... I>(std::index_sequence<I...>) {
             (add(result, I, std::get<I>(knowledge_.terms()), student, teacher, batch, progress), ...);
-        }(std::make_index_sequence<size>{});
+        }
+        (std::make_index_sequence<size>{});
         return result;
     }
 
@@ -107,13 +112,14 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
                       "retort: a term of the Knowledge needs a teacher, and there is none (NoTeacher)");
         using Seen = std::conditional_t<Term::needs_teacher, Teacher, NoOutputs>;
         static_assert(ComputesLoss<Term, Student, Seen, B>,
-                      "retort: a term of the Knowledge cannot be called as term(student_outputs, teacher_outputs, batch) const, or "
+                      "retort: a term of the Knowledge cannot be called as term(student_outputs, "
+                      "teacher_outputs, batch) const, or "
                       "does not return an at::Tensor");
     }
 
     template <class Term, class Student, class Teacher, class B>
-    void add(Losses& losses, std::size_t position, const Term& term, const Student& student, const Teacher* teacher,
-             const B& batch, const Progress& progress) const {
+    void add(Losses& losses, std::size_t position, const Term& term, const Student& student,
+             const Teacher* teacher, const B& batch, const Progress& progress) const {
         const double weight = losses.weights[position];
         if (weight == 0) return;
         at::Tensor value;

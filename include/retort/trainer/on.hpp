@@ -11,17 +11,17 @@ namespace retort {
 
 namespace detail {
 
-#define RETORT_LAMBDA_CALLBACK(hook)                                                                                \
-    template <class F>                                                                                              \
-    struct Lambda_##hook {                                                                                          \
-        F function;                                                                                                 \
-        template <class Context>                                                                                    \
-        auto hook(Context& context) {                                                                               \
-            static_assert(requires { function(context); },                                                          \
-                          "retort: a function given to retort::" #hook                                              \
-                          " cannot be called with (retort::FitContext&)");                                          \
-            return function(context);                                                                               \
-        }                                                                                                           \
+#define RETORT_LAMBDA_CALLBACK(hook)                                                              \
+    template <class F>                                                                            \
+    struct Lambda_##hook {                                                                        \
+        F function;                                                                               \
+        template <class Context>                                                                  \
+        auto hook(Context& context) {                                                             \
+            static_assert(                                                                        \
+                requires { function(context); }, "retort: a function given to retort::" #hook     \
+                                                 " cannot be called with (retort::FitContext&)"); \
+            return function(context);                                                             \
+        }                                                                                         \
     };
 
 RETORT_LAMBDA_CALLBACK(on_fit_begin)
@@ -35,7 +35,8 @@ RETORT_LAMBDA_CALLBACK(on_fit_end)
 
 }  // namespace detail
 
-/// A callback with one hook, from a function that takes a `retort::FitContext&` (or `auto&`) and returns nothing or a `bool`:
+/// A callback with one hook, from a function that takes a `retort::FitContext&` (or `auto&`) and returns
+/// nothing or a `bool`:
 ///
 ///     trainer.fit(batches, {.epochs = 5}, retort::on_epoch_end([](retort::FitContext& context) {
 ///         return context.history.last("loss") > 0.01;    // false stops the run

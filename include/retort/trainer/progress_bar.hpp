@@ -18,13 +18,13 @@ namespace retort {
 
 /// Options of `ProgressBar`.
 struct ProgressBarOptions {
-    std::string label{};            ///< stands at the start of the line
-    std::FILE* stream = nullptr;    ///< null: standard error
-    int width = 24;                 ///< of the bar, in characters; at least 1
+    std::string label{};          ///< stands at the start of the line
+    std::FILE* stream = nullptr;  ///< null: standard error
+    int width = 24;               ///< of the bar, in characters; at least 1
 };
 
-/// Shows how a run gets on: epoch, loss, accuracy, time left. On a terminal a bar that moves with every report; elsewhere a
-/// plain line at the end of every epoch.
+/// Shows how a run gets on: epoch, loss, accuracy, time left. On a terminal a bar that moves with every
+/// report; elsewhere a plain line at the end of every epoch.
 class ProgressBar {
   public:
     explicit ProgressBar(ProgressBarOptions options = {})
@@ -55,14 +55,16 @@ class ProgressBar {
   private:
     static double share_of_epoch(const Progress& progress) {
         if (progress.steps_per_epoch <= 0) return 0.0;
-        const double share = static_cast<double>(progress.step) / static_cast<double>(progress.steps_per_epoch);
+        const double share =
+            static_cast<double>(progress.step) / static_cast<double>(progress.steps_per_epoch);
         return share < 1.0 ? share : 1.0;
     }
     void show(const FitContext& context, double share, const char* before, const char* after) {
         const Progress& progress = context.progress;
         const double done = static_cast<double>(progress.epoch - first_epoch_) + share;
         const double all = static_cast<double>(progress.epochs - first_epoch_);
-        const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
+        const double elapsed =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count();
         std::string line = options_.label.empty() ? "" : options_.label + " ";
         if (terminal_) {
             const int full = static_cast<int>(std::lround(options_.width * done / all));
@@ -70,7 +72,8 @@ class ProgressBar {
                     std::string(static_cast<std::size_t>(options_.width - full), '.') + "] ";
         }
         line += "epoch " + std::to_string(progress.epoch + 1) + "/" + std::to_string(progress.epochs);
-        line += number("  loss %.4f", context.running.loss) + number("  accuracy %.4f", context.running.accuracy);
+        line +=
+            number("  loss %.4f", context.running.loss) + number("  accuracy %.4f", context.running.accuracy);
         if (!terminal_ || share >= 1.0) {
             for (const std::string& column : context.history.columns()) {
                 if (column.starts_with("validation_")) {
@@ -93,7 +96,8 @@ class ProgressBar {
         const auto whole = static_cast<long long>(std::llround(seconds));
         char buffer[64];
         if (whole >= 3600) {
-            std::snprintf(buffer, sizeof buffer, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+            std::snprintf(buffer, sizeof buffer, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60,
+                          whole % 60);
         } else {
             std::snprintf(buffer, sizeof buffer, "%lld:%02lld", whole / 60, whole % 60);
         }

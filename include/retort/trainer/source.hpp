@@ -25,15 +25,17 @@ template <class S>
 concept EpochSource =
     std::is_invocable_v<S&, std::int64_t> && RangeOfBatches<std::invoke_result_t<S&, std::int64_t>>;
 
-/// The batches of an epoch: the range itself, which is iterated once an epoch, or what the callable gives for the epoch.
+/// The batches of an epoch: the range itself, which is iterated once an epoch, or what the callable gives for
+/// the epoch.
 template <class S>
 decltype(auto) batches_of_epoch(S& source, std::int64_t epoch) {
     if constexpr (EpochSource<S>) {
         return source(epoch);
     } else {
-        static_assert(RangeOfBatches<S>,
-                      "retort: batches come from an input range of batches, or from a callable that takes the epoch "
-                      "(std::int64_t) and gives one");
+        static_assert(
+            RangeOfBatches<S>,
+            "retort: batches come from an input range of batches, or from a callable that takes the epoch "
+            "(std::int64_t) and gives one");
         return (source);
     }
 }
@@ -50,8 +52,8 @@ std::int64_t batch_count(R& range) {
 
 }  // namespace detail
 
-/// Where batches come from: an input range of batches, iterated once an epoch, or a callable that takes the number of the
-/// epoch and gives such a range.
+/// Where batches come from: an input range of batches, iterated once an epoch, or a callable that takes the
+/// number of the epoch and gives such a range.
 template <class S>
 concept BatchSource = detail::RangeOfBatches<S> || detail::EpochSource<S>;
 

@@ -37,26 +37,30 @@ struct StepResult {
     Outputs outputs;  ///< of the student
 };
 
-/// Trains a student with what a teacher knows. Owns the composition, not the loop: every layer can be used alone.
+/// Trains a student with what a teacher knows. Owns the composition, not the loop: every layer can be used
+/// alone.
 ///
 ///     retort::Trainer trainer{student, retort::Frozen{teacher},
-///                             retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = 4.0}},
-///                             retort::Schedule{0.1, 0.9},
-///                             retort::Sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4}};
+///                             retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature
+///                             = 4.0}}, retort::Schedule{0.1, 0.9}, retort::Sgd{.learning_rate = 0.05,
+///                             .momentum = 0.9, .weight_decay = 5e-4}};
 ///     trainer.fit(train_batches, {.epochs = 240}, retort::ProgressBar{});
 ///
-/// The optimiser is built in the first step, when all learnable parts have their sizes. The trainer changes neither the
-/// number of threads nor the random numbers of the program.
+/// The optimiser is built in the first step, when all learnable parts have their sizes. The trainer changes
+/// neither the number of threads nor the random numbers of the program.
 template <class Student, class TeacherPolicy, class KnowledgePolicy, class SchedulePolicy>
 class Trainer {
     static_assert(Network<Student>,
-                  "retort: the student is not a network: expected a module holder, a shared_ptr to a module, or a module");
+                  "retort: the student is not a network: expected a module holder, a shared_ptr to a module, "
+                  "or a module");
     static_assert(!Network<TeacherPolicy>,
-                  "retort: the teacher is a bare network; say how it teaches: retort::Frozen{network}, or retort::NoTeacher{}");
+                  "retort: the teacher is a bare network; say how it teaches: retort::Frozen{network}, or "
+                  "retort::NoTeacher{}");
 
   public:
-    /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the trainer
-    /// \throws ConfigError if the device does not exist, or the teacher is elsewhere, or shares parameters with the student
+    /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the
+    /// trainer \throws ConfigError if the device does not exist, or the teacher is elsewhere, or shares
+    /// parameters with the student
     template <class S>
         requires std::same_as<std::remove_cvref_t<S>, Student>
     explicit Trainer(S&& student, TeacherPolicy teacher, KnowledgePolicy knowledge, SchedulePolicy schedule,
@@ -65,8 +69,9 @@ class Trainer {
           teacher_(std::move(teacher)),
           objective_(std::move(knowledge), std::move(schedule)),
           optimizer_(std::move(optimizer)) {
-        static_assert(!detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
-                      "retort: a module object must outlive its trainer: pass a variable, a holder or a shared_ptr");
+        static_assert(
+            !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
+            "retort: a module object must outlive its trainer: pass a variable, a holder or a shared_ptr");
         check_teacher();
         if (!options.device.empty()) {
             const at::Device device = retort::device(options.device);
@@ -77,8 +82,8 @@ class Trainer {
         check_devices();
     }
 
-    /// The losses of a batch at the present progress, with their graph. Changes nothing but, with the first batch, the sizes of
-    /// learnable parts that have none yet.
+    /// The losses of a batch at the present progress, with their graph. Changes nothing but, with the first
+    /// batch, the sizes of learnable parts that have none yet.
     template <class B>
     Losses loss(const B& batch) {
         return forward(batch).losses;
@@ -98,31 +103,40 @@ class Trainer {
 
     /// Trains until `options.epochs` epochs are done in all.
     ///
-    /// The history has a row an epoch: `epoch` (from 0), `learning_rate`, `loss`, each term by its name and `weight_` its name
-    /// (means over the samples, before the weight; of the steps that computed it), `accuracy` (on the training batches, in
-    /// training mode), `samples`, `seconds`, `samples_per_second`; then what the callbacks add.
+    /// The history has a row an epoch: `epoch` (from 0), `learning_rate`, `loss`, each term by its name and
+    /// `weight_` its name (means over the samples, before the weight; of the steps that computed it),
+    /// `accuracy` (on the training batches, in training mode), `samples`, `seconds`, `samples_per_second`;
+    /// then what the callbacks add.
     ///
     /// \param source batches: see `BatchSource`; a callable is asked for every epoch's batches
     /// \param callbacks see `trainer/callback.hpp`
     /// \returns the history of this and all earlier calls
-    /// \throws ConfigError, DataError, ShapeError, OutputError before the first step where they can be; NonFiniteError
+    /// \throws ConfigError, DataError, ShapeError, OutputError before the first step where they can be;
+    /// NonFiniteError
     template <class Source, class... Callbacks>
     const History& fit(Source&& source, const FitOptions& options, Callbacks&&... callbacks) {
-        static_assert(BatchSource<std::remove_reference_t<Source>>,
-                      "retort: batches come from an input range of batches, or from a callable that takes the epoch "
-                      "(std::int64_t) and gives one");
+        static_assert(
+            BatchSource<std::remove_reference_t<Source>>,
+            "retort: batches come from an input range of batches, or from a callable that takes the epoch "
+            "(std::int64_t) and gives one");
         static_assert((Callback<Callbacks> && ...),
                       "retort: a callback has no hook: see retort/trainer/callback.hpp for the names");
         check_options(options);
         Progress& progress = progress_;
         progress.epochs = options.epochs;
         progress.step = 0;
+        for (const std::string& column :
+             detail::EpochRecord::columns({objective_.names().begin(), objective_.names().end()})) {
+            history_.declare(column);
+        }
         Context context{{progress, history_, student_.module(), parameters_}, *this};
-        bool go_on = each([&](auto& callback) { return detail::call_on_fit_begin(callback, context); }, callbacks...);
+        bool go_on =
+            each([&](auto& callback) { return detail::call_on_fit_begin(callback, context); }, callbacks...);
         if (!student_.module().is_training()) student_.module().train();
         while (go_on && progress.epoch < options.epochs) {
             auto&& batches = detail::batches_of_epoch(source, progress.epoch);
-            if (const std::int64_t count = detail::batch_count(batches); count > 0) progress.steps_per_epoch = count;
+            if (const std::int64_t count = detail::batch_count(batches); count > 0)
+                progress.steps_per_epoch = count;
             history_.begin_row();
             try {
                 go_on = epoch(batches, options, context, callbacks...);
@@ -143,8 +157,8 @@ class Trainer {
         return detail::measured(student_, teacher_, source, std::move(metrics)...);
     }
 
-    /// Where the run stands. A loop of one's own that calls `step` sets `epoch`, `epochs` and `steps_per_epoch` here, where its
-    /// schedules look at them, and `step` to 0 at the start of an epoch.
+    /// Where the run stands. A loop of one's own that calls `step` sets `epoch`, `epochs` and
+    /// `steps_per_epoch` here, where its schedules look at them, and `step` to 0 at the start of an epoch.
     const Progress& progress() const { return progress_; }
     Progress& progress() { return progress_; }
     const History& history() const { return history_; }
@@ -155,7 +169,9 @@ class Trainer {
     /// The learnable parts of the knowledge.
     std::shared_ptr<torch::nn::Module> learnable_parts() const { return objective_.knowledge().module(); }
     /// The optimiser; null before the first step.
-    torch::optim::Optimizer* optimizer() const { return optimizer_.built() ? &optimizer_.optimizer() : nullptr; }
+    torch::optim::Optimizer* optimizer() const {
+        return optimizer_.built() ? &optimizer_.optimizer() : nullptr;
+    }
 
   private:
     using Context = FitContextOf<Trainer>;
@@ -171,15 +187,19 @@ class Trainer {
     template <class B>
     auto forward(const B& batch) {
         static_assert(Batch<B>,
-                      "retort: this is no batch: expected a tensor, a pair or tuple of tensors, a member `input` or `data`, or a "
+                      "retort: this is no batch: expected a tensor, a pair or tuple of tensors, a member "
+                      "`input` or `data`, or a "
                       "function input(batch) beside the type");
         const auto& value = input(batch);
         using I = std::remove_cvref_t<decltype(value)>;
-        static_assert(Forwards<Student, I>, "retort: the forward of the student does not take the input of the batch");
-        static_assert(Teacher<TeacherPolicy, I>, "retort: the teacher cannot be called with the input of the batch");
+        static_assert(Forwards<Student, I>,
+                      "retort: the forward of the student does not take the input of the batch");
+        static_assert(Teacher<TeacherPolicy, I>,
+                      "retort: the teacher cannot be called with the input of the batch");
         if (!value.defined() || (value.dim() > 0 && value.size(0) == 0)) {
-            throw DataError(detail::text("batch: expected at least one sample, found ", detail::shape_text(value), " in epoch ",
-                                         progress_.epoch, ", step ", progress_.step));
+            throw DataError(detail::text("batch: expected at least one sample, found ",
+                                         detail::shape_text(value), " in epoch ", progress_.epoch, ", step ",
+                                         progress_.step));
         }
         const auto weights = objective_.weights(progress_);
         using TeacherOutputs = TeacherOutputsOf<TeacherPolicy, I>;
@@ -196,11 +216,7 @@ class Trainer {
 
     template <class Outputs, class TeacherOutputs, class B>
     void prepare(const Outputs& outputs, const std::optional<TeacherOutputs>& teacher, const B& batch) {
-        if (teacher) {
-            objective_.knowledge().prepare(outputs, *teacher, batch);
-        } else {
-            objective_.knowledge().prepare(outputs, NoOutputs{}, batch);
-        }
+        objective_.knowledge().prepare(outputs, teacher ? &*teacher : nullptr, batch);
         prepared_ = true;
     }
 
@@ -214,7 +230,8 @@ class Trainer {
     void build_optimizer() {
         const auto student = detail::trainable_parameters(student_.module());
         if (student.empty()) {
-            throw ConfigError("student: expected parameters that require a gradient, found none: nothing can be trained");
+            throw ConfigError(
+                "student: expected parameters that require a gradient, found none: nothing can be trained");
         }
         const auto parts = detail::trainable_parameters(*objective_.knowledge().module());
         optimizer_.build(student, parts);
@@ -232,7 +249,8 @@ class Trainer {
         history_.set("epoch", static_cast<double>(progress_.epoch));
         sync(context);
         context.running = {};
-        bool go_on = each([&](auto& callback) { return detail::call_on_epoch_begin(callback, context); }, callbacks...);
+        bool go_on = each([&](auto& callback) { return detail::call_on_epoch_begin(callback, context); },
+                          callbacks...);
         const at::Device device = detail::device_of(student_.module());
         detail::EpochRecord record({objective_.names().begin(), objective_.names().end()}, progress_);
         auto it = ranges::begin(batches);
@@ -241,7 +259,8 @@ class Trainer {
             const auto began = std::chrono::steady_clock::now();
             const B batch = to_device(B(*it), device);
             auto result = forward(batch);
-            const bool skipped = options.non_finite == NonFinite::skip && !std::isfinite(result.losses.total.template item<double>());
+            const bool skipped = options.non_finite == NonFinite::skip &&
+                                 !std::isfinite(result.losses.total.template item<double>());
             if (skipped) {
                 record.skip();
                 ++progress_.step;
@@ -249,27 +268,36 @@ class Trainer {
                 record_step(record, result, batch, options);
                 backward(result.losses.total);
                 sync(context);
-                go_on = each([&](auto& callback) { return detail::call_on_gradients(callback, context); }, callbacks...);
+                go_on = each([&](auto& callback) { return detail::call_on_gradients(callback, context); },
+                             callbacks...);
                 optimizer_.optimizer().step();
                 finish_step();
             }
-            record.add_seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+            record.add_seconds(
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
             sync(context);
-            go_on = each([&](auto& callback) { return detail::call_on_step_end(callback, context); }, callbacks...) && go_on;
+            go_on = each([&](auto& callback) { return detail::call_on_step_end(callback, context); },
+                         callbacks...) &&
+                    go_on;
             if (progress_.step % options.report_every == 0) {
                 context.running = record.read();
-                go_on = each([&](auto& callback) { return detail::call_on_report(callback, context); }, callbacks...) && go_on;
+                go_on = each([&](auto& callback) { return detail::call_on_report(callback, context); },
+                             callbacks...) &&
+                        go_on;
             }
         }
         if (progress_.step == 0 && it == ranges::end(batches)) {
-            throw DataError(detail::text("fit: expected at least one batch in epoch ", progress_.epoch, ", found none"));
+            throw DataError(
+                detail::text("fit: expected at least one batch in epoch ", progress_.epoch, ", found none"));
         }
         progress_.steps_per_epoch = progress_.step;
         context.running = record.read();
         if (optimizer_.built()) history_.set("learning_rate", optimizer_.learning_rate());
         record.write(history_);
         sync(context);
-        go_on = each([&](auto& callback) { return detail::call_on_epoch_end(callback, context); }, callbacks...) && go_on;
+        go_on = each([&](auto& callback) { return detail::call_on_epoch_end(callback, context); },
+                     callbacks...) &&
+                go_on;
         ++progress_.epoch;
         progress_.step = 0;
         return go_on;
@@ -282,7 +310,8 @@ class Trainer {
         if constexpr (LabelledBatch<B> && HasLogits<Outputs>) {
             const auto& truth = target(batch);
             const auto& scores = logits(result.outputs);
-            if (options.train_accuracy && truth.dim() == 1 && scores.dim() == 2 && truth.scalar_type() == at::kLong) {
+            if (options.train_accuracy && truth.dim() == 1 && scores.dim() == 2 &&
+                truth.scalar_type() == at::kLong) {
                 const at::NoGradGuard no_grad;
                 right = scores.argmax(1).eq(truth).sum();
             }
@@ -297,23 +326,27 @@ class Trainer {
             throw ConfigError(detail::text("fit: expected at least 1 epoch, found ", options.epochs));
         }
         if (options.report_every < 1) {
-            throw ConfigError(detail::text("fit: expected a report every 1 or more steps, found ", options.report_every));
+            throw ConfigError(
+                detail::text("fit: expected a report every 1 or more steps, found ", options.report_every));
         }
         if (options.epochs <= progress_.epoch) {
-            throw ConfigError(detail::text("fit: ", options.epochs, " epochs were asked for, and ", progress_.epoch,
-                                           " are done already; FitOptions::epochs counts all epochs of the training"));
+            throw ConfigError(
+                detail::text("fit: ", options.epochs, " epochs were asked for, and ", progress_.epoch,
+                             " are done already; FitOptions::epochs counts all epochs of the training"));
         }
     }
 
     void check_teacher() const {
         std::unordered_set<const void*> own;
-        for (const at::Tensor& parameter : student_.module().parameters()) own.insert(parameter.unsafeGetTensorImpl());
+        for (const at::Tensor& parameter : student_.module().parameters())
+            own.insert(parameter.unsafeGetTensorImpl());
         for (const torch::nn::Module* each : detail::teacher_modules(teacher_)) {
             for (const auto& parameter : each->named_parameters()) {
                 if (own.contains(parameter.value().unsafeGetTensorImpl())) {
-                    throw ConfigError(detail::text("teacher: expected parameters of its own, found \"", parameter.key(),
-                                                   "\" to be the student's too (a copied module shares its parameters; "
-                                                   "clone() makes new ones)"));
+                    throw ConfigError(
+                        detail::text("teacher: expected parameters of its own, found \"", parameter.key(),
+                                     "\" to be the student's too (a copied module shares its parameters; "
+                                     "clone() makes new ones)"));
                 }
             }
         }
@@ -323,8 +356,8 @@ class Trainer {
         const at::Device device = detail::device_of(student_.module());
         for (const torch::nn::Module* each : detail::teacher_modules(teacher_)) {
             if (!each->parameters().empty() && detail::device_of(*each) != device) {
-                throw ConfigError(detail::text("teacher: expected it where the student is, on ", device, ", found it on ",
-                                               detail::device_of(*each)));
+                throw ConfigError(detail::text("teacher: expected it where the student is, on ", device,
+                                               ", found it on ", detail::device_of(*each)));
             }
         }
     }

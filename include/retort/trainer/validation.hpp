@@ -20,19 +20,23 @@ namespace retort {
 
 /// Measures the student at the end of every epoch, and writes `validation_<metric>` into the history:
 ///
-///     retort::Validation{validation_batches}                                             // validation_accuracy
-///     retort::Validation{validation_batches, retort::metrics::TopK{5}, retort::metrics::Agreement{}}
+///     retort::Validation{validation_batches}                                             //
+///     validation_accuracy retort::Validation{validation_batches, retort::metrics::TopK{5},
+///     retort::metrics::Agreement{}}
 ///
-/// The batches are kept by value if they are given as an rvalue, and referred to if they are given as an lvalue. Metrics whose
-/// `value()` is one number become columns.
+/// The batches are kept by value if they are given as an rvalue, and referred to if they are given as an
+/// lvalue. Metrics whose `value()` is one number become columns.
 template <class Source, class... Metrics>
 class Validation {
   public:
+    explicit Validation(Source&& source) requires(sizeof...(Metrics) > 0)
+        : Validation(std::forward<Source>(source), Metrics{}...) {}
     explicit Validation(Source&& source, Metrics... metrics)
         : source_(std::forward<Source>(source)), metrics_(std::move(metrics)...) {
-        static_assert(BatchSource<std::remove_reference_t<Source>>,
-                      "retort: batches come from an input range of batches, or from a callable that takes the epoch "
-                      "(std::int64_t) and gives one");
+        static_assert(
+            BatchSource<std::remove_reference_t<Source>>,
+            "retort: batches come from an input range of batches, or from a callable that takes the epoch "
+            "(std::int64_t) and gives one");
     }
     /// Measure only every so many epochs, and after the last.
     Validation& every(std::int64_t epochs) & {
@@ -68,7 +72,8 @@ class Validation {
   private:
     void set_every(std::int64_t epochs) {
         if (epochs < 1) {
-            throw ConfigError(detail::text("Validation: expected to measure every 1 or more epochs, found ", epochs));
+            throw ConfigError(
+                detail::text("Validation: expected to measure every 1 or more epochs, found ", epochs));
         }
         every_ = epochs;
     }
@@ -85,6 +90,7 @@ template <class Source>
 Validation(Source&&) -> Validation<Source, metrics::Accuracy>;
 template <class Source, class... Metrics>
     requires(sizeof...(Metrics) > 0)
-Validation(Source&&, Metrics...) -> Validation<Source, Metrics...>;
+Validation(Source&&, Metrics...)
+->Validation<Source, Metrics...>;
 
 }  // namespace retort

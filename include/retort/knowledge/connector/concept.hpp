@@ -2,11 +2,12 @@
 /// \file
 /// The contract of a connector: what makes a student's feature comparable with a teacher's.
 ///
-/// | expression                                | meaning                                                               |
+/// | expression                                | meaning |
 /// |-------------------------------------------|-----------------------------------------------------------------------|
-/// | `c.sized()`                               | required; whether the options give all sizes                           |
-/// | `c.build(student_sizes, teacher_sizes)`   | required; a module holder whose `forward` maps a student's feature; the sizes are empty where `sized()` |
-/// | `c.name()`                                | required; for messages                                                 |
+/// | `c.sized()`                               | required; whether the options give all sizes | |
+/// `c.build(student_sizes, teacher_sizes)`   | required; a module holder whose `forward` maps a student's
+/// feature; the sizes are empty where `sized()` | | `c.name()`                                | required; for
+/// messages                                                 |
 ///
 /// A minimal example:
 ///
@@ -38,13 +39,13 @@ template <class C>
 concept Connector = requires(const C& connector, at::IntArrayRef sizes) {
     { connector.sized() } -> std::convertible_to<bool>;
     connector.build(sizes, sizes)->forward(at::Tensor());
-    { std::string(connector.name()) };
+    {std::string(connector.name())};
 };
 
 namespace detail {
 
-/// Lets learnable parts draw their first values without moving the random numbers of the program: with weight 0 a term
-/// must not change a run. The numbers follow from the program's seed and from `salt`.
+/// Lets learnable parts draw their first values without moving the random numbers of the program: with weight
+/// 0 a term must not change a run. The numbers follow from the program's seed and from `salt`.
 class OwnRandomNumbers {
   public:
     explicit OwnRandomNumbers(std::string_view salt) : generator_(at::detail::getDefaultCPUGenerator()) {
@@ -68,7 +69,8 @@ class OwnRandomNumbers {
 
 inline std::int64_t channels(std::string_view where, at::IntArrayRef sizes) {
     if (sizes.size() < 2) {
-        throw ShapeError(text(where, ": expected features of shape [batch, channels, ...], found ", shape_text(sizes)));
+        throw ShapeError(
+            text(where, ": expected features of shape [batch, channels, ...], found ", shape_text(sizes)));
     }
     return sizes[1];
 }

@@ -35,9 +35,9 @@ class ConvolutionConnectorImpl : public torch::nn::Module {
 /// Holder of `ConvolutionConnectorImpl`.
 TORCH_MODULE(ConvolutionConnector);
 
-/// \f$ r(F) = W * F + b \f$ with a square kernel, then batch norm and ReLU where asked for (FitNet's regressor has both).
-/// Shapes: [batch, in, height, width] to [batch, out, height', width'].
-/// A size of 0 is taken from the first batch: `in` from the student's feature, `out` from the teacher's.
+/// \f$ r(F) = W * F + b \f$ with a square kernel, then batch norm and ReLU where asked for (FitNet's
+/// regressor has both). Shapes: [batch, in, height, width] to [batch, out, height', width']. A size of 0 is
+/// taken from the first batch: `in` from the student's feature, `out` from the teacher's.
 struct Convolution {
     std::int64_t in = 0;
     std::int64_t out = 0;
@@ -51,9 +51,10 @@ struct Convolution {
     bool sized() const { return in > 0 && out > 0; }
     ConvolutionConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
         if (in < 0 || out < 0 || kernel < 1 || stride < 1 || padding < 0) {
-            throw ConfigError(detail::text("Convolution: expected channels and padding of at least 0, kernel and stride of at "
-                                           "least 1; found in ",
-                                           in, ", out ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding));
+            throw ConfigError(detail::text(
+                "Convolution: expected channels and padding of at least 0, kernel and stride of at "
+                "least 1; found in ",
+                in, ", out ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding));
         }
         return ConvolutionConnector(
             torch::nn::Conv2dOptions(in > 0 ? in : detail::channels("Convolution", student),

@@ -16,18 +16,18 @@ namespace retort {
 
 /// Cross-entropy of the student's logits with the targets.
 ///
-/// Formula: \f$ -\log \sigma(z)_{y} \f$ per sample, with the smoothed target \f$ (1-\epsilon) e_y + \epsilon / C \f$ for a label
-/// smoothing \f$ \epsilon \f$; mean over the samples.
-/// Shapes: logits [batch, classes]; targets [batch] of class indices (int64), or [batch, classes] of probabilities.
-/// Gradient: to the student's logits.
+/// Formula: \f$ -\log \sigma(z)_{y} \f$ per sample, with the smoothed target \f$ (1-\epsilon) e_y + \epsilon
+/// / C \f$ for a label smoothing \f$ \epsilon \f$; mean over the samples. Shapes: logits [batch, classes];
+/// targets [batch] of class indices (int64), or [batch, classes] of probabilities. Gradient: to the student's
+/// logits.
 struct CrossEntropy {
     static constexpr bool needs_teacher = false;
     static constexpr bool needs_target = true;
 
     double label_smoothing = 0.0;                ///< in [0, 1]
     Reduction reduction = Reduction::batchmean;  ///< elements are samples: `mean` is the same
-    at::Tensor class_weights{};                  ///< [classes]; undefined: all 1. The mean is then the weighted one
-    std::int64_t ignore_index = -100;            ///< samples with this target do not count
+    at::Tensor class_weights{};        ///< [classes]; undefined: all 1. The mean is then the weighted one
+    std::int64_t ignore_index = -100;  ///< samples with this target do not count
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher&, const B& batch) const;
@@ -39,14 +39,17 @@ namespace functional {
 
 /// See `CrossEntropy`.
 /// \throws ShapeError if the shapes or types do not fit together.
-inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target, const CrossEntropy& options = {}) {
+inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target,
+                                const CrossEntropy& options = {}) {
     detail::check_logits("cross_entropy", "logits", logits);
     detail::check_defined("cross_entropy", "targets", target);
-    const bool indices = target.dim() == 1 && target.scalar_type() == at::kLong && target.size(0) == logits.size(0);
+    const bool indices =
+        target.dim() == 1 && target.scalar_type() == at::kLong && target.size(0) == logits.size(0);
     if (!indices && !(target.sizes() == logits.sizes() && target.is_floating_point())) {
-        throw ShapeError(detail::text("cross_entropy: expected targets of shape [", logits.size(0),
-                                      "] and type Long, or of the shape of the logits and a floating-point type; found ",
-                                      detail::shape_text(target), " and ", target.scalar_type()));
+        throw ShapeError(
+            detail::text("cross_entropy: expected targets of shape [", logits.size(0),
+                         "] and type Long, or of the shape of the logits and a floating-point type; found ",
+                         detail::shape_text(target), " and ", target.scalar_type()));
     }
     detail::check_same_device("cross_entropy", "logits", logits, "targets", target);
     const auto reduction = options.reduction == Reduction::none  ? at::Reduction::None
@@ -61,7 +64,8 @@ inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targ
 template <class Student, class Teacher, class B>
 at::Tensor CrossEntropy::operator()(const Student& student, const Teacher&, const B& batch) const {
     static_assert(HasLogits<Student>,
-                  "retort: CrossEntropy needs logits: the student's outputs have no member `logits`, and there is no function "
+                  "retort: CrossEntropy needs logits: the student's outputs have no member `logits`, and "
+                  "there is no function "
                   "logits(outputs) beside their type");
     return functional::cross_entropy(logits(student), target(batch), *this);
 }

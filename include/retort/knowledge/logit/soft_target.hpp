@@ -18,13 +18,12 @@ namespace retort {
 
 /// Divergence of the student's softened distribution from the teacher's.
 ///
-/// Formula: \f$ T^2 \, \mathrm{KL}(\sigma(z_t / T) \,\|\, \sigma(z_s / T)) \f$; sum over classes, mean over samples. The factor
-/// \f$ T^2 \f$ keeps the size of the gradients apart from the temperature; `t_squared = false` leaves it out.
-/// Shapes: both logits [batch, classes].
-/// Gradient: to the student's logits; the teacher's are constants.
-/// Reductions: `batchmean` (default), `sum`, `mean` (over samples and classes: 1 / classes of batchmean, as in some released
-/// code), `none` (one value per sample).
-/// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
+/// Formula: \f$ T^2 \, \mathrm{KL}(\sigma(z_t / T) \,\|\, \sigma(z_s / T)) \f$; sum over classes, mean over
+/// samples. The factor \f$ T^2 \f$ keeps the size of the gradients apart from the temperature; `t_squared =
+/// false` leaves it out. Shapes: both logits [batch, classes]. Gradient: to the student's logits; the
+/// teacher's are constants. Reductions: `batchmean` (default), `sum`, `mean` (over samples and classes: 1 /
+/// classes of batchmean, as in some released code), `none` (one value per sample). Source: Hinton, Vinyals,
+/// Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 struct SoftTarget {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;
@@ -43,7 +42,8 @@ namespace functional {
 
 /// See `SoftTarget`.
 /// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
-inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher, const SoftTarget& options = {}) {
+inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher,
+                              const SoftTarget& options = {}) {
     options.check();
     detail::check_logits("soft_target", "the student's logits", student);
     detail::check_logits("soft_target", "the teacher's logits", teacher);
@@ -80,10 +80,12 @@ inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teach
 template <class Student, class Teacher, class B>
 at::Tensor SoftTarget::operator()(const Student& student, const Teacher& teacher, const B&) const {
     static_assert(HasLogits<Student>,
-                  "retort: SoftTarget needs logits: the student's outputs have no member `logits`, and there is no function "
+                  "retort: SoftTarget needs logits: the student's outputs have no member `logits`, and there "
+                  "is no function "
                   "logits(outputs) beside their type");
     static_assert(HasLogits<Teacher>,
-                  "retort: SoftTarget needs logits: the teacher's outputs have no member `logits`, and there is no function "
+                  "retort: SoftTarget needs logits: the teacher's outputs have no member `logits`, and there "
+                  "is no function "
                   "logits(outputs) beside their type");
     return functional::soft_target(logits(student), logits(teacher), *this);
 }
