@@ -12,4 +12,5 @@
 #include <retort/core/progress.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/core/tap.hpp>
+#include <retort/core/taps.hpp>
 #include <retort/version.hpp>

@@ -12,4 +12,5 @@
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/knowledge/sum.hpp>
 #include <retort/knowledge/tempered.hpp>

@@ -77,6 +77,19 @@ std::string term_name(const T& term) {
     }
 }
 
+/// Calls a term with or without the progress, whichever it takes. A term that needs no teacher gets none.
+template <class Term, class Student, class Teacher, class B>
+at::Tensor call_term(const Term& term, const Student& student, const Teacher& teacher, const B& batch,
+                     const Progress& progress) {
+    if constexpr (!Term::needs_teacher && !std::same_as<Teacher, NoOutputs>) {
+        return call_term(term, student, NoOutputs{}, batch, progress);
+    } else if constexpr (requires { term(student, teacher, batch, progress); }) {
+        return term(student, teacher, batch, progress);
+    } else {
+        return term(student, teacher, batch);
+    }
+}
+
 template <class T>
 bool term_prepared(const T& term) {
     if constexpr (requires { term.prepared(); }) {

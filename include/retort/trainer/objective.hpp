@@ -124,9 +124,9 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         if (weight == 0) return;
         at::Tensor value;
         if constexpr (Term::needs_teacher) {
-            value = call(term, student, *teacher, batch, progress);
+            value = detail::call_term(term, student, *teacher, batch, progress);
         } else {
-            value = call(term, student, NoOutputs{}, batch, progress);
+            value = detail::call_term(term, student, NoOutputs{}, batch, progress);
         }
         if (!value.defined() || value.dim() != 0) {
             throw ShapeError(detail::text(names_[position], ": expected a loss without dimensions, found ",
@@ -136,16 +136,6 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         const at::Tensor weighted = weight == 1 ? value : value * weight;
         losses.total = losses.total.defined() ? losses.total + weighted : weighted;
         losses.terms[position] = std::move(value);
-    }
-
-    template <class Term, class Student, class Teacher, class B>
-    static at::Tensor call(const Term& term, const Student& student, const Teacher& teacher, const B& batch,
-                           const Progress& progress) {
-        if constexpr (requires { term(student, teacher, batch, progress); }) {
-            return term(student, teacher, batch, progress);
-        } else {
-            return term(student, teacher, batch);
-        }
     }
 
     Knowledge<Terms...> knowledge_;

@@ -21,11 +21,7 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/core/Generator.h>
-
 #include <concepts>
-#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -43,29 +39,6 @@ concept Connector = requires(const C& connector, at::IntArrayRef sizes) {
 };
 
 namespace detail {
-
-/// Lets learnable parts draw their first values without moving the random numbers of the program: with weight
-/// 0 a term must not change a run. The numbers follow from the program's seed and from `salt`.
-class OwnRandomNumbers {
-  public:
-    explicit OwnRandomNumbers(std::string_view salt) : generator_(at::detail::getDefaultCPUGenerator()) {
-        const std::lock_guard<std::mutex> lock(generator_.mutex());
-        before_ = generator_.get_state();
-        std::uint64_t hash = 14695981039346656037ULL ^ generator_.current_seed();  // FNV-1a
-        for (const char c : salt) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-        generator_.set_current_seed(hash);
-    }
-    OwnRandomNumbers(const OwnRandomNumbers&) = delete;
-    OwnRandomNumbers& operator=(const OwnRandomNumbers&) = delete;
-    ~OwnRandomNumbers() {
-        const std::lock_guard<std::mutex> lock(generator_.mutex());
-        generator_.set_state(before_);
-    }
-
-  private:
-    at::Generator generator_;
-    at::Tensor before_;
-};
 
 inline std::int64_t channels(std::string_view where, at::IntArrayRef sizes) {
     if (sizes.size() < 2) {

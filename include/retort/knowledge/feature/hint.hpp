@@ -13,11 +13,12 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
-#include <retort/core/tap.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/identity.hpp>
+#include <retort/knowledge/learnable.hpp>
+#include <retort/knowledge/tap_pair.hpp>
 
 namespace retort {
 
@@ -75,90 +76,51 @@ class Hint {
     static constexpr bool needs_target = false;
 
     explicit Hint(StudentTap student, TeacherTap teacher, C connector = {}, HintOptions options = {})
-        : student_(std::move(student)),
-          teacher_(std::move(teacher)),
+        : taps_("hint", std::move(student), std::move(teacher)),
           connector_(std::move(connector)),
-          options_(options),
-          state_(std::make_shared<State>()) {
+          options_(options) {
         if (connector_.sized()) build({}, {});
     }
 
-    std::string name() const {
-        return detail::text("hint(", detail::tap_name(student_), "->", detail::tap_name(teacher_), ")");
-    }
-    bool prepared() const { return state_->built; }
-    std::shared_ptr<torch::nn::Module> module() const { return state_->module; }
+    std::string name() const { return taps_.name(); }
+    bool prepared() const { return learnable_.built(); }
+    std::shared_ptr<torch::nn::Module> module() const { return learnable_.module(); }
 
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B&) {
-        const at::Tensor from = read_student(student);
-        if (!prepared()) build(from.sizes(), read_teacher(*teacher).sizes());
-        state_->module->to(from.device(), from.scalar_type());
+        const at::Tensor feature = taps_.student(student);
+        if (!prepared()) build(feature.sizes(), taps_.teacher(*teacher).sizes());
+        learnable_.follow(feature);
     }
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
-        if (!prepared()) {
-            throw ConfigError(detail::text(name(), ": the sizes of ", connector_.name(),
-                                           " are not given; call prepare with the outputs of a first batch"));
-        }
-        const at::Tensor feature = read_student(student);
-        const at::Tensor goal = read_teacher(teacher);
-        const at::Tensor mapped = state_->connector->forward(feature);
+        const at::Tensor feature = taps_.student(student);
+        const at::Tensor goal = taps_.teacher(teacher);
+        const at::Tensor mapped = learnable_->forward(feature);
         if (mapped.sizes() != goal.sizes()) {
             throw ShapeError(
                 detail::text(name(),
                              ": expected the connector to give the shape of the teacher's feature; the "
                              "student's ",
-                             detail::tap_name(student_), " ", detail::shape_text(feature), " became ",
+                             taps_.student_name(), " ", detail::shape_text(feature), " became ",
                              detail::shape_text(mapped), " through ", connector_.name(), ", the teacher's ",
-                             detail::tap_name(teacher_), " is ", detail::shape_text(goal)));
+                             taps_.teacher_name(), " is ", detail::shape_text(goal)));
         }
         return functional::hint(mapped, goal, options_);
     }
 
   private:
     using Module = decltype(std::declval<const C&>().build(at::IntArrayRef(), at::IntArrayRef()));
-    struct State {  // shared by the copies of a Hint, as the parameters of a module are by its holders
-        Module connector{nullptr};
-        std::shared_ptr<torch::nn::Module> module;
-        bool built = false;
-    };
 
-    template <class Student>
-    at::Tensor read_student(const Student& outputs) const {
-        static_assert(
-            TapOf<StudentTap, Student>,
-            "retort: the student's tap of this Hint does not read a tensor from the student's outputs");
-        return checked(student_(outputs), student_, "student");
-    }
-    template <class Teacher>
-    at::Tensor read_teacher(const Teacher& outputs) const {
-        static_assert(
-            TapOf<TeacherTap, Teacher>,
-            "retort: the teacher's tap of this Hint does not read a tensor from the teacher's outputs");
-        return checked(teacher_(outputs), teacher_, "teacher");
-    }
-    template <class Tap>
-    at::Tensor checked(const at::Tensor& tensor, const Tap& tap, const char* whose) const {
-        if (!tensor.defined()) {
-            throw ShapeError(detail::text(name(), ": expected a tensor at the ", whose, "'s ",
-                                          detail::tap_name(tap), ", found an undefined one"));
-        }
-        return tensor;
-    }
     void build(at::IntArrayRef from, at::IntArrayRef to) {
-        const detail::OwnRandomNumbers guard(name());
-        state_->connector = connector_.build(from, to);
-        state_->module = state_->connector.ptr();
-        state_->built = true;
+        learnable_.build(name(), [&] { return connector_.build(from, to); });
     }
 
-    StudentTap student_;
-    TeacherTap teacher_;
+    detail::TapPair<StudentTap, TeacherTap> taps_;
     C connector_;
     HintOptions options_;
-    std::shared_ptr<State> state_;
+    detail::Learnable<Module> learnable_;
 };
 
 }  // namespace retort
