@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: BSL-1.0
+"""Conan 2 recipe of retort, a header-only library."""
+
+import os
+import re
+
+from conan import ConanFile
+from conan.tools.build import check_min_cppstd
+from conan.tools.cmake import CMake, CMakeDeps, CMakeToolchain, cmake_layout
+from conan.tools.files import copy, load, rmdir
+
+required_conan_version = ">=2.0"
+
+
+class RetortConan(ConanFile):
+    name = "retort"
+    description = "Knowledge distillation on LibTorch as policies that the compiler composes"
+    license = "BSL-1.0"
+    topics = ("knowledge-distillation", "libtorch", "deep-learning", "header-only")
+    package_type = "header-library"
+    settings = "os", "arch", "compiler", "build_type"
+    options = {"with_zlib": [True, False]}
+    default_options = {"with_zlib": True}
+    exports_sources = "CMakeLists.txt", "LICENSE", "cmake/*.cmake", "cmake/*.in", "include/*"
+
+    def set_version(self):
+        header = load(self, os.path.join(self.recipe_folder, "include", "retort", "version.hpp"))
+        parts = [re.search(rf"RETORT_VERSION_{part} (\d+)", header).group(1) for part in ("MAJOR", "MINOR", "PATCH")]
+        self.version = ".".join(parts)
+
+    def layout(self):
+        cmake_layout(self)
+
+    def requirements(self):
+        # Ranges, so that a profile's [platform_requires] can put the system's packages in the place of Conan's.
+        self.requires("libtorch/[>=1.13]", transitive_headers=True, transitive_libs=True)
+        self.requires("range-v3/[>=0.12]", transitive_headers=True, transitive_libs=True)
+        if self.options.with_zlib:
+            self.requires("zlib/[>=1.2.11 <2]", transitive_headers=True, transitive_libs=True)
+
+    def validate(self):
+        check_min_cppstd(self, 20)
+
+    def package_id(self):
+        # Headers are the same for every compiler. The option stays: the installed CMake package tells it.
+        self.info.settings.clear()
+        self.info.requires.clear()
+
+    def generate(self):
+        CMakeDeps(self).generate()
+        toolchain = CMakeToolchain(self)
+        for part in ("TESTS", "EXAMPLES", "BENCH"):
+            toolchain.cache_variables[f"RETORT_BUILD_{part}"] = False
+        toolchain.cache_variables["RETORT_INSTALL"] = True
+        toolchain.cache_variables["RETORT_WITH_ZLIB"] = bool(self.options.with_zlib)
+        toolchain.generate()
+
+    def build(self):
+        # Nothing to compile: this only writes the CMake package.
+        CMake(self).configure()
+
+    def package(self):
+        copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
+        CMake(self).install()
+        rmdir(self, os.path.join(self.package_folder, "share", "licenses"))
+
+    def package_info(self):
+        self.cpp_info.bindirs = []
+        self.cpp_info.libdirs = []
+        # retort's own CMake package is used instead of a generated one: it finds LibTorch, range-v3 and zlib by
+        # find_package, from Conan or, with [platform_requires], from the system.
+        self.cpp_info.set_property("cmake_find_mode", "none")
+        self.cpp_info.builddirs = [os.path.join("share", "cmake", "retort")]
+        # For generators other than CMake's.
+        self.cpp_info.set_property("pkg_config_name", "retort")
+        if self.options.with_zlib:
+            self.cpp_info.defines = ["RETORT_WITH_ZLIB=1"]
