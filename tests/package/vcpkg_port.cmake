@@ -62,7 +62,7 @@ if(NOT folders STREQUAL "include;share")
     message(FATAL_ERROR "a header-only port installs include and share, this one ${folders}")
 endif()
 file(GLOB folders RELATIVE "${CURRENT_PACKAGES_DIR}" "${CURRENT_PACKAGES_DIR}/share/*")
-if(NOT folders STREQUAL "retort")
+if(NOT folders STREQUAL "share/retort")
     message(FATAL_ERROR "below share a port has only its own folder, this one has ${folders}")
 endif()
 
