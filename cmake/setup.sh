@@ -16,6 +16,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # --- a LibTorch of the user's own -----------------------------------------------------------------------------------
 
 own_torch=
+# shellcheck disable=SC2020 # two characters, each into a new line
 prefixes=$(printf '%s' "${CMAKE_PREFIX_PATH-}" | tr ':;' '\n\n')
 if [ -n "${Torch_DIR-}" ]; then
     if [ ! -f "$Torch_DIR/TorchConfig.cmake" ]; then
