@@ -130,6 +130,7 @@ struct ToDevice {
             if constexpr (HasInputMember<B>) move_element(batch.input, device);
             if constexpr (HasDataMember<B>) move_element(batch.data, device);
             if constexpr (HasTargetMember<B>) move_element(batch.target, device);
+            if constexpr (HasOwnInput<B>) check_moved(input(batch), device);
             return batch;
         }
     }
@@ -139,6 +140,14 @@ struct ToDevice {
         // `Tensor::to` is an operator even where there is nothing to move; the step must not issue it.
         return !tensor.defined() || tensor.device() == device ? tensor
                                                               : tensor.to(device, /*non_blocking=*/true);
+    }
+    static void check_moved(const at::Tensor& tensor, at::Device device) {
+        if (tensor.defined() && tensor.device() != device) {
+            throw ShapeError(detail::text("batch: expected the input on ", device, ", found it on ",
+                                          tensor.device(),
+                                          "; a batch type of its own names needs a function "
+                                          "to_device(batch, device) beside it"));
+        }
     }
     template <class E>
     static void move_element(E& element, at::Device device) {

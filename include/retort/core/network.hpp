@@ -9,7 +9,9 @@
 #include <concepts>
 #include <memory>
 #include <type_traits>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include <retort/core/error.hpp>
 
@@ -89,11 +91,13 @@ using OutputsOf =
 
 namespace detail {
 
-/// The parameters that are trained: those that require a gradient.
+/// The parameters that are trained: those that require a gradient. One that several modules share comes once.
 inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& module) {
     std::vector<at::Tensor> result;
+    std::unordered_set<const void*> seen;
     for (const at::Tensor& parameter : module.parameters()) {
-        if (parameter.requires_grad()) result.push_back(parameter);
+        if (parameter.requires_grad() && seen.insert(parameter.unsafeGetTensorImpl()).second)
+            result.push_back(parameter);
     }
     return result;
 }

@@ -47,9 +47,14 @@ TapKey(Member Class::*) -> TapKey<Member Class::*>;
 
 template <std::size_t I, class C>
 constexpr decltype(auto) element(const C& container) {
-    if constexpr (requires { std::get<I>(container); }) {
-        return std::get<I>(container);
+    if constexpr (requires { std::tuple_size<C>::value; }) {
+        static_assert(I < std::tuple_size_v<C>,
+                      "retort: the path of a tap leads past the end of an array, pair or tuple");
+        if constexpr (I < std::tuple_size_v<C>) return std::get<I>(container);
     } else {
+        static_assert(
+            requires { container[I]; },
+            "retort: the path of a tap leads into something that has no elements");
         if (container.size() <= I) {
             throw ShapeError(
                 text("tap: expected an element ", I, ", found only ", container.size(), " elements"));
@@ -81,6 +86,12 @@ struct MemberTap;
 template <class Tensor, class Class, Tensor Class::*Member, std::size_t... Path>
 struct MemberTap<Member, Path...> {
     const at::Tensor& operator()(const Class& outputs) const {
+        using Found =
+            decltype(detail::descend(std::declval<const Tensor&>(), std::index_sequence<Path...>{}));
+        static_assert(
+            std::same_as<Found, const at::Tensor&>,
+            "retort: a tap ends at something that is not a tensor: the path behind the member names an "
+            "element of an array, vector or tuple");
         return detail::descend(outputs.*Member, std::index_sequence<Path...>{});
     }
     std::string name() const {

@@ -68,7 +68,8 @@ inline void write_atomically(const std::filesystem::path& target, std::string_vi
 /// Finds out whether a file can be written at `target`, before any work is done for it.
 /// \throws OutputError with the path and the system's reason
 inline void check_writable(const std::filesystem::path& target) {
-    if (std::filesystem::is_directory(target)) {
+    std::error_code ignored;  // what cannot be looked at cannot be created either
+    if (std::filesystem::is_directory(target, ignored)) {
         throw OutputError(text(target.string(), ": expected a file or nothing there, found a directory"));
     }
     const std::filesystem::path beside = target.string() + ".part" + std::to_string(::getpid());

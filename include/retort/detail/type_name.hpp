@@ -40,11 +40,20 @@ constexpr std::string_view qualified_type_name() {
     return signature;
 }
 
-/// `Type`: without namespaces and template arguments.
+/// `Type`: without namespaces, enclosing classes and template arguments.
 template <class T>
 constexpr std::string_view type_name() {
     std::string_view name = qualified_type_name<T>();
-    name = name.substr(0, name.find('<'));
+    if (name.ends_with('>')) {  // cut the last template arguments, not those of an enclosing class
+        std::size_t depth = 0;
+        auto begin = name.size();
+        do {
+            --begin;
+            if (name[begin] == '>') ++depth;
+            if (name[begin] == '<') --depth;
+        } while (depth > 0 && begin > 0);
+        name = name.substr(0, begin);
+    }
     const auto colon = name.rfind("::");
     return colon == std::string_view::npos ? name : name.substr(colon + 2);
 }
