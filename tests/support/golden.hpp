@@ -118,7 +118,8 @@ inline std::vector<Case> cases(const std::string& name) {
     const std::string bytes = read_file(std::filesystem::path(RETORT_GOLDEN_DIRECTORY) / (name + ".pt"));
     const auto root = torch::pickle_load({bytes.begin(), bytes.end()}).toGenericDict();
     std::vector<Case> result;
-    for (const c10::IValue& each : root.at("cases").toListRef()) result.emplace_back(name, each);
+    const c10::IValue list = root.at("cases");
+    for (const c10::IValue& each : list.toListRef()) result.emplace_back(name, each);
     if (result.empty()) throw std::runtime_error(name + ": no cases");
     return result;
 }
