@@ -5,12 +5,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logaddexp.h>
 
 #include <cmath>
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 
@@ -18,19 +19,75 @@ namespace retort {
 
 /// Divergence of the student's softened distribution from the teacher's.
 ///
-/// Formula: \f$ T^2 \, \mathrm{KL}(\sigma(z_t / T) \,\|\, \sigma(z_s / T)) \f$; sum over classes, mean over
-/// samples. The factor \f$ T^2 \f$ keeps the size of the gradients apart from the temperature; `t_squared =
-/// false` leaves it out. Shapes: both logits [batch, classes]. Gradient: to the student's logits; the
-/// teacher's are constants. Reductions: `batchmean` (default), `sum`, `mean` (over samples and classes: 1 /
-/// classes of batchmean, as in some released code), `none` (one value per sample). Source: Hinton, Vinyals,
-/// Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
+/// Formula: \f$ T^2 \, \mathrm{KL}(t \,\|\, s) \f$ with \f$ t = \sigma(z_t / T) \f$, \f$ s = \sigma(z_s / T)
+/// \f$; sum over classes, mean over samples. The factor \f$ T^2 \f$ keeps the size of the gradients apart
+/// from the temperature; `t_squared = false` leaves it out. `form` chooses another divergence. Shapes: both
+/// logits [batch, classes]. Gradient: to the student's logits; the teacher's are constants. Reductions:
+/// `batchmean` (default), `sum`, `mean` (over samples and classes: 1 / classes of batchmean, as in some
+/// released code), `none` (one value per sample). Hazards: logits of minus infinity (masked classes) give
+/// NaN; use `OnClasses` instead. Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural
+/// Network", 2015, section 2.
 struct SoftTarget {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;
 
+    /// The divergence, per sample a sum over classes.
+    enum class Form {
+        forward,         ///< \f$ \sum t (\log t - \log s) \f$
+        reverse,         ///< \f$ \sum s (\log s - \log t) \f$
+        symmetric,       ///< \f$ \beta \f$ forward \f$ + (1 - \beta) \f$ reverse; half of Jeffreys' at 0.5
+        jensen_shannon,  ///< \f$ \beta\,\mathrm{KL}(t\|m) + (1-\beta)\,\mathrm{KL}(s\|m) \f$, \f$ m = \beta t
+                         ///< + (1-\beta) s \f$, 0 < beta < 1: Agarwal et al., "On-Policy Distillation of
+                         ///< Language Models", 2023, has it as generalised JSD. Tends to 0 for beta to 0 and
+                         ///< 1 (unlike code that puts forward and reverse there)
+        cross_entropy,  ///< \f$ -\sum t \log s \f$: the gradient of `forward`, but not 0 at equality
+        squared,        ///< \f$ \sum (s - t)^2 \f$, of probabilities
+        guarded,  ///< \f$ \sum t \log(t / (s + \epsilon) + \epsilon) \f$: released code only. Below 0 at
+                  ///< equality, and where s underflows its gradient vanishes
+    };
+
     double temperature = 4.0;  ///< above 0
     Reduction reduction = Reduction::batchmean;
     bool t_squared = true;
+    Form form = Form::forward;
+    double beta = 0.5;      ///< of `symmetric` and `jensen_shannon`
+    double epsilon = 1e-8;  ///< of `guarded`
+
+    /// The settings of released code, on CIFAR-100 unless the name says otherwise.
+    /// RepDistiller and mdistiller; beside cross-entropy, weights 0.9 and 0.1.
+    static SoftTarget rep_distiller() { return {.temperature = 4.0}; }
+    /// mdistiller on ImageNet; weights 0.5 and 0.5. So have MMRazor and torchdistill (weights 3 and 1 in
+    /// MMRazor).
+    static SoftTarget image_net() { return {.temperature = 1.0}; }
+    /// torchdistill where it has no targets or a weight of 0 for them: no \f$ T^2 \f$.
+    static SoftTarget torch_distill_bare(double temperature = 4.0) {
+        return {.temperature = temperature, .t_squared = false};
+    }
+    /// Teacher-free Knowledge Distillation, with a trained copy of the student as the teacher, and TAKD: 1 /
+    /// classes of the usual loss.
+    static SoftTarget teacher_free(double temperature = 20.0) {
+        return {.temperature = temperature, .reduction = Reduction::mean};
+    }
+    /// cls_KD.
+    static SoftTarget cls_kd() { return {.temperature = 4.0, .form = Form::cross_entropy}; }
+    /// TextBrewer: cross-entropy, no \f$ T^2 \f$.
+    static SoftTarget text_brewer(double temperature = 4.0) {
+        return {.temperature = temperature, .t_squared = false, .form = Form::cross_entropy};
+    }
+    /// Be Your Own Teacher: deeper heads teach shallower ones.
+    static SoftTarget be_your_own_teacher() { return {.temperature = 3.0, .form = Form::cross_entropy}; }
+    /// KD_Lib: probabilities' mean squared difference.
+    static SoftTarget kd_lib() {
+        return {.temperature = 20.0, .reduction = Reduction::mean, .form = Form::squared};
+    }
+    /// The authors' Deep Mutual Learning.
+    static SoftTarget deep_mutual_learning() {
+        return {.temperature = 1.0, .form = Form::guarded, .epsilon = 1e-8};
+    }
+    /// The authors' Knowledge Transfer Graph.
+    static SoftTarget transfer_graph() {
+        return {.temperature = 1.0, .form = Form::guarded, .epsilon = 1e-10};
+    }
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
@@ -41,38 +98,50 @@ struct SoftTarget {
 namespace functional {
 
 /// See `SoftTarget`.
-/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
+/// \throws ConfigError if the temperature is not above 0 or beta not within 0 and 1; ShapeError if the logits
+/// do not fit together.
 inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher,
                               const SoftTarget& options = {}) {
+    using Form = SoftTarget::Form;
     options.check();
-    detail::check_logits("soft_target", "the student's logits", student);
-    detail::check_logits("soft_target", "the teacher's logits", teacher);
-    detail::check_alike("soft_target", "the student's logits", student, "the teacher's logits", teacher);
-    const double temperature = options.temperature;
-    const auto log_probabilities = [temperature](const at::Tensor& logits) {
-        const at::Tensor scores = detail::at_least_float32(logits);
-        return at::log_softmax(temperature == 1.0 ? scores : scores / temperature, 1);
-    };
-    const at::Tensor log_teacher = log_probabilities(detail::constant(teacher));
-    const at::Tensor divergence = log_teacher.exp() * (log_teacher - log_probabilities(student));
-    double factor = options.t_squared ? temperature * temperature : 1.0;
-    at::Tensor result;
-    switch (options.reduction) {
-        case Reduction::none:
-            result = divergence.sum(1);
+    detail::check_logit_pair("soft_target", student, teacher);
+    const at::Tensor log_teacher = detail::log_probabilities(detail::constant(teacher), options.temperature);
+    const at::Tensor log_student = detail::log_probabilities(student, options.temperature);
+    const double beta = options.beta;
+    at::Tensor divergence;
+    switch (options.form) {
+        case Form::forward:
+            divergence = log_teacher.exp() * (log_teacher - log_student);
             break;
-        case Reduction::sum:
-            result = divergence.sum();
+        case Form::reverse:
+            divergence = log_student.exp() * (log_student - log_teacher);
             break;
-        case Reduction::batchmean:
-            result = divergence.sum();
-            factor /= static_cast<double>(student.size(0));
+        case Form::symmetric:
+            divergence =
+                (beta * log_teacher.exp() - (1 - beta) * log_student.exp()) * (log_teacher - log_student);
             break;
-        case Reduction::mean:
-            result = divergence.mean();
+        case Form::jensen_shannon: {
+            const at::Tensor log_mixture =
+                at::logaddexp(log_teacher + std::log(beta), log_student + std::log(1 - beta));
+            divergence = beta * log_teacher.exp() * (log_teacher - log_mixture) +
+                         (1 - beta) * log_student.exp() * (log_student - log_mixture);
             break;
+        }
+        case Form::cross_entropy:
+            divergence = -log_teacher.exp() * log_student;
+            break;
+        case Form::squared:
+            divergence = (log_student.exp() - log_teacher.exp()).square();
+            break;
+        case Form::guarded: {
+            const at::Tensor probabilities = log_teacher.exp();
+            divergence = probabilities *
+                         (probabilities / (log_student.exp() + options.epsilon) + options.epsilon).log();
+            break;
+        }
     }
-    return factor == 1.0 ? result : result * factor;
+    const double factor = options.t_squared ? options.temperature * options.temperature : 1.0;
+    return detail::reduce_elements(divergence, options.reduction, factor);
 }
 
 }  // namespace functional
@@ -91,8 +160,19 @@ at::Tensor SoftTarget::operator()(const Student& student, const Teacher& teacher
 }
 
 inline void SoftTarget::check() const {
-    if (!(temperature > 0 && std::isfinite(temperature))) {
-        throw ConfigError(detail::text("SoftTarget: expected a temperature above 0, found ", temperature));
+    detail::check_temperature("SoftTarget", temperature);
+    if (form == Form::symmetric && !(beta >= 0 && beta <= 1)) {
+        throw ConfigError(detail::text("SoftTarget: expected a beta in [0, 1], found ", beta));
+    }
+    if (form == Form::jensen_shannon && !(beta > 0 && beta < 1)) {
+        throw ConfigError(
+            detail::text("SoftTarget: expected a beta between 0 and 1 for the Jensen-Shannon form (which is "
+                         "0 at both ends; "
+                         "Form::forward and Form::reverse are the Kullback-Leibler divergences), found ",
+                         beta));
+    }
+    if (form == Form::guarded && !(epsilon > 0 && std::isfinite(epsilon))) {
+        throw ConfigError(detail::text("SoftTarget: expected an epsilon above 0, found ", epsilon));
     }
 }
 
