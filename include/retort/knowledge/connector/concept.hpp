@@ -24,6 +24,7 @@
 #include <concepts>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <retort/core/network.hpp>
 #include <retort/detail/check.hpp>
@@ -46,6 +47,23 @@ inline std::int64_t channels(std::string_view where, at::IntArrayRef sizes) {
             text(where, ": expected features of shape [batch, channels, ...], found ", shape_text(sizes)));
     }
     return sizes[1];
+}
+
+/// Height and width of feature maps.
+inline std::pair<std::int64_t, std::int64_t> spatial_sizes(std::string_view where, at::IntArrayRef sizes) {
+    if (sizes.size() != 4) {
+        throw ShapeError(text(where, ": expected features of shape [batch, channels, height, width], found ",
+                              shape_text(sizes)));
+    }
+    return {sizes[2], sizes[3]};
+}
+
+/// \throws ShapeError if a feature is not [batch, channels, height, width]
+inline void check_map(std::string_view where, const at::Tensor& feature, std::int64_t channels) {
+    if (feature.dim() != 4 || feature.size(1) != channels) {
+        throw ShapeError(text(where, ": expected a feature of shape [batch, ", channels,
+                              ", height, width], found ", shape_text(feature)));
+    }
 }
 
 }  // namespace detail

@@ -12,24 +12,36 @@
 
 namespace retort {
 
-/// A convolution, with batch norm and ReLU behind it where asked for.
+/// A convolution or transposed convolution, with batch norm and ReLU behind it where asked for.
 class ConvolutionConnectorImpl : public torch::nn::Module {
   public:
     ConvolutionConnectorImpl(const torch::nn::Conv2dOptions& options, bool batch_norm, bool relu)
-        : torch::nn::Module("ConvolutionConnector"),
-          convolution_(register_module("convolution", torch::nn::Conv2d(options))),
-          relu_(relu) {
-        if (batch_norm) norm_ = register_module("norm", torch::nn::BatchNorm2d(options.out_channels()));
+        : ConvolutionConnectorImpl(options.in_channels(), options.out_channels(), batch_norm, relu) {
+        convolution_ = register_module("convolution", torch::nn::Conv2d(options));
     }
+    ConvolutionConnectorImpl(const torch::nn::ConvTranspose2dOptions& options, bool batch_norm, bool relu)
+        : ConvolutionConnectorImpl(options.in_channels(), options.out_channels(), batch_norm, relu) {
+        transposed_ = register_module("convolution", torch::nn::ConvTranspose2d(options));
+    }
+    /// \throws ShapeError if the feature is not [batch, in, height, width]
     at::Tensor forward(const at::Tensor& feature) {
-        at::Tensor result = convolution_->forward(feature);
+        detail::check_map("convolution", feature, in_);
+        at::Tensor result =
+            transposed_.is_empty() ? convolution_->forward(feature) : transposed_->forward(feature);
         if (!norm_.is_empty()) result = norm_->forward(result);
         return relu_ ? at::relu(result) : result;
     }
 
   private:
-    torch::nn::Conv2d convolution_;
+    ConvolutionConnectorImpl(std::int64_t in, std::int64_t out, bool batch_norm, bool relu)
+        : torch::nn::Module("ConvolutionConnector"), in_(in), relu_(relu) {
+        if (batch_norm) norm_ = register_module("norm", torch::nn::BatchNorm2d(out));
+    }
+
+    torch::nn::Conv2d convolution_{nullptr};
+    torch::nn::ConvTranspose2d transposed_{nullptr};
     torch::nn::BatchNorm2d norm_{nullptr};
+    std::int64_t in_;
     bool relu_;
 };
 /// Holder of `ConvolutionConnectorImpl`.

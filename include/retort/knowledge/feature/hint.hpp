@@ -8,17 +8,12 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/mse_loss.h>
 
-#include <memory>
-#include <string>
 #include <utility>
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
-#include <retort/knowledge/concept.hpp>
-#include <retort/knowledge/connector/identity.hpp>
-#include <retort/knowledge/learnable.hpp>
-#include <retort/knowledge/tap_pair.hpp>
+#include <retort/knowledge/feature/term.hpp>
 
 namespace retort {
 
@@ -70,57 +65,12 @@ inline at::Tensor hint(const at::Tensor& student, const at::Tensor& teacher,
 /// Source: Romero, Ballas, Kahou, Chassang, Gatta, Bengio, "FitNets: Hints for Thin Deep Nets", ICLR 2015,
 /// Eq. 3. There the hint is a first stage of its own (`Phases`); the loss is half the squared distance.
 template <class StudentTap, class TeacherTap, Connector C = Identity>
-class Hint {
+class Hint : public detail::FeatureTerm<StudentTap, TeacherTap,
+                                        detail::ConnectedLoss<&functional::hint, HintOptions, C>> {
   public:
-    static constexpr bool needs_teacher = true;
-    static constexpr bool needs_target = false;
-
     explicit Hint(StudentTap student, TeacherTap teacher, C connector = {}, HintOptions options = {})
-        : taps_("hint", std::move(student), std::move(teacher)),
-          connector_(std::move(connector)),
-          options_(options) {
-        if (connector_.sized()) build({}, {});
+        : Hint::FeatureTerm("hint", std::move(student), std::move(teacher), {std::move(connector), options}) {
     }
-
-    std::string name() const { return taps_.name(); }
-    bool prepared() const { return learnable_.built(); }
-    std::shared_ptr<torch::nn::Module> module() const { return learnable_.module(); }
-
-    template <class Student, class Teacher, class B>
-    void prepare(const Student& student, const Teacher* teacher, const B&) {
-        const at::Tensor feature = taps_.student(student);
-        if (!prepared()) build(feature.sizes(), taps_.teacher(*teacher).sizes());
-        learnable_.follow(feature);
-    }
-
-    template <class Student, class Teacher, class B>
-    at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
-        const at::Tensor feature = taps_.student(student);
-        const at::Tensor goal = taps_.teacher(teacher);
-        const at::Tensor mapped = learnable_->forward(feature);
-        if (mapped.sizes() != goal.sizes()) {
-            throw ShapeError(
-                detail::text(name(),
-                             ": expected the connector to give the shape of the teacher's feature; the "
-                             "student's ",
-                             taps_.student_name(), " ", detail::shape_text(feature), " became ",
-                             detail::shape_text(mapped), " through ", connector_.name(), ", the teacher's ",
-                             taps_.teacher_name(), " is ", detail::shape_text(goal)));
-        }
-        return functional::hint(mapped, goal, options_);
-    }
-
-  private:
-    using Module = decltype(std::declval<const C&>().build(at::IntArrayRef(), at::IntArrayRef()));
-
-    void build(at::IntArrayRef from, at::IntArrayRef to) {
-        learnable_.build(name(), [&] { return connector_.build(from, to); });
-    }
-
-    detail::TapPair<StudentTap, TeacherTap> taps_;
-    C connector_;
-    HintOptions options_;
-    detail::Learnable<Module> learnable_;
 };
 
 }  // namespace retort

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A transposed convolution, for students whose maps are smaller than the teacher's.
+#pragma once
+
+#include <retort/knowledge/connector/convolution.hpp>
+
+namespace retort {
+
+/// Transposed convolution with a square kernel, then batch norm and ReLU where asked for. With the default
+/// kernel it doubles height and width. Shapes: [batch, in, height, width] to [batch, out, height', width'],
+/// height' = (height - 1) stride - 2 padding + kernel. A size of 0 is taken from the first batch.
+struct Deconvolution {
+    std::int64_t in = 0;
+    std::int64_t out = 0;
+    std::int64_t kernel = 4;
+    std::int64_t stride = 2;
+    std::int64_t padding = 1;
+    bool bias = true;
+    bool batch_norm = false;
+    bool relu = false;
+
+    bool sized() const { return in > 0 && out > 0; }
+    ConvolutionConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
+        if (in < 0 || out < 0 || kernel < 1 || stride < 1 || padding < 0) {
+            throw ConfigError(detail::text(
+                "Deconvolution: expected channels and padding of at least 0, kernel and stride of at least "
+                "1; found in ",
+                in, ", out ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding));
+        }
+        return ConvolutionConnector(torch::nn::ConvTranspose2dOptions(
+                                        in > 0 ? in : detail::channels("Deconvolution", student),
+                                        out > 0 ? out : detail::channels("Deconvolution", teacher), kernel)
+                                        .stride(stride)
+                                        .padding(padding)
+                                        .bias(bias),
+                                    batch_norm, relu);
+    }
+    static std::string name() { return "Deconvolution"; }
+};
+
+}  // namespace retort
