@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What the losses on relations between the samples of a batch share.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include <string_view>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/tensor.hpp>
+
+namespace retort::detail {
+
+/// A feature as a matrix with a row per sample, at least in float32.
+/// \throws ShapeError if it is not of shape [batch, ...] with at least one element of a floating-point type
+inline at::Tensor rows(std::string_view where, std::string_view what, const at::Tensor& feature) {
+    check_defined(where, what, feature);
+    if (feature.dim() < 2 || feature.numel() == 0) {
+        throw ShapeError(
+            text(where, ": expected ", what, " of shape [batch, ...], found ", shape_text(feature)));
+    }
+    if (!feature.is_floating_point()) {
+        throw ShapeError(
+            text(where, ": expected ", what, " of a floating-point type, found ", feature.scalar_type()));
+    }
+    const at::Tensor result = at_least_float32(feature);
+    return result.dim() == 2 ? result : result.reshape({result.size(0), -1});
+}
+
+/// The features of one batch in two networks, as matrices of one type; the teacher's is a constant.
+struct RowPair {
+    at::Tensor student, teacher;
+};
+
+/// \throws ShapeError if one of them is no feature, or if the batches or devices differ
+inline RowPair row_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
+    RowPair result{rows(where, "the student's feature", student),
+                   rows(where, "the teacher's feature", constant(teacher))};
+    if (student.size(0) != teacher.size(0)) {
+        throw ShapeError(text(where, ": expected the features of one batch, found the student's ",
+                              shape_text(student), " and the teacher's ", shape_text(teacher)));
+    }
+    check_same_device(where, "the student's feature", student, "the teacher's feature", teacher);
+    if (result.teacher.scalar_type() != result.student.scalar_type()) {
+        result.teacher = result.teacher.to(result.student.scalar_type());
+    }
+    return result;
+}
+
+/// The squared distances of all pairs of rows, at least 0: through one matrix product, without the
+/// differences themselves. Distances do not change when all rows move, so the rows are centred first, which
+/// keeps the digits that the subtraction of large norms would lose; for the same reason the centre needs no
+/// gradient.
+inline at::Tensor squared_distances(const at::Tensor& rows) {
+    const at::Tensor centred = rows - constant(rows).mean(0, /*keepdim=*/true);
+    const at::Tensor norms = centred.square().sum(1);
+    return at::addmm(norms.unsqueeze(1) + norms.unsqueeze(0), centred, centred.t(), 1, -2).clamp_min(0);
+}
+
+/// Rows of length 1; a row shorter than `epsilon` is divided by `epsilon` instead. A row of zeros stays one.
+inline at::Tensor unit_rows(const at::Tensor& rows, double order = 2, double epsilon = 1e-12) {
+    // The norm's gradient at 0 is 0 in LibTorch.
+    return rows /
+           at::linalg_vector_norm(rows, order, at::IntArrayRef({1}), /*keepdim=*/true).clamp_min(epsilon);
+}
+
+/// A matrix of values for pairs [sample, other sample] as the reduction says; for `none` the mean of each
+/// row.
+inline at::Tensor reduce_pairs(const at::Tensor& values, Reduction reduction) {
+    switch (reduction) {
+        case Reduction::none:
+            return values.mean(1);
+        case Reduction::sum:
+            return values.sum();
+        case Reduction::batchmean:
+            return values.sum() / values.size(0);
+        case Reduction::mean:
+            break;
+    }
+    return values.mean();
+}
+
+}  // namespace retort::detail

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Similarity-preserving distillation (SP): which samples of a batch look alike.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mm.h>
+
+#include <cmath>
+#include <utility>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/relations.hpp>
+#include <retort/knowledge/function_term.hpp>
+
+namespace retort {
+
+/// Options of `SimilarityPreserving` and `functional::similarity_preserving`.
+struct SimilarityPreservingOptions {
+    double norm = 2;                        ///< order of the norm that the rows are divided by: 1 or 2
+    double epsilon = 1e-12;                 ///< the least that a row is divided by; above 0
+    Reduction reduction = Reduction::mean;  ///< elements are pairs of samples
+
+    /// RepDistiller and mdistiller: rows of Euclidean length 1, mean over the pairs. The default.
+    static SimilarityPreservingOptions rep_distiller() { return {}; }
+    /// torchdistill (SPKDLoss): the rows' absolute values sum to 1. Its code hands 1 to `normalize` as the
+    /// order of the norm.
+    static SimilarityPreservingOptions torchdistill() { return {.norm = 1}; }
+
+    /// \throws ConfigError
+    void check() const {
+        if (norm != 1 && norm != 2) {
+            throw ConfigError(
+                detail::text("SimilarityPreserving: expected a norm of order 1 or 2, found ", norm));
+        }
+        if (!(epsilon > 0 && std::isfinite(epsilon))) {
+            throw ConfigError(
+                detail::text("SimilarityPreserving: expected an epsilon above 0, found ", epsilon));
+        }
+    }
+};
+
+namespace functional {
+
+/// Mean squared difference of the row-normalised Gram matrices of a batch.
+///
+/// Formula: \f$ \frac{1}{B^2} \| \mathrm{rows}(F_t F_t^\top) - \mathrm{rows}(F_s F_s^\top) \|_F^2 \f$, where
+/// rows() divides each row by its norm. Shapes: student [batch, ...], teacher [batch, ...]; the widths may
+/// differ. Gradient: to the student's feature; the teacher's is a constant. Reductions: `mean` over pairs
+/// (default), `batchmean`, `sum`, `none` (the mean of each sample's row). Hazards: depends on the batch as a
+/// whole, so micro-batches change it. The row of a sample whose feature is all zeros is divided by epsilon:
+/// the gradient there is finite but up to 1 / epsilon times the others'. Source: Tung, Mori,
+/// "Similarity-Preserving Knowledge Distillation", ICCV 2019; reduction and epsilon as in the released code.
+/// Usual weight: 3000 (RepDistiller, mdistiller). \throws ShapeError, ConfigError
+inline at::Tensor similarity_preserving(const at::Tensor& student, const at::Tensor& teacher,
+                                        const SimilarityPreservingOptions& options = {}) {
+    options.check();
+    const detail::RowPair rows = detail::row_pair("similarity_preserving", student, teacher);
+    const auto similarities = [&](const at::Tensor& feature) {
+        return detail::unit_rows(at::mm(feature, feature.t()), options.norm, options.epsilon);
+    };
+    return detail::reduce_pairs((similarities(rows.student) - similarities(rows.teacher)).square(),
+                                options.reduction);
+}
+
+}  // namespace functional
+
+/// `functional::similarity_preserving` of a student's and a teacher's feature.
+///
+///     retort::SimilarityPreserving{retort::tap<&SmallOutputs::body>, retort::tap<&BigOutputs::stage3>}
+template <class StudentTap, class TeacherTap>
+class SimilarityPreserving : public detail::FunctionTerm<StudentTap, TeacherTap, SimilarityPreservingOptions,
+                                                         &functional::similarity_preserving> {
+  public:
+    explicit SimilarityPreserving(StudentTap student, TeacherTap teacher,
+                                  SimilarityPreservingOptions options = {})
+        : SimilarityPreserving::FunctionTerm("similarity_preserving", std::move(student), std::move(teacher),
+                                             options) {}
+};
+
+}  // namespace retort
