@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Divergence of language-model logits, token by token over a long vocabulary.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include <retort/core/batch.hpp>
+#include <retort/core/reduction.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/row_divergence.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/detail/token_loss.hpp>
+#include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/logit/sparse_teacher.hpp>
+
+namespace retort {
+
+/// Divergence of the student's distribution over the vocabulary from the teacher's, for every token that
+/// counts.
+///
+/// Formula: \f$ T^2 \, D(t \,\|\, s) \f$ with \f$ t = \sigma(z_t / T) \f$, \f$ s = \sigma(z_s / T) \f$ and D
+/// chosen by `form`; sum over the vocabulary, mean over the tokens whose label is not `ignore_index`. Without
+/// labels every token counts; where none does, the loss is 0 with zero gradient.
+/// Shapes: logits of both sides [tokens, vocabulary] or [batch, time, vocabulary]; labels [tokens] or [batch,
+/// time], int64: those that the logits of the same place predict. Shift the labels, not the logits: logits
+/// without their last step are not contiguous, and are copied whole.
+/// Gradient: to the student's logits; the teacher's are constants. Computed with the value, piece by piece:
+/// the gradient is the only tensor of the logits' size that is made. First derivatives only. Reductions:
+/// `batchmean` (default: mean over the tokens that count), `sum`, `mean` (over the tokens that count and the
+/// vocabulary), `none` (one value per token, in the shape of the labels; 0 where ignored). Teacher: logits,
+/// or a `SparseTeacher` (the outputs themselves or their member `sparse_teacher`), of which `rest` says what
+/// becomes of the probability of the other words. Hazards: words that are impossible (logits of minus
+/// infinity) count as 0 log 0 = 0; a word impossible for the student that the teacher gives probability to
+/// makes `forward` infinite, as theory has it, and the other way round `reverse`; `jensen_shannon` is always
+/// finite. What tokens that do not count hold (NaN, say) does not matter. 16-bit logits are computed with in
+/// float32. Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (`forward`);
+/// Agarwal et al., "On-Policy Distillation of Language Models", 2023 (generalised Jensen-Shannon).
+struct TokenDivergence {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = false;  ///< taken as labels where the batch has them
+
+    /// `forward`, `reverse`, `symmetric`, `jensen_shannon`, `cross_entropy`, `symmetric_cross_entropy`.
+    using Form = detail::RowForm;
+
+    Form form = Form::forward;
+    double beta = 0.5;         ///< of the symmetric forms and `jensen_shannon`
+    double temperature = 1.0;  ///< above 0
+    bool t_squared = true;     ///< as `SoftTarget`; released code for language models has none
+    Reduction reduction = Reduction::batchmean;
+    std::int64_t ignore_index = -100;
+    /// What `batchmean` and `mean` divide by in place of the number of tokens that count: their number in all
+    /// parts of an accumulated batch, say. 0: count.
+    double items = 0.0;
+    /// Without labels, divide by the number of sequences, not of tokens.
+    bool per_sequence_without_labels = false;
+    /// `forward` and the cross-entropies leave out words that are impossible for the student.
+    bool skip_impossible = false;
+    SparseRest rest = SparseRest::bucket;  ///< of a `SparseTeacher`
+
+    /// TRL's GKD: generalised Jensen-Shannon; beta 0 and 1 stand for `forward` and `reverse` there, which are
+    /// not the limits of the formula. No T^2; without labels a mean over sequences.
+    static TokenDivergence trl(double beta = 0.5, double temperature = 1.0) {
+        const Form form = beta == 0.0 ? Form::forward : beta == 1.0 ? Form::reverse : Form::jensen_shannon;
+        return {.form = form,
+                .beta = beta,
+                .temperature = temperature,
+                .t_squared = false,
+                .per_sequence_without_labels = true};
+    }
+    /// Liger's fused loss without its hard part (`FusedTokenDivergence::liger` has it): as TRL.
+    static TokenDivergence liger(double beta = 0.5, double temperature = 1.0) {
+        TokenDivergence result = trl(beta, temperature);
+        result.per_sequence_without_labels = false;
+        return result;
+    }
+    /// torchtune's "forward KL", a cross-entropy that is not 0 at equality. Words that are impossible for the
+    /// student are left out.
+    static TokenDivergence torchtune_forward() {
+        return {.form = Form::cross_entropy, .skip_impossible = true};
+    }
+    /// torchtune's reverse KL.
+    static TokenDivergence torchtune_reverse() { return {.form = Form::reverse}; }
+    /// torchtune's symmetric KL. \param beta of the forward part
+    static TokenDivergence torchtune_symmetric(double beta = 0.5) {
+        return {.form = Form::symmetric_cross_entropy, .beta = beta, .skip_impossible = true};
+    }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
+    void check() const;
+    static std::string name() { return "token_divergence"; }
+};
+
+namespace detail {
+
+/// The labels of a batch, where it has any.
+template <class B>
+at::Tensor labels_of(const B& batch) {
+    if constexpr (LabelledBatch<B>) {
+        return target(batch);
+    } else {
+        return {};
+    }
+}
+
+inline void check_token_logits(std::string_view where, std::string_view what, const at::Tensor& logits) {
+    check_defined(where, what, logits);
+    if ((logits.dim() != 2 && logits.dim() != 3) || logits.numel() == 0) {
+        throw ShapeError(text(where, ": expected ", what,
+                              " of shape [tokens, vocabulary] or [batch, time, vocabulary], found ",
+                              shape_text(logits)));
+    }
+    if (!logits.is_floating_point()) {
+        throw ShapeError(
+            text(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
+    }
+}
+
+/// Of the shape [batch, time] or [tokens].
+inline at::IntArrayRef token_sizes(const at::Tensor& tensor) {
+    return tensor.sizes().slice(0, static_cast<std::size_t>(tensor.dim() - 1));
+}
+inline at::Tensor flat_tokens(const at::Tensor& tensor) {
+    return tensor.dim() == 2 ? tensor : tensor.reshape({-1, tensor.size(-1)});
+}
+
+/// The loss that the options ask for; both sides flat and checked already.
+inline TokenLoss token_loss_of(const TokenDivergence& options) {
+    TokenLoss loss;
+    loss.divergence = {
+        .form = options.form, .beta = options.beta, .skip_impossible = options.skip_impossible};
+    loss.rest = options.rest;
+    loss.temperature = options.temperature;
+    loss.soft_weight = options.t_squared ? options.temperature * options.temperature : 1.0;
+    return loss;
+}
+
+/// A sparse teacher for these tokens, flat.
+inline SparseTeacher flat_sparse(std::string_view where, const SparseTeacher& teacher, at::IntArrayRef sizes,
+                                 std::int64_t vocabulary, double temperature) {
+    check_sparse(where, teacher, sizes, vocabulary);
+    if (teacher.temperature != temperature) {
+        throw ConfigError(text(where, ": expected a sparse teacher taken at the temperature ", temperature,
+                               " of the loss, found one taken at ", teacher.temperature));
+    }
+    return {.indices = flat_tokens(teacher.indices),
+            .log_probabilities = flat_tokens(constant(teacher.log_probabilities)),
+            .log_rest = teacher.log_rest.defined() ? constant(teacher.log_rest).reshape({-1}) : at::Tensor(),
+            .temperature = teacher.temperature};
+}
+
+inline at::Tensor run_token_loss(std::string_view where, TokenLoss& loss, const at::Tensor& labels,
+                                 at::IntArrayRef sizes, const TokenDivergence& options) {
+    count_tokens(where, loss, labels, sizes, options.ignore_index);
+    double items = options.items;
+    if (items == 0 && !labels.defined() && options.per_sequence_without_labels) {
+        items = static_cast<double>(sizes[0]);
+    }
+    reduce_tokens(loss, options.reduction, items);
+    const at::Tensor value = token_loss(loss);
+    return loss.per_token && sizes.size() > 1 ? value.reshape(sizes) : value;
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// See `TokenDivergence`. \param labels may be undefined
+/// \throws ConfigError if the options make no sense; ShapeError if logits and labels do not fit together, the
+/// two vocabularies among them
+inline at::Tensor token_divergence(const at::Tensor& student, const at::Tensor& teacher,
+                                   const at::Tensor& labels = {}, const TokenDivergence& options = {}) {
+    constexpr std::string_view where = "token_divergence";
+    options.check();
+    detail::check_token_logits(where, "the student's logits", student);
+    detail::check_token_logits(where, "the teacher's logits", teacher);
+    detail::check_alike(where, "the student's logits", student, "the teacher's logits", teacher);
+    detail::TokenLoss loss = detail::token_loss_of(options);
+    loss.student = detail::flat_tokens(student);
+    loss.teacher = detail::flat_tokens(detail::constant(teacher));
+    return detail::run_token_loss(where, loss, labels, detail::token_sizes(student), options);
+}
+
+/// The same with a teacher that is known by its most probable words only.
+/// \throws ConfigError if the teacher was taken at another temperature; ShapeError if its words are out of
+/// range or named twice for a token (found out on the CPU only; elsewhere it would take a wait for the
+/// device)
+inline at::Tensor token_divergence(const at::Tensor& student, const SparseTeacher& teacher,
+                                   const at::Tensor& labels = {}, const TokenDivergence& options = {}) {
+    constexpr std::string_view where = "token_divergence";
+    options.check();
+    detail::check_token_logits(where, "the student's logits", student);
+    const at::IntArrayRef sizes = detail::token_sizes(student);
+    detail::TokenLoss loss = detail::token_loss_of(options);
+    loss.student = detail::flat_tokens(student);
+    loss.teacher = detail::flat_sparse(where, teacher, sizes, student.size(-1), options.temperature);
+    detail::check_same_device(where, "the student's logits", student, "the teacher's words", teacher.indices);
+    return detail::run_token_loss(where, loss, labels, sizes, options);
+}
+
+}  // namespace functional
+
+template <class Student, class Teacher, class B>
+at::Tensor TokenDivergence::operator()(const Student& student, const Teacher& teacher, const B& batch) const {
+    static_assert(HasLogits<Student>,
+                  "retort: TokenDivergence needs logits: the student's outputs have no member `logits`, and "
+                  "there is no function logits(outputs) beside their type");
+    static_assert(HasLogits<Teacher> || detail::HasSparseTeacher<Teacher>,
+                  "retort: TokenDivergence needs logits: the teacher's outputs have neither a member "
+                  "`sparse_teacher` nor a member `logits`, and there is no function logits(outputs) beside "
+                  "their type");
+    if constexpr (detail::HasSparseTeacher<Teacher>) {
+        return functional::token_divergence(logits(student), detail::sparse_teacher_of(teacher),
+                                            detail::labels_of(batch), *this);
+    } else {
+        return functional::token_divergence(logits(student), logits(teacher), detail::labels_of(batch),
+                                            *this);
+    }
+}
+
+inline void TokenDivergence::check() const {
+    if (!(temperature > 0 && std::isfinite(temperature))) {
+        throw ConfigError(
+            detail::text("TokenDivergence: expected a temperature above 0, found ", temperature));
+    }
+    detail::check_beta("TokenDivergence", form, beta);
+    if (!(items >= 0 && std::isfinite(items))) {
+        throw ConfigError(
+            detail::text("TokenDivergence: expected a number of items of 0 or more, found ", items));
+    }
+}
+
+}  // namespace retort

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Counts what tensors allocate: a measure of memory without noise.
+#pragma once
+
+#include <retort_test.hpp>
+
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
+namespace retort_test {
+
+/// Records the memory that tensors of this thread, and of the backward passes that it starts, take from and
+/// give back to LibTorch's allocators while this object lives. Uses the hook of LibTorch's profiler, which
+/// must not run at the same time. What was allocated before does not count, nor does its release.
+class AllocationCount {
+  public:
+    AllocationCount()
+        : recorder_(std::make_shared<Recorder>()), guard_(c10::DebugInfoKind::PROFILER_STATE, recorder_) {}
+    AllocationCount(const AllocationCount&) = delete;
+    AllocationCount& operator=(const AllocationCount&) = delete;
+
+    /// Forgets what was counted; what is allocated now counts as allocated before.
+    void reset() { recorder_->reset(); }
+    /// The number of allocations.
+    std::size_t allocations() const { return recorder_->read().allocations; }
+    /// Bytes in use now.
+    std::int64_t bytes() const { return recorder_->read().bytes; }
+    /// The most bytes in use at one time.
+    std::int64_t peak() const { return recorder_->read().peak; }
+    /// The bytes of the largest allocation.
+    std::int64_t largest() const { return recorder_->read().largest; }
+
+  private:
+    struct Counts {
+        std::size_t allocations = 0;
+        std::int64_t bytes = 0, peak = 0, largest = 0;
+    };
+    class Recorder : public c10::MemoryReportingInfoBase {
+      public:
+        // The type of the totals depends on LibTorch's version: one of the two overrides.
+        void reportMemoryUsage(void* memory, std::int64_t size, std::int64_t, std::int64_t, c10::Device) {
+            record(memory, size);
+        }
+        void reportMemoryUsage(void* memory, std::int64_t size, std::size_t, std::size_t, c10::Device) {
+            record(memory, size);
+        }
+        bool memoryProfilingEnabled() const override { return true; }
+
+        void reset() {
+            const std::lock_guard lock(mutex_);
+            counts_ = {};
+            live_.clear();
+        }
+        Counts read() const {
+            const std::lock_guard lock(mutex_);
+            return counts_;
+        }
+
+      private:
+        void record(void* memory, std::int64_t size) {
+            const std::lock_guard lock(mutex_);
+            if (size > 0) {
+                live_[memory] = size;
+                ++counts_.allocations;
+                counts_.bytes += size;
+                counts_.largest = std::max(counts_.largest, size);
+                counts_.peak = std::max(counts_.peak, counts_.bytes);
+            } else if (const auto found = live_.find(memory); found != live_.end()) {
+                counts_.bytes -= found->second;
+                live_.erase(found);
+            }
+        }
+        mutable std::mutex mutex_;
+        Counts counts_;
+        std::map<void*, std::int64_t> live_;
+    };
+
+    std::shared_ptr<Recorder> recorder_;
+    c10::DebugInfoGuard guard_;
+};
+
+}  // namespace retort_test
