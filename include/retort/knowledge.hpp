@@ -17,6 +17,8 @@
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/feature/neuron_selectivity.hpp>
 #include <retort/knowledge/feature/variational_information.hpp>
+#include <retort/knowledge/flow/information_flow.hpp>
+#include <retort/knowledge/flow/solution_procedure.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/cosine_logits.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
@@ -29,6 +31,8 @@
 #include <retort/knowledge/logit/sparse_teacher.hpp>
 #include <retort/knowledge/logit/token_divergence.hpp>
 #include <retort/knowledge/logit/weighted_soft_labels.hpp>
+#include <retort/knowledge/relation/kernel.hpp>
+#include <retort/knowledge/relation/probabilistic_transfer.hpp>
 #include <retort/knowledge/relation/relational.hpp>
 #include <retort/knowledge/relation/similarity_preserving.hpp>
 #include <retort/knowledge/sum.hpp>

@@ -40,8 +40,8 @@ struct SoftTarget {
                          ///< + (1-\beta) s \f$, 0 < beta < 1: Agarwal et al., "On-Policy Distillation of
                          ///< Language Models", 2023, has it as generalised JSD. Tends to 0 for beta to 0 and
                          ///< 1 (unlike code that puts forward and reverse there)
-        cross_entropy,  ///< \f$ -\sum t \log s \f$: the gradient of `forward`, but not 0 at equality
-        squared,        ///< \f$ \sum (s - t)^2 \f$, of probabilities
+        cross_entropy,   ///< \f$ -\sum t \log s \f$: the gradient of `forward`, but not 0 at equality
+        squared,         ///< \f$ \sum (s - t)^2 \f$, of probabilities
         guarded,  ///< \f$ \sum t \log(t / (s + \epsilon) + \epsilon) \f$: released code only. Below 0 at
                   ///< equality, and where s underflows its gradient vanishes
     };

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Logits as directions: one minus the cosine.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include <string>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/logit_loss.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/knowledge/concept.hpp>
+
+namespace retort {
+
+/// One minus the cosine of the angle between the logits of a sample.
+///
+/// Formula: \f$ 1 - z_s \cdot z_t / (\|z_s\| \|z_t\|) \f$ per sample; mean over samples. A row of zeros has
+/// cosine 0 to everything, and the gradient of a row of length 1: towards the teacher's direction.
+/// Shapes: both logits [batch, classes].
+/// Gradient: to the student's logits.
+/// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
+struct CosineLogits {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = false;
+
+    Reduction reduction = Reduction::batchmean;
+    bool centred = false;  ///< takes the mean over the classes away first: the correlation of the logits
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
+    static std::string name() { return "cosine_logits"; }
+};
+
+namespace detail {
+
+/// Rows of length 1; a row of zeros stays one.
+inline at::Tensor unit_rows(const at::Tensor& rows) {
+    const at::Tensor length = at::linalg_vector_norm(rows, 2, {1}, /*keepdim=*/true);
+    return rows / length.masked_fill(length == 0, 1.0);
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// See `CosineLogits`.
+/// \throws ShapeError if the logits do not fit together.
+inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& teacher,
+                                const CosineLogits& options = {}) {
+    detail::check_logit_pair("cosine_logits", student, teacher);
+    const auto direction = [&](const at::Tensor& logits) {
+        const at::Tensor scores = detail::at_least_float32(logits);
+        return detail::unit_rows(options.centred ? scores - scores.mean(1, /*keepdim=*/true) : scores);
+    };
+    const at::Tensor cosine = (direction(student) * direction(detail::constant(teacher))).sum(1);
+    return detail::reduce_samples(1 - cosine, options.reduction, 1.0);
+}
+
+}  // namespace functional
+
+template <class Student, class Teacher, class B>
+at::Tensor CosineLogits::operator()(const Student& student, const Teacher& teacher, const B&) const {
+    return functional::cosine_logits(detail::logits_for<CosineLogits>(student),
+                                     detail::logits_for<CosineLogits>(teacher), *this);
+}
+
+}  // namespace retort

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Logits as numbers to be hit: the mean squared difference.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/logit_loss.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/knowledge/concept.hpp>
+
+namespace retort {
+
+/// Mean squared difference of the logits.
+///
+/// Formula: \f$ \mathrm{mean} ((z_s - z_t) / T)^2 \f$, over samples and classes.
+/// Shapes: both logits [batch, classes].
+/// Gradient: to the student's logits.
+/// Reductions: `mean` over all elements (default), `batchmean` (sum over the classes, mean over the samples),
+/// `sum`, `none` (the sum of each sample).
+/// Hazards: not blind to a constant added to all logits of a sample, unlike everything that begins with a
+/// softmax.
+/// Source: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014 (there half of the sum). With a
+/// temperature in TextBrewer; KD_Lib's mutual learning is this between the students, without one.
+struct MeanSquaredLogits {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = false;
+
+    Reduction reduction = Reduction::mean;
+    double temperature = 1.0;  ///< above 0
+
+    static MeanSquaredLogits text_brewer(double temperature = 8.0) { return {.temperature = temperature}; }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
+    void check() const { detail::check_temperature("MeanSquaredLogits", temperature); }
+    static std::string name() { return "mean_squared_logits"; }
+};
+
+namespace functional {
+
+/// See `MeanSquaredLogits`.
+/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
+inline at::Tensor mean_squared_logits(const at::Tensor& student, const at::Tensor& teacher,
+                                      const MeanSquaredLogits& options = {}) {
+    options.check();
+    detail::check_logit_pair("mean_squared_logits", student, teacher);
+    const at::Tensor difference =
+        detail::at_least_float32(student) - detail::at_least_float32(detail::constant(teacher));
+    return detail::reduce_elements(difference.square(), options.reduction,
+                                   1 / (options.temperature * options.temperature));
+}
+
+}  // namespace functional
+
+template <class Student, class Teacher, class B>
+at::Tensor MeanSquaredLogits::operator()(const Student& student, const Teacher& teacher, const B&) const {
+    return functional::mean_squared_logits(detail::logits_for<MeanSquaredLogits>(student),
+                                           detail::logits_for<MeanSquaredLogits>(teacher), *this);
+}
+
+}  // namespace retort

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Weighted soft labels: samples that the student has learnt better than the teacher count less.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/log_softmax.h>
+
+#include <string>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/logit_loss.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/knowledge/concept.hpp>
+
+namespace retort {
+
+/// Soft targets as a cross-entropy, each sample with a weight of its own.
+///
+/// Formula: \f$ T^2 w \, \mathrm{CE}(\sigma(z_t / T), \sigma(z_s / T)) \f$ per sample, \f$ w = 1 - \exp(-h_s
+/// / (h_t + \epsilon)) \f$ with \f$ h_s, h_t \f$ the cross-entropies of student and teacher with the target
+/// at temperature 1; mean over samples. Shapes: both logits [batch, classes]; targets [batch] of class
+/// indices, or [batch, classes] of probabilities, of which the most probable class counts. Gradient: to the
+/// student's logits, not through the weight. Reductions: `batchmean` (default; `mean` is the same, elements
+/// are samples), `sum`, `none`. Hazards: a cross-entropy: not 0 at equality. The weight is 1 where the
+/// teacher is certain. Source: Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for
+/// Knowledge Distillation: A Bias-Variance Tradeoff Perspective", ICLR 2021; settings and epsilon of cls_KD.
+struct WeightedSoftLabels {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = true;
+
+    double temperature = 4.0;  ///< above 0
+    Reduction reduction = Reduction::batchmean;
+    double epsilon = 1e-7;  ///< beside the teacher's cross-entropy, which may be 0
+
+    /// The defaults; term weight 2.25.
+    static WeightedSoftLabels cifar() { return {}; }
+    /// Term weight 2.5.
+    static WeightedSoftLabels image_net() { return {.temperature = 2.0}; }
+    static WeightedSoftLabels mm_razor() { return {.temperature = 1.0}; }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
+    void check() const {
+        detail::check_temperature("WeightedSoftLabels", temperature);
+        if (!(epsilon > 0 && std::isfinite(epsilon))) {
+            throw ConfigError(
+                detail::text("WeightedSoftLabels: expected an epsilon above 0, found ", epsilon));
+        }
+    }
+    static std::string name() { return "weighted_soft_labels"; }
+};
+
+namespace functional {
+
+/// See `WeightedSoftLabels`.
+/// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
+/// together.
+inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tensor& teacher,
+                                       const at::Tensor& target, const WeightedSoftLabels& options = {}) {
+    options.check();
+    detail::check_logit_pair("weighted_soft_labels", student, teacher);
+    const at::Tensor column = detail::class_indices("weighted_soft_labels", target, student).unsqueeze(1);
+    const at::Tensor fixed = detail::constant(teacher);
+    const auto hard = [&](const at::Tensor& logits) {
+        return -detail::log_probabilities(logits, 1.0).gather(1, column).squeeze(1);
+    };
+    const at::Tensor weight = 1 - (-hard(student.detach()) / (hard(fixed) + options.epsilon)).exp();
+    const at::Tensor soft = -(detail::log_probabilities(fixed, options.temperature).exp() *
+                              detail::log_probabilities(student, options.temperature))
+                                 .sum(1);
+    return detail::reduce_samples(weight * soft, options.reduction,
+                                  options.temperature * options.temperature);
+}
+
+}  // namespace functional
+
+template <class Student, class Teacher, class B>
+at::Tensor WeightedSoftLabels::operator()(const Student& student, const Teacher& teacher,
+                                          const B& batch) const {
+    return functional::weighted_soft_labels(detail::logits_for<WeightedSoftLabels>(student),
+                                            detail::logits_for<WeightedSoftLabels>(teacher), target(batch),
+                                            *this);
+}
+
+}  // namespace retort
