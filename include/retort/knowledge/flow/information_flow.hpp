@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Information-flow divergence: what each layer knows about which samples are neighbours.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/log_softmax.h>
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/relations.hpp>
+#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/relation/kernel.hpp>
+
+namespace retort {
+
+/// How two neighbourhoods p (teacher) and q (student) are compared, element by element.
+enum class NeighbourDivergence {
+    jeffreys,     ///< (p - q) (log p - log q)
+    kl,           ///< p log(epsilon + p / (epsilon + q)), as released: about -epsilon, not 0, for equal ones
+    abs,          ///< |p - q|
+    squared,      ///< (p - q)^2
+    exponential,  ///< p (log p - log q)^2
+    kagan,        ///< (p - q)^2 / p
+};
+
+/// Options of `InformationFlow` and `functional::information_flow`.
+struct InformationFlowOptions {
+    /// Cosine and Student-t kernel, a divergence of each, added up: the `hybrid` of the paper, `combined` in
+    /// the code. Takes the degree from `kernel`.
+    bool combined = true;
+    Kernel kernel = {};                         ///< of both networks; its kind counts where not combined
+    std::optional<Kernel> teacher_kernel = {};  ///< of the teacher, where it is another one
+    NeighbourDivergence divergence = NeighbourDivergence::jeffreys;
+    bool diagonal = true;                   ///< whether a sample counts as a neighbour of itself
+    Reduction reduction = Reduction::mean;  ///< elements are the pairs that count
+    double epsilon = 1e-6;                  ///< of the divergence `kl`; above 0
+
+    /// The authors' released code: the diagonal counts, mean over the batch^2 pairs. The default, for the
+    /// published weights of the layers (1 for the last, 100 * 0.7^epoch for the others) belong to this scale.
+    static InformationFlowOptions released() { return {}; }
+    /// The paper's formula as others report it: k != i, the sum over all pairs; about batch^2 times as large.
+    static InformationFlowOptions paper() { return {.diagonal = false, .reduction = Reduction::sum}; }
+
+    /// \throws ConfigError
+    void check() const {
+        kernel.check("InformationFlow");
+        if (teacher_kernel) teacher_kernel->check("InformationFlow");
+        if (!(epsilon > 0 && std::isfinite(epsilon))) {
+            throw ConfigError(detail::text("InformationFlow: expected an epsilon above 0, found ", epsilon));
+        }
+    }
+};
+
+namespace detail {
+
+/// \param log_p, log_q logarithms of kernels [batch, batch], the teacher's and the student's
+inline at::Tensor flow_divergence(const at::Tensor& log_p, const at::Tensor& log_q,
+                                  const InformationFlowOptions& options) {
+    const std::int64_t batch = log_q.size(0);
+    // One sample alone has no neighbour but itself.
+    const bool all = options.diagonal || batch == 1;
+    at::Tensor self;
+    if (!all) self = at::eye(batch, log_q.options().dtype(at::kBool));
+    struct Neighbourhood {
+        at::Tensor probability, logarithm;
+    };
+    const auto neighbourhood = [&](const at::Tensor& similarities) -> Neighbourhood {
+        if (all) {
+            const at::Tensor logarithm = at::log_softmax(similarities, 1);
+            return {logarithm.exp(), logarithm};
+        }
+        const at::Tensor logarithm =
+            at::log_softmax(similarities.masked_fill(self, -std::numeric_limits<double>::infinity()), 1);
+        return {logarithm.exp(), logarithm.masked_fill(self, 0)};
+    };
+    const auto [p, teacher] = neighbourhood(log_p);
+    const auto [q, student] = neighbourhood(log_q);
+    at::Tensor values;
+    switch (options.divergence) {
+        case NeighbourDivergence::jeffreys:
+            values = (p - q) * (teacher - student);
+            break;
+        case NeighbourDivergence::kl:
+            values = p * (p / (q + options.epsilon) + options.epsilon).log();
+            break;
+        case NeighbourDivergence::abs:
+            values = (p - q).abs();
+            break;
+        case NeighbourDivergence::squared:
+            values = (p - q).square();
+            break;
+        case NeighbourDivergence::exponential:
+            values = p * (teacher - student).square();
+            break;
+        case NeighbourDivergence::kagan:
+            // Probabilities that underflowed count as the least normal number.
+            values = (p - q).square() / p.clamp_min(static_cast<double>(std::numeric_limits<float>::min()));
+            break;
+    }
+    if (all) return reduce_pairs(values, options.reduction);
+    const auto others = static_cast<double>(batch - 1);
+    switch (options.reduction) {
+        case Reduction::none:
+            return values.sum(1) / others;
+        case Reduction::mean:
+            return values.sum() / (others * static_cast<double>(batch));
+        case Reduction::sum:
+        case Reduction::batchmean:
+            break;
+    }
+    return reduce_pairs(values, options.reduction);
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// Divergence of the neighbourhoods of a batch in one layer of the student from those in one of the teacher.
+///
+/// Formula: \f$ p_{ij} = K^t_{ij} / \sum_k K^t_{ik} \f$, \f$ q_{ij} \f$ likewise of the student, with the
+/// kernel K; by default \f$ \mathrm{mean}_{ij} (p_{ij} - q_{ij})(\log p_{ij} - \log q_{ij}) \f$ (Jeffreys) of
+/// the cosine kernel plus that of the Student-t kernel. Shapes: student [batch, ...], teacher [batch, ...];
+/// the widths may differ. Gradient: to the student's feature; the teacher's is a constant. An all-zero row
+/// gets a finite gradient where the released code gives NaN. Reductions: `mean` over the pairs that count
+/// (default), `batchmean`, `sum`, `none` (the mean of each sample's row). Hazards: depends on the batch as a
+/// whole. Kernels are at least 1e-12, so that the logarithm of opposite rows exists. With the paper's
+/// normalisation a batch of one has no pairs: 0. Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge
+/// Distillation Using Information Flow Modeling", CVPR 2020, Eq. 7 and 8, and the authors' code. \throws
+/// ShapeError, ConfigError
+inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& teacher,
+                                   const InformationFlowOptions& options = {}) {
+    options.check();
+    const detail::RowPair rows = detail::row_pair("information_flow", student, teacher);
+    const auto divergence = [&](const Kernel& own, const Kernel& goal) {
+        return detail::flow_divergence(detail::log_similarities(rows.teacher, goal),
+                                       detail::log_similarities(rows.student, own), options);
+    };
+    Kernel own = options.kernel;
+    Kernel goal = options.teacher_kernel.value_or(options.kernel);
+    if (!options.combined) return divergence(own, goal);
+    own.kind = goal.kind = Kernel::Kind::cosine;
+    const at::Tensor cosine = divergence(own, goal);
+    own.kind = goal.kind = Kernel::Kind::student_t;
+    return cosine + divergence(own, goal);
+}
+
+}  // namespace functional
+
+/// `functional::information_flow` of a layer of the student and one of the teacher.
+///
+///     retort::Knowledge{retort::InformationFlow{last, last},
+///                       retort::Sum{retort::InformationFlow{early, early}, retort::InformationFlow{middle,
+///                       middle}}}
+///     retort::Schedule{1.0, retort::Exponential{.initial = 100.0, .factor = 0.7}}
+template <class StudentTap, class TeacherTap>
+class InformationFlow : public detail::FunctionTerm<StudentTap, TeacherTap, InformationFlowOptions,
+                                                    &functional::information_flow> {
+  public:
+    explicit InformationFlow(StudentTap student, TeacherTap teacher, InformationFlowOptions options = {})
+        : InformationFlow::FunctionTerm("information_flow", std::move(student), std::move(teacher), options) {
+    }
+};
+
+}  // namespace retort

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Probabilistic knowledge transfer (PKT): which samples of a batch are neighbours.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include <retort/core/batch.hpp>
+#include <retort/core/reduction.hpp>
+#include <retort/core/tap.hpp>
+#include <retort/detail/relations.hpp>
+#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/relation/kernel.hpp>
+
+namespace retort {
+
+/// Options of `ProbabilisticTransfer`, `ClassNeighbours` and their functions.
+struct ProbabilisticTransferOptions {
+    Kernel kernel = {.epsilon = 1e-7};      ///< of both networks
+    double epsilon = 1e-7;                  ///< added to probabilities inside the logarithm; above 0
+    Reduction reduction = Reduction::mean;  ///< elements are pairs of samples
+
+    /// RepDistiller, mdistiller and the authors' code: mean over the batch^2 pairs. The default.
+    static ProbabilisticTransferOptions rep_distiller() { return {}; }
+
+    /// \throws ConfigError
+    void check() const {
+        kernel.check("ProbabilisticTransfer");
+        if (!(epsilon > 0 && std::isfinite(epsilon))) {
+            throw ConfigError(
+                detail::text("ProbabilisticTransfer: expected an epsilon above 0, found ", epsilon));
+        }
+    }
+};
+
+namespace detail {
+
+inline at::Tensor neighbour_divergence(const at::Tensor& probabilities, const at::Tensor& student,
+                                       const ProbabilisticTransferOptions& options) {
+    const at::Tensor own = log_neighbours(student, options.kernel).exp();
+    return reduce_pairs(
+        probabilities * ((probabilities + options.epsilon).log() - (own + options.epsilon).log()),
+        options.reduction);
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// Divergence of the student's neighbourhoods in a batch from the teacher's.
+///
+/// Formula: \f$ \mathrm{mean}_{ij}\, p^t_{ij} \log \frac{p^t_{ij} + \epsilon}{p^s_{ij} + \epsilon} \f$ with
+/// \f$ p_{ij} = K_{ij} / \sum_k K_{ik} \f$, K the kernel; the diagonal counts.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
+/// Gradient: to the student's feature; the teacher's is a constant. An all-zero row gets a finite gradient,
+/// up to 1 / epsilon times the others', where the released code gives NaN. Reductions: `mean` over pairs
+/// (default), `batchmean` (the divergence of a row, on average), `sum`, `none` (the mean of each sample's
+/// row). Hazards: depends on the batch as a whole. The mean over batch^2 explains the usual weight of 30000
+/// (RepDistiller, mdistiller). Source: Passalis, Tefas, "Learning Deep Representations with Probabilistic
+/// Knowledge Transfer", ECCV 2018; kernel, epsilon and reduction as in the authors' code. \throws ShapeError,
+/// ConfigError
+inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Tensor& teacher,
+                                         const ProbabilisticTransferOptions& options = {}) {
+    options.check();
+    const detail::RowPair rows = detail::row_pair("probabilistic_transfer", student, teacher);
+    return detail::neighbour_divergence(detail::log_neighbours(rows.teacher, options.kernel).exp(),
+                                        rows.student, options);
+}
+
+/// Divergence of the student's neighbourhoods from those of the labels: samples of one class are each other's
+/// neighbours, all alike. The supervised part of PKT.
+///
+/// Formula: as `probabilistic_transfer`, with K = 1 for two samples of one class, else 0, in place of the
+/// teacher's kernel. Shapes: student [batch, ...], target [batch] class indices. Gradient: to the student's
+/// feature. Source: the authors' code of "Learning Deep Representations with Probabilistic Knowledge
+/// Transfer". \throws ShapeError, ConfigError
+inline at::Tensor class_neighbours(const at::Tensor& student, const at::Tensor& target,
+                                   const ProbabilisticTransferOptions& options = {}) {
+    options.check();
+    const at::Tensor feature = detail::rows("class_neighbours", "the student's feature", student);
+    detail::check_defined("class_neighbours", "the targets", target);
+    if (target.dim() != 1 || target.size(0) != feature.size(0) || target.is_floating_point()) {
+        throw ShapeError(detail::text("class_neighbours: expected ", feature.size(0),
+                                      " class indices, one for each sample, found ",
+                                      detail::shape_text(target), " of ", target.scalar_type()));
+    }
+    detail::check_same_device("class_neighbours", "the student's feature", feature, "the targets", target);
+    const at::Tensor alike = (target.unsqueeze(1) == target.unsqueeze(0)).to(feature.scalar_type());
+    return detail::neighbour_divergence(alike / alike.sum(1, /*keepdim=*/true), feature, options);
+}
+
+}  // namespace functional
+
+/// `functional::probabilistic_transfer` of a student's and a teacher's feature.
+///
+///     retort::ProbabilisticTransfer{retort::tap<&SmallOutputs::pooled>, retort::tap<&BigOutputs::pooled>}
+template <class StudentTap, class TeacherTap>
+class ProbabilisticTransfer
+    : public detail::FunctionTerm<StudentTap, TeacherTap, ProbabilisticTransferOptions,
+                                  &functional::probabilistic_transfer> {
+  public:
+    explicit ProbabilisticTransfer(StudentTap student, TeacherTap teacher,
+                                   ProbabilisticTransferOptions options = {})
+        : ProbabilisticTransfer::FunctionTerm("probabilistic_transfer", std::move(student),
+                                              std::move(teacher), options) {}
+};
+
+/// `functional::class_neighbours` of a student's feature and the targets. Supervised PKT is the sum of both:
+///
+///     retort::Sum{retort::ProbabilisticTransfer{small, big}, retort::ClassNeighbours{small}}.weighted(1.0,
+///     0.1)
+template <class StudentTap>
+class ClassNeighbours {
+  public:
+    static constexpr bool needs_teacher = false;
+    static constexpr bool needs_target = true;
+
+    explicit ClassNeighbours(StudentTap student, ProbabilisticTransferOptions options = {})
+        : student_(std::move(student)), options_(options) {
+        options_.check();
+    }
+    std::string name() const { return detail::text("class_neighbours(", detail::tap_name(student_), ')'); }
+    void check() const { options_.check(); }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher&, const B& batch) const {
+        static_assert(LabelledBatch<B>, "retort: ClassNeighbours needs a batch with targets");
+        return detail::naming_taps(*this, "class_neighbours", [&] {
+            return functional::class_neighbours(student_(student), retort::target(batch), options_);
+        });
+    }
+
+  private:
+    StudentTap student_;
+    ProbabilisticTransferOptions options_;
+};
+
+}  // namespace retort
