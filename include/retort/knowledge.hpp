@@ -12,8 +12,13 @@
 #include <retort/knowledge/connector/identity.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
 #include <retort/knowledge/connector/mlp.hpp>
+#include <retort/knowledge/connector/paraphraser.hpp>
 #include <retort/knowledge/connector/resize.hpp>
+#include <retort/knowledge/feature/activation_boundary.hpp>
 #include <retort/knowledge/feature/attention_transfer.hpp>
+#include <retort/knowledge/feature/channel_correlation.hpp>
+#include <retort/knowledge/feature/factor_transfer.hpp>
+#include <retort/knowledge/feature/feature_overhaul.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/feature/neuron_selectivity.hpp>
 #include <retort/knowledge/feature/variational_information.hpp>

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Activation boundaries: the student's neurons shall fire where the teacher's do.
+#pragma once
+
+#include <ATen/ops/relu.h>
+#include <ATen/ops/where.h>
+
+#include <cmath>
+#include <utility>
+
+#include <retort/detail/feature.hpp>
+#include <retort/knowledge/feature/term.hpp>
+
+namespace retort {
+
+/// Options of `ActivationBoundary` and `functional::activation_boundary`.
+///
+/// The default is the plain sum over a sample, mean over the samples. Released code scales it, and weights
+/// its layers, differently; a weight means nothing without both.
+struct ActivationBoundaryOptions {
+    double margin = 1;                           ///< above 0
+    double scale = 1;                            ///< multiplies the loss
+    Reduction reduction = Reduction::batchmean;  ///< elements are those of the feature
+
+    /// 3 / 1000; the layers of a `Sum` are weighted 2^(l - L + 1): the last 1, the one before it 1/2, ...
+    static ActivationBoundaryOptions rep_distiller() { return {.scale = 3.0 / 1000}; }
+    /// 3 / 1000; the layers weigh the same.
+    static ActivationBoundaryOptions mmrazor() { return rep_distiller(); }
+    /// No scale; the layers weigh the same.
+    static ActivationBoundaryOptions torchdistill() { return {}; }
+    void check() const {
+        if (!(margin > 0 && std::isfinite(margin)) || !std::isfinite(scale)) {
+            throw ConfigError(detail::text(
+                "ActivationBoundary: expected a margin above 0 and a finite scale, found margin ", margin,
+                ", scale ", scale));
+        }
+    }
+};
+
+namespace functional {
+
+/// See `ActivationBoundary`.
+inline at::Tensor activation_boundary(const at::Tensor& student, const at::Tensor& teacher,
+                                      const ActivationBoundaryOptions& options = {}) {
+    options.check();
+    detail::check_alike("activation_boundary", "the student's feature", student, "the teacher's feature",
+                        teacher);
+    detail::check_feature("activation_boundary", "the student's feature", student, 1, "[batch, ...]");
+    const at::Tensor values = detail::at_least_float32(student);
+    // One hinge: how far the student's value is on the wrong side, or inside of the margin.
+    const at::Tensor wrong =
+        at::relu(options.margin + at::where(detail::constant(teacher) > 0, -values, values));
+    const at::Tensor result =
+        detail::reduce_elements(wrong * wrong, options.reduction, /*none_is_mean=*/false);
+    return options.scale == 1 ? result : result * options.scale;
+}
+
+}  // namespace functional
+
+/// Activation boundary loss on one layer, in front of its ReLU; several layers are a weighted `Sum`.
+///
+///     retort::ActivationBoundary{retort::tap<&SmallOutputs::before_relu>,
+///     retort::tap<&BigOutputs::before_relu>,
+///                                retort::FitNetRegressor{.relu = false}}
+///
+/// Formula: \f$ \mathrm{mean}_b \sum [ (s + m)^2 \, 1(t \le 0, s > -m) + (s - m)^2 \, 1(t > 0, s \le m) ] \f$
+/// with \f$ s = r(F_s) \f$; a teacher's value of 0 counts as not firing.
+/// Never negative; 0 not at equality, but where every value is beyond the margin on the teacher's side.
+/// Shapes: [batch, ...], equal behind the connector. Gradient: to the student's feature and the connector.
+/// Reductions: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
+/// Learnable: the connector. Source: Heo, Lee, Yun, Choi, "Knowledge Transfer via Distillation of Activation
+/// Boundaries Formed by Hidden Neurons", AAAI 2019; there it is a first stage of its own (`Phases`).
+template <class StudentTap, class TeacherTap, Connector C = Identity>
+class ActivationBoundary
+    : public detail::FeatureTerm<
+          StudentTap, TeacherTap,
+          detail::ConnectedLoss<&functional::activation_boundary, ActivationBoundaryOptions, C>> {
+  public:
+    explicit ActivationBoundary(StudentTap student, TeacherTap teacher, C connector = {},
+                                ActivationBoundaryOptions options = {})
+        : ActivationBoundary::FeatureTerm("activation_boundary", std::move(student), std::move(teacher),
+                                          {std::move(connector), options}) {}
+};
+
+}  // namespace retort
