@@ -31,6 +31,7 @@ struct Loss {
         sample;  ///< random arguments in float64; small, all is tried
     std::vector<Reduction> reductions{Reduction::batchmean};  ///< those that it has, the default first
     double elements = 0;  ///< of a sample, over which `Reduction::mean` averages beside the samples
+    bool none_is_mean = false;  ///< `Reduction::none` averages a sample's elements too, and does not sum them
     bool never_negative = false;
     bool zero_at_equality = false;  ///< value and gradient, where student and teacher are equal
     double zero = 1e-10;            ///< what counts as zero there
@@ -52,6 +53,37 @@ inline std::function<Arguments(std::int64_t)> random_logits(std::int64_t classes
         result.target = torch::randint(classes, {batch}, torch::kLong);
         return result;
     };
+}
+
+/// Random features of these shapes behind the batch, and targets.
+inline std::function<Arguments(std::int64_t)> random_features(std::vector<std::int64_t> student,
+                                                              std::vector<std::int64_t> teacher) {
+    return [student, teacher](std::int64_t batch) {
+        const auto random = [&](std::vector<std::int64_t> sizes) {
+            sizes.insert(sizes.begin(), batch);
+            return torch::randn(sizes, torch::kFloat64);
+        };
+        Arguments result{.student = {random(student)}, .teacher = {random(teacher)}};
+        result.target = torch::randint(3, {batch}, torch::kLong);
+        return result;
+    };
+}
+
+/// The law suite's view of a function of two features: `function(student, teacher, options)`. No theory is promised
+/// yet.
+template <class Function, class Options>
+Loss of_function(std::string name, Function function, Options options, std::vector<Reduction> reductions,
+                 std::function<Arguments(std::int64_t)> sample) {
+    Loss result;
+    result.name = std::move(name);
+    result.value = [function, options](const Arguments& arguments, Reduction reduction) {
+        Options now = options;
+        now.reduction = reduction;
+        return function(arguments.student.at(0), arguments.teacher.at(0), now);
+    };
+    result.sample = std::move(sample);
+    result.reductions = std::move(reductions);
+    return result;
 }
 
 /// The same samples for a loss that needs no teacher.
@@ -374,8 +406,9 @@ inline void reductions_agree(const Loss& loss) {
         CHECK(loss.value(arguments, reduction).dim() == (reduction == Reduction::none ? 1 : 0));
     }
     if (!has(Reduction::none)) return;
-    const auto each = loss.value(arguments, Reduction::none);
+    auto each = loss.value(arguments, Reduction::none);
     REQUIRE(each.sizes() == torch::IntArrayRef{4});
+    if (loss.none_is_mean) each = each * loss.elements;
     if (has(Reduction::sum)) CHECK(close(loss.value(arguments, Reduction::sum), each.sum(), 1e-10, 1e-12));
     if (has(Reduction::batchmean))
         CHECK(close(loss.value(arguments, Reduction::batchmean), each.mean(), 1e-10, 1e-12));
@@ -389,7 +422,8 @@ inline void reductions_agree(const Loss& loss) {
         Arguments permuted =
             changed(arguments, [&](const torch::Tensor& t) { return t.index_select(0, order); });
         if (permuted.target.defined()) permuted.target = permuted.target.index_select(0, order);
-        CHECK(close(loss.value(permuted, Reduction::none), each.index_select(0, order), 1e-9, 1e-11));
+        CHECK(close(loss.value(permuted, Reduction::none),
+                    loss.value(arguments, Reduction::none).index_select(0, order), 1e-9, 1e-11));
     }
 }
 
