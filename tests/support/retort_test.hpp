@@ -17,6 +17,17 @@
 
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
+
+// What later versions call otherwise, under the names of Catch2 2.
+using Catch::Approx;
+namespace Catch {
+inline Matchers::StringContainsMatcher Contains(const std::string& part) {
+    return Matchers::ContainsSubstring(part);
+}
+using Matchers::EndsWith;
+using Matchers::Equals;
+using Matchers::StartsWith;
+}  // namespace Catch
 #else
 #include <catch2/catch.hpp>
 #endif
