@@ -304,7 +304,7 @@ class Relational
 struct HardDarkRankOptions {
     double alpha = 3;         ///< scale of the scores; above 0
     double beta = 3;          ///< power of the distances; above 0
-    std::int64_t length = 4;  ///< how many neighbours are ranked; at least 1, below the batch
+    std::int64_t length = 4;  ///< how many neighbours are ranked; at least 1; all others in a smaller batch
     double epsilon = 1e-12;   ///< the least squared distance; above 0
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
@@ -328,7 +328,7 @@ namespace functional {
 /// Formula: \f$ -\sum_{k=1}^{K} \log \frac{\exp s_{\pi(k)}}{\sum_{l \ge k} \exp s_{\pi(l)}} \f$, mean over
 /// the samples, with the scores \f$ s = -\alpha d^\beta \f$ of the student's distances and \f$ \pi \f$ the K
 /// nearest neighbours of the sample in the teacher's distances, nearest first. Shapes: student [batch, ...],
-/// teacher [batch, ...] with batch > K; the widths may differ. The features are used as they are; normalise
+/// teacher [batch, ...]; the widths may differ. The features are used as they are; normalise
 /// them first where they should have length 1. Gradient: to the student's feature; the teacher's order is a
 /// constant. Reductions: mean over the samples (default), `sum`, `none`. Not 0 at equality: it is a negative
 /// log-likelihood. Source: Chen, Wang, Zhang, "DarkRank: Accelerating Deep Metric Learning via Cross Sample
@@ -337,19 +337,16 @@ inline at::Tensor hard_dark_rank(const at::Tensor& student, const at::Tensor& te
                                  const HardDarkRankOptions& options = {}) {
     options.check();
     const detail::RowPair rows = detail::row_pair("hard_dark_rank", student, teacher);
-    if (rows.student.size(0) <= options.length) {
-        throw ShapeError(detail::text("hard_dark_rank: expected a batch of more than ", options.length,
-                                      " samples, found ", rows.student.size(0)));
-    }
+    const std::int64_t length = std::min(options.length, rows.student.size(0) - 1);
     const at::Tensor own = detail::distances(rows.student, options.epsilon);
     const at::Tensor goal = detail::distances(rows.teacher, options.epsilon);
     // A sample's distance to itself is the only 0, so it comes first.
-    const at::Tensor order = std::get<1>(goal.topk(options.length + 1, 1, /*largest=*/false, /*sorted=*/true))
-                                 .narrow(1, 1, options.length);
+    const at::Tensor order =
+        std::get<1>(goal.topk(length + 1, 1, /*largest=*/false, /*sorted=*/true)).narrow(1, 1, length);
     const at::Tensor scores = own.pow(options.beta).gather(1, order) * -options.alpha;
     at::Tensor value = -scores.sum(1);
-    for (std::int64_t k = 0; k < options.length; ++k) {
-        value = value + at::logsumexp(scores.narrow(1, k, options.length - k), at::IntArrayRef({1}));
+    for (std::int64_t k = 0; k < length; ++k) {
+        value = value + at::logsumexp(scores.narrow(1, k, length - k), at::IntArrayRef({1}));
     }
     switch (options.reduction) {
         case Reduction::none:

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <retort_test.hpp>
+
+#include <retort/knowledge/flow/information_flow.hpp>
+#include <retort/knowledge/flow/solution_procedure.hpp>
+
+#include <loss_laws.hpp>
+
+using namespace retort_test;
+using retort::Reduction;
+namespace functional = retort::functional;
+
+namespace {
+
+const std::vector<Reduction> all{Reduction::mean, Reduction::batchmean, Reduction::sum, Reduction::none};
+
+laws::Loss information_flow(const std::string& name, const retort::InformationFlowOptions& options) {
+    laws::Loss loss = laws::of_function("information_flow, " + name, &functional::information_flow, options,
+                                        all, laws::random_features({2, 3, 1}, {7}));
+    loss.elements = options.diagonal ? 4 : 3;  // the suite compares reductions at a batch of 4
+    loss.none_is_mean = true;
+    loss.never_negative = true;
+    loss.zero_at_equality = true;
+    loss.equal_sizes = false;
+    loss.any_class_order = false;
+    return loss;
+}
+
+/// Lists of two layers of a student and of a teacher.
+laws::Loss solution_procedure(const std::string& name, const retort::SolutionProcedureOptions& options) {
+    laws::Loss loss;
+    loss.name = "solution_procedure, " + name;
+    loss.value = [options](const laws::Arguments& arguments, Reduction reduction) {
+        auto now = options;
+        now.reduction = reduction;
+        return functional::solution_procedure(arguments.student, arguments.teacher, now);
+    };
+    loss.sample = [](std::int64_t batch) {
+        const auto maps = [&](std::int64_t channels, std::int64_t height, std::int64_t width) {
+            return torch::randn({batch, channels, height, width}, torch::kFloat64);
+        };
+        return laws::Arguments{.student = {maps(2, 4, 4), maps(3, 2, 2)},
+                               .teacher = {maps(2, 4, 4), maps(3, 2, 2)}};
+    };
+    loss.reductions = all;
+    loss.elements = options.distance == retort::SolutionProcedureOptions::Distance::squared ? 6 : 3;
+    loss.none_is_mean = true;
+    loss.never_negative = true;
+    loss.zero_at_equality = true;
+    loss.any_class_order = false;
+    // The products of the maps grow with the square, their squared differences with the fourth power.
+    loss.extreme = options.distance == retort::SolutionProcedureOptions::Distance::squared ? 10 : 100;
+    return loss;
+}
+
+}  // namespace
+
+TEST_CASE("laws: information_flow") {
+    using retort::InformationFlowOptions;
+    using retort::Kernel;
+    using retort::NeighbourDivergence;
+    laws::hold(information_flow("released", InformationFlowOptions::released()));
+    laws::hold(information_flow("paper", InformationFlowOptions::paper()));
+    const std::map<std::string, Kernel> kernels{{"cosine", {}},
+                                                {"student_t", {.kind = Kernel::Kind::student_t, .degree = 3}},
+                                                {"rbf", {.kind = Kernel::Kind::rbf, .sigma = 2}},
+                                                {"cauchy", {.kind = Kernel::Kind::cauchy, .sigma = 0.5}}};
+    for (const auto& [name, kernel] : kernels) {
+        laws::hold(information_flow(name, {.combined = false, .kernel = kernel}));
+    }
+    laws::Loss adaptive =
+        information_flow("adaptive_rbf", {.combined = false, .kernel = {.kind = Kernel::Kind::adaptive_rbf}});
+    adaptive.whole_gradient = false;  // sigma is a constant
+    laws::hold(adaptive);
+    const std::map<std::string, NeighbourDivergence> divergences{
+        {"kl", NeighbourDivergence::kl},
+        {"abs", NeighbourDivergence::abs},
+        {"squared", NeighbourDivergence::squared},
+        {"exponential", NeighbourDivergence::exponential},
+        {"kagan", NeighbourDivergence::kagan}};
+    for (const auto& [name, divergence] : divergences) {
+        laws::Loss loss = information_flow(name, {.divergence = divergence});
+        if (divergence == NeighbourDivergence::kl) loss.zero = 1e-5;  // its epsilon of 1e-6, of both kernels
+        laws::hold(loss);
+    }
+}
+
+TEST_CASE("laws: solution_procedure") {
+    laws::hold(solution_procedure("RepDistiller", retort::SolutionProcedureOptions::rep_distiller()));
+    laws::hold(solution_procedure("torchdistill", retort::SolutionProcedureOptions::torchdistill()));
+}
