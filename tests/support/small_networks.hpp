@@ -5,6 +5,10 @@
 
 #include <retort_test.hpp>
 
+#if __has_include(<catch2/catch_all.hpp>)
+using Catch::Approx;  // Catch2 2 has it without a namespace
+#endif
+
 namespace retort_test {
 
 /// Logits from vectors of 4.

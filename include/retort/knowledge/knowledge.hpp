@@ -5,6 +5,7 @@
 
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <memory>
@@ -48,11 +49,11 @@ class Knowledge {
         std::array<std::string, size> result = std::apply(
             [](const auto&... term) { return std::array<std::string, size>{detail::term_name(term)...}; },
             terms_);
-        const std::array<std::string, size> plain = result;
-        for (std::size_t i = 0; i < size; ++i) {
-            std::size_t before = 0;
-            for (std::size_t j = 0; j < i; ++j) before += plain[j] == plain[i] ? 1 : 0;
-            if (before > 0) result[i] += detail::text('_', before + 1);
+        for (std::size_t i = 1; i < size; ++i) {
+            const std::string plain = result[i];
+            const auto taken = [&] { return std::find(result.begin(), result.begin() + i, result[i]); };
+            for (int number = 2; taken() != result.begin() + i; ++number)
+                result[i] = detail::text(plain, '_', number);
         }
         return result;
     }

@@ -37,6 +37,17 @@ struct Tempered {
         detail::check_schedule(temperature);
     }
     std::string name() const { return detail::term_name(term); }
+    // Learnable parts are those of the term.
+    auto module() const requires requires(const Term& each) { each.module(); }
+    { return term.module(); }
+    bool prepared() const { return detail::term_prepared(term); }
+    template <class Student, class Teacher, class B>
+        requires requires(Term& each, const Student& student, const Teacher* teacher, const B& batch) {
+            each.prepare(student, teacher, batch);
+        }
+    void prepare(const Student& student, const Teacher* teacher, const B& batch) {
+        term.prepare(student, teacher, batch);
+    }
 };
 
 template <class Term, class S>

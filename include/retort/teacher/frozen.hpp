@@ -23,6 +23,12 @@ class Frozen {
   public:
     explicit Frozen(N network) requires(!detail::ModuleObject<N>) : network_(std::move(network)) {}
     explicit Frozen(N& network) requires detail::ModuleObject<N> : network_(network) {}
+    explicit Frozen(N&& network) requires detail::ModuleObject<N> : network_(network) {
+        static_assert(
+            !detail::ModuleObject<N>,
+            "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
+            "shared_ptr");
+    }
 
     template <class I>
         requires Forwards<N, I> OutputsOf<N, I>

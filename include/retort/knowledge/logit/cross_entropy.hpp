@@ -19,7 +19,7 @@ namespace retort {
 /// Formula: \f$ -\log \sigma(z)_{y} \f$ per sample, with the smoothed target \f$ (1-\epsilon) e_y + \epsilon
 /// / C \f$ for a label smoothing \f$ \epsilon \f$; mean over the samples. Shapes: logits [batch, classes];
 /// targets [batch] of class indices (int64), or [batch, classes] of probabilities. Gradient: to the student's
-/// logits.
+/// logits. 16-bit logits are computed with in float32.
 struct CrossEntropy {
     static constexpr bool needs_teacher = false;
     static constexpr bool needs_target = true;
@@ -52,10 +52,18 @@ inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targ
                          detail::shape_text(target), " and ", target.scalar_type()));
     }
     detail::check_same_device("cross_entropy", "logits", logits, "targets", target);
+    const at::Tensor scores = detail::at_least_float32(logits);
+    if (options.class_weights.defined()) {
+        if (options.class_weights.dim() != 1 || options.class_weights.size(0) != logits.size(1)) {
+            throw ShapeError(detail::text("cross_entropy: expected class weights of shape [", logits.size(1),
+                                          "], found ", detail::shape_text(options.class_weights)));
+        }
+        detail::check_same_device("cross_entropy", "logits", logits, "class weights", options.class_weights);
+    }
     const auto reduction = options.reduction == Reduction::none  ? at::Reduction::None
                            : options.reduction == Reduction::sum ? at::Reduction::Sum
                                                                  : at::Reduction::Mean;
-    return at::cross_entropy_loss(logits, target, options.class_weights, reduction, options.ignore_index,
+    return at::cross_entropy_loss(scores, target, options.class_weights, reduction, options.ignore_index,
                                   options.label_smoothing);
 }
 

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What a trainer takes as its optimiser: recipes, existing optimisers, scheduled learning rates.
+#include <retort_test.hpp>
+#include <small_networks.hpp>
+
+#include <retort/optim.hpp>
+#include <retort/schedule.hpp>
+
+using namespace retort_test;
+using retort::FromTorch;
+using retort::OptimizerPolicy;
+using retort::Progress;
+using retort::Sgd;
+using retort::WithLearningRate;
+
+namespace {
+std::vector<torch::Tensor> some(std::int64_t count) {
+    std::vector<torch::Tensor> result;
+    for (std::int64_t i = 0; i < count; ++i) result.push_back(torch::rand({2}).requires_grad_());
+    return result;
+}
+struct Unchecked {  // a user's schedule
+    double weight(const Progress& progress) const { return progress.epoch == 0 ? 1.0 : -1.0; }
+};
+}  // namespace
+
+TEST_CASE("a recipe is built for the student and the learnable parts") {
+    const auto student = some(2), parts = some(1);
+    OptimizerPolicy policy = Sgd{.learning_rate = 0.5};
+    CHECK_FALSE(policy.built());
+    policy.build(student, parts);
+    REQUIRE(policy.built());
+    REQUIRE(policy.optimizer().param_groups().size() == 1);
+    CHECK(policy.optimizer().param_groups()[0].params().size() == 3);
+    CHECK(policy.learning_rate() == 0.5);
+    policy.set_learning_rate({.epoch = 9});
+    CHECK(policy.learning_rate() == 0.5);
+}
+
+TEST_CASE("a recipe is checked at once") {
+    CHECK_THROWS_AS(OptimizerPolicy(Sgd{.learning_rate = -1}), retort::ConfigError);
+    CHECK_THROWS_AS(OptimizerPolicy(WithLearningRate{Sgd{.momentum = -1}, retort::Constant{}}),
+                    retort::ConfigError);
+    CHECK_THROWS_AS(OptimizerPolicy(WithLearningRate{Sgd{}, retort::Linear{.epochs = -1}}),
+                    retort::ConfigError);
+}
+
+TEST_CASE("LibTorch's own optimisers by their options") {
+    const auto ours = some(2);
+    const std::vector<torch::Tensor> theirs{ours[0].detach().clone().requires_grad_(),
+                                            ours[1].detach().clone().requires_grad_()};
+    const auto recipe = FromTorch<torch::optim::AdamW>{torch::optim::AdamWOptions(1e-2).weight_decay(0.1)};
+    const std::unique_ptr<torch::optim::AdamW> one = recipe.build(ours);
+    torch::optim::AdamW other(theirs, torch::optim::AdamWOptions(1e-2).weight_decay(0.1));
+    for (int i = 0; i < 4; ++i) {
+        for (const auto* parameters : {&ours, &theirs}) {
+            ((*parameters)[0] * (*parameters)[1]).sum().backward();
+        }
+        one->step();
+        other.step();
+    }
+    CHECK(same(ours, theirs));
+    OptimizerPolicy policy = recipe;
+    policy.build(some(1), {});
+    CHECK(policy.learning_rate() == 1e-2);
+}
+
+TEST_CASE("an optimiser that exists already gets the learnable parts as one more group") {
+    const auto student = some(2), parts = some(2);
+    torch::optim::SGD optimizer(student, torch::optim::SGDOptions(0.25).momentum(0.5));
+    OptimizerPolicy policy = optimizer;
+    policy.build(student, parts);
+    CHECK(&policy.optimizer() == &optimizer);
+    REQUIRE(optimizer.param_groups().size() == 2);
+    CHECK(optimizer.param_groups()[1].params().size() == 2);
+    CHECK(optimizer.param_groups()[1].options().get_lr() == 0.25);
+    OptimizerPolicy(optimizer).build(student, parts);  // they are there already
+    CHECK(optimizer.param_groups().size() == 2);
+    OptimizerPolicy(optimizer).build(student, {});
+    CHECK(optimizer.param_groups().size() == 2);
+}
+
+TEST_CASE("a shared optimiser") {
+    const auto student = some(1);
+    const auto optimizer = std::make_shared<torch::optim::Adam>(student, torch::optim::AdamOptions(0.1));
+    OptimizerPolicy policy = optimizer;
+    policy.build(student, {});
+    CHECK(&policy.optimizer() == optimizer.get());
+    CHECK(words_of<retort::ConfigError>([] { OptimizerPolicy(std::shared_ptr<torch::optim::SGD>()); }) ==
+          "optimiser: expected an optimiser, found a null pointer");
+}
+
+TEST_CASE("an optimiser of other parameters is refused") {
+    torch::optim::SGD optimizer(some(2), torch::optim::SGDOptions(0.25));
+    OptimizerPolicy policy = optimizer;
+    CHECK(words_of<retort::ConfigError>([&] { policy.build(some(2), some(1)); }) ==
+          "optimiser: expected one that was built on the student's parameters, found none of them in it");
+    CHECK(optimizer.param_groups().size() == 1);
+    CHECK_FALSE(policy.built());
+}
+
+TEST_CASE("an optimiser of a part of the parameters trains that part") {
+    const auto student = some(2);
+    torch::optim::SGD optimizer({student[1]}, torch::optim::SGDOptions(0.25));
+    OptimizerPolicy policy = optimizer;
+    CHECK_NOTHROW(policy.build(student, {}));
+}
+
+TEST_CASE("milestones scale the learning rate of every group") {
+    const auto student = some(2);
+    OptimizerPolicy policy =
+        WithLearningRate{Sgd{.learning_rate = 0.5}, retort::MultiStep{.milestones = {2, 3}, .factor = 0.5}};
+    policy.build(student, {});
+    retort::MultiTensorSgdOptions slow;
+    slow.learning_rate = 7.0;  // a group that came later keeps its own rate
+    policy.optimizer().add_param_group({some(1), std::make_unique<retort::MultiTensorSgdOptions>(slow)});
+    for (const auto& [epoch, rate] : {std::pair{0, 0.5}, {1, 0.5}, {2, 0.25}, {3, 0.125}, {0, 0.5}}) {
+        policy.set_learning_rate({.epoch = epoch});
+        CHECK(policy.learning_rate() == rate);
+        CHECK(policy.optimizer().param_groups()[1].options().get_lr() == 7.0);
+    }
+}
+
+TEST_CASE("warm-up, then a cosine, step by step") {
+    OptimizerPolicy policy =
+        WithLearningRate{Sgd{.learning_rate = 2.0},
+                         retort::WarmUp{.epochs = 1, .then = retort::Cosine{.every = retort::Every::step}}};
+    policy.build(some(1), {});
+    for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
+        for (std::int64_t step = 0; step < 2; ++step) {
+            policy.set_learning_rate({.epoch = epoch, .epochs = 4, .step = step, .steps_per_epoch = 2});
+            const double e = static_cast<double>(epoch) + static_cast<double>(step) / 2;
+            const double expected = 2.0 * std::min(1.0, e) * 0.5 * (1 + std::cos(std::acos(-1.0) * e / 4));
+            CHECK(policy.learning_rate() == Approx(expected).margin(1e-12));
+        }
+    }
+}
+
+TEST_CASE("a schedule that gives a rate below 0 is stopped, with its place") {
+    OptimizerPolicy policy = WithLearningRate{Sgd{}, Unchecked{}};
+    policy.build(some(1), {});
+    CHECK_NOTHROW(policy.set_learning_rate({}));
+    CHECK(words_of<retort::ConfigError>([&] { policy.set_learning_rate({.epoch = 3, .step = 4}); }) ==
+          "learning rate: expected the schedule to give a factor of at least 0, found -1 in epoch 3, step 4");
+}
