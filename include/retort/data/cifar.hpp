@@ -38,7 +38,7 @@ struct CifarOptions {
 
 namespace detail {
 
-inline constexpr std::int64_t cifar_pixels = 3 * 32 * 32;
+inline constexpr std::int64_t cifar_pixels = std::int64_t{3} * 32 * 32;
 
 /// One label byte of a record: what it is called and how many values it can take.
 struct CifarLabel {
@@ -142,6 +142,7 @@ inline Dataset cifar10(const std::filesystem::path& directory, Split split, Cifa
     const auto count = detail::cifar_count(options, 10000);
     const auto found = detail::cifar_directory(directory, "cifar-10-batches-bin", names.front());
     std::vector<std::filesystem::path> paths;
+    paths.reserve(names.size());
     for (const auto& name : names) paths.push_back(found / name);
     return detail::read_cifar(paths, {{"label", 10}}, 0, count);
 }

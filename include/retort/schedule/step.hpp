@@ -14,7 +14,8 @@ struct Step {
     std::int64_t epochs = 30;  ///< how long each value stays
 
     double weight(const Progress& progress) const {
-        return initial * std::pow(factor, static_cast<double>(progress.epoch / epochs));
+        const std::int64_t drops = progress.epoch / epochs;
+        return initial * std::pow(factor, static_cast<double>(drops));
     }
     void check() const {
         detail::check_finite("Step", "initial value", initial);
