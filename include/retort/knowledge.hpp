@@ -23,6 +23,7 @@
 #include <retort/knowledge/feature/neuron_selectivity.hpp>
 #include <retort/knowledge/feature/variational_information.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
+#include <retort/knowledge/flow/singular_vectors.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/cosine_logits.hpp>
@@ -36,6 +37,8 @@
 #include <retort/knowledge/logit/sparse_teacher.hpp>
 #include <retort/knowledge/logit/token_divergence.hpp>
 #include <retort/knowledge/logit/weighted_soft_labels.hpp>
+#include <retort/knowledge/relation/correlation_congruence.hpp>
+#include <retort/knowledge/relation/embedding_pair.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
 #include <retort/knowledge/relation/probabilistic_transfer.hpp>
 #include <retort/knowledge/relation/relational.hpp>

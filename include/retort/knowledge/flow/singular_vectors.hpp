@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Singular vectors of feature maps (KDSVD): how the main directions of neighbouring layers lie to each
+/// other.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/linalg_svd.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/relations.hpp>
+#include <retort/knowledge/flow/solution_procedure.hpp>
+#include <retort/knowledge/function_term.hpp>
+
+namespace retort {
+
+/// Options of `SingularVectors` and `functional::singular_vectors`.
+struct SingularVectorsOptions {
+    /// The matrix that a map [channels, height, width] becomes; its right singular vectors are compared.
+    enum class Unfold {
+        positions_by_channels,  ///< [height * width, channels]: vectors of channels
+        channel_rows_by_width,  ///< [channels * height, width]: vectors of columns of the image
+    };
+    Unfold unfold = Unfold::positions_by_channels;
+    std::int64_t count = 1;  ///< how many of the teacher's vectors are matched; at least 1
+    std::int64_t extra = 3;  ///< how many more of the student's may match them; at least 0
+    Reduction reduction = Reduction::batchmean;  ///< elements are those of the comparison of two layers
+
+    /// RepDistiller. The default.
+    static SingularVectorsOptions rep_distiller() { return {}; }
+    /// mdistiller, but for its float32: here float64 stays float64.
+    static SingularVectorsOptions mdistiller() { return {.unfold = Unfold::channel_rows_by_width}; }
+
+    /// \throws ConfigError
+    void check() const {
+        if (count < 1 || extra < 0) {
+            throw ConfigError(detail::text(
+                "SingularVectors: expected a count of at least 1 and at least 0 extra, found count ", count,
+                ", extra ", extra));
+        }
+    }
+};
+
+namespace detail {
+
+/// The first `count` right singular vectors of a batch of matrices [batch, rows, columns], as columns:
+/// [batch, columns, count]. The backward pass stays finite where singular values are equal or 0: vectors that
+/// could turn into each other freely get no gradient for doing so. Signs are as the decomposition leaves
+/// them.
+class RightVectors : public torch::autograd::Function<RightVectors> {
+  public:
+    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& matrices,
+                              std::int64_t count) {
+        const auto [u, s, vh] = at::linalg_svd(matrices, /*full_matrices=*/false);
+        const at::Tensor v = vh.transpose(1, 2);
+        context->save_for_backward({u, s, v});
+        return v.narrow(2, 0, count).clone();
+    }
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        if (at::GradMode::is_enabled()) {
+            throw ConfigError("singular_vectors: its gradient has no gradient of its own (create_graph)");
+        }
+        const auto saved = context->get_saved_variables();
+        const at::Tensor& u = saved[0];
+        const at::Tensor& s = saved[1];
+        const at::Tensor& v = saved[2];
+        const at::Tensor& given = gradients[0];
+        const double precision =
+            100 * (s.scalar_type() == at::kDouble ? std::numeric_limits<double>::epsilon()
+                                                  : std::numeric_limits<float>::epsilon());
+        const at::Tensor largest = s.narrow(1, 0, 1);
+        const auto inverse = [](const at::Tensor& value, const at::Tensor& least) {
+            return value.reciprocal().masked_fill_(value.abs() <= least, 0);
+        };
+        // All vectors' gradient, those that were not asked for without.
+        at::Tensor full = at::zeros(v.sizes(), v.options());
+        full.narrow(2, 0, given.size(2)).copy_(given);
+        const at::Tensor turned = at::matmul(v.transpose(1, 2), full);
+        // dV = V (F * (S P + P^T S)) + (1 - V V^T) dA^T U S^-1 with P = U^T dA V, F_ij = 1 / (s_j^2 - s_i^2).
+        const at::Tensor squares = s.square();
+        const at::Tensor gaps =
+            inverse(squares.unsqueeze(1) - squares.unsqueeze(2), (largest.square() * precision).unsqueeze(2));
+        const at::Tensor inner = gaps * turned;
+        const at::Tensor middle = s.unsqueeze(2) * (inner + inner.transpose(1, 2));
+        const at::Tensor outside = full - at::matmul(v, turned);
+        const at::Tensor scaled = u * inverse(s, largest * precision).unsqueeze(1);
+        return {at::matmul(at::matmul(u, middle), v.transpose(1, 2)) +
+                    at::matmul(scaled, outside.transpose(1, 2)),
+                {}};
+    }
+};
+
+/// Each map as a matrix: [batch, rows, columns].
+inline at::Tensor unfolded(const at::Tensor& maps, SingularVectorsOptions::Unfold unfold) {
+    const at::Tensor values = at_least_float32(maps);
+    return unfold == SingularVectorsOptions::Unfold::positions_by_channels ? values.flatten(2).transpose(1, 2)
+                                                                           : values.flatten(1, 2);
+}
+
+/// Unit vectors in columns such that the element of largest size in each is positive: a decomposition leaves
+/// their signs open, and the comparison of two layers depends on them.
+inline at::Tensor with_fixed_signs(const at::Tensor& vectors) {
+    const at::Tensor where = constant(vectors).abs().argmax(1, /*keepdim=*/true);
+    const at::Tensor largest = constant(vectors).gather(1, where);
+    return at::where(largest < 0, -vectors, vectors);
+}
+
+/// What is compared of one layer of the teacher: vectors [batch, columns, count] and their weights [batch, 1,
+/// count].
+struct SingularLayer {
+    at::Tensor vectors, weights;
+};
+
+inline SingularLayer singular_layer(const at::Tensor& teacher, const SingularVectorsOptions& options) {
+    const at::Tensor matrices = unfolded(constant(teacher), options.unfold);
+    const auto [u, s, vh] = at::linalg_svd(matrices, /*full_matrices=*/false);
+    const std::int64_t count = std::min(options.count, s.size(1));
+    const at::Tensor values = s.narrow(1, 0, count);
+    return {with_fixed_signs(vh.transpose(1, 2).narrow(2, 0, count)), unit_rows(values).unsqueeze(1)};
+}
+
+/// The student's vectors, each that which lies closest to one of the teacher's, in its direction.
+inline at::Tensor matched_vectors(const at::Tensor& student, const at::Tensor& goal,
+                                  const SingularVectorsOptions& options) {
+    const at::Tensor matrices = unfolded(student, options.unfold);
+    const std::int64_t most = std::min(matrices.size(1), matrices.size(2));
+    const at::Tensor vectors = RightVectors::apply(matrices, std::min(options.count + options.extra, most));
+    const at::Tensor cosines = at::matmul(constant(vectors).transpose(1, 2), goal);
+    const at::Tensor best = cosines.abs().argmax(1, /*keepdim=*/true);
+    const at::Tensor choice = at::zeros_like(cosines).scatter(1, best, cosines.gather(1, best).sign());
+    return at::matmul(vectors, choice);
+}
+
+/// Squared differences of the comparisons of neighbouring layers, given the teacher's vectors: one tensor
+/// [batch, size of the deeper layer, size of the other, count] for each pair of layers.
+inline std::vector<at::Tensor> singular_differences(const std::vector<at::Tensor>& student,
+                                                    const std::vector<SingularLayer>& teacher,
+                                                    const SingularVectorsOptions& options) {
+    const auto compared = [](const at::Tensor& deeper, const at::Tensor& other) {
+        return (deeper.unsqueeze(2) - other.unsqueeze(1)).square().div(-8).exp();
+    };
+    std::vector<at::Tensor> result;
+    at::Tensor own_before;
+    at::Tensor goal_before;
+    for (std::size_t layer = 0; layer < student.size(); ++layer) {
+        const SingularLayer& given = teacher[layer];
+        at::Tensor own = matched_vectors(student[layer], given.vectors, options) * given.weights;
+        at::Tensor goal = given.vectors * given.weights;
+        if (layer > 0) {
+            if (own.size(2) != own_before.size(2)) {
+                const std::int64_t count = std::min(own.size(2), own_before.size(2));
+                const auto first = [count](const at::Tensor& each) { return each.narrow(2, 0, count); };
+                result.push_back(
+                    (compared(first(own), first(own_before)) - compared(first(goal), first(goal_before)))
+                        .square());
+            } else {
+                result.push_back((compared(own, own_before) - compared(goal, goal_before)).square());
+            }
+        }
+        own_before = own;
+        goal_before = goal;
+    }
+    return result;
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// How the main directions of neighbouring layers lie to each other.
+///
+/// Formula: each map becomes a matrix; V_l are its first right singular vectors times the teacher's singular
+/// values (divided by their length). With \f$ R_l = \exp(-(V_l \ominus V_{l-1})^2 / 8) \f$ for all pairs of
+/// elements of the l-th and the (l-1)-th layer's k-th vectors, the loss is \f$ \frac1B \sum_l \sum (R^s_l -
+/// R^t_l)^2 \f$. Of the student's first `count` + `extra` vectors that of largest absolute cosine is taken
+/// for each of the teacher's, in its direction. Shapes: lists from shallow to deep of [batch, channels,
+/// height, width]; the length of the vectors (channels, or width where unfolded so) is equal in student and
+/// teacher. Gradient: to the student's layers, through the decomposition; the teacher's are constants. Equal
+/// or zero singular values give no infinite gradients. No gradient of the gradient. Reductions, of each pair
+/// of layers: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
+/// Hazards: a decomposition leaves the signs of the vectors open, and the value depends on the signs of
+/// neighbouring layers relative to each other, up to a hundredfold in released code. Here the largest element
+/// of each of the teacher's vectors is positive. RepDistiller and mdistiller unfold differently: not the same
+/// loss. Source: Lee, Kim, Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition",
+/// ECCV 2018, in the form of RepDistiller, with weight 1. \throws ShapeError, ConfigError
+inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
+                                   const std::vector<at::Tensor>& teacher,
+                                   const SingularVectorsOptions& options = {}) {
+    options.check();
+    detail::check_layers("singular_vectors", student, teacher);
+    const bool channels = options.unfold == SingularVectorsOptions::Unfold::positions_by_channels;
+    std::vector<detail::SingularLayer> goal;
+    for (std::size_t layer = 0; layer < student.size(); ++layer) {
+        const std::int64_t dimension = channels ? 1 : 3;
+        if (student[layer].size(dimension) != teacher[layer].size(dimension)) {
+            throw ShapeError(
+                detail::text("singular_vectors: expected layers of equal ", channels ? "channels" : "widths",
+                             ", found ", detail::shape_text(student[layer]), " of the student and ",
+                             detail::shape_text(teacher[layer]), " of the teacher at layer ", layer));
+        }
+        detail::SingularLayer each = detail::singular_layer(teacher[layer], options);
+        const auto type = detail::at_least_float32(student[layer].flatten().narrow(0, 0, 1)).scalar_type();
+        if (each.vectors.scalar_type() != type) each = {each.vectors.to(type), each.weights.to(type)};
+        goal.push_back(std::move(each));
+    }
+    at::Tensor result;
+    for (const at::Tensor& difference : detail::singular_differences(student, goal, options)) {
+        const at::Tensor flat = difference.flatten(1);
+        const at::Tensor value = options.reduction == Reduction::none
+                                     ? flat.sum(1)
+                                     : detail::reduce_pairs(flat, options.reduction);
+        result = result.defined() ? result + value : value;
+    }
+    return result;
+}
+
+}  // namespace functional
+
+/// `functional::singular_vectors` of several layers of a student and of a teacher.
+///
+///     retort::SingularVectors{retort::Taps{early, middle, late}, retort::Taps{early, middle, late}}
+template <class StudentTaps, class TeacherTaps>
+class SingularVectors : public detail::FunctionTerm<StudentTaps, TeacherTaps, SingularVectorsOptions,
+                                                    &functional::singular_vectors> {
+  public:
+    explicit SingularVectors(StudentTaps student, TeacherTaps teacher, SingularVectorsOptions options = {})
+        : SingularVectors::FunctionTerm("singular_vectors", std::move(student), std::move(teacher), options) {
+    }
+};
+
+}  // namespace retort

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Two trained maps that bring a student's and a teacher's feature into one space.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/pimpl.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/relations.hpp>
+#include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/learnable.hpp>
+#include <retort/knowledge/tap_pair.hpp>
+
+namespace retort {
+
+/// What an `EmbeddingPair` is built with.
+struct EmbeddingPairOptions {
+    std::int64_t student = 0;  ///< width of the student's feature, flattened
+    std::int64_t teacher = 0;  ///< width of the teacher's
+    std::int64_t size = 128;   ///< of the embeddings
+    bool normalise = false;    ///< embeddings of length 1
+};
+
+/// A linear map of the student's feature and one of the teacher's, to vectors of one size.
+class EmbeddingPairImpl : public torch::nn::Module {
+  public:
+    explicit EmbeddingPairImpl(const EmbeddingPairOptions& options)
+        : torch::nn::Module("EmbeddingPair"),
+          student_(register_module("student", torch::nn::Linear(options.student, options.size))),
+          teacher_(register_module("teacher", torch::nn::Linear(options.teacher, options.size))),
+          normalise_(options.normalise) {}
+
+    at::Tensor student(const at::Tensor& feature) { return embedded(student_, "student", feature); }
+    at::Tensor teacher(const at::Tensor& feature) { return embedded(teacher_, "teacher", feature); }
+
+  private:
+    at::Tensor embedded(torch::nn::Linear& map, const char* whose, const at::Tensor& feature) const {
+        detail::check_defined("embedding", "a feature", feature);
+        const at::Tensor flat = feature.dim() > 2 ? feature.flatten(1) : feature;
+        if (flat.dim() != 2 || flat.size(0) == 0 || flat.size(1) != map->options.in_features()) {
+            throw ShapeError(detail::text("embedding: expected the ", whose, "'s feature [batch, ...] of ",
+                                          map->options.in_features(), " elements a sample, found ",
+                                          detail::shape_text(feature)));
+        }
+        const at::Tensor result = detail::at_least_float32(map->forward(
+            flat.scalar_type() == map->weight.scalar_type() ? flat : flat.to(map->weight.scalar_type())));
+        return normalise_ ? detail::unit_rows(result) : result;
+    }
+
+    torch::nn::Linear student_, teacher_;
+    bool normalise_;
+};
+/// Holder of `EmbeddingPairImpl`.
+class EmbeddingPair : public torch::nn::ModuleHolder<EmbeddingPairImpl> {
+  public:
+    using torch::nn::ModuleHolder<EmbeddingPairImpl>::ModuleHolder;
+    using Impl = EmbeddingPairImpl;
+};
+
+namespace detail {
+
+/// A term that compares embeddings of a student's and a teacher's feature.
+template <class StudentTap, class TeacherTap>
+class EmbeddingTerm {
+  public:
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = false;
+
+    std::string name() const { return taps_.name(); }
+    bool prepared() const { return learnable_.built(); }
+    std::shared_ptr<torch::nn::Module> module() const { return learnable_.module(); }
+
+    template <class Student, class Teacher, class B>
+    void prepare(const Student& student, const Teacher* teacher, const B&) {
+        const at::Tensor feature = taps_.student(student);
+        if (!prepared()) {
+            const auto width = [&](const at::Tensor& each, const char* what) {
+                return rows(name(), what, each).size(1);
+            };
+            options_.student = width(feature, "the student's feature");
+            options_.teacher = width(taps_.teacher(*teacher), "the teacher's feature");
+            learnable_.build(name(), [&] { return EmbeddingPair(options_); });
+        }
+        learnable_.follow(feature);
+    }
+
+  protected:
+    EmbeddingTerm(const char* kind, StudentTap student, TeacherTap teacher, EmbeddingPairOptions options)
+        : kind_(kind), taps_(kind, std::move(student), std::move(teacher)), options_(options) {}
+
+    template <class Compute>
+    at::Tensor naming(Compute&& compute) const {
+        return naming_taps(taps_, kind_, std::forward<Compute>(compute));
+    }
+    /// The embeddings of both; the teacher's feature itself is a constant.
+    template <class Student, class Teacher>
+    std::pair<at::Tensor, at::Tensor> embedded(const Student& student, const Teacher& teacher) const {
+        return {learnable_->student(taps_.student(student)),
+                learnable_->teacher(constant(taps_.teacher(teacher)))};
+    }
+
+  private:
+    const char* kind_;
+    TapPair<StudentTap, TeacherTap> taps_;
+    EmbeddingPairOptions options_;
+    Learnable<EmbeddingPair> learnable_;
+};
+
+}  // namespace detail
+}  // namespace retort
