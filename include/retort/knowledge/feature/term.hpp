@@ -72,15 +72,14 @@ class FeatureTerm {
         }
     }
 
-    TapPair<StudentTap, TeacherTap> taps_;
-    Parts parts_;
-    Learnable<decltype(std::declval<const Parts&>().build(at::IntArrayRef(), at::IntArrayRef()))> learnable_;
-
-  private:
     void build(at::IntArrayRef from, at::IntArrayRef to) {
         // The type tells terms apart whose taps have no names.
         learnable_.build(name() + typeid(FeatureTerm).name(), [&] { return parts_.build(from, to); });
     }
+
+    TapPair<StudentTap, TeacherTap> taps_;
+    Parts parts_;
+    Learnable<decltype(std::declval<const Parts&>().build(at::IntArrayRef(), at::IntArrayRef()))> learnable_;
 };
 
 /// `Loss(connector(student), teacher, options)`.

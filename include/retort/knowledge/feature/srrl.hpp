@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Softmax regression: the student's feature shall mean the same to the teacher's classifier.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mse_loss.h>
+
+#include <cmath>
+#include <type_traits>
+#include <utility>
+
+#include <retort/core/logits.hpp>
+#include <retort/detail/feature.hpp>
+#include <retort/knowledge/connector/convolution.hpp>
+#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/fixed_head.hpp>
+
+namespace retort {
+
+/// Options of `Srrl` and `functional::srrl`. The default is the released code's (cls_KD) for CIFAR.
+struct SrrlOptions {
+    double feature_weight = 1;              ///< at least 0
+    double logit_weight = 5;                ///< at least 0
+    Reduction reduction = Reduction::mean;  ///< elements are the samples
+
+    static SrrlOptions cls_kd() { return {}; }
+    static SrrlOptions cls_kd_imagenet() { return {.logit_weight = 1}; }
+    static SrrlOptions sim_kd() { return {.logit_weight = 1}; }
+    void check() const {
+        if (!(feature_weight >= 0 && std::isfinite(feature_weight)) ||
+            !(logit_weight >= 0 && std::isfinite(logit_weight))) {
+            throw ConfigError(detail::text("Srrl: expected weights of at least 0, found feature weight ",
+                                           feature_weight, ", logit weight ", logit_weight));
+        }
+    }
+};
+
+namespace functional {
+
+/// See `Srrl`.
+/// \param student, teacher features [batch, channels] or [batch, channels, height, width]
+/// \param student_logits what the teacher's classifier makes of the student's feature
+inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& student_logits,
+                       const at::Tensor& teacher_logits, const SrrlOptions& options = {}) {
+    options.check();
+    detail::check_features("srrl", student, teacher, 2, "[batch, channels, ...]");
+    detail::check_channels("srrl", student, teacher);
+    detail::check_logits("srrl", "the student's logits", student_logits);
+    detail::check_alike("srrl", "the student's logits", student_logits, "the teacher's logits",
+                        teacher_logits);
+    const auto pooled = [](const at::Tensor& feature) {
+        const at::Tensor values = detail::at_least_float32(feature);
+        return values.dim() == 2 ? values : values.reshape({values.size(0), values.size(1), -1}).mean(2);
+    };
+    const auto distance = [&](const at::Tensor& one, const at::Tensor& other) {
+        return detail::reduce_elements(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
+    };
+    return detail::reduce_samples(
+        options.feature_weight * distance(pooled(student), pooled(detail::constant(teacher))) +
+            options.logit_weight * distance(detail::at_least_float32(student_logits),
+                                            detail::at_least_float32(detail::constant(teacher_logits))),
+        options.reduction);
+}
+
+}  // namespace functional
+
+namespace detail {
+
+template <class Head, Connector C>
+struct SrrlParts {
+    FixedHead<Head> head;
+    C connector;
+    SrrlOptions options;
+
+    bool sized() const { return connector.sized(); }
+    auto build(at::IntArrayRef student, at::IntArrayRef teacher) const {
+        return connector.build(student, teacher);
+    }
+    void check() const { options.check(); }
+};
+
+}  // namespace detail
+
+/// Softmax regression representation learning: the teacher's feature and the teacher's logits, both by way of
+/// the student's feature.
+///
+///     retort::Srrl{retort::tap<&SmallOutputs::body>, retort::tap<&BigOutputs::stage3>, big->classifier}
+///
+/// Formula: \f$ \alpha \, \mathrm{mean} (\bar f_s - \bar f_t)^2 + \beta \, \mathrm{mean} (W_t \bar f_s -
+/// z_t)^2 \f$ with \f$ f_s = r(F_s) \f$ by the connector, \f$ \bar f \f$ the mean over the positions, \f$ W_t
+/// \f$ the teacher's classifier and \f$ z_t \f$ the teacher's logits. Never negative; 0 at equality.
+/// Shapes: features [batch, channels, height, width]; a feature of shape [batch, channels] counts as a map of
+/// one position. The sizes of the maps may differ. Gradient: to the student's feature and the connector; it
+/// goes through the teacher's classifier, not into it.
+/// Reductions: elements are the samples. Learnable: the connector, by default a 1x1 convolution without bias,
+/// batch norm and ReLU. Source: Yang, Martinez, Bulat, Tzimiropoulos, "Knowledge Distillation via Softmax
+/// Regression Representation Learning", ICLR 2021.
+template <class StudentTap, class TeacherTap, class Head, Connector C = Conv1x1>
+class Srrl : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlParts<Head, C>> {
+    using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlParts<Head, C>>;
+
+  public:
+    /// \param classifier the teacher's: `torch::nn::Linear`, or another network or callable on [batch,
+    /// channels]
+    explicit Srrl(StudentTap student, TeacherTap teacher, Head classifier, C connector = default_connector(),
+                  SrrlOptions options = {})
+        : Base("srrl", std::move(student), std::move(teacher),
+               {detail::FixedHead<Head>("Srrl", std::move(classifier)), std::move(connector), options}) {}
+
+    template <class Student, class Teacher, class B>
+    void prepare(const Student& student, const Teacher* teacher, const B&) {
+        const at::Tensor feature = as_map(this->taps_.student(student));
+        if (!this->prepared()) this->build(feature.sizes(), as_map(this->taps_.teacher(*teacher)).sizes());
+        this->learnable_.follow(feature);
+    }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
+        static_assert(HasLogits<Teacher>,
+                      "retort: Srrl needs logits: the teacher's outputs have no member `logits`, and there "
+                      "is no function logits(outputs) beside their type");
+        const at::Tensor feature = as_map(this->taps_.student(student));
+        const at::Tensor goal = as_map(this->taps_.teacher(teacher));
+        return this->explained(feature, goal, [&] {
+            const at::Tensor mapped = this->learnable_->forward(feature);
+            return functional::srrl(mapped, goal, this->parts_.head(mapped.mean({2, 3})), logits(teacher),
+                                    this->parts_.options);
+        });
+    }
+
+  private:
+    static at::Tensor as_map(const at::Tensor& feature) {
+        return feature.dim() == 2 ? feature.unsqueeze(-1).unsqueeze(-1) : feature;
+    }
+    static C default_connector() {
+        if constexpr (std::is_same_v<C, Conv1x1>) {
+            return Conv1x1{.bias = false, .batch_norm = true, .relu = true};
+        } else {
+            return C{};
+        }
+    }
+};
+
+}  // namespace retort
