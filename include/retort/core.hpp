@@ -6,9 +6,12 @@
 #include <retort/core/batch.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/flat_tap.hpp>
+#include <retort/core/global_average.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/core/network.hpp>
 #include <retort/core/no_outputs.hpp>
+#include <retort/core/pooled_tap.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/core/tap.hpp>

@@ -19,12 +19,16 @@
 #include <retort/knowledge/feature/activation_boundary.hpp>
 #include <retort/knowledge/feature/attention_transfer.hpp>
 #include <retort/knowledge/feature/channel_correlation.hpp>
+#include <retort/knowledge/feature/channel_wise.hpp>
 #include <retort/knowledge/feature/class_attention_transfer.hpp>
+#include <retort/knowledge/feature/compressed_embedding.hpp>
 #include <retort/knowledge/feature/factor_transfer.hpp>
 #include <retort/knowledge/feature/feature_overhaul.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/feature/log_sum.hpp>
+#include <retort/knowledge/feature/masked_generative.hpp>
 #include <retort/knowledge/feature/neuron_selectivity.hpp>
+#include <retort/knowledge/feature/pearson_correlation.hpp>
 #include <retort/knowledge/feature/review_kd.hpp>
 #include <retort/knowledge/feature/sim_kd.hpp>
 #include <retort/knowledge/feature/srrl.hpp>

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Channel-wise distillation for dense prediction: where each channel looks, as a distribution over
+/// positions.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/log_softmax.h>
+
+#include <cmath>
+#include <utility>
+
+#include <retort/detail/feature.hpp>
+#include <retort/knowledge/feature/term.hpp>
+
+namespace retort {
+
+/// Options of `ChannelWise` and `functional::channel_wise`.
+struct ChannelWiseOptions {
+    double temperature = 1;  ///< above 0; 4 is common in segmentation
+    bool t_squared = true;
+    Reduction reduction = Reduction::mean;  ///< elements are the channels of the samples
+
+    void check() const {
+        if (!(temperature > 0 && std::isfinite(temperature))) {
+            throw ConfigError(
+                detail::text("ChannelWise: expected a temperature above 0, found ", temperature));
+        }
+    }
+};
+
+namespace functional {
+
+/// See `ChannelWise`.
+inline at::Tensor channel_wise(const at::Tensor& student, const at::Tensor& teacher,
+                               const ChannelWiseOptions& options = {}) {
+    options.check();
+    detail::check_features("channel_wise", student, teacher, 3, "[batch, channels, ...]");
+    detail::check_alike("channel_wise", "the student's feature", student, "the teacher's feature", teacher);
+    const auto log_probabilities = [&](const at::Tensor& feature) {
+        const at::Tensor rows =
+            detail::at_least_float32(feature).reshape({feature.size(0), feature.size(1), -1});
+        return at::log_softmax(options.temperature == 1 ? rows : rows / options.temperature, 2);
+    };
+    const at::Tensor log_teacher = log_probabilities(detail::constant(teacher));
+    const at::Tensor divergence = (log_teacher.exp() * (log_teacher - log_probabilities(student))).sum(2);
+    const at::Tensor result = detail::reduce_elements(divergence, options.reduction);
+    return options.t_squared && options.temperature != 1
+               ? result * (options.temperature * options.temperature)
+               : result;
+}
+
+}  // namespace functional
+
+/// Channel-wise distillation on one layer, or on the logit maps of a segmentation network.
+///
+/// Formula: \f$ T^2 \, \mathrm{mean}_{b,c} \mathrm{KL}(\sigma(F_{t,b,c} / T) \,\|\, \sigma(F_{s,b,c} / T))
+/// \f$ with the softmax over the positions of each channel. Never negative; 0 at equality.
+/// Shapes: [batch, channels, ...], equal behind the connector (`Conv1x1` where the channels differ,
+/// `ResizeTo` where the sizes do). Gradient: to the student's feature and the connector.
+/// Reductions: elements are the channels: `mean` (default), `batchmean` (their sum, mean over the samples),
+/// `sum`, `none` (the mean of each sample). The defaults (T = 1, weight 1) are those of mmrazor.
+/// Source: Shu, Liu, Gao, Yan, Shen, "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021.
+template <class StudentTap, class TeacherTap, Connector C = Identity>
+class ChannelWise
+    : public detail::FeatureTerm<StudentTap, TeacherTap,
+                                 detail::ConnectedLoss<&functional::channel_wise, ChannelWiseOptions, C>> {
+  public:
+    explicit ChannelWise(StudentTap student, TeacherTap teacher, C connector = {},
+                         ChannelWiseOptions options = {})
+        : ChannelWise::FeatureTerm("channel_wise", std::move(student), std::move(teacher),
+                                   {std::move(connector), options}) {}
+};
+
+}  // namespace retort

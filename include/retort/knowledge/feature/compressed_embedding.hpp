@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Embedding compression: the student's feature shall equal a compact form of the teacher's embedding.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mse_loss.h>
+#include <torch/nn/modules/linear.h>
+#include <torch/nn/pimpl.h>
+
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include <retort/core/batch.hpp>
+#include <retort/core/logits.hpp>
+#include <retort/detail/feature.hpp>
+#include <retort/knowledge/connector/linear_map.hpp>
+#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+
+namespace retort {
+
+/// Options of `CompressedEmbedding` and `functional::embedding_distance`. Our sources do not state the
+/// paper's values: these are our own.
+struct CompressedEmbeddingOptions {
+    /// How far two embeddings are apart.
+    enum class Distance {
+        cosine,   ///< 1 - cosine
+        squared,  ///< mean squared difference
+    };
+
+    Distance distance = Distance::cosine;
+    double distance_weight = 1;  ///< at least 0
+    double teacher_weight = 1;   ///< at least 0; 0: the compressor learns from the distance alone
+    /// Whether the distance trains the compressor too, or the student only.
+    bool distance_trains_compressor = true;
+    Reduction reduction = Reduction::mean;  ///< elements are the samples
+
+    void check() const {
+        if (!(distance_weight >= 0 && std::isfinite(distance_weight)) ||
+            !(teacher_weight >= 0 && std::isfinite(teacher_weight))) {
+            throw ConfigError(
+                detail::text("CompressedEmbedding: expected weights of at least 0, found distance weight ",
+                             distance_weight, ", teacher weight ", teacher_weight));
+        }
+        if (teacher_weight == 0 && !distance_trains_compressor) {
+            throw ConfigError(
+                "CompressedEmbedding: expected a teacher weight above 0 or distance_trains_compressor, found "
+                "a compressor that nothing trains");
+        }
+    }
+};
+
+namespace functional {
+
+/// Distance of two embeddings: \f$ 1 - \cos(f_s, e) \f$ (an embedding of zeros has the cosine 0, and no
+/// gradient), or the mean squared difference; mean over the samples.
+/// Shapes: both [batch, size]. Gradient: to both, since the embedding may be learnt; detach it where not.
+inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor& embedding,
+                                     const CompressedEmbeddingOptions& options = {}) {
+    detail::check_feature("embedding_distance", "the student's feature", student, 2, "[batch, size]");
+    detail::check_alike("embedding_distance", "the student's feature", student, "the embedding", embedding);
+    if (student.dim() != 2) {
+        throw ShapeError(detail::text("embedding_distance: expected features of shape [batch, size], found ",
+                                      detail::shape_text(student)));
+    }
+    const at::Tensor one = detail::at_least_float32(student);
+    const at::Tensor other = detail::at_least_float32(embedding);
+    if (options.distance == CompressedEmbeddingOptions::Distance::squared) {
+        return detail::reduce_samples((one - other).pow(2).mean(1), options.reduction);
+    }
+    return detail::reduce_samples(1 - (detail::normalised(one, 1) * detail::normalised(other, 1)).sum(1),
+                                  options.reduction);
+}
+
+}  // namespace functional
+
+namespace detail {
+
+/// Compressor and the classifier that tells it what to keep.
+template <class Holder>
+class CompressionModule : public torch::nn::Module {
+  public:
+    CompressionModule(Holder compressor, std::int64_t size, std::int64_t classes)
+        : torch::nn::Module("CompressedEmbedding"),
+          compressor_(register_module("compressor", std::move(compressor))) {
+        if (classes > 0) classifier_ = register_module("classifier", torch::nn::Linear(size, classes));
+    }
+    at::Tensor forward(const at::Tensor& embedding) { return compressor_->forward(embedding); }
+    at::Tensor classify(const at::Tensor& compressed) { return classifier_->forward(compressed); }
+
+  private:
+    Holder compressor_;
+    torch::nn::Linear classifier_{nullptr};
+};
+
+template <Connector C>
+struct CompressionParts {
+    C compressor;
+    CompressedEmbeddingOptions options;
+    std::int64_t classes = 0;  // known with the first batch
+
+    static bool sized() { return false; }
+    auto build(at::IntArrayRef student, at::IntArrayRef teacher) const {
+        using Module = CompressionModule<decltype(compressor.build(teacher, student))>;
+        if (student.size() != 2) {
+            throw ShapeError(
+                text("CompressedEmbedding: expected the student's feature of shape [batch, "
+                     "size], found ",
+                     shape_text(student)));
+        }
+        return torch::nn::ModuleHolder<Module>(
+            std::make_shared<Module>(compressor.build(teacher, student), student[1], classes));
+    }
+    void check() const { options.check(); }
+};
+
+}  // namespace detail
+
+/// Embedding compression: a compressor makes the teacher's frozen embedding, which may come from another
+/// task, as small as the student's feature; it learns what to keep from a classifier on the targets, and the
+/// student's feature shall equal the result.
+///
+/// Formula: \f$ w_d \, d(f_s, c(e_t)) + w_t \, \mathrm{CE}(W c(e_t) + b, y) \f$ with the compressor c.
+/// Shapes: the student's feature [batch, size], the teacher's embedding what the compressor takes; targets as
+/// `CrossEntropy` has them. Gradient: to the student's feature from the distance only; to the compressor from
+/// both; to the classifier from the cross-entropy. Never negative.
+/// Reductions: elements are the samples. Learnable: compressor (by default `LinearMap`) and classifier, built
+/// from the first batch.
+/// Source: Ding, Lerch, "Embedding Compression for Teacher-to-Student Knowledge Transfer", 2024, of which our
+/// sources have the idea but not the formula; the distance and the weights are our choice.
+template <class StudentTap, class TeacherTap, Connector C = LinearMap>
+class CompressedEmbedding : public detail::FeatureTerm<StudentTap, TeacherTap, detail::CompressionParts<C>> {
+    using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::CompressionParts<C>>;
+
+  public:
+    static constexpr bool needs_target = true;
+
+    explicit CompressedEmbedding(StudentTap student, TeacherTap teacher, C compressor = {},
+                                 CompressedEmbeddingOptions options = {})
+        : Base("compressed_embedding", std::move(student), std::move(teacher),
+               {std::move(compressor), options}) {}
+
+    template <class Student, class Teacher, class B>
+    void prepare(const Student& student, const Teacher* teacher, const B& batch) {
+        static_assert(HasLogits<Student>,
+                      "retort: CompressedEmbedding needs logits: the student's outputs have no member "
+                      "`logits`, and there is no function logits(outputs) beside their type");
+        if (this->parts_.options.teacher_weight > 0) this->parts_.classes = logits(student).size(1);
+        Base::prepare(student, teacher, batch);
+    }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const {
+        const CompressedEmbeddingOptions& options = this->parts_.options;
+        const at::Tensor feature = this->taps_.student(student);
+        const at::Tensor embedding = detail::constant(this->taps_.teacher(teacher));
+        return this->explained(feature, embedding, [&] {
+            const at::Tensor compressed = this->learnable_->forward(embedding);
+            at::Tensor result =
+                options.distance_weight *
+                functional::embedding_distance(
+                    feature, options.distance_trains_compressor ? compressed : compressed.detach(), options);
+            if (options.teacher_weight > 0) {
+                result =
+                    result + options.teacher_weight *
+                                 functional::cross_entropy(this->learnable_->classify(compressed),
+                                                           target(batch), {.reduction = options.reduction});
+            }
+            return result;
+        });
+    }
+};
+
+}  // namespace retort

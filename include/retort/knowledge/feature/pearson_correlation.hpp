@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Pearson correlation of features: equal up to the scale and the offset of each channel.
+#pragma once
+
+#include <ATen/core/Reduction.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/mse_loss.h>
+#include <ATen/ops/std.h>
+
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include <retort/detail/feature.hpp>
+#include <retort/knowledge/connector/resize.hpp>
+#include <retort/knowledge/feature/term.hpp>
+
+namespace retort {
+
+/// Options of `PearsonCorrelation` and `functional::pearson_correlation`. The defaults are mmrazor's.
+struct PearsonCorrelationOptions {
+    double epsilon = 1e-6;       ///< added to the standard deviations; above 0
+    bool resize_student = true;  ///< to the teacher's size; else the teacher's map to the student's
+    Reduction reduction = Reduction::mean;  ///< elements are those of the features
+
+    void check() const {
+        if (!(epsilon > 0)) {
+            throw ConfigError(detail::text("PearsonCorrelation: expected epsilon above 0, found ", epsilon));
+        }
+    }
+};
+
+namespace functional {
+
+/// See `PearsonCorrelation`.
+inline at::Tensor pearson_correlation(const at::Tensor& student, const at::Tensor& teacher,
+                                      const PearsonCorrelationOptions& options = {}) {
+    options.check();
+    detail::check_features("pearson_correlation", student, teacher, 2, "[batch, channels, ...]");
+    detail::check_channels("pearson_correlation", student, teacher);
+    at::Tensor from = detail::at_least_float32(student);
+    at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    if (from.sizes() != goal.sizes()) {
+        const at::Tensor& wanted = options.resize_student ? goal : from;
+        const auto [height, width] = detail::spatial_sizes("pearson_correlation", wanted.sizes());
+        at::Tensor& resized = options.resize_student ? from : goal;
+        detail::spatial_sizes("pearson_correlation", resized.sizes());
+        resized = detail::resampled(resized, height, width, Resampling::bilinear);
+    }
+    std::vector<std::int64_t> all;  // but the channels
+    for (std::int64_t i = 0; i < from.dim(); ++i) {
+        if (i != 1) all.push_back(i);
+    }
+    const bool unbiased = from.numel() > from.size(1);  // a single value has no spread
+    const auto standardised = [&](const at::Tensor& feature) {
+        const at::Tensor deviation = at::std(feature, all, unbiased, /*keepdim=*/true);
+        return (feature - feature.mean(all, /*keepdim=*/true)) /
+               (deviation + options.epsilon)
+                   .masked_fill(deviation < options.epsilon, std::numeric_limits<double>::infinity());
+    };
+    return 0.5 *
+           detail::reduce_elements(at::mse_loss(standardised(from), standardised(goal), at::Reduction::None),
+                                   options.reduction);
+}
+
+}  // namespace functional
+
+/// Pearson correlation of the channels on one layer.
+///
+/// Formula: \f$ \tfrac12 \, \mathrm{mean} (\hat F_s - \hat F_t)^2, \; \hat F = (F - \mu_c) / (\sigma_c +
+/// \epsilon) \f$ with mean and unbiased standard deviation of each channel over samples and positions; this
+/// is \f$ (1 - \rho) (n - 1) / n \f$ in the correlations of the channels. A channel whose deviation is below
+/// \f$ \epsilon \f$ counts as zeros and has no gradient. Never negative; 0 at equality. Shapes: [batch,
+/// channels, ...]; equal numbers of channels behind the connector. Maps of another size are resized
+/// bilinearly. Gradient: to the student's feature and the connector. The whole batch is needed: parts of it
+/// have other means. Reductions: those of `Hint`, halved. Source: Cao, Zhang, Gao, Cheng, Cheng, Li, "PKD:
+/// General Distillation Framework for Object Detectors via Pearson Correlation Coefficient", NeurIPS 2022.
+template <class StudentTap, class TeacherTap, Connector C = Identity>
+class PearsonCorrelation
+    : public detail::FeatureTerm<
+          StudentTap, TeacherTap,
+          detail::ConnectedLoss<&functional::pearson_correlation, PearsonCorrelationOptions, C>> {
+  public:
+    explicit PearsonCorrelation(StudentTap student, TeacherTap teacher, C connector = {},
+                                PearsonCorrelationOptions options = {})
+        : PearsonCorrelation::FeatureTerm("pearson_correlation", std::move(student), std::move(teacher),
+                                          {std::move(connector), options}) {}
+};
+
+}  // namespace retort
