@@ -45,17 +45,22 @@ inline void check_two_classes(std::string_view where, const at::Tensor& logits) 
     }
 }
 
-/// The targets as class indices of shape [batch]: as they are, or, of probabilities, the most probable.
-inline at::Tensor class_indices(std::string_view where, const at::Tensor& target, const at::Tensor& logits) {
+/// Targets are class indices of shape [batch], or probabilities of the shape of the logits. Are they indices?
+inline bool targets_are_indices(std::string_view where, const at::Tensor& target, const at::Tensor& logits) {
     check_defined(where, "targets", target);
     check_same_device(where, "logits", logits, "targets", target);
     if (target.dim() == 1 && target.scalar_type() == at::kLong && target.size(0) == logits.size(0)) {
-        return target;
+        return true;
     }
-    if (target.sizes() == logits.sizes() && target.is_floating_point()) return target.argmax(1);
+    if (target.sizes() == logits.sizes() && target.is_floating_point()) return false;
     throw ShapeError(text(where, ": expected targets of shape [", logits.size(0),
                           "] and type Long, or of the shape of the logits and a floating-point type; found ",
                           shape_text(target), " and ", target.scalar_type()));
+}
+
+/// The targets as class indices of shape [batch]: as they are, or, of probabilities, the most probable.
+inline at::Tensor class_indices(std::string_view where, const at::Tensor& target, const at::Tensor& logits) {
+    return targets_are_indices(where, target, logits) ? target : target.argmax(1);
 }
 
 /// \f$ \log \sigma(z / T) \f$, in float32 at least.
@@ -69,7 +74,7 @@ inline at::Tensor scaled(const at::Tensor& value, double factor) {
 }
 
 /// Elements of shape [batch, classes] to what the reduction asks for; `mean` is over all elements.
-inline at::Tensor reduce_elements(const at::Tensor& elements, Reduction reduction, double factor) {
+inline at::Tensor reduce_over_classes(const at::Tensor& elements, Reduction reduction, double factor) {
     switch (reduction) {
         case Reduction::none:
             return scaled(elements.sum(1), factor);
@@ -84,7 +89,7 @@ inline at::Tensor reduce_elements(const at::Tensor& elements, Reduction reductio
 }
 
 /// One value per sample to what the reduction asks for; elements are samples, so that `mean` is `batchmean`.
-inline at::Tensor reduce_samples(const at::Tensor& samples, Reduction reduction, double factor) {
+inline at::Tensor reduce_over_samples(const at::Tensor& samples, Reduction reduction, double factor) {
     switch (reduction) {
         case Reduction::none:
             return scaled(samples, factor);

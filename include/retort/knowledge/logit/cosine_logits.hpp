@@ -35,16 +35,6 @@ struct CosineLogits {
     static std::string name() { return "cosine_logits"; }
 };
 
-namespace detail {
-
-/// Rows of length 1; a row of zeros stays one.
-inline at::Tensor unit_rows(const at::Tensor& rows) {
-    const at::Tensor length = at::linalg_vector_norm(rows, 2, {1}, /*keepdim=*/true);
-    return rows / length.masked_fill(length == 0, 1.0);
-}
-
-}  // namespace detail
-
 namespace functional {
 
 /// See `CosineLogits`.
@@ -54,10 +44,12 @@ inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& tea
     detail::check_logit_pair("cosine_logits", student, teacher);
     const auto direction = [&](const at::Tensor& logits) {
         const at::Tensor scores = detail::at_least_float32(logits);
-        return detail::unit_rows(options.centred ? scores - scores.mean(1, /*keepdim=*/true) : scores);
+        const at::Tensor rows = options.centred ? scores - scores.mean(1, /*keepdim=*/true) : scores;
+        const at::Tensor length = at::linalg_vector_norm(rows, 2, {1}, /*keepdim=*/true);
+        return rows / length.masked_fill(length == 0, 1.0);
     };
     const at::Tensor cosine = (direction(student) * direction(detail::constant(teacher))).sum(1);
-    return detail::reduce_samples(1 - cosine, options.reduction, 1.0);
+    return detail::reduce_over_samples(1 - cosine, options.reduction, 1.0);
 }
 
 }  // namespace functional

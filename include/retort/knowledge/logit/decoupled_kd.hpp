@@ -104,7 +104,7 @@ inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teac
     // At the target class both logarithms are 0, and so is their difference.
     const at::Tensor others =
         (of_teacher.log_others.exp() * (of_teacher.log_others - of_student.log_others)).sum(1);
-    return detail::reduce_samples(
+    return detail::reduce_over_samples(
         detail::scaled(binary, options.target_weight) + detail::scaled(others, options.non_target_weight),
         options.reduction, options.temperature * options.temperature);
 }

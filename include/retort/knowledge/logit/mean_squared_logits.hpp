@@ -51,7 +51,7 @@ inline at::Tensor mean_squared_logits(const at::Tensor& student, const at::Tenso
     detail::check_logit_pair("mean_squared_logits", student, teacher);
     const at::Tensor difference =
         detail::at_least_float32(student) - detail::at_least_float32(detail::constant(teacher));
-    return detail::reduce_elements(difference.square(), options.reduction,
+    return detail::reduce_over_classes(difference.square(), options.reduction,
                                    1 / (options.temperature * options.temperature));
 }
 

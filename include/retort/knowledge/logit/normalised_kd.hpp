@@ -71,7 +71,7 @@ inline at::Tensor normalised_kd(const at::Tensor& student, const at::Tensor& tea
     const at::Tensor on_others = (detail::log_others(of_teacher / temperature, column).exp() *
                                   detail::log_others(of_student / temperature, column))
                                      .sum(1);
-    return detail::reduce_samples(
+    return detail::reduce_over_samples(
         -on_target - on_others * (options.non_target_weight * temperature * temperature), options.reduction,
         1.0);
 }

@@ -141,7 +141,7 @@ inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teach
         }
     }
     const double factor = options.t_squared ? options.temperature * options.temperature : 1.0;
-    return detail::reduce_elements(divergence, options.reduction, factor);
+    return detail::reduce_over_classes(divergence, options.reduction, factor);
 }
 
 }  // namespace functional

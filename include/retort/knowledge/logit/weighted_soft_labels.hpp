@@ -70,7 +70,7 @@ inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tens
     const at::Tensor soft = -(detail::log_probabilities(fixed, options.temperature).exp() *
                               detail::log_probabilities(student, options.temperature))
                                  .sum(1);
-    return detail::reduce_samples(weight * soft, options.reduction,
+    return detail::reduce_over_samples(weight * soft, options.reduction,
                                   options.temperature * options.temperature);
 }
 

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// DIST: the student's probabilities shall correlate with the teacher's, by sample and by class.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/softmax.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include <retort/detail/logit_loss.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/knowledge/concept.hpp>
+
+namespace retort {
+
+/// One minus the Pearson correlation of student and teacher: of the classes of each sample, and of the
+/// samples of each class.
+///
+/// Formula: \f$ \tau^2 [\beta (1 - \mathrm{mean}_i\,\rho(s_{i\cdot}, t_{i\cdot})) + \gamma (1 -
+/// \mathrm{mean}_c\,\rho(s_{\cdot c}, t_{\cdot c}))] \f$ with \f$ s = \sigma(z_s / \tau) \f$, \f$ t =
+/// \sigma(z_t / \tau) \f$. Shapes: both logits [batch, classes]. (For dense prediction every pixel is a row.)
+/// Gradient: to the student's logits.
+/// Reduction: none to choose, the second part belongs to the batch as a whole; it is left out for a batch of
+/// one, which has no correlation over samples.
+/// Hazards: where a row or column of the student's is constant, the correlation is 0 and only epsilon stands
+/// between its gradient and infinity: up to 1e8, which float16 cannot hold.
+/// Source: Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022. The
+/// defaults are theirs.
+struct DistKd {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = false;
+
+    /// How epsilon keeps the division by the norms finite.
+    enum class Epsilon {
+        added,    ///< to the product of the norms: the authors' code, MMRazor. Slightly above 0 at equality
+        clamped,  ///< each norm is at least epsilon: torchdistill
+    };
+
+    double sample_weight = 1.0;  ///< beta
+    double class_weight = 1.0;   ///< gamma
+    double temperature = 1.0;    ///< tau, above 0
+    Epsilon epsilon_is = Epsilon::added;
+    double epsilon = 1e-8;  ///< above 0
+
+    /// torchdistill's ImageNet settings; term weight 1. (Theirs: 2 and 2 in place of 1 and 1 here.)
+    static DistKd torch_distill() {
+        return {.sample_weight = 2.0, .class_weight = 2.0, .epsilon_is = Epsilon::clamped};
+    }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
+    void check() const {
+        detail::check_weight("DistKd", "a sample_weight", sample_weight);
+        detail::check_weight("DistKd", "a class_weight", class_weight);
+        detail::check_temperature("DistKd", temperature);
+        if (!(epsilon > 0 && std::isfinite(epsilon))) {
+            throw ConfigError(detail::text("DistKd: expected an epsilon above 0, found ", epsilon));
+        }
+    }
+    static std::string name() { return "dist_kd"; }
+};
+
+namespace functional {
+
+/// See `DistKd`.
+/// \throws ConfigError if an option is out of its range; ShapeError if the logits do not fit together.
+inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, const DistKd& options = {}) {
+    options.check();
+    detail::check_logit_pair("dist_kd", student, teacher);
+    const double temperature = options.temperature;
+    const auto probabilities = [temperature](const at::Tensor& logits) {
+        const at::Tensor scores = detail::at_least_float32(logits);
+        return at::softmax(temperature == 1.0 ? scores : scores / temperature, 1);
+    };
+    const at::Tensor of_student = probabilities(student);
+    const at::Tensor of_teacher = probabilities(detail::constant(teacher));
+    // One minus the mean correlation along a dimension.
+    const auto distance = [&](std::int64_t dimension) {
+        const at::Tensor s = of_student - of_student.mean(dimension, /*keepdim=*/true);
+        const at::Tensor t = of_teacher - of_teacher.mean(dimension, /*keepdim=*/true);
+        const at::Tensor norm_s = at::linalg_vector_norm(s, 2, {dimension});
+        const at::Tensor norm_t = at::linalg_vector_norm(t, 2, {dimension});
+        const at::Tensor norms = options.epsilon_is == DistKd::Epsilon::added
+                                     ? norm_s * norm_t + options.epsilon
+                                     : norm_s.clamp_min(options.epsilon) * norm_t.clamp_min(options.epsilon);
+        return 1 - ((s * t).sum(dimension) / norms).mean();
+    };
+    at::Tensor result = detail::scaled(distance(1), options.sample_weight);
+    if (student.size(0) > 1) result = result + detail::scaled(distance(0), options.class_weight);
+    return detail::scaled(result, temperature * temperature);
+}
+
+}  // namespace functional
+
+template <class Student, class Teacher, class B>
+at::Tensor DistKd::operator()(const Student& student, const Teacher& teacher, const B&) const {
+    return functional::dist_kd(detail::logits_for<DistKd>(student), detail::logits_for<DistKd>(teacher),
+                               *this);
+}
+
+}  // namespace retort
