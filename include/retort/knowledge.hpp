@@ -33,6 +33,11 @@
 #include <retort/knowledge/feature/sim_kd.hpp>
 #include <retort/knowledge/feature/srrl.hpp>
 #include <retort/knowledge/feature/variational_information.hpp>
+#include <retort/knowledge/filter/class_weights.hpp>
+#include <retort/knowledge/filter/concept.hpp>
+#include <retort/knowledge/filter/confident_teacher.hpp>
+#include <retort/knowledge/filter/correct_teacher.hpp>
+#include <retort/knowledge/filtered.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
 #include <retort/knowledge/flow/singular_vectors.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
@@ -46,6 +51,7 @@
 #include <retort/knowledge/logit/mean_squared_logits.hpp>
 #include <retort/knowledge/logit/multi_level_kd.hpp>
 #include <retort/knowledge/logit/normalised_kd.hpp>
+#include <retort/knowledge/logit/on_classes.hpp>
 #include <retort/knowledge/logit/projected_logits.hpp>
 #include <retort/knowledge/logit/sample_relation.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
@@ -53,6 +59,7 @@
 #include <retort/knowledge/logit/standardised.hpp>
 #include <retort/knowledge/logit/teacher_free_regularisation.hpp>
 #include <retort/knowledge/logit/token_divergence.hpp>
+#include <retort/knowledge/logit/universal_self_kd.hpp>
 #include <retort/knowledge/logit/weighted_soft_labels.hpp>
 #include <retort/knowledge/relation/correlation_congruence.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The contract of a filter: how much each sample counts.
+///
+/// | expression                                      | meaning |
+/// |-------------------------------------------------|------------------------------------------------------------|
+/// | `filter(student_outputs, teacher_outputs, batch)` | required; a weight for each sample, or whether it
+/// counts: [batch], floating-point or bool, without gradient | | `F::needs_teacher`, `F::needs_target` |
+/// optional, `static constexpr bool`; where missing, false    | | `filter.check()` | optional; throws
+/// ConfigError where options make no sense   |
+///
+/// A minimal example, samples that come with a weight in the user's own batch:
+///
+///     [](const auto&, const auto&, const auto& batch) { return batch.weight; }
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <concepts>
+
+namespace retort {
+
+/// A filter for these outputs and this batch.
+template <class F, class StudentOutputs, class TeacherOutputs, class B>
+concept SampleFilter = requires(const F& filter, const StudentOutputs& student, const TeacherOutputs& teacher,
+                                const B& batch) {
+    { filter(student, teacher, batch) } -> std::same_as<at::Tensor>;
+};
+
+namespace detail {
+
+template <class F>
+constexpr bool filter_needs_teacher() {
+    if constexpr (requires { F::needs_teacher; }) {
+        return F::needs_teacher;
+    } else {
+        return false;
+    }
+}
+template <class F>
+constexpr bool filter_needs_target() {
+    if constexpr (requires { F::needs_target; }) {
+        return F::needs_target;
+    } else {
+        return false;
+    }
+}
+
+}  // namespace detail
+}  // namespace retort

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Only samples of which the teacher is sure.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/amax.h>
+
+#include <retort/detail/logit_loss.hpp>
+
+namespace retort {
+
+/// The samples whose most probable class has at least the probability `threshold`, for the teacher at
+/// temperature 1.
+struct ConfidentTeacher {
+    static constexpr bool needs_teacher = true;
+
+    double threshold = 0.5;  ///< in [0, 1]
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student&, const Teacher& teacher, const B&) const {
+        const at::Tensor& scores = detail::logits_for<ConfidentTeacher>(teacher);
+        detail::check_logits("ConfidentTeacher", "the teacher's logits", scores);
+        return detail::log_probabilities(detail::constant(scores), 1.0).amax(1).exp().ge(threshold);
+    }
+    void check() const {
+        if (!(threshold >= 0 && threshold <= 1)) {
+            throw ConfigError(
+                detail::text("ConfidentTeacher: expected a threshold in [0, 1], found ", threshold));
+        }
+    }
+};
+
+}  // namespace retort
