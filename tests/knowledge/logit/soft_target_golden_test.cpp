@@ -246,3 +246,39 @@ TEST_CASE("soft_target per sample agrees with the Knowledge Transfer Graph's edg
     }
     CHECK(compared >= 10);
 }
+
+TEST_CASE("soft_target agrees with the port of the Knowledge Transfer Graph's edges, times their gates") {
+    for (const golden::Case& reference : golden::cases("ktg__yukiharada")) {
+        const auto student = reference.leaf("logits_target");
+        const double last = reference.option("max_epoch") - 1;
+        const double share = last > 0 ? reference.option("epoch") / last : 0;
+        const std::map<std::string, double> gates{
+            {"Through", 1}, {"Cutoff", 0}, {"PositiveLinear", share}, {"NegativeLinear", 1 - share}};
+        const auto value = gates.at(reference.word("gate")) *
+                           soft_target(student, reference.input("logits_source"),
+                                       at_temperature(SoftTarget::transfer_graph(), reference));
+        CHECK(golden::agrees(reference, value, {{"logits_target", {student}}}));
+    }
+}
+
+TEST_CASE("soft_target and cross_entropy make the logit part of Be Your Own Teacher") {
+    for (const golden::Case& reference : golden::cases("byot__byot")) {
+        const auto last = reference.leaf("logits_final"), target = reference.input("target");
+        const auto middle = reference.leaves("logits_middle");
+        const double alpha = reference.option("alpha");
+        auto value = (1 - alpha) * cross_entropy(last, target);
+        const auto deep = reference.input("feat_final");
+        for (std::size_t i = 0; i < middle.size(); ++i) {
+            const auto soft =
+                soft_target(middle[i], last, at_temperature(SoftTarget::be_your_own_teacher(), reference));
+            CHECK(golden::deviation(soft, reference.components("kd_T2")[i]) <= 1e-8);
+            // The features' part, written out: squares where either is positive.
+            const auto shallow = reference.inputs("feat_middle")[i];
+            const auto squares = (shallow - deep).square() * ((shallow > 0) | (deep > 0));
+            value = value + (1 - alpha) * cross_entropy(middle[i], target) + alpha * soft +
+                    reference.option("beta") * squares.sum();
+        }
+        CHECK(golden::agrees(reference, value, {{"logits_final", {last}}, {"logits_middle", middle}}, 1e-8,
+                             {"feat_final", "feat_middle"}));
+    }
+}
