@@ -61,6 +61,9 @@
 #include <retort/knowledge/logit/token_divergence.hpp>
 #include <retort/knowledge/logit/universal_self_kd.hpp>
 #include <retort/knowledge/logit/weighted_soft_labels.hpp>
+#include <retort/knowledge/relation/contrast_bank.hpp>
+#include <retort/knowledge/relation/contrast_queue.hpp>
+#include <retort/knowledge/relation/contrastive_representation.hpp>
 #include <retort/knowledge/relation/correlation_congruence.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>
 #include <retort/knowledge/relation/kernel.hpp>

@@ -69,8 +69,16 @@ class EmbeddingPair : public torch::nn::ModuleHolder<EmbeddingPairImpl> {
 
 namespace detail {
 
+/// What an `EmbeddingTerm` learns: the embeddings alone.
+struct PlainEmbeddings {
+    EmbeddingPair build(const EmbeddingPairOptions& options) const { return EmbeddingPair(options); }
+    static EmbeddingPairImpl& embeddings(EmbeddingPairImpl& module) { return module; }
+};
+
 /// A term that compares embeddings of a student's and a teacher's feature.
-template <class StudentTap, class TeacherTap>
+/// \tparam Parts `build(options)` gives the holder of all that is learnt or kept, `embeddings(module)` the
+/// embeddings in it
+template <class StudentTap, class TeacherTap, class Parts = PlainEmbeddings>
 class EmbeddingTerm {
   public:
     static constexpr bool needs_teacher = true;
@@ -84,19 +92,20 @@ class EmbeddingTerm {
     void prepare(const Student& student, const Teacher* teacher, const B&) {
         const at::Tensor feature = taps_.student(student);
         if (!prepared()) {
-            const auto width = [&](const at::Tensor& each, const char* what) {
-                return rows(name(), what, each).size(1);
-            };
-            options_.student = width(feature, "the student's feature");
-            options_.teacher = width(taps_.teacher(*teacher), "the teacher's feature");
-            learnable_.build(name(), [&] { return EmbeddingPair(options_); });
+            options_.student = rows(name(), "the student's feature", feature).size(1);
+            options_.teacher = rows(name(), "the teacher's feature", taps_.teacher(*teacher)).size(1);
+            learnable_.build(name(), [&] { return parts_.build(options_); });
         }
         learnable_.follow(feature);
     }
 
   protected:
-    EmbeddingTerm(const char* kind, StudentTap student, TeacherTap teacher, EmbeddingPairOptions options)
-        : kind_(kind), taps_(kind, std::move(student), std::move(teacher)), options_(options) {}
+    EmbeddingTerm(const char* kind, StudentTap student, TeacherTap teacher, EmbeddingPairOptions options,
+                  Parts parts = {})
+        : kind_(kind),
+          taps_(kind, std::move(student), std::move(teacher)),
+          options_(options),
+          parts_(std::move(parts)) {}
 
     template <class Compute>
     at::Tensor naming(Compute&& compute) const {
@@ -105,15 +114,19 @@ class EmbeddingTerm {
     /// The embeddings of both; the teacher's feature itself is a constant.
     template <class Student, class Teacher>
     std::pair<at::Tensor, at::Tensor> embedded(const Student& student, const Teacher& teacher) const {
-        return {learnable_->student(taps_.student(student)),
-                learnable_->teacher(constant(taps_.teacher(teacher)))};
+        EmbeddingPairImpl& embeddings = Parts::embeddings(learnt());
+        return {embeddings.student(taps_.student(student)),
+                embeddings.teacher(constant(taps_.teacher(teacher)))};
     }
+    auto& learnt() const { return *learnable_.operator->(); }
+    const Parts& parts() const { return parts_; }
 
   private:
     const char* kind_;
     TapPair<StudentTap, TeacherTap> taps_;
     EmbeddingPairOptions options_;
-    Learnable<EmbeddingPair> learnable_;
+    Parts parts_;
+    Learnable<decltype(std::declval<const Parts&>().build(EmbeddingPairOptions{}))> learnable_;
 };
 
 }  // namespace detail

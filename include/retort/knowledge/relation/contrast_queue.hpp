@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Contrast without a bank of the data set's size: with the other samples of the batch, or with a queue of
+/// recent ones.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros.h>
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include <retort/core/error.hpp>
+#include <retort/core/reduction.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/feature.hpp>
+#include <retort/detail/relations.hpp>
+#include <retort/knowledge/relation/contrast_bank.hpp>
+
+namespace retort {
+
+/// Options of `functional::batch_contrast` and `functional::queue_contrast`.
+struct ContrastOptions {
+    double temperature = 0.07;  ///< above 0
+    Reduction reduction =
+        Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
+
+    /// \throws ConfigError
+    void check() const {
+        if (!(temperature > 0 && std::isfinite(temperature))) {
+            throw ConfigError(detail::text("contrast: expected a temperature above 0, found ", temperature));
+        }
+    }
+};
+
+namespace detail {
+
+inline std::pair<at::Tensor, at::Tensor> contrast_pair(const char* where, const at::Tensor& student,
+                                                       const at::Tensor& teacher) {
+    const at::Tensor own = rows(where, "the student's vectors", student);
+    const at::Tensor other = rows(where, "the teacher's vectors", teacher);
+    check_alike(where, "the student's vectors", own, "the teacher's vectors", other);
+    return {own, other};
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// Tells each sample's vector of the other network from those of the rest of the batch, in both directions.
+///
+/// Formula: with \f$ L_{ij} = v^s_i \cdot v^t_j / T \f$,
+/// \f$ -\log \mathrm{softmax}_j(L)_{ii} - \log \mathrm{softmax}_i(L)_{ii} \f$ for each sample.
+/// Shapes: both [batch, size], of length 1 as a rule.
+/// Gradient: to both, for both come out of trained maps; hand over a detached tensor where one is a constant.
+/// Reductions: mean over the samples (default), `sum`, `none`. A batch of one has nothing to tell apart: 0.
+/// Hazards: depends on the batch as a whole; few negatives.
+/// Source: the softmax form (InfoNCE; van den Oord, Li, Vinyals, 2018) of the loss in
+/// `functional::noise_contrast`, with the batch for negatives, as the authors of contrastive representation
+/// distillation suggest for large data sets. \throws ShapeError, ConfigError
+inline at::Tensor batch_contrast(const at::Tensor& student, const at::Tensor& teacher,
+                                 const ContrastOptions& options = {}) {
+    options.check();
+    const auto [own, other] = detail::contrast_pair("batch_contrast", student, teacher);
+    const at::Tensor logits = at::mm(own, other.t()) / options.temperature;
+    const at::Tensor values =
+        -(at::log_softmax(logits, 1).diagonal() + at::log_softmax(logits, 0).diagonal());
+    return detail::reduce_samples(values, options.reduction);
+}
+
+/// Tells each sample's vector of the other network from the rows of a queue.
+///
+/// Formula: \f$ -\log \frac{e^{v \cdot u / T}}{e^{v \cdot u / T} + \sum_j e^{v \cdot q_j / T}} \f$ for each
+/// sample, with its vectors v and u and the rows q of the queue. Shapes: vectors [batch, size], positives
+/// [batch, size], queue [length, size]. Gradient: to the vectors and the positives; the queue is a constant,
+/// which must not change before the backward pass. Reductions: mean over the samples (default), `sum`,
+/// `none`. Source: He, Fan, Wu, Xie, Girshick, "Momentum Contrast for Unsupervised Visual Representation
+/// Learning", CVPR 2020. \throws ShapeError, ConfigError
+inline at::Tensor queue_contrast(const at::Tensor& vectors, const at::Tensor& positives,
+                                 const at::Tensor& queue, const ContrastOptions& options = {}) {
+    options.check();
+    const auto [own, other] = detail::contrast_pair("queue_contrast", vectors, positives);
+    detail::check_defined("queue_contrast", "the queue", queue);
+    if (queue.dim() != 2 || queue.size(0) == 0 || queue.size(1) != own.size(1)) {
+        throw ShapeError(detail::text("queue_contrast: expected a queue [length, ", own.size(1), "], found ",
+                                      detail::shape_text(queue)));
+    }
+    detail::check_same_device("queue_contrast", "the vectors", own, "the queue", queue);
+    const at::Tensor positive = (own * other).sum(1, /*keepdim=*/true);
+    const at::Tensor rows = detail::constant(queue).to(own.scalar_type());
+    const at::Tensor logits = at::cat({positive, at::mm(own, rows.t())}, 1) / options.temperature;
+    return detail::reduce_samples(at::logsumexp(logits, at::IntArrayRef({1})) - logits.select(1, 0),
+                                  options.reduction);
+}
+
+}  // namespace functional
+
+/// What a `ContrastQueue` is built with.
+struct ContrastQueueOptions {
+    std::int64_t length = 16384;  ///< at least 1; no batch may be larger
+    std::int64_t size = 128;      ///< of the vectors
+    double temperature = 0.07;    ///< above 0
+};
+
+/// Two queues of recent vectors, the student's and the teacher's, which start as random directions.
+///
+/// State, all of it in buffers and so in checkpoints: both queues and the place where the next rows go.
+class ContrastQueueImpl : public torch::nn::Module {
+  public:
+    /// \throws ConfigError
+    explicit ContrastQueueImpl(const ContrastQueueOptions& options)
+        : torch::nn::Module("ContrastQueue"), options_(options) {
+        if (options.length < 1 || options.size < 1) {
+            throw ConfigError(
+                detail::text("ContrastQueue: expected a length and a size of at least 1, found length ",
+                             options.length, ", size ", options.size));
+        }
+        ContrastOptions{.temperature = options.temperature}.check();
+        const auto rows = [&] {
+            return detail::unit_rows(
+                at::randn({options.length, options.size}, at::TensorOptions(at::kFloat)));
+        };
+        student_queue_ = register_buffer("student_queue", rows());
+        teacher_queue_ = register_buffer("teacher_queue", rows());
+        place_ = register_buffer("place", at::zeros({1}, at::TensorOptions(at::kLong)));
+    }
+
+    /// The losses of the samples [batch]: the student's vectors against the teacher's queue plus the reverse.
+    /// Then, where gradients are enabled, the vectors take the places of the oldest rows.
+    at::Tensor forward(const at::Tensor& student, const at::Tensor& teacher) {
+        const std::int64_t batch = student.defined() && student.dim() > 0 ? student.size(0) : 0;
+        if (batch > options_.length) {
+            throw ShapeError(detail::text("contrast: expected a batch of at most the queue's ",
+                                          options_.length, " rows, found ", batch, " samples"));
+        }
+        const ContrastOptions options{.temperature = options_.temperature, .reduction = Reduction::none};
+        // Copies, for the queues change before the backward pass.
+        const at::Tensor loss =
+            functional::queue_contrast(student, teacher, teacher_queue_.clone(), options) +
+            functional::queue_contrast(teacher, student, student_queue_.clone(), options);
+        if (at::GradMode::is_enabled()) {
+            const at::NoGradGuard no_gradient;
+            const at::Tensor places =
+                (at::arange(batch, place_.options()) + place_).remainder(options_.length);
+            student_queue_.index_copy_(0, places, student.to(student_queue_.scalar_type()));
+            teacher_queue_.index_copy_(0, places, teacher.to(teacher_queue_.scalar_type()));
+            place_.add_(batch).remainder_(options_.length);
+        }
+        return loss;
+    }
+
+    void to(torch::Device device, torch::Dtype type, bool non_blocking = false) override {
+        torch::nn::Module::to(device, non_blocking);
+        detail::buffers_to(*this, device, type);
+    }
+    void to(torch::Dtype type, bool = false) override { detail::buffers_to(*this, std::nullopt, type); }
+    void to(torch::Device device, bool non_blocking = false) override {
+        torch::nn::Module::to(device, non_blocking);
+    }
+
+  private:
+    ContrastQueueOptions options_;
+    at::Tensor student_queue_, teacher_queue_, place_;
+};
+/// Holder of `ContrastQueueImpl`.
+class ContrastQueue : public torch::nn::ModuleHolder<ContrastQueueImpl> {
+  public:
+    using torch::nn::ModuleHolder<ContrastQueueImpl>::ModuleHolder;
+    using Impl = ContrastQueueImpl;
+};
+
+}  // namespace retort

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Contrastive representation distillation (CRD): a sample looks alike in both networks, and unlike others.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+#include <torch/nn/pimpl.h>
+
+#include <cmath>
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <retort/core/error.hpp>
+#include <retort/core/reduction.hpp>
+#include <retort/detail/feature.hpp>
+#include <retort/knowledge/relation/contrast_bank.hpp>
+#include <retort/knowledge/relation/contrast_queue.hpp>
+#include <retort/knowledge/relation/embedding_pair.hpp>
+
+namespace retort {
+
+/// Options of `ContrastiveRepresentation`.
+struct ContrastiveRepresentationOptions {
+    std::int64_t size = 128;    ///< of the embeddings; at least 1
+    double temperature = 0.07;  ///< above 0
+    Reduction reduction =
+        Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
+
+    /// \throws ConfigError
+    void check() const {
+        if (!(temperature > 0 && std::isfinite(temperature)) || size < 1) {
+            throw ConfigError(detail::text(
+                "ContrastiveRepresentation: expected a temperature above 0 and a size of at least 1, found "
+                "temperature ",
+                temperature, ", size ", size));
+        }
+    }
+};
+
+/// Negatives drawn from memory banks with a row for every sample of the data set, as in the released code: 2
+/// * samples * size numbers. The batch must say which samples it holds.
+struct BankNegatives {
+    static constexpr bool needs_ids = true;
+
+    std::int64_t samples = 0;        ///< of the data set; must be given
+    std::int64_t negatives = 16384;  ///< for each sample
+    double momentum = 0.5;           ///< share of the old row that stays; from 0 to 1
+    at::Tensor weights = {};         ///< [samples]: how often each is drawn; undefined: equally often
+
+    ContrastBank build(const ContrastiveRepresentationOptions& options) const {
+        return ContrastBank(ContrastBankOptions{.samples = samples,
+                                                .size = options.size,
+                                                .negatives = negatives,
+                                                .temperature = options.temperature,
+                                                .momentum = momentum,
+                                                .weights = weights});
+    }
+};
+
+/// Negatives from a queue of recent samples: 2 * length * size numbers, whatever the data set.
+struct QueueNegatives {
+    static constexpr bool needs_ids = false;
+
+    std::int64_t length = 16384;  ///< no batch may be larger
+
+    ContrastQueue build(const ContrastiveRepresentationOptions& options) const {
+        return ContrastQueue(
+            ContrastQueueOptions{.length = length, .size = options.size, .temperature = options.temperature});
+    }
+};
+
+/// Nothing but a temperature: contrast within the batch.
+class ContrastBatchImpl : public torch::nn::Module {
+  public:
+    explicit ContrastBatchImpl(double temperature)
+        : torch::nn::Module("ContrastBatch"), temperature_(temperature) {}
+    at::Tensor forward(const at::Tensor& student, const at::Tensor& teacher) const {
+        return functional::batch_contrast(student, teacher,
+                                          {.temperature = temperature_, .reduction = Reduction::none});
+    }
+
+  private:
+    double temperature_;
+};
+/// Holder of `ContrastBatchImpl`.
+class ContrastBatch : public torch::nn::ModuleHolder<ContrastBatchImpl> {
+  public:
+    using torch::nn::ModuleHolder<ContrastBatchImpl>::ModuleHolder;
+    using Impl = ContrastBatchImpl;
+};
+
+/// The other samples of the batch as negatives: no memory.
+struct InBatchNegatives {
+    static constexpr bool needs_ids = false;
+
+    ContrastBatch build(const ContrastiveRepresentationOptions& options) const {
+        return ContrastBatch(options.temperature);
+    }
+};
+
+/// Which samples of the data set a batch holds: its member `index`.
+struct BatchIndex {
+    template <class B>
+        requires requires(const B& batch) {
+            { batch.index } -> std::convertible_to<at::Tensor>;
+        }
+    at::Tensor operator()(const B& batch) const { return batch.index; }
+};
+
+namespace detail {
+
+/// The embeddings of a contrastive term beside what it contrasts them with.
+template <class Memory>
+class ContrastModule : public torch::nn::Module {
+  public:
+    ContrastModule(EmbeddingPair pair, Memory what)
+        : torch::nn::Module("Contrast"),
+          embeddings(register_module("embeddings", std::move(pair))),
+          memory(register_module("memory", std::move(what))) {}
+    EmbeddingPair embeddings;
+    Memory memory;
+};
+
+template <class Negatives>
+struct ContrastParts {
+    Negatives negatives;
+    ContrastiveRepresentationOptions options;
+
+    using Module =
+        ContrastModule<decltype(std::declval<const Negatives&>().build(ContrastiveRepresentationOptions{}))>;
+    torch::nn::ModuleHolder<Module> build(const EmbeddingPairOptions& sizes) const {
+        return torch::nn::ModuleHolder<Module>(
+            std::make_shared<Module>(EmbeddingPair(sizes), negatives.build(options)));
+    }
+    static EmbeddingPairImpl& embeddings(Module& module) { return *module.embeddings; }
+};
+
+}  // namespace detail
+
+/// Contrastive representation distillation: of the teacher's vectors, the student's vector of a sample shall
+/// be closest to that of the same sample, and the reverse.
+///
+///     retort::ContrastiveRepresentation{retort::tap<&SmallOutputs::pooled>,
+///     retort::tap<&BigOutputs::pooled>,
+///                                       retort::BankNegatives{.samples = 50000}}
+///     retort::ContrastiveRepresentation{small, big, retort::QueueNegatives{.length = 4096}}
+///     retort::ContrastiveRepresentation{small, big, retort::InBatchNegatives{}}
+///
+/// Formula: both features go through a linear map each and are divided by their length; then
+/// `functional::noise_contrast` with memory banks in both directions (`BankNegatives`; the loss of the
+/// paper), `functional::queue_contrast` in both directions (`QueueNegatives`) or `functional::batch_contrast`
+/// (`InBatchNegatives`); mean over the samples. With banks: a positive may be drawn as a negative too; Z is
+/// the first batch's mean of exp(v.m / T) times the samples, a constant from then on; a sample's rows become
+/// normalise(momentum * old + (1 - momentum) * new) after every loss that is computed with gradients enabled.
+/// A sample must not be in a batch twice. Shapes: features [batch, ...]; the batch's sample numbers [batch],
+/// int64. Gradient: to the student's feature and both embeddings. Learnable: both embeddings; state: banks or
+/// queues, random numbers. Built from the first batch, all of it in buffers that checkpoints save. Random
+/// numbers are the term's own and follow from the program's seed. Source: Tian, Krishnan, Isola, "Contrastive
+/// Representation Distillation", ICLR 2020, and RepDistiller; weight 0.8, 16384 negatives, size 128,
+/// temperature 0.07, momentum 0.5 are theirs. \tparam Ids reads from a batch which samples it holds; by
+/// default its member `index`
+template <class StudentTap, class TeacherTap, class Negatives, class Ids = BatchIndex>
+class ContrastiveRepresentation
+    : public detail::EmbeddingTerm<StudentTap, TeacherTap, detail::ContrastParts<Negatives>> {
+  public:
+    explicit ContrastiveRepresentation(StudentTap student, TeacherTap teacher, Negatives negatives,
+                                       ContrastiveRepresentationOptions options = {}, Ids ids = {})
+        : ContrastiveRepresentation::EmbeddingTerm(
+              "contrastive_representation", std::move(student), std::move(teacher),
+              {.size = options.size, .normalise = true}, {std::move(negatives), options}),
+          ids_(std::move(ids)) {
+        check();
+    }
+    void check() const {
+        this->parts().options.check();
+        if constexpr (Negatives::needs_ids) {
+            if (this->parts().negatives.samples < 1) {
+                throw ConfigError(
+                    detail::text("BankNegatives: expected the number of samples of the data set, found ",
+                                 this->parts().negatives.samples));
+            }
+        }
+    }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const {
+        return this->naming([&] {
+            const auto [own, other] = this->embedded(student, teacher);
+            at::Tensor values;
+            if constexpr (Negatives::needs_ids) {
+                static_assert(
+                    std::invocable<const Ids&, const B&>,
+                    "retort: contrast with memory banks needs to know which samples of the data set a batch "
+                    "holds: the batch has no member `index`, and no other way to read them was given");
+                values = this->learnt().memory->forward(own, other, ids_(batch));
+            } else {
+                values = this->learnt().memory->forward(own, other);
+            }
+            return detail::reduce_samples(values, this->parts().options.reduction);
+        });
+    }
+
+  private:
+    Ids ids_;
+};
+
+}  // namespace retort
