@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/trainer/callback.hpp>
 #include <retort/trainer/monitor.hpp>
 
@@ -34,7 +35,9 @@ class BestModel {
 
     void on_fit_begin(FitContext& context) { monitor_.check("BestModel", context.history); }
     void on_epoch_end(FitContext& context) {
-        if (!monitor_.improved("BestModel", context.history, 0.0)) return;
+        if (monitor_.judge("BestModel", context.history, 0.0, context.progress) !=
+            detail::Monitor::Verdict::better)
+            return;
         const at::NoGradGuard no_grad;
         kept_.clear();
         for (const at::Tensor& tensor : state(context.student)) kept_.push_back(tensor.detach().clone());
@@ -52,6 +55,14 @@ class BestModel {
             throw ConfigError(detail::text("BestModel: expected a module with the ", kept_.size(),
                                            " parameters and buffers that were kept, found ", tensors.size()));
         }
+        for (std::size_t i = 0; i < tensors.size(); ++i) {
+            if (tensors[i].sizes() != kept_[i].sizes()) {
+                throw ConfigError(detail::text(
+                    "BestModel: expected a module with the parameters and buffers that "
+                    "were kept, found one of shape ",
+                    detail::shape_text(tensors[i]), " in place of ", detail::shape_text(kept_[i])));
+            }
+        }
         for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].copy_(kept_[i]);
     }
     /// The best epoch so far (from 0), and its value. -1 and NaN before the first.
@@ -61,8 +72,9 @@ class BestModel {
   private:
     static std::vector<at::Tensor> state(const torch::nn::Module& module) {
         std::vector<at::Tensor> result = module.parameters();
-        const auto buffers = module.buffers();
-        result.insert(result.end(), buffers.begin(), buffers.end());
+        for (const at::Tensor& buffer : module.buffers()) {
+            if (buffer.defined()) result.push_back(buffer);
+        }
         return result;
     }
     BestModelOptions options_;

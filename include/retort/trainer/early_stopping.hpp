@@ -34,8 +34,12 @@ class EarlyStopping {
     }
     void on_fit_begin(FitContext& context) { monitor_.check("EarlyStopping", context.history); }
     bool on_epoch_end(FitContext& context) {
-        waited_ = monitor_.improved("EarlyStopping", context.history, options_.margin) ? 0 : waited_ + 1;
-        return waited_ < options_.patience;
+        using Verdict = detail::Monitor::Verdict;
+        const Verdict verdict =
+            monitor_.judge("EarlyStopping", context.history, options_.margin, context.progress);
+        waited_ = verdict == Verdict::better ? 0 : waited_ + 1;
+        // The run does not end in an epoch that was not measured.
+        return waited_ < options_.patience || verdict == Verdict::unmeasured;
     }
     /// The best epoch so far (from 0), and its value. -1 and NaN before the first.
     std::int64_t best_epoch() const { return monitor_.best_epoch(); }

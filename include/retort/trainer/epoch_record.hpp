@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/stack.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -33,6 +34,7 @@ class EpochRecord {
           weights_(names_.size()) {}
 
     /// The columns that every epoch has, whether or not there is something to write into them.
+    /// \throws ConfigError if a term has the name of another column
     static std::vector<std::string> columns(const std::vector<std::string>& names) {
         std::vector<std::string> result{"epoch", "learning_rate", "loss"};
         for (const std::string& name : names) {
@@ -40,6 +42,12 @@ class EpochRecord {
             result.push_back("weight_" + name);
         }
         result.insert(result.end(), {"accuracy", "samples", "seconds", "samples_per_second"});
+        for (auto name = result.begin(); name != result.end(); ++name) {
+            if (std::find(result.begin(), name, *name) != name) {
+                throw ConfigError(text("history: expected columns of different names, found \"", *name,
+                                       "\" twice; give the term another name"));
+            }
+        }
         return result;
     }
 

@@ -25,8 +25,10 @@ namespace detail {
 inline at::Device device_of(const torch::nn::Module& module) {
     const auto parameters = module.parameters();
     if (!parameters.empty()) return parameters.front().device();
-    const auto buffers = module.buffers();
-    return buffers.empty() ? at::Device(at::kCPU) : buffers.front().device();
+    for (const at::Tensor& buffer : module.buffers()) {
+        if (buffer.defined()) return buffer.device();
+    }
+    return at::Device(at::kCPU);
 }
 
 /// Runs the network over the batches, in evaluation mode and without gradient, and updates the metrics.
@@ -108,8 +110,8 @@ auto evaluate(N&& network, Source&& source, Metrics... metrics) {
 /// The same with a teacher, for metrics that compare with one (`metrics::Agreement`).
 template <class N, class T, class Source, metrics::Metric... Metrics>
     requires Network<std::remove_cvref_t<N>> &&
-        (!metrics::Metric<std::remove_cvref_t<Source>>)auto evaluate(N&& network, T& teacher, Source&& source,
-                                                                     Metrics... metrics) {
+        (!metrics::Metric<std::remove_cvref_t<Source>>)auto evaluate(N&& network, T&& teacher,
+                                                                     Source&& source, Metrics... metrics) {
         return detail::measured(NetworkRef<std::remove_cvref_t<N>>(network), teacher, source,
                                 std::move(metrics)...);
     }

@@ -12,8 +12,8 @@ namespace retort {
 enum class NonFinite {
     stop,  ///< the run ends with a NonFiniteError that names the term, the epoch and the step, at the next
            ///< report
-    skip,  ///< the step is left out (parameters and optimiser stay as they are). Every step then waits for
-           ///< the device
+    skip,  ///< the step is left out (parameters, buffers and optimiser stay as they are). Every step then
+           ///< waits for the device and copies the buffers
 };
 
 /// Options of a `Trainer`.

@@ -61,16 +61,24 @@ class History {
     }
     /// Begins a row.
     void begin_row() { rows_.emplace_back(); }
-    /// Takes the last row back. \pre !empty()
-    void drop_row() { rows_.pop_back(); }
-    /// Sets a value of the last row. \pre !empty()
+    /// Takes the last row back, if there is one.
+    void drop_row() {
+        if (!rows_.empty()) rows_.pop_back();
+    }
+    /// Sets a value of the last row.
+    /// \throws ConfigError if there is no row
     void set(std::string_view column, double value) {
+        if (rows_.empty()) {
+            throw ConfigError(detail::text("history: expected a row for a value of \"", column,
+                                           "\", found none: a row begins with the first epoch"));
+        }
         declare(column);
         rows_.back().resize(columns_.size(), std::numeric_limits<double>::quiet_NaN());
         rows_.back()[find(column)] = value;
     }
 
-    /// All of it as CSV (RFC 4180), with a header; what was not measured is empty. Numbers read back exactly.
+    /// All of it as CSV (quoted as RFC 4180 says, lines end in a newline), with a header; what was not
+    /// measured is empty. Numbers read back exactly.
     std::string csv() const {
         std::ostringstream stream;
         for (std::size_t i = 0; i < columns_.size(); ++i) stream << (i > 0 ? "," : "") << quoted(columns_[i]);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <retort/core/error.hpp>
+#include <retort/core/progress.hpp>
 #include <retort/trainer/history.hpp>
 
 namespace retort {
@@ -33,10 +34,17 @@ class Monitor {
                                names.empty() ? "none" : names,
                                "; a callback that fills it (such as Validation) goes before this one"));
     }
-    /// Whether the last row is better than the best so far by more than `margin`; if so, it is the best from
-    /// now on. \throws NonFiniteError if the last row has no finite value
-    bool improved(const char* who, const History& history, double margin) {
+    /// What the last row says.
+    enum class Verdict {
+        unmeasured,  ///< nothing: it has no value, as not every epoch need be measured
+        worse,
+        better,  ///< than the best so far by more than `margin`: it is the best from now on
+    };
+    /// \throws NonFiniteError if the value is infinite, or the run ends without any value
+    Verdict judge(const char* who, const History& history, double margin, const Progress& progress) {
         const double value = history.last(column_);
+        const bool last = progress.epoch + 1 >= progress.epochs;
+        if (std::isnan(value) && !(last && best_epoch_ < 0)) return Verdict::unmeasured;
         if (!std::isfinite(value)) {
             throw NonFiniteError(text(who, ": expected a finite value of \"", column_, "\" in epoch ",
                                       history.last("epoch"), ", found ", value));
@@ -47,7 +55,7 @@ class Monitor {
             best_ = value;
             best_epoch_ = static_cast<std::int64_t>(history.last("epoch"));
         }
-        return better;
+        return better ? Verdict::better : Verdict::worse;
     }
     double best() const { return best_; }
     std::int64_t best_epoch() const { return best_epoch_; }

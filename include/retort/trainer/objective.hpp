@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -28,8 +29,13 @@ struct Losses {
     std::vector<double> weights;    ///< the weight of each term
 };
 
+/// See the specialisation for `Knowledge` and `Schedule` below.
 template <class K, class S>
-class Objective;
+class Objective {
+    static_assert(
+        !std::same_as<K, K>,
+        "retort: the terms stand in a retort::Knowledge{...}, their weights in a retort::Schedule{...}");
+};
 
 /// Knowledge and Schedule together: the loss of a batch at a progress. A term of weight 0 is not computed.
 ///

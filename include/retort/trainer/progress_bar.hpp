@@ -77,7 +77,8 @@ class ProgressBar {
         if (!terminal_ || share >= 1.0) {
             for (const std::string& column : context.history.columns()) {
                 if (column.starts_with("validation_")) {
-                    line += number(("  " + column + " %.4f").c_str(), context.history.last(column));
+                    const std::string value = number(" %.4f", context.history.last(column));
+                    if (!value.empty()) line.append("  ").append(column).append(value);
                 }
             }
         }
@@ -93,7 +94,7 @@ class ProgressBar {
         return buffer;
     }
     static std::string duration(double seconds) {
-        const auto whole = static_cast<long long>(std::llround(seconds));
+        const auto whole = std::llround(seconds);
         char buffer[64];
         if (whole >= 3600) {
             std::snprintf(buffer, sizeof buffer, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60,

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -59,16 +60,16 @@ class Trainer {
 
   public:
     /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the
-    /// trainer \throws ConfigError if the device does not exist, or the teacher is elsewhere, or shares
-    /// parameters with the student
-    template <class S>
+    /// trainer \param optimizer see `OptimizerPolicy` \throws ConfigError if the device does not exist, or
+    /// the teacher is elsewhere, or shares parameters with the student
+    template <class S, class O>
         requires std::same_as<std::remove_cvref_t<S>, Student>
     explicit Trainer(S&& student, TeacherPolicy teacher, KnowledgePolicy knowledge, SchedulePolicy schedule,
-                     OptimizerPolicy optimizer, const TrainerOptions& options = {})
+                     O&& optimizer, const TrainerOptions& options = {})
         : student_(student),
           teacher_(std::move(teacher)),
           objective_(std::move(knowledge), std::move(schedule)),
-          optimizer_(std::move(optimizer)) {
+          optimizer_(as_policy(std::forward<O>(optimizer))) {
         static_assert(
             !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
             "retort: a module object must outlive its trainer: pass a variable, a holder or a shared_ptr");
@@ -176,6 +177,15 @@ class Trainer {
   private:
     using Context = FitContextOf<Trainer>;
 
+    template <class O>
+    static OptimizerPolicy as_policy(O&& optimizer) {
+        static_assert(
+            std::convertible_to<O, OptimizerPolicy>,
+            "retort: this is no optimiser: expected a recipe (retort::Sgd, retort::FromTorch<...>), a "
+            "torch::optim::Optimizer in a variable that outlives the trainer, or a shared_ptr to one");
+        return std::forward<O>(optimizer);
+    }
+
     /// Calls every callback, in order; tells whether all say that the run goes on.
     template <class Call, class... Callbacks>
     static bool each(Call&& call, Callbacks&... callbacks) {
@@ -196,7 +206,7 @@ class Trainer {
                       "retort: the forward of the student does not take the input of the batch");
         static_assert(Teacher<TeacherPolicy, I>,
                       "retort: the teacher cannot be called with the input of the batch");
-        if (!value.defined() || (value.dim() > 0 && value.size(0) == 0)) {
+        if (!value.defined() || value.dim() == 0 || value.size(0) == 0) {
             throw DataError(detail::text("batch: expected at least one sample, found ",
                                          detail::shape_text(value), " in epoch ", progress_.epoch, ", step ",
                                          progress_.step));
@@ -222,6 +232,12 @@ class Trainer {
 
     void backward(const at::Tensor& total) {
         if (!optimizer_.built()) build_optimizer();
+        if (!total.requires_grad()) {
+            throw ConfigError(
+                "loss: expected one that depends on what is trained, found a constant: do the terms detach "
+                "the "
+                "student's outputs, or is gradient mode off?");
+        }
         optimizer_.set_learning_rate(progress_);
         optimizer_.optimizer().zero_grad();
         total.backward();
@@ -253,15 +269,21 @@ class Trainer {
                           callbacks...);
         const at::Device device = detail::device_of(student_.module());
         detail::EpochRecord record({objective_.names().begin(), objective_.names().end()}, progress_);
+        bool complete = false;  // whether the range has ended; a stopped run asks it for no further batch
         auto it = ranges::begin(batches);
-        for (; go_on && it != ranges::end(batches); ++it) {
+        while (go_on) {
+            complete = it == ranges::end(batches);
+            if (complete) break;
             using B = std::remove_cvref_t<decltype(*it)>;
             const auto began = std::chrono::steady_clock::now();
             const B batch = to_device(B(*it), device);
+            const auto buffers = options.non_finite == NonFinite::skip ? copy_buffers() : Copies{};
             auto result = forward(batch);
             const bool skipped = options.non_finite == NonFinite::skip &&
                                  !std::isfinite(result.losses.total.template item<double>());
             if (skipped) {
+                const at::NoGradGuard no_grad;
+                for (const auto& [buffer, copy] : buffers) buffer.copy_(copy);
                 record.skip();
                 ++progress_.step;
             } else {
@@ -285,12 +307,13 @@ class Trainer {
                              callbacks...) &&
                         go_on;
             }
+            if (go_on) ++it;
         }
-        if (progress_.step == 0 && it == ranges::end(batches)) {
+        if (complete && progress_.step == 0) {
             throw DataError(
                 detail::text("fit: expected at least one batch in epoch ", progress_.epoch, ", found none"));
         }
-        progress_.steps_per_epoch = progress_.step;
+        if (complete) progress_.steps_per_epoch = progress_.step;
         context.running = record.read();
         if (optimizer_.built()) history_.set("learning_rate", optimizer_.learning_rate());
         record.write(history_);
@@ -303,6 +326,21 @@ class Trainer {
         return go_on;
     }
 
+    /// The buffers of student and learnable parts, each with a copy of itself: a forward changes them (batch
+    /// norm's statistics), and they must not remember a step that is left out.
+    using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
+    Copies copy_buffers() const {
+        Copies result;
+        const auto add = [&](const torch::nn::Module& module) {
+            for (const at::Tensor& buffer : module.buffers()) {
+                if (buffer.defined()) result.emplace_back(buffer, buffer.detach().clone());
+            }
+        };
+        add(student_.module());
+        add(*objective_.knowledge().module());
+        return result;
+    }
+
     template <class Outputs, class B>
     void record_step(detail::EpochRecord& record, const StepResult<Outputs>& result, const B& batch,
                      const FitOptions& options) const {
@@ -310,7 +348,7 @@ class Trainer {
         if constexpr (LabelledBatch<B> && HasLogits<Outputs>) {
             const auto& truth = target(batch);
             const auto& scores = logits(result.outputs);
-            if (options.train_accuracy && truth.dim() == 1 && scores.dim() == 2 &&
+            if (options.train_accuracy && truth.defined() && truth.dim() == 1 && scores.dim() == 2 &&
                 truth.scalar_type() == at::kLong) {
                 const at::NoGradGuard no_grad;
                 right = scores.argmax(1).eq(truth).sum();
