@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Trains a teacher, a small student alone on few samples, and the same student distilled from the teacher;
+/// compares the three.
+#include <torch/torch.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <retort/retort.hpp>
+
+#include "../common/glyphs.hpp"
+#include "../common/program.hpp"
+#include "../models/image_outputs.hpp"
+#include "../models/small_cnn.hpp"
+#include "learning_curves.hpp"
+
+namespace {
+
+using quickstart::Curve;
+using quickstart::Spread;
+
+struct Options {
+    std::string data;
+    std::string out = "examples-output/quickstart";
+    std::int64_t samples = 12000;
+    std::int64_t student_samples = 1000;
+    int seeds = 3;
+    std::int64_t teacher_epochs = 5;
+    std::int64_t epochs = 30;
+    std::int64_t batch_size = 64;
+    double temperature = 2.0;
+    double soft_weight = 0.9;
+    double learning_rate = 0.1;
+    std::int64_t teacher_width = 32;
+    std::int64_t student_width = 16;
+    examples::Machine machine;
+};
+
+void describe(CLI::App& app, Options& options) {
+    const auto option = [&](const char* name, auto& value, const char* text, const CLI::Validator& valid) {
+        app.add_option(name, value, text)->capture_default_str()->check(valid);
+    };
+    app.add_option("--data", options.data,
+                   "Folder with Fashion-MNIST or MNIST: the four IDX files, plain or .gz. Without it, a "
+                   "built-in data set of letters that draws itself");
+    option("--samples", options.samples,
+           "Samples that the teacher learns from, a tenth of them put aside for validation; 0: all of --data",
+           CLI::NonNegativeNumber);
+    option("--student-samples", options.student_samples,
+           "How many of the teacher's samples the students learn from; 0: all of them",
+           CLI::NonNegativeNumber);
+    option("--seeds", options.seeds, "Runs, each with another seed for weights and order of the samples",
+           CLI::Range(1, 1000));
+    option("--teacher-epochs", options.teacher_epochs, "Epochs of the teacher", CLI::Range(1, 1000000));
+    option("--epochs", options.epochs, "Epochs of the students", CLI::Range(1, 1000000));
+    option("--batch-size", options.batch_size, "Samples in a step", CLI::Range(1, 1000000));
+    option("--temperature", options.temperature, "Softens the teacher's and the student's answers; above 0",
+           CLI::PositiveNumber);
+    option("--soft-weight", options.soft_weight,
+           "Weight of the teacher's soft answers, from 0 to 1; the labels have the rest",
+           CLI::Range(0.0, 1.0));
+    option("--learning-rate", options.learning_rate, "At the start; falls to 0 along a cosine",
+           CLI::PositiveNumber);
+    option("--teacher-width", options.teacher_width, "Channels of the teacher's first convolution",
+           CLI::Range(1, 4096));
+    option("--student-width", options.student_width, "Channels of the student's first convolution",
+           CLI::Range(1, 4096));
+    app.add_option("--out", options.out, "Folder for the results; files of an earlier run are replaced")
+        ->capture_default_str();
+    options.machine.add_to(app);
+    app.footer(
+        "Writes into the folder of --out:\n"
+        "  learning_curves.svg  validation accuracy by epoch (drawn by gnuplot from the .gp and .csv beside "
+        "it)\n"
+        "  history.csv          all that was measured, by model, seed and epoch\n"
+        "  student.pt           the distilled student with the best validation accuracy, for torch::load");
+}
+
+/// What the teacher and the students learn from, what the best epoch is chosen by, and what nobody sees
+/// before the end.
+struct Data {
+    std::string name{};
+    retort::data::Dataset teacher{};
+    retort::data::Dataset student{};
+    retort::data::Dataset validation{};
+    retort::data::Dataset test{};
+    retort::data::Normalise normalise{};
+
+    /// Batches to learn from: shuffled, each image moved by up to two pixels.
+    auto shuffled(const retort::data::Dataset& dataset, std::int64_t batch_size, std::uint64_t seed) const {
+        return retort::data::Loader{dataset,
+                                    {.batch_size = batch_size, .seed = seed},
+                                    retort::data::Compose{retort::data::RandomCrop{.padding = 2}, normalise}};
+    }
+    /// Batches to measure on.
+    auto in_order(const retort::data::Dataset& dataset) const {
+        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalise};
+    }
+};
+
+/// `count` of the samples, each class in its proportion; all of them where `count` is 0.
+retort::data::Dataset some(const retort::data::Dataset& dataset, std::int64_t count, const char* option) {
+    if (count > dataset.size()) {
+        throw retort::ConfigError(
+            retort::detail::text(option, ": expected at most ", dataset.size(), ", found ", count));
+    }
+    if (count == 0 || count == dataset.size()) return dataset;
+    const double share = static_cast<double>(count) / static_cast<double>(dataset.size());
+    return retort::data::stratified_split(dataset, {.validation_fraction = share}).validation;
+}
+
+Data load(const Options& options) {
+    Data data;
+    retort::data::Dataset all;
+    if (options.data.empty()) {
+        data.name = "Built-in letters";
+        const std::int64_t count = options.samples > 0 ? options.samples : Options{}.samples;
+        all = examples::glyphs({.samples = count, .seed = 1});
+        data.test = examples::glyphs({.samples = 4000, .seed = 2});
+    } else {
+        data.name = options.data;
+        all =
+            some(retort::data::mnist(options.data, retort::data::Split::train), options.samples, "--samples");
+        data.test = retort::data::mnist(options.data, retort::data::Split::test);
+    }
+    auto parts = retort::data::stratified_split(all, {.validation_fraction = 0.1});
+    data.teacher = std::move(parts.train);
+    data.validation = std::move(parts.validation);
+    data.student = some(data.teacher, options.student_samples, "--student-samples");
+    const at::Tensor pixels = data.teacher.inputs.to(at::kFloat).div(255);
+    data.normalise = {.mean = {pixels.mean().item<double>()}, .deviation = {pixels.std().item<double>()}};
+    return data;
+}
+
+/// What is found out about one kind of model, over the seeds.
+struct Result {
+    Curve curve;
+    std::int64_t parameters = 0;
+    std::vector<double> last{};  // test accuracy after the last epoch, in percent
+    std::vector<double> best{};  // the same after the epoch that was best on the validation samples
+    std::vector<double> images_per_second{};
+};
+
+/// How many images a network classifies in a second: the median of five measurements.
+double throughput(models::SmallCnn& net, const at::Tensor& images) {
+    const at::NoGradGuard no_grad;
+    net->eval();
+    std::vector<double> rates;
+    for (int repetition = 0; repetition < 6; ++repetition) {
+        const auto begin = std::chrono::steady_clock::now();
+        net->forward(images).argmax(1).sum().item();  // waits until the work is done
+        const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+        if (repetition > 0) rates.push_back(static_cast<double>(images.size(0)) / elapsed.count());
+    }
+    std::nth_element(rates.begin(), rates.begin() + 2, rates.end());
+    return rates[2];
+}
+
+/// Trains, chooses the best epoch on the validation samples, and only then looks at the test samples. The
+/// network is left as it was at its best epoch.
+template <class Trainer>
+void train(Result& result, models::SmallCnn& net, Trainer trainer, const Data& data,
+           const retort::data::Dataset& samples, std::int64_t epochs, const Options& options,
+           std::uint64_t seed) {
+    std::string label = retort::detail::text("seed ", seed + 1, "/", options.seeds, "  ", result.curve.name);
+    label.resize(30, ' ');
+    retort::BestModel best{{.restore = false}};
+    result.curve.runs.push_back(trainer.fit(
+        data.shuffled(samples, options.batch_size, seed), {.epochs = epochs, .report_every = 20},
+        retort::Validation{data.in_order(data.validation)}, best, retort::ProgressBar{{.label = label}}));
+    const auto accuracy = [&] { return 100 * retort::evaluate(net, data.in_order(data.test)).value(); };
+    result.last.push_back(accuracy());
+    best.restore(*net);
+    result.best.push_back(accuracy());
+
+    at::Generator unused;
+    const at::Tensor images = data.normalise(data.test.inputs.slice(0, 0, 1000), unused);
+    result.images_per_second.push_back(throughput(net, images.to(net->parameters().front().device())));
+    result.parameters = models::parameter_count(*net);
+}
+
+std::string with_deviation(const std::vector<double>& values) {
+    const Spread spread(values);
+    char text[64];
+    if (std::isnan(spread.deviation)) {
+        std::snprintf(text, sizeof text, "%.2f", spread.mean);
+    } else {
+        std::snprintf(text, sizeof text, "%.2f +- %.2f", spread.mean, spread.deviation);
+    }
+    return text;
+}
+
+void print_table(const Result& teacher, const Result& alone, const Result& distilled) {
+    const auto seeds = static_cast<int>(alone.last.size());
+    std::printf("\nTest accuracy in percent%s:\n\n%-18s  %10s  %9s  %15s  %15s\n",
+                seeds > 1 ? ", mean +- standard deviation over the seeds" : "", "model", "parameters",
+                "images/s", "last epoch", "best epoch (*)");
+    for (const Result* each : {&teacher, &alone, &distilled}) {
+        std::printf("%-18s  %10lld  %9.0f  %15s  %15s\n", each->curve.name.c_str(),
+                    static_cast<long long>(each->parameters), Spread(each->images_per_second).mean,
+                    with_deviation(each->last).c_str(), with_deviation(each->best).c_str());
+    }
+    std::printf("(*) chosen on the validation samples\n\n");
+
+    std::vector<double> gains;
+    for (std::size_t i = 0; i < alone.last.size(); ++i) gains.push_back(distilled.last[i] - alone.last[i]);
+    const Spread gain(gains);
+    std::printf("Distillation changes the student's accuracy after the last epoch by %+.2f points",
+                gain.mean);
+    if (seeds > 1) {
+        std::printf(" (standard error %.2f, %d seeds)", gain.deviation / std::sqrt(seeds), seeds);
+    } else {
+        std::printf(" (one seed: see --seeds)");
+    }
+    std::printf(".\n");
+}
+
+void distil(const Options& options) {
+    const at::Device device = options.machine.apply();
+    const Data data = load(options);
+    const examples::OutputFolder out(options.out);
+    const auto history_file = out.file("history.csv");
+    const auto table_file = out.file("learning_curves.csv");
+    const auto script_file = out.file("learning_curves.gp");
+    const auto picture_file = out.file("learning_curves.svg");
+    const auto student_file = out.file("student.pt");
+
+    std::printf(
+        "%s: the teacher learns from %lld samples, the students from %lld of them; %lld to validate, %lld to "
+        "test.\nOn %s with %d threads.\n\n",
+        data.name.c_str(), static_cast<long long>(data.teacher.size()),
+        static_cast<long long>(data.student.size()), static_cast<long long>(data.validation.size()),
+        static_cast<long long>(data.test.size()), device.str().c_str(), at::get_num_threads());
+    std::fflush(stdout);
+
+    const retort::WithLearningRate optimiser{
+        retort::Sgd{
+            .learning_rate = options.learning_rate, .momentum = 0.9, .weight_decay = 5e-4, .nesterov = true},
+        retort::Cosine{.every = retort::Every::step}};
+    const retort::TrainerOptions where{.device = device.str()};
+    const models::SmallCnnOptions large{.width = options.teacher_width, .classes = data.test.classes};
+    const models::SmallCnnOptions small{.width = options.student_width, .classes = data.test.classes};
+    Result teachers{{"teacher", {}}};
+    Result alone{{"student alone", {}}};
+    Result distilled{{"student distilled", {}}};
+    double best_validation = -1;
+
+    for (int run = 0; run < options.seeds; ++run) {
+        const auto seed = static_cast<std::uint64_t>(run);
+
+        torch::manual_seed(seed);
+        models::SmallCnn teacher(large);
+        train(teachers, teacher,
+              retort::Trainer{teacher, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
+                              retort::Schedule{1.0}, optimiser, where},
+              data, data.teacher, options.teacher_epochs, options, seed);
+
+        // Both students begin with the same weights and see the same batches.
+        torch::manual_seed(1000 + seed);
+        models::SmallCnn loner(small);
+        train(alone, loner,
+              retort::Trainer{loner, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
+                              retort::Schedule{1.0}, optimiser, where},
+              data, data.student, options.epochs, options, seed);
+
+        torch::manual_seed(1000 + seed);
+        models::SmallCnn student(small);
+        train(
+            distilled, student,
+            retort::Trainer{student, retort::Frozen{teacher},
+                            retort::Knowledge{retort::CrossEntropy{},
+                                              retort::SoftTarget{.temperature = options.temperature}},
+                            retort::Schedule{1 - options.soft_weight, options.soft_weight}, optimiser, where},
+            data, data.student, options.epochs, options, seed);
+
+        // After every seed, so that a run that is broken off leaves what it has found.
+        const std::vector<Curve> curves{teachers.curve, alone.curve, distilled.curve};
+        retort::detail::write_atomically(history_file, quickstart::histories_csv(curves));
+        retort::detail::write_atomically(table_file, quickstart::curves_csv(curves));
+        const retort::History& history = distilled.curve.runs.back();
+        const double validation = history.at(history.best("validation_accuracy"), "validation_accuracy");
+        if (validation > best_validation) {
+            best_validation = validation;
+            student->to(at::kCPU);  // readable on any machine
+            examples::save(student, student_file);
+        }
+    }
+
+    print_table(teachers, alone, distilled);
+    retort::detail::write_atomically(script_file, quickstart::gnuplot_script);
+    if (quickstart::draw_curves(out.path())) {
+        std::printf("\nLearning curves:   %s\n", picture_file.c_str());
+    } else {
+        std::printf(
+            "\nLearning curves:   gnuplot is not installed, so there is no picture. With it, this draws "
+            "one:\n"
+            "                   gnuplot -e \"folder='%s'\" %s\n",
+            out.path().c_str(), script_file.c_str());
+    }
+    std::printf("History:           %s\nDistilled student: %s\n", history_file.c_str(), student_file.c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{
+        "Knowledge distillation in one program. A teacher learns from many samples. A student of a quarter\n"
+        "of its size has only a few of them, and learns twice: alone, and distilled from the teacher; with\n"
+        "the same weights to start from, the same batches and the same number of steps. All are compared on\n"
+        "test samples that none of them has seen. (Soft targets where samples are few: Hinton, Vinyals,\n"
+        "Dean, \"Distilling the Knowledge in a Neural Network\", 2015, section 6.)"};
+    Options options;
+    describe(app, options);
+    return examples::run(app, argc, argv, [&] { distil(options); });
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What the programs of the examples have in common: options, errors on one line, files that are there as a
+/// whole or not at all.
+#pragma once
+
+#include <torch/serialize.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <system_error>
+
+#include <retort/core/device.hpp>
+#include <retort/core/error.hpp>
+#include <retort/detail/atomic_file.hpp>
+
+namespace examples {
+
+/// Where to compute, and with how many threads.
+struct Machine {
+    std::string device = "auto";
+    int threads = 0;
+
+    void add_to(CLI::App& app) {
+        app.add_option("--device", device,
+                       "Where to compute: cpu, cuda, cuda:N, or auto (a GPU if there is one)")
+            ->capture_default_str();
+        app.add_option("--threads", threads, "Threads to compute with; 0: as many as the machine has cores")
+            ->capture_default_str()
+            ->check(CLI::NonNegativeNumber);
+    }
+    /// Applies the threads and finds the device. \throws retort::ConfigError if there is no such device
+    at::Device apply() const {
+        retort::set_threads(threads);
+        return retort::device(device);
+    }
+};
+
+/// Reads the command line and runs `body`. A wrong option or an error of the run becomes one line on standard
+/// error and an exit code other than 0.
+template <class Body>
+int run(CLI::App& app, int argc, char** argv, Body&& body) {
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp& help) {
+        return app.exit(help);
+    } catch (const CLI::ParseError& error) {
+        std::fprintf(stderr, "error: %s (--help tells more)\n", error.what());
+        return 2;
+    }
+    try {
+        body();
+        return 0;
+    } catch (const std::exception& error) {
+        // LibTorch's messages go on with the places in its source.
+        const std::string message = error.what();
+        std::fprintf(stderr, "error: %s\n", message.substr(0, message.find('\n')).c_str());
+        return 1;
+    }
+}
+
+/// A folder for results: made if it is not there, and tried out before any work is done for it.
+class OutputFolder {
+  public:
+    /// \throws retort::OutputError if it cannot be made
+    explicit OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
+        std::error_code error;
+        std::filesystem::create_directories(path_, error);
+        if (error) {
+            throw retort::OutputError(path_.string() + ": cannot make this folder: " + error.message());
+        }
+    }
+    /// The path of a file in it. \throws retort::OutputError if it cannot be written
+    std::filesystem::path file(const std::string& name) const {
+        const std::filesystem::path result = path_ / name;
+        retort::detail::check_writable(result);
+        return result;
+    }
+    const std::filesystem::path& path() const { return path_; }
+
+  private:
+    std::filesystem::path path_;
+};
+
+/// Saves what `torch::save` can, whole or not at all; `torch::load` reads it.
+/// \throws retort::OutputError if it cannot be written
+template <class T>
+void save(const T& what, const std::filesystem::path& target) {
+    retort::detail::write_beside(target, [&](const std::filesystem::path& path) {
+        try {
+            torch::save(what, path.string());
+        } catch (const std::exception& error) {
+            const std::string message = error.what();
+            throw retort::OutputError(target.string() +
+                                      ": cannot write: " + message.substr(0, message.find('\n')));
+        }
+    });
+}
+
+}  // namespace examples

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The networks of the examples are the published ones: parameter counts, shapes of what lies on the way.
+#include <retort_test.hpp>
+
+#include "../../examples/common/glyphs.hpp"
+#include "../../examples/models/residual.hpp"
+#include "../../examples/models/small_cnn.hpp"
+#include "../../examples/models/wide_residual.hpp"
+
+namespace {
+
+std::vector<std::int64_t> shape(const at::Tensor& tensor) { return tensor.sizes().vec(); }
+
+}  // namespace
+
+TEST_CASE("residual networks have as many parameters as the published ones") {
+    CHECK(models::parameter_count(*models::resnet(20)) == 278324);
+    CHECK(models::parameter_count(*models::resnet(56)) == 861620);
+    CHECK(models::parameter_count(*models::resnet_x4(8)) == 1233540);
+    CHECK(models::parameter_count(*models::resnet_x4(32)) == 7433860);
+    CHECK(models::parameter_count(*models::wide_resnet(16, 2)) == 703284);
+    CHECK(models::parameter_count(*models::wide_resnet(40, 2)) == 2255156);
+}
+
+TEST_CASE("residual networks refuse a depth that has no such network") {
+    CHECK_THROWS_AS(models::resnet(21), std::invalid_argument);
+    CHECK_THROWS_AS(models::wide_resnet(17, 2), std::invalid_argument);
+}
+
+TEST_CASE("residual networks hand out stem, stages and pooled features") {
+    using Shape = std::vector<std::int64_t>;
+    const at::Tensor images = at::rand({2, 3, 32, 32});
+    const auto narrow = models::resnet(8, 7)->forward(images);
+    CHECK(shape(narrow.stem) == Shape{2, 16, 32, 32});
+    CHECK(shape(narrow.stages[0]) == Shape{2, 16, 32, 32});
+    CHECK(shape(narrow.stages[1]) == Shape{2, 32, 16, 16});
+    CHECK(shape(narrow.stages[2]) == Shape{2, 64, 8, 8});
+    CHECK(shape(narrow.pooled) == Shape{2, 64});
+    CHECK(shape(narrow.logits) == Shape{2, 7});
+    const auto wide = models::wide_resnet(10, 2, 7)->forward(images);
+    CHECK(shape(wide.stem) == Shape{2, 16, 32, 32});
+    CHECK(shape(wide.stages[2]) == Shape{2, 128, 8, 8});
+    CHECK(shape(wide.pooled) == Shape{2, 128});
+    CHECK(shape(wide.logits) == Shape{2, 7});
+}
+
+TEST_CASE("the small network classifies grey images of 28 pixels") {
+    const models::SmallCnn net(models::SmallCnnOptions{.width = 4, .classes = 6});
+    CHECK(shape(net->forward(at::rand({3, 1, 28, 28}))) == std::vector<std::int64_t>{3, 6});
+}
+
+TEST_CASE("the built-in data set depends on its seed alone") {
+    const auto first = examples::glyphs({.samples = 200, .seed = 3});
+    const int threads = at::get_num_threads();
+    at::set_num_threads(threads == 1 ? 2 : 1);
+    const auto again = examples::glyphs({.samples = 200, .seed = 3});
+    at::set_num_threads(threads);
+    const auto other = examples::glyphs({.samples = 200, .seed = 4});
+    CHECK(first.inputs.equal(again.inputs));
+    CHECK(first.targets.equal(again.targets));
+    CHECK_FALSE(first.inputs.equal(other.inputs));
+    CHECK(shape(first.inputs) == std::vector<std::int64_t>{200, 1, 28, 28});
+    CHECK(first.classes == 10);
+    CHECK(first.targets.bincount().eq(20).all().item<bool>());
+    const auto colour = examples::glyphs({.samples = 20, .size = 32, .colour = true});
+    CHECK(shape(colour.inputs) == std::vector<std::int64_t>{20, 3, 32, 32});
+    CHECK_THROWS_AS(examples::glyphs({.samples = 0}), retort::DataError);
+}
