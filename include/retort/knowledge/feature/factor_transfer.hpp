@@ -171,11 +171,20 @@ struct FactorParts {
 /// Transfer", NeurIPS 2018, Eq. 2.
 template <class StudentTap, class TeacherTap>
 class FactorTransfer : public detail::FeatureTerm<StudentTap, TeacherTap, detail::FactorParts> {
+    using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::FactorParts>;
+
   public:
     explicit FactorTransfer(StudentTap student, TeacherTap teacher, Paraphraser paraphraser,
                             FactorTransferOptions options = {}, Translator translator = {})
-        : FactorTransfer::FeatureTerm("factor_transfer", std::move(student), std::move(teacher),
-                                      {paraphraser, with_sizes(translator, paraphraser), options}) {}
+        : Base("factor_transfer", std::move(student), std::move(teacher),
+               {paraphraser, with_sizes(translator, paraphraser), options}) {}
+
+    template <class Student, class Teacher, class B>
+    void prepare(const Student& student, const Teacher* teacher, const B& batch) {
+        Base::prepare(student, teacher, batch);
+        const at::Tensor feature = this->taps_.student(student);
+        this->parts_.paraphraser->to(feature.device(), feature.scalar_type());
+    }
 
   private:
     static Translator with_sizes(Translator translator, const Paraphraser& paraphraser) {

@@ -38,18 +38,19 @@ inline at::Tensor hint(const at::Tensor& student, const at::Tensor& teacher,
         throw ShapeError(detail::text("hint: expected features of shape [batch, ...], found ",
                                       detail::shape_text(student)));
     }
-    const at::Tensor constant = detail::constant(teacher);
+    const at::Tensor from = detail::at_least_float32(student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
     switch (options.reduction) {
         case Reduction::mean:
-            return at::mse_loss(student, constant);
+            return at::mse_loss(from, goal);
         case Reduction::sum:
-            return at::mse_loss(student, constant, at::Reduction::Sum);
+            return at::mse_loss(from, goal, at::Reduction::Sum);
         case Reduction::batchmean:
-            return at::mse_loss(student, constant, at::Reduction::Sum) / student.size(0);
+            return at::mse_loss(from, goal, at::Reduction::Sum) / student.size(0);
         case Reduction::none:
             break;
     }
-    return at::mse_loss(student, constant, at::Reduction::None).reshape({student.size(0), -1}).mean(1);
+    return at::mse_loss(from, goal, at::Reduction::None).reshape({student.size(0), -1}).mean(1);
 }
 
 }  // namespace functional

@@ -97,8 +97,7 @@ struct GenerativeParts {
     template <class Module>
     at::Tensor loss(Module& module, const at::Tensor& student, const at::Tensor& teacher) const {
         const at::Tensor part = functional::masked(module.connect(student), options);
-        return functional::hint(at_least_float32(module.generate(part)), at_least_float32(teacher),
-                                {.reduction = options.reduction});
+        return functional::hint(module.generate(part), teacher, {.reduction = options.reduction});
     }
     void check() const { options.check(); }
 };
