@@ -69,6 +69,7 @@
 #include <retort/knowledge/relation/kernel.hpp>
 #include <retort/knowledge/relation/probabilistic_transfer.hpp>
 #include <retort/knowledge/relation/relational.hpp>
+#include <retort/knowledge/relation/self_supervision.hpp>
 #include <retort/knowledge/relation/similarity_preserving.hpp>
 #include <retort/knowledge/sum.hpp>
 #include <retort/knowledge/tempered.hpp>
