@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -51,6 +52,7 @@ class OptimizerPolicy {
     explicit(false) OptimizerPolicy(std::shared_ptr<O> optimizer)
         : OptimizerPolicy(std::static_pointer_cast<torch::optim::Optimizer>(std::move(optimizer))) {}
     template <std::derived_from<torch::optim::Optimizer> O>
+        requires(!std::is_const_v<O>)
     explicit(false) OptimizerPolicy(O& optimizer)
         : OptimizerPolicy(
               std::shared_ptr<torch::optim::Optimizer>(&optimizer, [](torch::optim::Optimizer*) {})) {}

@@ -29,13 +29,24 @@ struct WarmUp {
     }
 };
 
-WarmUp()->WarmUp<Constant>;
-WarmUp(double)->WarmUp<Constant>;
-template <class Then>
-WarmUp(double, Then) -> WarmUp<Then>;
-template <class Then>
-WarmUp(double, Then, double) -> WarmUp<Then>;
-template <class Then>
-WarmUp(double, Then, double, Every) -> WarmUp<Then>;
+namespace detail {
+
+/// The first schedule among the types; `Constant` where there is none.
+template <class... T>
+struct FirstSchedule {
+    using type = Constant;
+};
+template <class T, class... Rest>
+struct FirstSchedule<T, Rest...> : FirstSchedule<Rest...> {};
+template <WeightSchedule T, class... Rest>
+struct FirstSchedule<T, Rest...> {
+    using type = T;
+};
+
+}  // namespace detail
+
+// Whichever options are given: GCC 12 deduces nothing from designated initialisers without it.
+template <class... Options>
+WarmUp(Options...) -> WarmUp<typename detail::FirstSchedule<Options...>::type>;
 
 }  // namespace retort

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Law 2: a step issues the operators of the hand-written step, by name and number, and none that waits for
+/// the device. Law 3: what has weight 0 is not computed.
+#include <retort_test.hpp>
+#include <small_networks.hpp>
+
+#include <retort/knowledge/connector/convolution.hpp>
+#include <retort/knowledge/feature/hint.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/optim.hpp>
+#include <retort/schedule.hpp>
+#include <retort/teacher.hpp>
+#include <retort/trainer.hpp>
+
+using namespace retort_test;
+using retort::CrossEntropy;
+using retort::Frozen;
+using retort::Hint;
+using retort::Knowledge;
+using retort::Schedule;
+using retort::Sgd;
+using retort::SoftTarget;
+using retort::tap;
+using retort::Trainer;
+
+namespace {
+using Counts = std::map<std::string, std::size_t>;
+/// What `step` issues once all is built.
+template <class Step>
+Counts operators_of(Step&& step) {
+    for (int i = 0; i < 3; ++i) step();
+    OperatorCount count;
+    step();
+    count.stop();
+    return count.by_name();
+}
+/// The operators whose numbers differ, with both numbers.
+std::string difference(const Counts& ours, const Counts& theirs) {
+    std::map<std::string, std::pair<std::size_t, std::size_t>> all;
+    for (const auto& [name, count] : ours) all[name].first = count;
+    for (const auto& [name, count] : theirs) all[name].second = count;
+    std::ostringstream text;
+    for (const auto& [name, counts] : all) {
+        if (counts.first != counts.second)
+            text << name << ": " << counts.first << " and " << counts.second << "; ";
+    }
+    return std::move(text).str();
+}
+/// The classical loss with temperature 4, as one writes it by hand.
+torch::Tensor distillation(const torch::Tensor& student, const torch::Tensor& teacher,
+                           const torch::Tensor& target) {
+    const auto hard = torch::nn::functional::cross_entropy(student, target);
+    const auto log_teacher = torch::log_softmax(teacher / 4, 1);
+    const auto log_student = torch::log_softmax(student / 4, 1);
+    const auto soft = (log_teacher.exp() * (log_teacher - log_student)).sum() *
+                      (16.0 / static_cast<double>(student.size(0)));
+    return hard * 0.1 + soft * 0.9;
+}
+torch::optim::SGDOptions options() { return torch::optim::SGDOptions(0.05).momentum(0.9).weight_decay(5e-4); }
+
+/// Counts how often it is asked.
+struct CountingTeacher {
+    Perceptron net;
+    std::shared_ptr<int> calls = std::make_shared<int>(0);
+    torch::Tensor operator()(const torch::Tensor& input) const {
+        ++*calls;
+        return Frozen{net}(input);
+    }
+};
+template <bool NeedsTeacher>
+struct CountingTerm {
+    static constexpr bool needs_teacher = NeedsTeacher, needs_target = false;
+    std::shared_ptr<int> calls = std::make_shared<int>(0);
+    torch::Tensor operator()(const auto& student, const auto&, const auto&) const {
+        ++*calls;
+        return retort::logits(student).sum();
+    }
+};
+/// 0 in even epochs, 1 in odd ones.
+struct Odd {
+    double weight(const retort::Progress& progress) const { return static_cast<double>(progress.epoch % 2); }
+};
+}  // namespace
+
+TEST_CASE("law 2: a perceptron with cross-entropy and soft targets") {
+    torch::manual_seed(1);
+    Perceptron net, hand, teacher;
+    const auto batch = vectors(1)[0];
+    torch::optim::SGD theirs(hand->parameters(), options()), ours(net->parameters(), options());
+    Trainer trainer{net, Frozen{teacher}, Knowledge{CrossEntropy{}, SoftTarget{.temperature = 4.0}},
+                    Schedule{0.1, 0.9}, ours};
+    teacher->eval();
+    const auto expected = operators_of([&] {
+        theirs.zero_grad();
+        const auto goal = [&] {
+            const torch::NoGradGuard no_grad;
+            return teacher->forward(batch.first);
+        }();
+        distillation(hand->forward(batch.first), goal, batch.second).backward();
+        theirs.step();
+    });
+    CHECK(difference(operators_of([&] { trainer.step(batch); }), expected).empty());
+    teacher->train();  // what the mode of the teacher costs is no operator
+    CHECK(difference(operators_of([&] { trainer.step(batch); }), expected).empty());
+}
+
+TEST_CASE("law 2: convolutions with batch norm, soft targets and two hints") {
+    torch::manual_seed(1);
+    ConvNet net(4), hand(4), teacher(6);
+    torch::nn::Conv2d early(torch::nn::Conv2dOptions(4, 6, 1)), late(torch::nn::Conv2dOptions(8, 12, 1));
+    const auto batch = images(1)[0];
+    torch::optim::SGD ours(net->parameters(), options()), theirs(hand->parameters(), options());
+    for (const auto& connector : {early, late}) theirs.add_param_group({connector->parameters()});
+    // The hand-written loop has one group for each connector; so that both step alike, so has the trainer's.
+    const Hint one{tap<&ConvOutputs::early>, tap<&ConvOutputs::early>, retort::Conv1x1{4, 6}};
+    const Hint two{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, retort::Conv1x1{}};
+    Trainer trainer{net, Frozen{teacher}, Knowledge{CrossEntropy{}, SoftTarget{.temperature = 4.0}, one, two},
+                    Schedule{0.1, 0.9, 50.0, 1.0}, ours};
+    teacher->eval();
+    const auto expected = operators_of([&] {
+        theirs.zero_grad();
+        const auto goal = [&] {
+            const torch::NoGradGuard no_grad;
+            return teacher->forward(batch.first);
+        }();
+        const auto outputs = hand->forward(batch.first);
+        const auto loss = distillation(outputs.logits, goal.logits, batch.second) +
+                          torch::mse_loss(early->forward(outputs.early), goal.early) * 50.0 +
+                          torch::mse_loss(late->forward(outputs.late), goal.late);
+        loss.backward();
+        theirs.step();
+    });
+    CHECK(difference(operators_of([&] { trainer.step(batch); }), expected).empty());
+}
+
+TEST_CASE("law 2: nothing in a step waits for the device, clipping and schedules included") {
+    torch::manual_seed(1);
+    ConvNet net(4), teacher(6);
+    Trainer trainer{
+        net, Frozen{teacher},
+        Knowledge{CrossEntropy{}, SoftTarget{},
+                  Hint{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, retort::Conv1x1{}}},
+        Schedule{0.1, retort::Linear{.initial = 1.0, .final = 0.5, .every = retort::Every::step}, 1.0},
+        retort::WithLearningRate{Sgd{.momentum = 0.9}, retort::WarmUp{.then = retort::Cosine{}}}};
+    trainer.progress().epochs = 10;
+    const auto batch = images(1)[0];
+    const auto counts = operators_of([&] { trainer.step(batch); });
+    for (const std::string name :
+         {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::nonzero", "aten::equal"}) {
+        INFO(name);
+        CHECK(counts.count(name) == 0);
+    }
+}
+
+TEST_CASE("law 2: a run reads from the device only where it reports") {
+    torch::manual_seed(1);
+    Perceptron net, teacher;
+    Trainer trainer{net, Frozen{teacher}, Knowledge{CrossEntropy{}, SoftTarget{}}, Schedule{0.1, 0.9}, Sgd{}};
+    const auto batches = vectors(20);
+    std::vector<std::string> during;
+    std::optional<OperatorCount> count;
+    trainer.fit(batches, {.epochs = 1, .report_every = 50}, retort::GradientClipping{.max_norm = 1.0},
+                retort::on_epoch_begin([&](retort::FitContext&) { count.emplace(); }),
+                retort::on_step_end([&](retort::FitContext& context) {
+                    if (context.progress.step == 20) count->stop();
+                }));
+    REQUIRE(count->total() > 0);
+    CHECK(count->of("aten::_local_scalar_dense") + count->of("aten::item") == 0);
+}
+
+TEST_CASE("law 3: a term of weight 0 is not computed, and a teacher that nobody needs is not asked") {
+    Perceptron student;
+    const CountingTeacher teacher{Perceptron()};
+    const CountingTerm<true> with_teacher;
+    const CountingTerm<false> without;
+    Trainer trainer{student, teacher, Knowledge{CrossEntropy{}, with_teacher, without},
+                    Schedule{1.0, Odd{}, 0.0}, Sgd{}};
+    trainer.fit(vectors(3), {.epochs = 1});
+    CHECK((*teacher.calls == 0 && *with_teacher.calls == 0 && *without.calls == 0));
+    trainer.fit(vectors(3), {.epochs = 2});
+    CHECK((*teacher.calls == 3 && *with_teacher.calls == 3 && *without.calls == 0));
+    trainer.fit(vectors(3), {.epochs = 3});
+    CHECK((*teacher.calls == 3 && *with_teacher.calls == 3 && *without.calls == 0));
+}
+
+TEST_CASE("law 3: a hint of weight 0 costs the first step only") {
+    torch::manual_seed(1);
+    ConvNet plain(4), net(4), teacher(6);
+    Trainer without{plain, retort::NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
+    Trainer with{
+        net, Frozen{teacher},
+        Knowledge{CrossEntropy{}, Hint{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, retort::Conv1x1{}}},
+        Schedule{1.0, 0.0}, Sgd{}};
+    const auto batch = images(1)[0];
+    CHECK(difference(operators_of([&] { with.step(batch); }), operators_of([&] { without.step(batch); }))
+              .empty());
+}
