@@ -47,10 +47,8 @@ struct DistKd {
     Epsilon epsilon_is = Epsilon::added;
     double epsilon = 1e-8;  ///< above 0
 
-    /// torchdistill's ImageNet settings; term weight 1. (Theirs: 2 and 2 in place of 1 and 1 here.)
-    static DistKd torch_distill() {
-        return {.sample_weight = 2.0, .class_weight = 2.0, .epsilon_is = Epsilon::clamped};
-    }
+    /// torchdistill; term weight 2 on ImageNet.
+    static DistKd torch_distill() { return {.epsilon_is = Epsilon::clamped}; }
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;

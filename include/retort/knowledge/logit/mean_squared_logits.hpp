@@ -33,7 +33,7 @@ struct MeanSquaredLogits {
     Reduction reduction = Reduction::mean;
     double temperature = 1.0;  ///< above 0
 
-    static MeanSquaredLogits text_brewer(double temperature = 8.0) { return {.temperature = temperature}; }
+    static MeanSquaredLogits text_brewer(double temperature = 4.0) { return {.temperature = temperature}; }
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
@@ -52,7 +52,7 @@ inline at::Tensor mean_squared_logits(const at::Tensor& student, const at::Tenso
     const at::Tensor difference =
         detail::at_least_float32(student) - detail::at_least_float32(detail::constant(teacher));
     return detail::reduce_over_classes(difference.square(), options.reduction,
-                                   1 / (options.temperature * options.temperature));
+                                       1 / (options.temperature * options.temperature));
 }
 
 }  // namespace functional

@@ -68,7 +68,7 @@ struct SoftTarget {
     static SoftTarget teacher_free(double temperature = 20.0) {
         return {.temperature = temperature, .reduction = Reduction::mean};
     }
-    /// cls_KD.
+    /// cls_KD; weights 0.5 and 0.5.
     static SoftTarget cls_kd() { return {.temperature = 4.0, .form = Form::cross_entropy}; }
     /// TextBrewer: cross-entropy, no \f$ T^2 \f$.
     static SoftTarget text_brewer(double temperature = 4.0) {
