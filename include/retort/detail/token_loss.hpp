@@ -5,7 +5,6 @@
 /// where the logits are given as hidden states and a projection, not even that.
 #pragma once
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/addmm.h>
@@ -32,6 +31,7 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/parallel.hpp>
 #include <retort/detail/row_divergence.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/logit/projected_logits.hpp>
@@ -95,11 +95,13 @@ inline std::int64_t tokens_at_once(std::int64_t elements, std::int64_t tokens, s
 class TokenLossEngine {
   public:
     explicit TokenLossEngine(const TokenLoss& loss)
-        : loss_(loss), type_(loss.type()), vocabulary_(loss.vocabulary()) {
-        const bool on_cpu = loss.first().device().is_cpu();
+        : loss_(loss),
+          type_(loss.type()),
+          vocabulary_(loss.vocabulary()),
+          on_cpu_(loss.first().device().is_cpu()) {
         const std::int64_t tokens = loss.tokens();
-        const std::int64_t piece = on_cpu ? (std::int64_t{1} << 17) * at::get_num_threads() : 1 << 25;
-        const std::int64_t product = on_cpu ? 1 << 24 : 1 << 26;
+        const std::int64_t piece = on_cpu_ ? 1 << 17 : 1 << 25;
+        const std::int64_t product = on_cpu_ ? 1 << 24 : 1 << 26;
         rows_ = tokens_at_once(piece, tokens, vocabulary_);
         chunk_ = tokens;
         if (loss.tokens_per_chunk > 0) {
@@ -128,19 +130,18 @@ class TokenLossEngine {
             const at::Tensor gradient = !wanted.any()       ? at::Tensor()
                                         : loss_.projected() ? student
                                                             : result.first.narrow(0, begin, count);
-            for (std::int64_t row = 0; row < count; row += rows_) {
-                const std::int64_t rows = std::min(rows_, count - row);
-                RowDivergenceResult piece = rows_of(
+            for_each_piece(count, [&](std::int64_t row, std::int64_t rows) {
+                const RowDivergenceResult piece = rows_of(
                     student.narrow(0, row, rows), teacher.defined() ? teacher.narrow(0, row, rows) : teacher,
                     begin + row, wanted.any());
                 result.values.narrow(0, begin + row, rows).copy_(piece.value);
-                if (!wanted.any()) continue;
+                if (!wanted.any()) return;
                 at::Tensor out = gradient.narrow(0, row, rows);
                 at::mul_out(out, piece.gradient, weights.narrow(0, begin + row, rows).unsqueeze(1));
                 if (loss_.ignored.defined()) {
                     out.masked_fill_(loss_.ignored.narrow(0, begin + row, rows).unsqueeze(1), 0);
                 }
-            }
+            });
             if (loss_.projected() && wanted.any()) {
                 accumulator.add(std::get<ProjectedLogits>(loss_.student), gradient, begin, count);
             }
@@ -151,6 +152,13 @@ class TokenLossEngine {
     }
 
   private:
+    /// Calls `work(first row, rows)` for all pieces of a chunk.
+    template <class Work>
+    void for_each_piece(std::int64_t count, const Work& work) const {
+        if (on_cpu_) return parallel_pieces(count, rows_, work);
+        for (std::int64_t row = 0; row < count; row += rows_) work(row, std::min(rows_, count - row));
+    }
+
     /// Gradients of hidden states and projection, chunk by chunk. Those of the projection are sums over
     /// chunks and kept in float32 where the type has 16 bits.
     struct Accumulator {
@@ -317,6 +325,7 @@ class TokenLossEngine {
     const TokenLoss& loss_;
     at::ScalarType type_;
     std::int64_t vocabulary_;
+    bool on_cpu_;
     std::int64_t rows_ = 1;   ///< tokens of a piece
     std::int64_t chunk_ = 1;  ///< tokens of a matrix product
     at::Tensor words_, sparse_;
