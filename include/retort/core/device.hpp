@@ -16,6 +16,7 @@
 namespace retort {
 
 /// The device of a name: `cpu`, `cuda`, `cuda:1`, or `auto` (a CUDA device if there is one, else the CPU).
+///
 /// \throws ConfigError if the name is none of these or the device does not exist on this machine.
 inline at::Device device(const std::string& name) {
     if (name == "auto") return at::Device(at::hasCUDA() ? at::kCUDA : at::kCPU);
@@ -41,7 +42,8 @@ inline at::Device device(const std::string& name) {
 
 /// Lets LibTorch compute with `count` threads, or with as many as the machine has cores where `count` is 0.
 /// Debian's LibTorch starts with one. This changes the whole process and, through the order of summation, the
-/// last bits of results; the library therefore never calls it by itself. \throws ConfigError if `count` is
+/// last bits of results; the library therefore never calls it by itself.
+/// \throws ConfigError if `count` is
 /// negative.
 inline void set_threads(int count = 0) {
     if (count < 0) throw ConfigError(detail::text("threads: expected 0 (all cores) or more, found ", count));

@@ -129,8 +129,10 @@ inline std::int64_t cifar_count(const CifarOptions& options, std::int64_t publis
 }  // namespace detail
 
 /// CIFAR-10 (Krizhevsky, 2009), binary version: 10 classes, 50000 training and 10000 test images as uint8 of
-/// shape N x 3 x 32 x 32. \param directory has `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`,
-/// or a sub-directory `cifar-10-batches-bin` has. \throws DataError if a file is missing, is not of the
+/// shape N x 3 x 32 x 32.
+/// \param directory has `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`,
+/// or a sub-directory `cifar-10-batches-bin` has.
+/// \throws DataError if a file is missing, is not of the
 /// expected size, or has a label that is not from 0 to 9; with the file, the offset, what was expected and
 /// what was found.
 inline Dataset cifar10(const std::filesystem::path& directory, Split split, CifarOptions options = {}) {
@@ -148,8 +150,10 @@ inline Dataset cifar10(const std::filesystem::path& directory, Split split, Cifa
 }
 
 /// CIFAR-100 (Krizhevsky, 2009), binary version: 100 fine or 20 coarse classes, 50000 training and 10000 test
-/// images as uint8 of shape N x 3 x 32 x 32. \param directory has `train.bin` and `test.bin`, or a
-/// sub-directory `cifar-100-binary` has. \throws DataError as `cifar10` does; both labels are checked,
+/// images as uint8 of shape N x 3 x 32 x 32.
+/// \param directory has `train.bin` and `test.bin`, or a
+/// sub-directory `cifar-100-binary` has.
+/// \throws DataError as `cifar10` does; both labels are checked,
 /// whichever is asked for.
 inline Dataset cifar100(const std::filesystem::path& directory, Split split,
                         CifarLabels labels = CifarLabels::fine, CifarOptions options = {}) {

@@ -73,9 +73,13 @@ inline void check_targets(const at::Tensor& targets, std::int64_t classes) {
 }  // namespace detail
 
 /// A data set of tensors that are in memory already. Nothing is copied.
+///
 /// \param inputs N x ..., N >= 1, of any type; floating-point values must be finite.
+///
 /// \param targets N class indices (int64) from 0 to classes - 1 on the device of the inputs, or an undefined
-/// tensor. \param classes the number of classes; at least 1 where there are targets. \throws DataError if one
+/// tensor.
+/// \param classes the number of classes; at least 1 where there are targets.
+/// \throws DataError if one
 /// of these does not hold, with the first sample for which it does not.
 inline Dataset in_memory(at::Tensor inputs, at::Tensor targets, std::int64_t classes) {
     const c10::NoGradGuard no_grad;
@@ -118,7 +122,8 @@ inline Dataset in_memory(at::Tensor inputs, at::Tensor targets, std::int64_t cla
 
 /// The samples of `dataset` at `indices` (int64, one dimension, at least one; repetition is allowed), in that
 /// order. Samples are copied and numbered anew from 0. The number of classes stays, even if some are no
-/// longer there. \throws ConfigError if the indices are not of that kind or name a sample that does not
+/// longer there.
+/// \throws ConfigError if the indices are not of that kind or name a sample that does not
 /// exist.
 inline Dataset subset(const Dataset& dataset, const at::Tensor& indices) {
     const c10::NoGradGuard no_grad;

@@ -22,7 +22,8 @@ struct EpochOrderOptions {
 };
 
 /// The numbers from 0 to `count` - 1 (int64, CPU): shuffled as seed and epoch alone say, so that any epoch's
-/// order is there without the earlier ones; or ascending without `shuffle`. \throws ConfigError if `count` or
+/// order is there without the earlier ones; or ascending without `shuffle`.
+/// \throws ConfigError if `count` or
 /// the epoch is negative.
 inline at::Tensor epoch_order(std::int64_t count, EpochOrderOptions options = {}) {
     using ::retort::detail::text;

@@ -59,8 +59,10 @@ inline void to_native(Bytes& bytes, std::size_t width) {
 
 /// Reads an IDX file (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"): two zero bytes,
 /// the type of the numbers, the number of dimensions, each dimension as 32 bits, then the numbers; everything
-/// big-endian. The file may be gzip (whatever its name), where retort is built with zlib. \return a CPU
-/// tensor of the file's type (uint8, int8, int16, int32, float32 or float64) and dimensions. \throws
+/// big-endian. The file may be gzip (whatever its name), where retort is built with zlib.
+/// \return a CPU
+/// tensor of the file's type (uint8, int8, int16, int32, float32 or float64) and dimensions.
+/// \throws
 /// DataError if the file is missing, no regular file, empty, truncated, longer than its header says, damaged
 /// or of another format; with the file, the offset (after unpacking, where it is gzip and unpacks), what was
 /// expected and what was found. A header that promises more than the file holds never makes it take that much

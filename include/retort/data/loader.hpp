@@ -32,6 +32,7 @@ namespace retort::data {
 template <Transform TransformPolicy = Identity>
 class Loader {
   public:
+    ///
     /// \throws ConfigError if an option is out of its range or an epoch would have no batch; DataError if the
     /// data set is empty.
     explicit Loader(Dataset dataset, LoaderOptions options = {}, TransformPolicy transform = {})
@@ -40,6 +41,7 @@ class Loader {
     }
 
     /// The batches of epoch `epoch`, 0 or more.
+    ///
     /// \throws ConfigError if the epoch is negative. What the transform throws comes out of the range.
     auto operator()(std::int64_t epoch) const {
         const auto seed = options_.seed;

@@ -76,9 +76,11 @@ inline Dataset mnist_like(const std::filesystem::path& directory, Split split) {
 }  // namespace detail
 
 /// MNIST (LeCun, Cortes and Burges): 10 digits, 60000 training and 10000 test images as uint8 of shape N x 1
-/// x 28 x 28. \param directory has `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` or the same with
+/// x 28 x 28.
+/// \param directory has `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` or the same with
 /// `t10k-`; each name may end in `.gz` and may have a dot before `idx`. A plain file comes before a packed
-/// one. \throws DataError as `read_idx` does, and if a file is missing (with the names that were looked for),
+/// one.
+/// \throws DataError as `read_idx` does, and if a file is missing (with the names that were looked for),
 /// the numbers of images and labels differ, or a label is not from 0 to 9.
 inline Dataset mnist(const std::filesystem::path& directory, Split split) {
     return detail::mnist_like(directory, split);

@@ -306,6 +306,7 @@ class Prefetch : public ranges::view_base {
         : state_(std::make_shared<State>(std::move(source), std::move(function), options)) {}
 
     /// Starts the threads and waits for the first element.
+    ///
     /// \throws ConfigError if it was called before, and whatever source or function throw.
     iterator begin() {
         if (!state_) throw ConfigError("prefetch: expected a range to go through, found an empty Prefetch");
@@ -331,7 +332,8 @@ class Prefetch : public ranges::view_base {
 ///
 /// A range given as an lvalue must outlive the result, unless it is a view (which is copied, as range-v3
 /// does); one given as an rvalue is moved in. Elements are copied out of the range, or moved where the range
-/// gives rvalues: for elements that can only be moved, use `ranges::views::move`. \throws ConfigError if
+/// gives rvalues: for elements that can only be moved, use `ranges::views::move`.
+/// \throws ConfigError if
 /// there are fewer than 0 workers or the depth is below 1.
 template <class Range, class Function = std::identity>
     requires ranges::input_range<Range> && std::move_constructible<Function>

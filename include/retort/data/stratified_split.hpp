@@ -39,7 +39,8 @@ struct TrainValidation {
 /// Splits a labelled data set so that each class is divided in the same proportion. Of a class of n samples,
 /// `floor(validation_fraction * n + 1/2)` go into the validation set, but at least 1 and at most n - 1, so
 /// that each class that occurs does so in both parts. Both keep the order of the data set; samples are
-/// copied. \throws ConfigError if the fraction is not above 0 and below 1; DataError if there are no targets
+/// copied.
+/// \throws ConfigError if the fraction is not above 0 and below 1; DataError if there are no targets
 /// or a class has a single sample.
 inline TrainValidation stratified_split(const Dataset& dataset, StratifiedSplitOptions options = {}) {
     const c10::NoGradGuard no_grad;

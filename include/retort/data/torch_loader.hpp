@@ -127,7 +127,8 @@ class TorchBatches : public ranges::view_base {
 /// auto loader = torch::data::make_data_loader(std::move(set).map(torch::data::transforms::Stack<>()), 64);
 /// trainer.fit(retort::data::batches(loader), {.epochs = 10});
 /// ```
-/// The loader must outlive the range. \throws ConfigError if the pointer is empty.
+/// The loader must outlive the range.
+/// \throws ConfigError if the pointer is empty.
 template <detail::TorchLoader LoaderType>
 auto batches(LoaderType& loader) {
     static_assert(::retort::Batch<typename LoaderType::BatchType>,

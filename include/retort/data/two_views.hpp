@@ -25,6 +25,7 @@ namespace retort::data {
 template <Transform Weak, Transform Strong>
 class TwoViews {
   public:
+    ///
     /// \throws ConfigError if an option is out of its range or an epoch would have no batch; DataError if the
     /// data set is empty.
     TwoViews(Dataset dataset, LoaderOptions options, Weak weak, Strong strong)
@@ -36,6 +37,7 @@ class TwoViews {
     }
 
     /// The batches of epoch `epoch`, 0 or more.
+    ///
     /// \throws ConfigError if the epoch is negative. What the transforms throw comes out of the range.
     auto operator()(std::int64_t epoch) const {
         const auto seed = options_.seed;

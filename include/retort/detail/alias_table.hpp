@@ -22,7 +22,8 @@
 namespace retort::detail {
 
 /// `count` random numbers of 64 bits, as int64: the SplitMix64 sequence (Steele, Lea, Flood, 2014) from
-/// `start`. \param start one int64 number on the device that draws
+/// `start`.
+/// \param start one int64 number on the device that draws
 inline at::Tensor random_bits(const at::Tensor& start, std::int64_t count) {
     const auto constant = [](std::uint64_t bits) { return static_cast<std::int64_t>(bits); };
     at::Tensor result = at::arange(1, count + 1, start.options());
@@ -61,7 +62,8 @@ struct AliasTable {
 
 /// The table for weights [n], at least 0 and not all 0. Outcomes below the average take the rest of their
 /// share from the heavy ones in order; which one serves whom follows from where the running sums of what is
-/// missing and of what is to spare meet, so that nothing loops over the outcomes. \throws ConfigError
+/// missing and of what is to spare meet, so that nothing loops over the outcomes.
+/// \throws ConfigError
 inline AliasTable alias_table(const at::Tensor& weights) {
     if (!weights.defined() || weights.dim() != 1 || weights.numel() == 0) {
         throw ConfigError(text("alias table: expected weights of shape [n], found ", shape_text(weights)));

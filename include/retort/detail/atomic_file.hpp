@@ -19,7 +19,8 @@
 namespace retort::detail {
 
 /// Runs `write(path)` on a name beside `target`, flushes the file to the disk and renames it to `target`.
-/// Whatever fails, the file beside is removed, and a file that stood at `target` before still does. \throws
+/// Whatever fails, the file beside is removed, and a file that stood at `target` before still does.
+/// \throws
 /// OutputError with the path and the system's reason
 template <class Write>
 void write_beside(const std::filesystem::path& target, Write&& write) {
@@ -45,6 +46,7 @@ void write_beside(const std::filesystem::path& target, Write&& write) {
 }
 
 /// Writes `content` to `target`, whole or not at all.
+///
 /// \throws OutputError with the path and the system's reason
 inline void write_atomically(const std::filesystem::path& target, std::string_view content) {
     write_beside(target, [&](const std::filesystem::path& path) {
@@ -66,6 +68,7 @@ inline void write_atomically(const std::filesystem::path& target, std::string_vi
 }
 
 /// Finds out whether a file can be written at `target`, before any work is done for it.
+///
 /// \throws OutputError with the path and the system's reason
 inline void check_writable(const std::filesystem::path& target) {
     std::error_code ignored;  // what cannot be looked at cannot be created either

@@ -129,6 +129,7 @@ inline RowDivergenceResult row_divergence(at::Tensor log_student, at::Tensor log
     return result;
 }
 
+///
 /// \throws ConfigError if the beta makes no sense for the form
 inline void check_beta(std::string_view where, RowForm form, double beta) {
     if (form == RowForm::jensen_shannon && !(beta > 0 && beta < 1)) {

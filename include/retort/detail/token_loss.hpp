@@ -112,6 +112,7 @@ class TokenLossEngine {
         if (const auto* sparse = std::get_if<SparseTeacher>(&loss.teacher)) prepare(*sparse);
     }
 
+    ///
     /// \param weights [tokens]: of each token in the gradients
     TokenLossResult run(const at::Tensor& weights, const TokenLossWanted& wanted) const {
         const std::int64_t tokens = loss_.tokens();
@@ -432,7 +433,8 @@ inline at::Tensor token_loss(const TokenLoss& loss) {
     return loss.per_token ? values : values.mul(token_weights(loss)).sum();
 }
 
-/// Fills in the tokens that count. Labels have the shape of the tokens and are int64. \throws ShapeError
+/// Fills in the tokens that count. Labels have the shape of the tokens and are int64.
+/// \throws ShapeError
 inline void count_tokens(std::string_view where, TokenLoss& loss, const at::Tensor& labels,
                          at::IntArrayRef sizes, std::int64_t ignore_index) {
     if (labels.defined()) {
@@ -466,7 +468,8 @@ inline void count_tokens(std::string_view where, TokenLoss& loss, const at::Tens
     }
 }
 
-/// Fills in how the values of the tokens become one. \param items what to divide by; 0: the tokens that count
+/// Fills in how the values of the tokens become one.
+/// \param items what to divide by; 0: the tokens that count
 inline void reduce_tokens(TokenLoss& loss, Reduction reduction, double items) {
     loss.per_token = reduction == Reduction::none;
     if (reduction == Reduction::batchmean || reduction == Reduction::mean) {

@@ -20,7 +20,8 @@
 namespace retort::detail {
 
 /// The teacher's classifier, which a gradient goes through but not into: it is the teacher's and stays as it
-/// is. \tparam Head `torch::nn::Linear`; or another network or callable, on pooled features
+/// is.
+/// \tparam Head `torch::nn::Linear`; or another network or callable, on pooled features
 template <class Head>
 class FixedHead {
   public:
@@ -39,6 +40,7 @@ class FixedHead {
             }
         }
     }
+    ///
     /// \param feature [batch, size]
     at::Tensor operator()(const at::Tensor& feature) const {
         if constexpr (std::same_as<Head, torch::nn::Linear>) {

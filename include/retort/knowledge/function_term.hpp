@@ -29,6 +29,7 @@ at::Tensor naming_taps(const Taps& taps, std::string_view kind, Compute&& comput
 }
 
 /// A term bound to taps: `Function(student, teacher, options)`.
+///
 /// \tparam Options with `check()`, which throws ConfigError where the options make no sense
 template <class StudentTap, class TeacherTap, class Options, auto Function>
 class FunctionTerm {

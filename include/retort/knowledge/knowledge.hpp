@@ -23,6 +23,7 @@ namespace retort {
 ///
 ///     retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = 4.0}}
 ///
+///
 /// \throws ConfigError on construction, if the options of a term make no sense.
 template <class... Terms>
 class Knowledge {
@@ -66,7 +67,8 @@ class Knowledge {
     }
 
     /// Shows the terms the outputs of a first batch: learnable parts take their sizes, type and device from
-    /// it. \param teacher the teacher's outputs; may be null where `prepared()` is true
+    /// it.
+    /// \param teacher the teacher's outputs; may be null where `prepared()` is true
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
         each([&](auto& term) {

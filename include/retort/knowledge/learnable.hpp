@@ -43,7 +43,8 @@ class OwnRandomNumbers {
 };
 
 /// The learnable part of a term: a module that is built when its sizes are known, and shared by the copies of
-/// the term, as the parameters of a module are by its holders. \tparam Holder a module holder
+/// the term, as the parameters of a module are by its holders.
+/// \tparam Holder a module holder
 template <class Holder>
 class Learnable {
   public:
@@ -60,6 +61,7 @@ class Learnable {
     void follow(const at::Tensor& like) const {
         if (built()) state_->holder->to(like.device(), like.scalar_type());
     }
+    ///
     /// \throws ConfigError if there is no module yet
     auto* operator->() const {
         if (!built()) {

@@ -14,7 +14,8 @@
 namespace retort::metrics {
 
 /// The part of the samples whose largest logit is the target's, from 0 to 1. Of equal logits the first counts
-/// as the largest. A row with a NaN is never right. \throws (update) ShapeError for logits that are not B x C
+/// as the largest. A row with a NaN is never right.
+/// \throws (update) ShapeError for logits that are not B x C
 /// or targets that are not B int64; (value) DataError if there were no samples or a target was no class.
 struct Accuracy {
     static constexpr bool needs_teacher = false;

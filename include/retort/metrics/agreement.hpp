@@ -17,7 +17,8 @@ namespace retort::metrics {
 /// The part of the samples for which the student's largest logit is of the same class as the teacher's, from
 /// 0 to 1 (Stanton, Izmailov, Kirichenko, Alemi and Wilson, "Does Knowledge Distillation Really Work?",
 /// NeurIPS 2021, top-1 agreement). Of equal logits the first counts as the largest. A row with a NaN on
-/// either side is no agreement. The targets are not looked at and may be undefined. \throws (update)
+/// either side is no agreement. The targets are not looked at and may be undefined.
+/// \throws (update)
 /// ShapeError unless both logits are B x C on one device; (value) DataError if there were no samples.
 struct Agreement {
     static constexpr bool needs_teacher = true;

@@ -17,7 +17,8 @@ namespace retort::metrics {
 
 /// The confusion matrix: how many samples of each class (row) were taken for each class (column), the class
 /// of the largest logit being the one a sample is taken for (of equal logits, the first). Its value is the
-/// balanced accuracy, the mean of the recalls of the classes that occurred. \throws (update) ShapeError as
+/// balanced accuracy, the mean of the recalls of the classes that occurred.
+/// \throws (update) ShapeError as
 /// Accuracy does; (matrix, recall, precision, value) DataError if there were no samples, a target was no
 /// class, or a row of logits had a NaN, which is taken for nothing.
 struct Confusion {

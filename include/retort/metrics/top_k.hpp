@@ -17,7 +17,8 @@ namespace retort::metrics {
 
 /// The part of the samples whose target's logit is among the `k` largest, from 0 to 1. Of equal logits those
 /// of lower classes count as larger, so that `TopK{.k = 1}` is `Accuracy` and equal logits everywhere are no
-/// success. A row with a NaN is never right. \throws (update) ConfigError if k is not from 1 to the number of
+/// success. A row with a NaN is never right.
+/// \throws (update) ConfigError if k is not from 1 to the number of
 /// classes; ShapeError and (value) DataError as Accuracy does.
 struct TopK {
     static constexpr bool needs_teacher = false;

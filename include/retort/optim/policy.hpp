@@ -65,7 +65,8 @@ class OptimizerPolicy {
         }
     }
     bool built() const { return optimizer_ != nullptr; }
-    /// The optimiser. \pre built()
+    /// The optimiser.
+    /// \pre built()
     torch::optim::Optimizer& optimizer() const { return *optimizer_; }
 
     /// Sets the learning rates for this progress, where they follow a schedule.
@@ -82,7 +83,8 @@ class OptimizerPolicy {
             if (group < rates_.size()) each.options().set_lr(rates_[group++] * factor);
         }
     }
-    /// The learning rate of the first parameter group. \pre built()
+    /// The learning rate of the first parameter group.
+    /// \pre built()
     double learning_rate() const { return optimizer_->param_groups().front().options().get_lr(); }
 
   private:

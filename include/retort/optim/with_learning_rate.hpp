@@ -16,8 +16,7 @@ namespace retort {
 ///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.05, .momentum = 0.9},
 ///                              retort::MultiStep{.milestones = {150, 180, 210}}}
 ///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.1},
-///                              retort::WarmUp{.epochs = 5, .then = retort::Cosine{.every =
-///                              retort::Every::step}}}
+///                              retort::WarmUp{.epochs = 5, .then = retort::Cosine{.every = retort::Every::step}}}
 template <OptimizerRecipe Recipe, WeightSchedule S>
 struct WithLearningRate {
     Recipe recipe;

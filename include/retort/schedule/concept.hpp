@@ -11,8 +11,7 @@
 /// A minimal example:
 ///
 ///     struct EveryOtherEpoch {
-///         double weight(const retort::Progress& progress) const { return progress.epoch % 2 == 0 ? 1.0 :
-///         0.0; }
+///         double weight(const retort::Progress& progress) const { return progress.epoch % 2 == 0 ? 1.0 : 0.0; }
 ///     };
 ///
 /// Schedules weigh the terms of a `Knowledge` (`Schedule`), scale learning rates (`WithLearningRate`) and set

@@ -12,8 +12,8 @@
 /// A minimal example:
 ///
 ///     struct Oracle {                                    // knows the answer from the input
-///         at::Tensor operator()(const at::Tensor& input) const { return input.mean({1, 2, 3}).unsqueeze(1) *
-///         scale; } at::Tensor scale;
+///         at::Tensor operator()(const at::Tensor& input) const { return input.mean({1, 2, 3}).unsqueeze(1) * scale; }
+///         at::Tensor scale;
 ///     };
 #pragma once
 

@@ -22,8 +22,7 @@
 /// A minimal example:
 ///
 ///     struct SayLoss {
-///         void on_epoch_end(retort::FitContext& context) { std::cout << context.history.last("loss") <<
-///         '\n'; }
+///         void on_epoch_end(retort::FitContext& context) { std::cout << context.history.last("loss") << '\n'; }
 ///     };
 #pragma once
 

@@ -12,7 +12,8 @@
 namespace retort {
 
 /// Writes the history as a CSV file after every epoch. The file is replaced as a whole, so that a reader
-/// never sees a part of it. Goes behind the callbacks whose columns it shall hold. \throws OutputError before
+/// never sees a part of it. Goes behind the callbacks whose columns it shall hold.
+/// \throws OutputError before
 /// the first epoch if the file cannot be written there
 class CsvHistory {
   public:

@@ -34,6 +34,7 @@ class EpochRecord {
           weights_(names_.size()) {}
 
     /// The columns that every epoch has, whether or not there is something to write into them.
+    ///
     /// \throws ConfigError if a term has the name of another column
     static std::vector<std::string> columns(const std::vector<std::string>& names) {
         std::vector<std::string> result{"epoch", "learning_rate", "loss"};
@@ -51,6 +52,7 @@ class EpochRecord {
         return result;
     }
 
+    ///
     /// \param right how many answers of the batch were right; undefined where nobody knows
     void add(const Losses& losses, const at::Tensor& right, std::int64_t samples) {
         Step step{steps_, samples, right.defined()};
@@ -73,6 +75,7 @@ class EpochRecord {
     void add_seconds(double seconds) { seconds_ += seconds; }
 
     /// Reads what has come since the last time. Waits for the device.
+    ///
     /// \throws NonFiniteError with the name of the term and the step, if a loss is not finite
     Running read() {
         if (!pending_.empty()) {

@@ -40,8 +40,8 @@ class Objective {
 /// Knowledge and Schedule together: the loss of a batch at a progress. A term of weight 0 is not computed.
 ///
 ///     retort::Objective objective{retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}},
-///     retort::Schedule{0.1, 0.9}}; at::Tensor loss = objective(student_outputs, teacher_outputs, batch,
-///     progress);
+///                                 retort::Schedule{0.1, 0.9}};
+///     at::Tensor loss = objective(student_outputs, teacher_outputs, batch, progress);
 template <class... Terms, class... S>
 class Objective<Knowledge<Terms...>, Schedule<S...>> {
     static_assert(sizeof...(Terms) == sizeof...(S),
@@ -63,6 +63,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
     }
 
     /// The weights at a progress.
+    ///
     /// \throws ConfigError if a weight is not finite, or all are 0
     Weights weights(const Progress& progress) const {
         const Weights result = schedule_.weights(progress);
@@ -91,7 +92,8 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         return result;
     }
 
-    /// The losses at these weights. \param teacher may be null where `needs_teacher(weights)` is false
+    /// The losses at these weights.
+    /// \param teacher may be null where `needs_teacher(weights)` is false
     template <class Student, class Teacher, class B>
     Losses losses(const Student& student, const Teacher* teacher, const B& batch, const Progress& progress,
                   const Weights& weights) const {

@@ -42,9 +42,9 @@ struct StepResult {
 /// alone.
 ///
 ///     retort::Trainer trainer{student, retort::Frozen{teacher},
-///                             retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature
-///                             = 4.0}}, retort::Schedule{0.1, 0.9}, retort::Sgd{.learning_rate = 0.05,
-///                             .momentum = 0.9, .weight_decay = 5e-4}};
+///                             retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = 4.0}},
+///                             retort::Schedule{0.1, 0.9},
+///                             retort::Sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4}};
 ///     trainer.fit(train_batches, {.epochs = 240}, retort::ProgressBar{});
 ///
 /// The optimiser is built in the first step, when all learnable parts have their sizes. The trainer changes
@@ -59,8 +59,11 @@ class Trainer {
                   "retort::NoTeacher{}");
 
   public:
+    ///
     /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the
-    /// trainer \param optimizer see `OptimizerPolicy` \throws ConfigError if the device does not exist, or
+    /// trainer
+    /// \param optimizer see `OptimizerPolicy`
+    /// \throws ConfigError if the device does not exist, or
     /// the teacher is elsewhere, or shares parameters with the student
     template <class S, class O>
         requires std::same_as<std::remove_cvref_t<S>, Student>
@@ -109,9 +112,13 @@ class Trainer {
     /// `accuracy` (on the training batches, in training mode), `samples`, `seconds`, `samples_per_second`;
     /// then what the callbacks add.
     ///
+    ///
     /// \param source batches: see `BatchSource`; a callable is asked for every epoch's batches
+    ///
     /// \param callbacks see `trainer/callback.hpp`
+    ///
     /// \returns the history of this and all earlier calls
+    ///
     /// \throws ConfigError, DataError, ShapeError, OutputError before the first step where they can be;
     /// NonFiniteError
     template <class Source, class... Callbacks>

@@ -20,9 +20,8 @@ namespace retort {
 
 /// Measures the student at the end of every epoch, and writes `validation_<metric>` into the history:
 ///
-///     retort::Validation{validation_batches}                                             //
-///     validation_accuracy retort::Validation{validation_batches, retort::metrics::TopK{5},
-///     retort::metrics::Agreement{}}
+///     retort::Validation{validation_batches}    // the column validation_accuracy
+///     retort::Validation{validation_batches, retort::metrics::TopK{5}, retort::metrics::Agreement{}}
 ///
 /// The batches are kept by value if they are given as an rvalue, and referred to if they are given as an
 /// lvalue. Metrics whose `value()` is one number become columns.

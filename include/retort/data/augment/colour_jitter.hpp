@@ -22,7 +22,8 @@ namespace retort::data {
 /// property alone.
 ///
 /// Shapes: B x C x H x W in and out, C 1 or 3 (saturation has no effect on grey images). uint8 becomes
-/// float32 from 0 to 1; floating-point images are taken to be in that range. \throws ConfigError if an option
+/// float32 from 0 to 1; floating-point images are taken to be in that range.
+/// \throws ConfigError if an option
 /// is negative; ShapeError for another number of channels.
 struct ColourJitter {
     double brightness = 0.4;

@@ -20,7 +20,8 @@ namespace retort::data {
 /// Networks with Cutout", 2017). The square of an even size reaches one pixel further up and left of the
 /// centre than down and right.
 ///
-/// Shapes: B x C x H x W in and out; any type, which stays. \throws ConfigError if `size` is below 1.
+/// Shapes: B x C x H x W in and out; any type, which stays.
+/// \throws ConfigError if `size` is below 1.
 struct Cutout {
     std::int64_t size = 8;
     /// What the pixels become; 0 is the mean of images that are normalised.

@@ -15,7 +15,8 @@ namespace retort::data {
 
 /// Mirrors each image left to right with the given probability, each for itself.
 ///
-/// Shapes: B x C x H x W in and out; any type, which stays. \throws ConfigError if the probability is not
+/// Shapes: B x C x H x W in and out; any type, which stays.
+/// \throws ConfigError if the probability is not
 /// from 0 to 1.
 struct HorizontalFlip {
     double probability = 0.5;

@@ -20,7 +20,8 @@ namespace retort::data {
 /// `(image - mean) / deviation`, channel by channel, for images from 0 to 1; uint8 images are divided by 255
 /// first and become float32.
 ///
-/// Shapes: B x C x H x W in and out. \throws ConfigError if the means and deviations differ in number or a
+/// Shapes: B x C x H x W in and out.
+/// \throws ConfigError if the means and deviations differ in number or a
 /// deviation is not above 0; ShapeError if the images have another number of channels or another type.
 struct Normalise {
     /// One number per channel.

@@ -22,7 +22,8 @@ namespace retort::data {
 /// fits. A side that would be longer than the image's is cut to that (the paper draws again instead, which
 /// takes a loop).
 ///
-/// Shapes: B x C x H x W in and out; any type, which stays. \throws ConfigError if an option is out of its
+/// Shapes: B x C x H x W in and out; any type, which stays.
+/// \throws ConfigError if an option is out of its
 /// range.
 struct RandomErasing {
     double probability = 0.5;

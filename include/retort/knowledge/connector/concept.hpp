@@ -58,6 +58,7 @@ inline std::pair<std::int64_t, std::int64_t> spatial_sizes(std::string_view wher
     return {sizes[2], sizes[3]};
 }
 
+///
 /// \throws ShapeError if a feature is not [batch, channels, height, width]
 inline void check_map(std::string_view where, const at::Tensor& feature, std::int64_t channels) {
     if (feature.dim() != 4 || feature.size(1) != channels) {

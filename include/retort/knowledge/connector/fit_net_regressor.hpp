@@ -18,6 +18,7 @@ namespace retort {
 ///
 /// Shapes: [batch, channels, height, width] to the teacher's; sizes are taken from the first batch.
 /// Without ReLU it is the connector of the activation boundary loss.
+///
 /// \throws ShapeError on building, for other sizes: use a `Chain` with `ResizeTo`
 ///
 /// Source: Romero et al., "FitNets", ICLR 2015, section 2.2, has a convolutional regressor with a valid

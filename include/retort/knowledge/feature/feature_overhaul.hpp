@@ -62,6 +62,7 @@ inline at::Tensor overhaul_margins(const at::Tensor& weight, const at::Tensor& b
 }
 
 /// See `FeatureOverhaul`.
+///
 /// \param margins [channels], not above 0; undefined: there are none
 inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& teacher,
                                    const at::Tensor& margins, const FeatureOverhaulOptions& options = {}) {
@@ -141,8 +142,7 @@ struct OverhaulParts {
 
 /// Overhaul of feature distillation on one layer, in front of its ReLU; several layers are a weighted `Sum`.
 ///
-///     retort::FeatureOverhaul{retort::tap<&SmallOutputs::before_relu>,
-///     retort::tap<&BigOutputs::before_relu>, big->norm3}
+///     retort::FeatureOverhaul{retort::tap<&SmallOutputs::before_relu>, retort::tap<&BigOutputs::before_relu>, big->norm3}
 ///
 /// Formula: \f$ \mathrm{mean}_b \sum d(r(F_s), \max(F_t, m)) \f$ with the margins m of
 /// `functional::overhaul_margins` and \f$ d(s, t) = 0 \f$ where \f$ s \le t \le 0 \f$, else \f$ (s - t)^2
@@ -159,6 +159,7 @@ struct OverhaulParts {
 template <class StudentTap, class TeacherTap, Connector C = Conv1x1>
 class FeatureOverhaul : public detail::FeatureTerm<StudentTap, TeacherTap, detail::OverhaulParts<C>> {
   public:
+    ///
     /// \param norm the teacher's batch norm in front of the ReLU, with weight and bias
     explicit FeatureOverhaul(StudentTap student, TeacherTap teacher, const torch::nn::BatchNorm2d& norm,
                              C connector = default_connector(), FeatureOverhaulOptions options = {})

@@ -30,7 +30,8 @@ namespace functional {
 /// Shapes: both [batch, ...], equal.
 /// Gradient: to the student's feature; the teacher's is a constant.
 /// Reductions: `mean` over all elements (default), `batchmean` (sum over the feature, mean over the samples),
-/// `sum`, `none` (the mean of each sample). \throws ShapeError if the shapes differ.
+/// `sum`, `none` (the mean of each sample).
+/// \throws ShapeError if the shapes differ.
 inline at::Tensor hint(const at::Tensor& student, const at::Tensor& teacher,
                        const HintOptions& options = {}) {
     detail::check_alike("hint", "the student's feature", student, "the teacher's feature", teacher);

@@ -100,7 +100,8 @@ class ReviewModuleImpl : public torch::nn::Module {
         }
     }
     std::size_t size() const { return fusions_.size(); }
-    /// The student's features as the teacher has them. \param sizes [height, width] of each
+    /// The student's features as the teacher has them.
+    /// \param sizes [height, width] of each
     std::vector<at::Tensor> forward(const std::vector<at::Tensor>& features,
                                     const std::vector<at::Tensor>& like) {
         std::vector<at::Tensor> result(features.size());

@@ -39,7 +39,9 @@ struct SrrlOptions {
 namespace functional {
 
 /// See `Srrl`.
+///
 /// \param student, teacher features [batch, channels] or [batch, channels, height, width]
+///
 /// \param student_logits what the teacher's classifier makes of the student's feature
 inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& student_logits,
                        const at::Tensor& teacher_logits, const SrrlOptions& options = {}) {
@@ -101,6 +103,7 @@ class Srrl : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlPart
     using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlParts<Head, C>>;
 
   public:
+    ///
     /// \param classifier the teacher's: `torch::nn::Linear`, or another network or callable on [batch,
     /// channels]
     explicit Srrl(StudentTap student, TeacherTap teacher, Head classifier, C connector = default_connector(),

@@ -40,7 +40,9 @@ struct VariationalInformationOptions {
 namespace functional {
 
 /// Negative log-likelihood of the teacher's feature under a Gaussian; see `VariationalInformation`.
+///
 /// \param mean [batch, channels, ...], predicted from the student's feature
+///
 /// \param log_scale [channels]: the variances are softplus(log_scale) + epsilon
 inline at::Tensor variational_information(const at::Tensor& mean, const at::Tensor& teacher,
                                           const at::Tensor& log_scale,
@@ -80,7 +82,8 @@ class VariationalRegressorImpl : public torch::nn::Module {
         const double start = above > 30 ? above : std::log(std::expm1(above));
         log_scale_ = register_parameter("log_scale", at::full({out}, start));
     }
-    /// The predicted mean. \throws ShapeError if the feature is not [batch, in, height, width]
+    /// The predicted mean.
+    /// \throws ShapeError if the feature is not [batch, in, height, width]
     at::Tensor forward(const at::Tensor& feature) {
         detail::check_map("VariationalInformation", feature, first_->options.in_channels());
         return third_->forward(at::relu(second_->forward(at::relu(first_->forward(feature)))));

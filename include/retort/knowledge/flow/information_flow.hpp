@@ -48,6 +48,7 @@ struct InformationFlowOptions {
     /// The paper's formula as others report it: k != i, the sum over all pairs; about batch^2 times as large.
     static InformationFlowOptions paper() { return {.diagonal = false, .reduction = Reduction::sum}; }
 
+    ///
     /// \throws ConfigError
     void check() const {
         kernel.check("InformationFlow");
@@ -60,6 +61,7 @@ struct InformationFlowOptions {
 
 namespace detail {
 
+///
 /// \param log_p, log_q logarithms of kernels [batch, batch], the teacher's and the student's
 inline at::Tensor flow_divergence(const at::Tensor& log_p, const at::Tensor& log_q,
                                   const InformationFlowOptions& options) {
@@ -132,7 +134,8 @@ namespace functional {
 /// (default), `batchmean`, `sum`, `none` (the mean of each sample's row). Hazards: depends on the batch as a
 /// whole. Kernels are at least 1e-12, so that the logarithm of opposite rows exists. With the paper's
 /// normalisation a batch of one has no pairs: 0. Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge
-/// Distillation Using Information Flow Modeling", CVPR 2020, Eq. 7 and 8, and the authors' code. \throws
+/// Distillation Using Information Flow Modeling", CVPR 2020, Eq. 7 and 8, and the authors' code.
+/// \throws
 /// ShapeError, ConfigError
 inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& teacher,
                                    const InformationFlowOptions& options = {}) {
@@ -156,8 +159,7 @@ inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& 
 /// `functional::information_flow` of a layer of the student and one of the teacher.
 ///
 ///     retort::Knowledge{retort::InformationFlow{last, last},
-///                       retort::Sum{retort::InformationFlow{early, early}, retort::InformationFlow{middle,
-///                       middle}}}
+///                       retort::Sum{retort::InformationFlow{early, early}, retort::InformationFlow{middle, middle}}}
 ///     retort::Schedule{1.0, retort::Exponential{.initial = 100.0, .factor = 0.7}}
 template <class StudentTap, class TeacherTap>
 class InformationFlow : public detail::FunctionTerm<StudentTap, TeacherTap, InformationFlowOptions,

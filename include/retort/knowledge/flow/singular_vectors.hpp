@@ -45,6 +45,7 @@ struct SingularVectorsOptions {
     /// mdistiller, but for its float32: here float64 stays float64.
     static SingularVectorsOptions mdistiller() { return {.unfold = Unfold::channel_rows_by_width}; }
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (count < 1 || extra < 0) {
@@ -197,7 +198,8 @@ namespace functional {
 /// neighbouring layers relative to each other, up to a hundredfold in released code. Here the largest element
 /// of each of the teacher's vectors is positive. RepDistiller and mdistiller unfold differently: not the same
 /// loss. Source: Lee, Kim, Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition",
-/// ECCV 2018, in the form of RepDistiller, with weight 1. \throws ShapeError, ConfigError
+/// ECCV 2018, in the form of RepDistiller, with weight 1.
+/// \throws ShapeError, ConfigError
 inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
                                    const std::vector<at::Tensor>& teacher,
                                    const SingularVectorsOptions& options = {}) {

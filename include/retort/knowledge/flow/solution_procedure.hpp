@@ -43,6 +43,7 @@ struct SolutionProcedureOptions {
         return {.pool = Pool::max, .distance = Distance::column_norms, .reduction = Reduction::batchmean};
     }
 
+    ///
     /// \throws ConfigError
     void check() const {
         for (const double weight : weights) {
@@ -55,6 +56,7 @@ struct SolutionProcedureOptions {
 
 namespace detail {
 
+///
 /// \throws ShapeError unless both are lists of maps [batch, channels, height, width], as many as each other,
 /// at least 2
 inline void check_layers(std::string_view where, const std::vector<at::Tensor>& student,
@@ -112,6 +114,7 @@ namespace functional {
 /// `batchmean`, `sum`, `none` (the mean of each sample's). Source: Yim, Joo, Bae, Kim, "A Gift from Knowledge
 /// Distillation", CVPR 2017. There it is a first stage of its own
 /// (`Phases`); RepDistiller gives it weight 50 and 30 epochs.
+///
 /// \throws ShapeError, ConfigError
 inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
                                      const std::vector<at::Tensor>& teacher,

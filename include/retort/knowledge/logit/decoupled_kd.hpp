@@ -84,6 +84,7 @@ inline void DecoupledKd::check() const {
 namespace functional {
 
 /// See `DecoupledKd`.
+///
 /// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
 /// together.
 inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& target,

@@ -26,6 +26,7 @@ namespace functional {
 /// Formula: \f$ (z - \mathrm{mean}(z)) / (\epsilon + \mathrm{std}(z)) \f$ with the unbiased standard
 /// deviation. Shapes: [batch, classes], at least 2 classes. Gradient: through mean and deviation too.
 /// Hazards: equal logits of a sample have deviation 0, and a gradient of the order of 1 / epsilon.
+///
 /// \throws ConfigError if epsilon is not above 0; ShapeError if these are no logits of 2 classes or more.
 inline at::Tensor standardise(const at::Tensor& logits, double epsilon = 1e-7) {
     if (!(epsilon > 0 && std::isfinite(epsilon))) {

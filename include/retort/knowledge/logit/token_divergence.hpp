@@ -87,7 +87,8 @@ struct TokenDivergence {
     }
     /// torchtune's reverse KL.
     static TokenDivergence torchtune_reverse() { return {.form = Form::reverse}; }
-    /// torchtune's symmetric KL. \param beta of the forward part
+    /// torchtune's symmetric KL.
+    /// \param beta of the forward part
     static TokenDivergence torchtune_symmetric(double beta = 0.5) {
         return {.form = Form::symmetric_cross_entropy, .beta = beta, .skip_impossible = true};
     }
@@ -172,7 +173,9 @@ inline at::Tensor run_token_loss(std::string_view where, TokenLoss& loss, const 
 
 namespace functional {
 
-/// See `TokenDivergence`. \param labels may be undefined
+/// See `TokenDivergence`.
+/// \param labels may be undefined
+///
 /// \throws ConfigError if the options make no sense; ShapeError if logits and labels do not fit together, the
 /// two vocabularies among them
 inline at::Tensor token_divergence(const at::Tensor& student, const at::Tensor& teacher,
@@ -189,6 +192,7 @@ inline at::Tensor token_divergence(const at::Tensor& student, const at::Tensor& 
 }
 
 /// The same with a teacher that is known by its most probable words only.
+///
 /// \throws ConfigError if the teacher was taken at another temperature; ShapeError if its words are out of
 /// range or named twice for a token (found out on the CPU only; elsewhere it would take a wait for the
 /// device)

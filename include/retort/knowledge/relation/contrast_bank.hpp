@@ -41,6 +41,7 @@ struct NoiseContrastOptions {
     double temperature = 0.07;  ///< above 0
     double epsilon = 1e-7;      ///< added to the noise's probability; at least 0
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && epsilon >= 0 && std::isfinite(temperature) && std::isfinite(epsilon))) {
@@ -177,7 +178,8 @@ namespace functional {
 /// number; `log_noise` log n, one number or [batch, 1 + K]. Returns [batch]. Gradient: to the vectors. No
 /// gradient of the gradient. The bank may change before the backward pass. Memory: blocks of 2^24 numbers,
 /// not batch * (1 + K) * size. Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR
-/// 2020, in the form of the released code (its Eq. 18); Gutmann, Hyvarinen, 2010. \throws ShapeError,
+/// 2020, in the form of the released code (its Eq. 18); Gutmann, Hyvarinen, 2010.
+/// \throws ShapeError,
 /// ConfigError
 inline at::Tensor noise_contrast(const at::Tensor& vectors, const at::Tensor& bank, const at::Tensor& indices,
                                  const at::Tensor& log_normaliser, const at::Tensor& log_noise,
@@ -227,6 +229,7 @@ struct ContrastBankOptions {
 /// the position in the sequence of random numbers, the table that draws from unequal weights.
 class ContrastBankImpl : public torch::nn::Module {
   public:
+    ///
     /// \throws ConfigError
     explicit ContrastBankImpl(ContrastBankOptions options)
         : torch::nn::Module("ContrastBank"), options_(std::move(options)) {
@@ -271,7 +274,8 @@ class ContrastBankImpl : public torch::nn::Module {
 
     /// The losses of the samples [batch]: the teacher's vectors against the student's bank plus the student's
     /// against the teacher's. Then, where gradients are enabled, the rows of the samples follow their
-    /// vectors. \param ids which samples of the data set these are: [batch], int64, none twice
+    /// vectors.
+    /// \param ids which samples of the data set these are: [batch], int64, none twice
     at::Tensor forward(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& ids) {
         check_ids(student, ids);
         const bool training = at::GradMode::is_enabled();

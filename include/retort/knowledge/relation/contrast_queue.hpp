@@ -37,6 +37,7 @@ struct ContrastOptions {
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature))) {
@@ -69,7 +70,8 @@ namespace functional {
 /// Hazards: depends on the batch as a whole; few negatives.
 /// Source: the softmax form (InfoNCE; van den Oord, Li, Vinyals, 2018) of the loss in
 /// `functional::noise_contrast`, with the batch for negatives, as the authors of contrastive representation
-/// distillation suggest for large data sets. \throws ShapeError, ConfigError
+/// distillation suggest for large data sets.
+/// \throws ShapeError, ConfigError
 inline at::Tensor batch_contrast(const at::Tensor& student, const at::Tensor& teacher,
                                  const ContrastOptions& options = {}) {
     options.check();
@@ -87,7 +89,8 @@ inline at::Tensor batch_contrast(const at::Tensor& student, const at::Tensor& te
 /// [batch, size], queue [length, size]. Gradient: to the vectors and the positives; the queue is a constant,
 /// which must not change before the backward pass. Reductions: mean over the samples (default), `sum`,
 /// `none`. Source: He, Fan, Wu, Xie, Girshick, "Momentum Contrast for Unsupervised Visual Representation
-/// Learning", CVPR 2020. \throws ShapeError, ConfigError
+/// Learning", CVPR 2020.
+/// \throws ShapeError, ConfigError
 inline at::Tensor queue_contrast(const at::Tensor& vectors, const at::Tensor& positives,
                                  const at::Tensor& queue, const ContrastOptions& options = {}) {
     options.check();
@@ -119,6 +122,7 @@ struct ContrastQueueOptions {
 /// State, all of it in buffers and so in checkpoints: both queues and the place where the next rows go.
 class ContrastQueueImpl : public torch::nn::Module {
   public:
+    ///
     /// \throws ConfigError
     explicit ContrastQueueImpl(const ContrastQueueOptions& options)
         : torch::nn::Module("ContrastQueue"), options_(options) {

@@ -29,6 +29,7 @@ struct ContrastiveRepresentationOptions {
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature)) || size < 1) {
@@ -143,8 +144,7 @@ struct ContrastParts {
 /// Contrastive representation distillation: of the teacher's vectors, the student's vector of a sample shall
 /// be closest to that of the same sample, and the reverse.
 ///
-///     retort::ContrastiveRepresentation{retort::tap<&SmallOutputs::pooled>,
-///     retort::tap<&BigOutputs::pooled>,
+///     retort::ContrastiveRepresentation{retort::tap<&SmallOutputs::pooled>, retort::tap<&BigOutputs::pooled>,
 ///                                       retort::BankNegatives{.samples = 50000}}
 ///     retort::ContrastiveRepresentation{small, big, retort::QueueNegatives{.length = 4096}}
 ///     retort::ContrastiveRepresentation{small, big, retort::InBatchNegatives{}}
@@ -160,7 +160,8 @@ struct ContrastParts {
 /// queues, random numbers. Built from the first batch, all of it in buffers that checkpoints save. Random
 /// numbers are the term's own and follow from the program's seed. Source: Tian, Krishnan, Isola, "Contrastive
 /// Representation Distillation", ICLR 2020, and RepDistiller; weight 0.8, 16384 negatives, size 128,
-/// temperature 0.07, momentum 0.5 are theirs. \tparam Ids reads from a batch which samples it holds; by
+/// temperature 0.07, momentum 0.5 are theirs.
+/// \tparam Ids reads from a batch which samples it holds; by
 /// default its member `index`
 template <class StudentTap, class TeacherTap, class Negatives, class Ids = BatchIndex>
 class ContrastiveRepresentation

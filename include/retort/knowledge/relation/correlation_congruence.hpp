@@ -38,6 +38,7 @@ struct CorrelationCongruenceOptions {
     /// default.
     static CorrelationCongruenceOptions torchdistill() { return {}; }
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (!(gamma > 0 && std::isfinite(gamma)) || order < 1) {
@@ -65,7 +66,8 @@ namespace functional {
 /// `squared` also `batchmean` and `none` (the mean of each sample's row). Hazards: depends on the batch as a
 /// whole. The series is the Gaussian kernel only for rows of length 1: see `normalise_input`. Source: Peng,
 /// Jin, Liu, Li, Wu, Liu, Zhou, Zhang, "Correlation Congruence for Knowledge Distillation", ICCV 2019; norm
-/// and reduction as in torchdistill, with weight 0.003 there. \throws ShapeError, ConfigError
+/// and reduction as in torchdistill, with weight 0.003 there.
+/// \throws ShapeError, ConfigError
 inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Tensor& teacher,
                                          const CorrelationCongruenceOptions& options = {}) {
     options.check();
@@ -96,7 +98,8 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
 /// maps; hand over a detached tensor where one is a constant. Reductions: none to choose; a batch of one has
 /// no neighbours: 0. Hazards: depends on the order of the samples, and is not the loss of the paper, though
 /// the field's tables quote it as such. 0 as soon as every other sample agrees. Source: RepDistiller, with
-/// weight 0.02. \throws ShapeError
+/// weight 0.02.
+/// \throws ShapeError
 inline at::Tensor neighbour_differences(const at::Tensor& student, const at::Tensor& teacher) {
     const at::Tensor own = detail::rows("neighbour_differences", "the student's embedding", student);
     const at::Tensor goal = detail::rows("neighbour_differences", "the teacher's embedding", teacher);
@@ -128,6 +131,7 @@ class CorrelationCongruence
 struct NeighbourDifferencesOptions {
     std::int64_t size = 128;  ///< of the embeddings; at least 1
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (size < 1) {

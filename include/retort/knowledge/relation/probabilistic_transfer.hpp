@@ -28,6 +28,7 @@ struct ProbabilisticTransferOptions {
     /// RepDistiller, mdistiller and the authors' code: mean over the batch^2 pairs. The default.
     static ProbabilisticTransferOptions rep_distiller() { return {}; }
 
+    ///
     /// \throws ConfigError
     void check() const {
         kernel.check("ProbabilisticTransfer");
@@ -62,7 +63,8 @@ namespace functional {
 /// (default), `batchmean` (the divergence of a row, on average), `sum`, `none` (the mean of each sample's
 /// row). Hazards: depends on the batch as a whole. The mean over batch^2 explains the usual weight of 30000
 /// (RepDistiller, mdistiller). Source: Passalis, Tefas, "Learning Deep Representations with Probabilistic
-/// Knowledge Transfer", ECCV 2018; kernel, epsilon and reduction as in the authors' code. \throws ShapeError,
+/// Knowledge Transfer", ECCV 2018; kernel, epsilon and reduction as in the authors' code.
+/// \throws ShapeError,
 /// ConfigError
 inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                          const ProbabilisticTransferOptions& options = {}) {
@@ -78,7 +80,8 @@ inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Te
 /// Formula: as `probabilistic_transfer`, with K = 1 for two samples of one class, else 0, in place of the
 /// teacher's kernel. Shapes: student [batch, ...], target [batch] class indices. Gradient: to the student's
 /// feature. Source: the authors' code of "Learning Deep Representations with Probabilistic Knowledge
-/// Transfer". \throws ShapeError, ConfigError
+/// Transfer".
+/// \throws ShapeError, ConfigError
 inline at::Tensor class_neighbours(const at::Tensor& student, const at::Tensor& target,
                                    const ProbabilisticTransferOptions& options = {}) {
     options.check();
@@ -112,8 +115,7 @@ class ProbabilisticTransfer
 
 /// `functional::class_neighbours` of a student's feature and the targets. Supervised PKT is the sum of both:
 ///
-///     retort::Sum{retort::ProbabilisticTransfer{small, big}, retort::ClassNeighbours{small}}.weighted(1.0,
-///     0.1)
+///     retort::Sum{retort::ProbabilisticTransfer{small, big}, retort::ClassNeighbours{small}}.weighted(1.0, 0.1)
 template <class StudentTap>
 class ClassNeighbours {
   public:

@@ -35,6 +35,7 @@ struct SelfSupervisionOptions {
     bool t_squared = true;     ///< times the temperature's square
     Reduction reduction = Reduction::batchmean;  ///< elements are the views that count; not `mean`
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (views < 2 || !(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
@@ -57,6 +58,7 @@ struct TransformedTargetOptions {
     bool t_squared = true;   ///< times the temperature's square
     Reduction reduction = Reduction::batchmean;  ///< elements are the views that count; not `mean`
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
@@ -148,6 +150,7 @@ namespace functional {
 /// the device: views that do not count have weight 0. Of equal ranks the earlier view counts. Source: Xu,
 /// Liu, Li, Loy, "Knowledge Distillation Meets Self-Supervision", ECCV 2020, and the authors' code: weight
 /// 10, beside 0.1 for cross-entropy, 0.9 for soft targets (temperature 4) and 2.7 for `transformed_target`.
+///
 /// \throws ShapeError, ConfigError
 inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& teacher,
                                    const SelfSupervisionOptions& options = {}) {
@@ -168,7 +171,8 @@ inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& 
 /// count: those which the teacher puts into the right class, and the share `keep` of the others whose class
 /// it ranks highest. Shapes: logits [samples * k, classes], the k transformed views of a sample one behind
 /// the other; target [samples]. Gradient: to the student's logits; the teacher's are constants. Reductions:
-/// as `self_supervision`. Source: as `self_supervision`; all views count there. \throws ShapeError,
+/// as `self_supervision`. Source: as `self_supervision`; all views count there.
+/// \throws ShapeError,
 /// ConfigError
 inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor& teacher,
                                      const at::Tensor& target, const TransformedTargetOptions& options = {}) {
@@ -202,6 +206,7 @@ inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor
 /// views. Shapes: [samples * views, ...], the views of a sample one behind the other, the plain one first.
 /// Gradient: to the representation.
 /// Source: as `self_supervision`.
+///
 /// \throws ShapeError, ConfigError
 inline at::Tensor view_recognition(const at::Tensor& representation, std::int64_t views = 4) {
     if (views < 2)
@@ -239,8 +244,7 @@ class SelfSupervision
 
 /// `functional::transformed_target` of the logits of transformed views.
 ///
-///     retort::TransformedTarget{retort::tap<&SmallOutputs::transformed>,
-///     retort::tap<&BigOutputs::transformed>}
+///     retort::TransformedTarget{retort::tap<&SmallOutputs::transformed>, retort::tap<&BigOutputs::transformed>}
 template <class StudentTap, class TeacherTap>
 class TransformedTarget {
   public:

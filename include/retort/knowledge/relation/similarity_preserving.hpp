@@ -28,6 +28,7 @@ struct SimilarityPreservingOptions {
     /// order of the norm.
     static SimilarityPreservingOptions torchdistill() { return {.norm = 1}; }
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (norm != 1 && norm != 2) {
@@ -52,7 +53,8 @@ namespace functional {
 /// whole, so micro-batches change it. The row of a sample whose feature is all zeros is divided by epsilon:
 /// the gradient there is finite but up to 1 / epsilon times the others'. Source: Tung, Mori,
 /// "Similarity-Preserving Knowledge Distillation", ICCV 2019; reduction and epsilon as in the released code.
-/// Usual weight: 3000 (RepDistiller, mdistiller). \throws ShapeError, ConfigError
+/// Usual weight: 3000 (RepDistiller, mdistiller).
+/// \throws ShapeError, ConfigError
 inline at::Tensor similarity_preserving(const at::Tensor& student, const at::Tensor& teacher,
                                         const SimilarityPreservingOptions& options = {}) {
     options.check();
