@@ -101,7 +101,7 @@ class TokenLossEngine {
           on_cpu_(loss.first().device().is_cpu()) {
         const std::int64_t tokens = loss.tokens();
         const std::int64_t piece = on_cpu_ ? 1 << 17 : 1 << 25;
-        const std::int64_t product = on_cpu_ ? 1 << 24 : 1 << 26;
+        const std::int64_t product = on_cpu_ ? 1 << 23 : 1 << 26;
         rows_ = tokens_at_once(piece, tokens, vocabulary_);
         chunk_ = tokens;
         if (loss.tokens_per_chunk > 0) {
