@@ -5,8 +5,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/eye.h>
-#include <ATen/ops/log_softmax.h>
 
 #include <cmath>
 #include <limits>
@@ -62,28 +60,13 @@ struct InformationFlowOptions {
 namespace detail {
 
 ///
-/// \param log_p, log_q logarithms of kernels [batch, batch], the teacher's and the student's
-inline at::Tensor flow_divergence(const at::Tensor& log_p, const at::Tensor& log_q,
+inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const Kernel& goal,
                                   const InformationFlowOptions& options) {
-    const std::int64_t batch = log_q.size(0);
-    // One sample alone has no neighbour but itself.
-    const bool all = options.diagonal || batch == 1;
-    at::Tensor self;
-    if (!all) self = at::eye(batch, log_q.options().dtype(at::kBool));
-    struct Neighbourhood {
-        at::Tensor probability, logarithm;
-    };
-    const auto neighbourhood = [&](const at::Tensor& similarities) -> Neighbourhood {
-        if (all) {
-            const at::Tensor logarithm = at::log_softmax(similarities, 1);
-            return {logarithm.exp(), logarithm};
-        }
-        const at::Tensor logarithm =
-            at::log_softmax(similarities.masked_fill(self, -std::numeric_limits<double>::infinity()), 1);
-        return {logarithm.exp(), logarithm.masked_fill(self, 0)};
-    };
-    const auto [p, teacher] = neighbourhood(log_p);
-    const auto [q, student] = neighbourhood(log_q);
+    const std::int64_t batch = rows.student.size(0);
+    const bool logarithms = options.divergence == NeighbourDivergence::jeffreys ||
+                            options.divergence == NeighbourDivergence::exponential;
+    const auto [p, teacher] = neighbours(rows.teacher, goal, logarithms, options.diagonal);
+    const auto [q, student] = neighbours(rows.student, own, logarithms, options.diagonal);
     at::Tensor values;
     switch (options.divergence) {
         case NeighbourDivergence::jeffreys:
@@ -106,7 +89,7 @@ inline at::Tensor flow_divergence(const at::Tensor& log_p, const at::Tensor& log
             values = (p - q).square() / p.clamp_min(static_cast<double>(std::numeric_limits<float>::min()));
             break;
     }
-    if (all) return reduce_pairs(values, options.reduction);
+    if (options.diagonal || batch == 1) return reduce_pairs(values, options.reduction);
     const auto others = static_cast<double>(batch - 1);
     switch (options.reduction) {
         case Reduction::none:
@@ -142,8 +125,7 @@ inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& 
     options.check();
     const detail::RowPair rows = detail::row_pair("information_flow", student, teacher);
     const auto divergence = [&](const Kernel& own, const Kernel& goal) {
-        return detail::flow_divergence(detail::log_similarities(rows.teacher, goal),
-                                       detail::log_similarities(rows.student, own), options);
+        return detail::flow_divergence(rows, own, goal, options);
     };
     Kernel own = options.kernel;
     Kernel goal = options.teacher_kernel.value_or(options.kernel);

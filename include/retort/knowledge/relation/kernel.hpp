@@ -5,11 +5,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/log1p.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/mm.h>
 
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 #include <retort/core/error.hpp>
@@ -48,34 +50,59 @@ struct Kernel {
 
 namespace detail {
 
-/// The logarithms of a kernel for all pairs of rows: [batch, batch]. All finite.
-inline at::Tensor log_similarities(const at::Tensor& rows, const Kernel& kernel) {
+/// The probabilities that a sample (row) takes each sample for its neighbour, and their logarithms where asked for.
+struct Neighbours {
+    at::Tensor probability, logarithm;
+};
+
+/// \param diagonal whether a sample counts as its own neighbour; where not, both are 0 there. A batch of one always does.
+inline Neighbours neighbours(const at::Tensor& rows, const Kernel& kernel, bool with_logarithm,
+                             bool diagonal = true) {
+    at::Tensor self;
+    if (!diagonal && rows.size(0) > 1) self = at::eye(rows.size(0), rows.options().dtype(at::kBool));
+    const auto without_self = [&](const at::Tensor& values, double value) {
+        return self.defined() ? values.masked_fill(self, value) : values;
+    };
+    at::Tensor similarities;
     if (kernel.kind == Kernel::Kind::cosine) {
         const at::Tensor unit =
             rows / (at::linalg_vector_norm(rows, 2, at::IntArrayRef({1}), /*keepdim=*/true) + kernel.epsilon);
         // Opposite rows may reach 0, and through rounding fall below.
-        return (at::mm(unit, unit.t()) + 1).mul(0.5).clamp_min(1e-12).log();
-    }
-    const at::Tensor squares = squared_distances(rows) + 1e-6;
-    switch (kernel.kind) {
-        case Kernel::Kind::student_t:
-            return -at::log1p(kernel.degree == 2 ? squares : squares.pow(kernel.degree / 2));
-        case Kernel::Kind::rbf:
-            return squares.sqrt() / -kernel.sigma;
-        case Kernel::Kind::adaptive_rbf: {
-            const at::Tensor distances = squares.sqrt();
-            return -distances / constant(distances).mean();
+        similarities = (at::mm(unit, unit.t()) + 1).mul(0.5).clamp_min(1e-12);
+    } else {
+        const at::Tensor squares = squared_distances(rows) + 1e-6;
+        switch (kernel.kind) {
+            case Kernel::Kind::student_t:
+                similarities = ((kernel.degree == 2   ? squares
+                                 : kernel.degree == 1 ? squares.sqrt()
+                                                      : squares.pow(kernel.degree / 2)) +
+                                1)
+                                   .reciprocal();
+                if (kernel.degree > 2)
+                    similarities = similarities.clamp_min(1e-30);  // large powers underflow
+                break;
+            case Kernel::Kind::cauchy:
+                similarities = (squares / (kernel.sigma * kernel.sigma) + 1).reciprocal().clamp_min(1e-30);
+                break;
+            case Kernel::Kind::rbf:
+            case Kernel::Kind::adaptive_rbf:
+            case Kernel::Kind::cosine: {
+                // Exponentials of large distances underflow, so that these two stay logarithms.
+                const at::Tensor distances = squares.sqrt();
+                const at::Tensor logarithms = kernel.kind == Kernel::Kind::rbf
+                                                  ? distances / -kernel.sigma
+                                                  : -distances / constant(distances).mean();
+                const at::Tensor logarithm =
+                    at::log_softmax(without_self(logarithms, -std::numeric_limits<double>::infinity()), 1);
+                return {logarithm.exp(), without_self(logarithm, 0)};
+            }
         }
-        case Kernel::Kind::cauchy:
-        case Kernel::Kind::cosine:
-            break;
     }
-    return -at::log1p(squares / (kernel.sigma * kernel.sigma));
-}
-
-/// The logarithms of the probabilities that a sample (row) takes each sample for its neighbour.
-inline at::Tensor log_neighbours(const at::Tensor& rows, const Kernel& kernel) {
-    return at::log_softmax(log_similarities(rows, kernel), 1);
+    similarities = without_self(similarities, 0);
+    Neighbours result{similarities / similarities.sum(1, /*keepdim=*/true), {}};
+    // The logarithm of 1 in place of that of 0, whose derivative is infinite.
+    if (with_logarithm) result.logarithm = without_self(result.probability, 1).log();
+    return result;
 }
 
 }  // namespace detail

@@ -43,7 +43,7 @@ namespace detail {
 
 inline at::Tensor neighbour_divergence(const at::Tensor& probabilities, const at::Tensor& student,
                                        const ProbabilisticTransferOptions& options) {
-    const at::Tensor own = log_neighbours(student, options.kernel).exp();
+    const at::Tensor own = neighbours(student, options.kernel, false).probability;
     return reduce_pairs(
         probabilities * ((probabilities + options.epsilon).log() - (own + options.epsilon).log()),
         options.reduction);
@@ -70,7 +70,7 @@ inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Te
                                          const ProbabilisticTransferOptions& options = {}) {
     options.check();
     const detail::RowPair rows = detail::row_pair("probabilistic_transfer", student, teacher);
-    return detail::neighbour_divergence(detail::log_neighbours(rows.teacher, options.kernel).exp(),
+    return detail::neighbour_divergence(detail::neighbours(rows.teacher, options.kernel, false).probability,
                                         rows.student, options);
 }
 

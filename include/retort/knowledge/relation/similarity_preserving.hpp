@@ -6,6 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/mse_loss.h>
 
 #include <cmath>
 #include <utility>
@@ -62,8 +63,10 @@ inline at::Tensor similarity_preserving(const at::Tensor& student, const at::Ten
     const auto similarities = [&](const at::Tensor& feature) {
         return detail::unit_rows(at::mm(feature, feature.t()), options.norm, options.epsilon);
     };
-    return detail::reduce_pairs((similarities(rows.student) - similarities(rows.teacher)).square(),
-                                options.reduction);
+    const at::Tensor own = similarities(rows.student);
+    const at::Tensor goal = similarities(rows.teacher);
+    if (options.reduction == Reduction::mean) return at::mse_loss(own, goal);
+    return detail::reduce_pairs((own - goal).square(), options.reduction);
 }
 
 }  // namespace functional
