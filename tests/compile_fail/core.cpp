@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Mistakes with taps, teachers and schedules.
+#include <retort_test.hpp>
+#include <small_networks.hpp>
+
+#include <retort/core.hpp>
+#include <retort/schedule.hpp>
+#include <retort/teacher.hpp>
+
+using namespace retort;
+using retort_test::ConvNet;
+using retort_test::ConvOutputs;
+using retort_test::images;
+using retort_test::PairBatch;
+using retort_test::Perceptron;
+using retort_test::PerceptronImpl;
+using retort_test::vectors;
+
+namespace {
+
+namespace tap_index_past_array {
+struct Outputs {
+    at::Tensor body;
+    std::array<at::Tensor, 3> stages;
+};
+}  // namespace tap_index_past_array
+#if defined(RETORT_CASE_tap_index_past_array)
+// expect: retort: the path of a tap leads past the end of an array, pair or tuple
+namespace tap_index_past_array {
+[[maybe_unused]] void run() { tap<&Outputs::stages, 3>(Outputs()); }
+}  // namespace tap_index_past_array
+#else
+namespace tap_index_past_array {
+[[maybe_unused]] void run() { tap<&Outputs::stages, 2>(Outputs()); }
+}  // namespace tap_index_past_array
+#endif
+
+namespace tap_ends_at_list {
+struct Outputs {
+    std::vector<at::Tensor> list;
+};
+}  // namespace tap_ends_at_list
+#if defined(RETORT_CASE_tap_ends_at_list)
+// expect: retort: a tap ends at something that is not a tensor
+namespace tap_ends_at_list {
+[[maybe_unused]] void run() { tap<&Outputs::list>(Outputs()); }
+}  // namespace tap_ends_at_list
+#else
+namespace tap_ends_at_list {
+[[maybe_unused]] void run() { tap<&Outputs::list, 0>(Outputs{{at::Tensor()}}); }
+}  // namespace tap_ends_at_list
+#endif
+
+namespace tap_path_into_number {
+struct Outputs {
+    std::vector<at::Tensor> list;
+    int count = 0;
+};
+}  // namespace tap_path_into_number
+#if defined(RETORT_CASE_tap_path_into_number)
+// expect: retort: the path of a tap leads into something that has no elements
+namespace tap_path_into_number {
+[[maybe_unused]] void run() { tap<&Outputs::count, 0>(Outputs()); }
+}  // namespace tap_path_into_number
+#else
+namespace tap_path_into_number {
+[[maybe_unused]] void run() { tap<&Outputs::list, 0>(Outputs{{at::Tensor()}, 1}); }
+}  // namespace tap_path_into_number
+#endif
+
+namespace named_tap_with_path {
+using Outputs = std::map<std::string, at::Tensor>;
+}
+#if defined(RETORT_CASE_named_tap_with_path)
+// expect: retort: a tap of a named output has no path behind the name
+namespace named_tap_with_path {
+[[maybe_unused]] void run() { tap<"layer3", 1>(Outputs()); }
+}  // namespace named_tap_with_path
+#else
+namespace named_tap_with_path {
+[[maybe_unused]] void run() { tap<"layer3">(Outputs{{"layer3", at::Tensor()}}); }
+}  // namespace named_tap_with_path
+#endif
+
+#if defined(RETORT_CASE_frozen_temporary_module)
+// expect: retort: a module object must outlive its teacher policy: pass a variable, a holder or a
+namespace frozen_temporary_module {
+[[maybe_unused]] void run() { const Frozen teacher{PerceptronImpl()}; }
+}  // namespace frozen_temporary_module
+#else
+namespace frozen_temporary_module {
+[[maybe_unused]] void run() {
+    PerceptronImpl net;
+    const Frozen teacher{net};
+}
+}  // namespace frozen_temporary_module
+#endif
+
+#if defined(RETORT_CASE_ensemble_of_bare_network)
+// expect: retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen.network.
+namespace ensemble_of_bare_network {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    const Ensemble teacher{net};
+}
+}  // namespace ensemble_of_bare_network
+#else
+namespace ensemble_of_bare_network {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    const Ensemble teacher{Frozen{net}};
+}
+}  // namespace ensemble_of_bare_network
+#endif
+
+namespace ensemble_member_without_logits {
+struct Silent {
+    std::vector<at::Tensor> operator()(const at::Tensor& x) const { return {x}; }
+};
+struct Speaking {
+    at::Tensor operator()(const at::Tensor& x) const { return x; }
+};
+}  // namespace ensemble_member_without_logits
+#if defined(RETORT_CASE_ensemble_member_without_logits)
+// expect: retort: a member of an Ensemble gives no logits
+namespace ensemble_member_without_logits {
+[[maybe_unused]] void run() {
+    Ensemble teacher{Silent{}};
+    teacher(torch::rand({1, 4}));
+}
+}  // namespace ensemble_member_without_logits
+#else
+namespace ensemble_member_without_logits {
+[[maybe_unused]] void run() {
+    Ensemble teacher{Speaking{}};
+    teacher(torch::rand({1, 4}));
+}
+}  // namespace ensemble_member_without_logits
+#endif
+
+#if defined(RETORT_CASE_schedule_element_is_text)
+// expect: retort: every element of a Schedule is a number or has a member double weight[(]const
+namespace schedule_element_is_text {
+[[maybe_unused]] void run() { const Schedule schedule{1.0, std::string("often")}; }
+}  // namespace schedule_element_is_text
+#else
+namespace schedule_element_is_text {
+[[maybe_unused]] void run() { const Schedule schedule{1.0, Linear{}}; }
+}  // namespace schedule_element_is_text
+#endif
+
+}  // namespace
