@@ -5,10 +5,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/mm.h>
 
 #include <cmath>
 #include <limits>
@@ -68,9 +69,14 @@ inline Neighbours neighbours(const at::Tensor& rows, const Kernel& kernel, bool 
         const at::Tensor unit =
             rows / (at::linalg_vector_norm(rows, 2, at::IntArrayRef({1}), /*keepdim=*/true) + kernel.epsilon);
         // Opposite rows may reach 0, and through rounding fall below.
-        similarities = (at::mm(unit, unit.t()) + 1).mul(0.5).clamp_min(1e-12);
+        similarities =
+            at::addmm(at::full({1, 1}, 0.5, rows.options().requires_grad(false)), unit, unit.t(), 1, 0.5)
+                .clamp_min(1e-12);
     } else {
-        const at::Tensor squares = squared_distances(rows) + 1e-6;
+        // A sample is at no distance from itself, whatever rounding says: through the root of 1e-6 it would be amplified.
+        const at::Tensor diagonal_mask =
+            self.defined() ? self : at::eye(rows.size(0), rows.options().dtype(at::kBool));
+        const at::Tensor squares = squared_distances(rows).masked_fill(diagonal_mask, 0).add_(1e-6);
         switch (kernel.kind) {
             case Kernel::Kind::student_t:
                 similarities = ((kernel.degree == 2   ? squares

@@ -44,9 +44,8 @@ namespace detail {
 inline at::Tensor neighbour_divergence(const at::Tensor& probabilities, const at::Tensor& student,
                                        const ProbabilisticTransferOptions& options) {
     const at::Tensor own = neighbours(student, options.kernel, false).probability;
-    return reduce_pairs(
-        probabilities * ((probabilities + options.epsilon).log() - (own + options.epsilon).log()),
-        options.reduction);
+    return reduce_pairs(probabilities * ((probabilities + options.epsilon) / (own + options.epsilon)).log(),
+                        options.reduction);
 }
 
 }  // namespace detail
