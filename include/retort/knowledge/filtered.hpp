@@ -57,7 +57,8 @@ concept PerSampleTerm = SaysWhatItNeeds<Term> && detail::gives_samples<Term>();
 /// Formula: with the loss \f$ l_i \f$ and the weight \f$ w_i \f$ of each sample, \f$ \sum_i w_i l_i / B \f$
 /// (`batchmean`, the default), \f$ \sum_i w_i l_i / \sum_i w_i \f$ (`mean`: over those that count; 0 where
 /// none does), \f$ \sum_i w_i l_i \f$ (`sum`), or \f$ w_i l_i \f$ (`none`). The term's own reduction does not
-/// matter. Gradient: as the term's; none through the weights.
+/// matter.
+/// Gradient: as the term's; none through the weights.
 template <PerSampleTerm Term, class Filter>
 struct Filtered {
     static constexpr bool needs_teacher = Term::needs_teacher || detail::filter_needs_teacher<Filter>();

@@ -49,8 +49,9 @@ class ConvolutionConnectorImpl : public torch::nn::Module {
 TORCH_MODULE(ConvolutionConnector);
 
 /// \f$ r(F) = W * F + b \f$ with a square kernel, then batch norm and ReLU where asked for (FitNet's
-/// regressor has both). Shapes: [batch, in, height, width] to [batch, out, height', width']. A size of 0 is
-/// taken from the first batch: `in` from the student's feature, `out` from the teacher's.
+/// regressor has both).
+/// Shapes: [batch, in, height, width] to [batch, out, height', width']. A size of 0 is taken from the first
+/// batch: `in` from the student's feature, `out` from the teacher's.
 struct Convolution {
     std::int64_t in = 0;
     std::int64_t out = 0;

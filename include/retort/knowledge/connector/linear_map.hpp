@@ -9,8 +9,9 @@
 
 namespace retort {
 
-/// \f$ r(f) = W f + b \f$ on the last dimension. Shapes: [batch, ..., in] to [batch, ..., out].
-/// A size of 0 is taken from the first batch: `in` from the student's feature, `out` from the teacher's.
+/// \f$ r(f) = W f + b \f$ on the last dimension.
+/// Shapes: [batch, ..., in] to [batch, ..., out]. A size of 0 is taken from the first batch: `in` from the
+/// student's feature, `out` from the teacher's.
 struct LinearMap {
     std::int64_t in = 0;
     std::int64_t out = 0;

@@ -45,9 +45,9 @@ class MlpConnectorImpl : public torch::nn::Module {
 /// Holder of `MlpConnectorImpl`.
 TORCH_MODULE(MlpConnector);
 
-/// \f$ r(f) = W_2 \, \mathrm{ReLU}(W_1 f + b_1) + b_2 \f$ on the last dimension. Shapes: [batch, ..., in] to
-/// [batch, ..., out]; with batch norm [batch, in] to [batch, out]. A size of 0 is taken from the first batch;
-/// `hidden` is then the larger of the two.
+/// \f$ r(f) = W_2 \, \mathrm{ReLU}(W_1 f + b_1) + b_2 \f$ on the last dimension.
+/// Shapes: [batch, ..., in] to [batch, ..., out]; with batch norm [batch, in] to [batch, out]. A size of 0 is
+/// taken from the first batch; `hidden` is then the larger of the two.
 struct Mlp {
     std::int64_t in = 0;
     std::int64_t hidden = 0;

@@ -90,7 +90,8 @@ class ParaphraserImpl : public torch::nn::Module {
             detail::FactorDecoder(std::vector<std::int64_t>{code, code, channels, channels}, batch_norm));
         factor_channels_ = code;
     }
-    /// The factor. Shapes: [batch, channels, height, width] to [batch, factor channels, height, width].
+    /// The factor.
+    /// Shapes: [batch, channels, height, width] to [batch, factor channels, height, width].
     at::Tensor encode(const at::Tensor& feature) { return encoder_->forward(feature); }
     /// The feature that the factor tells of.
     at::Tensor decode(const at::Tensor& factor) { return decoder_->forward(factor); }
@@ -108,9 +109,9 @@ class ParaphraserImpl : public torch::nn::Module {
 TORCH_MODULE(Paraphraser);
 
 /// Three 3x3 convolutions with batch norm and leaky ReLU (slope 0.1) from the student's feature to a factor
-/// of `out` channels: the translator of factor transfer. Shapes: [batch, in, height, width] to [batch, out,
-/// height, width]. `in` is taken from the first batch where it is 0; `out` is then `rate` times the teacher's
-/// channels.
+/// of `out` channels: the translator of factor transfer.
+/// Shapes: [batch, in, height, width] to [batch, out, height, width]. `in` is taken from the first batch
+/// where it is 0; `out` is then `rate` times the teacher's channels.
 struct Translator {
     std::int64_t in = 0;
     std::int64_t out = 0;

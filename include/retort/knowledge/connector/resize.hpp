@@ -56,8 +56,8 @@ class ResizeConnectorImpl : public torch::nn::Module {
 /// Holder of `ResizeConnectorImpl`.
 TORCH_MODULE(ResizeConnector);
 
-/// The student's map at another height and width; the teacher's where they are 0. Shapes: [batch, channels,
-/// h, w] to [batch, channels, height, width].
+/// The student's map at another height and width; the teacher's where they are 0.
+/// Shapes: [batch, channels, h, w] to [batch, channels, height, width].
 struct ResizeTo {
     std::int64_t height = 0;
     std::int64_t width = 0;

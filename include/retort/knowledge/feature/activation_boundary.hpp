@@ -65,12 +65,14 @@ inline at::Tensor activation_boundary(const at::Tensor& student, const at::Tenso
 ///                                retort::FitNetRegressor{.relu = false}}
 ///
 /// Formula: \f$ \mathrm{mean}_b \sum [ (s + m)^2 \, 1(t \le 0, s > -m) + (s - m)^2 \, 1(t > 0, s \le m) ] \f$
-/// with \f$ s = r(F_s) \f$; a teacher's value of 0 counts as not firing.
-/// Never negative; 0 not at equality, but where every value is beyond the margin on the teacher's side.
-/// Shapes: [batch, ...], equal behind the connector. Gradient: to the student's feature and the connector.
+/// with \f$ s = r(F_s) \f$; a teacher's value of 0 counts as not firing. Never negative; 0 not at equality,
+/// but where every value is beyond the margin on the teacher's side.
+/// Shapes: [batch, ...], equal behind the connector.
+/// Gradient: to the student's feature and the connector.
 /// Reductions: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
-/// Learnable: the connector. Source: Heo, Lee, Yun, Choi, "Knowledge Transfer via Distillation of Activation
-/// Boundaries Formed by Hidden Neurons", AAAI 2019; there it is a first stage of its own (`Phases`).
+/// Learnable: the connector.
+/// Source: Heo, Lee, Yun, Choi, "Knowledge Transfer via Distillation of Activation Boundaries Formed by
+/// Hidden Neurons", AAAI 2019; there it is a first stage of its own (`Phases`).
 template <class StudentTap, class TeacherTap, Connector C = Identity>
 class ActivationBoundary
     : public detail::FeatureTerm<

@@ -38,7 +38,8 @@ struct AttentionTransferOptions {
 namespace functional {
 
 /// The attention map of each sample: the mean of the powers of the feature over the channels, divided by its
-/// norm. Shapes: [batch, channels, ...] to [batch, positions]. An all-zero sample has an all-zero map, and no
+/// norm.
+/// Shapes: [batch, channels, ...] to [batch, positions]. An all-zero sample has an all-zero map, and no
 /// gradient.
 inline at::Tensor attention_map(const at::Tensor& feature, double power = 2) {
     detail::check_feature("attention_map", "the feature", feature, 3, "[batch, channels, ...]");
@@ -101,7 +102,8 @@ inline at::Tensor attention_transfer(const at::Tensor& student, const at::Tensor
 /// larger is averaged to the size of the smaller.
 /// Gradient: to the student's feature.
 /// Reductions: `code`: elements are the positions, `none` is the mean of each sample. `paper`: elements are
-/// the samples. Source: Zagoruyko, Komodakis, "Paying More Attention to Attention", ICLR 2017, section 3.1.
+/// the samples.
+/// Source: Zagoruyko, Komodakis, "Paying More Attention to Attention", ICLR 2017, section 3.1.
 template <class StudentTap, class TeacherTap>
 class AttentionTransfer
     : public detail::FeatureTerm<

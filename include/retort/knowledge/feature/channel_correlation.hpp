@@ -57,12 +57,14 @@ inline at::Tensor channel_correlation(const at::Tensor& student, const at::Tenso
 /// \f$ F F^T \f$ [channels, channels] of each sample, divided by their norms. Never negative; 0 at equality.
 /// A channel that is zero everywhere counts as zeros and has no gradient.
 /// Shapes: [batch, channels, ...]; equal numbers of channels behind the connector, the numbers of positions
-/// may differ. Gradient: to the student's feature and the connector.
+/// may differ.
+/// Gradient: to the student's feature and the connector.
 /// Reductions: elements are the rows, `none` is the mean of each sample. The default does not depend on the
 /// size of the batch; `ChannelCorrelationOptions::torchdistill()` does, as its code.
 /// Learnable: the connector; the released one is `Convolution{.bias = false, .batch_norm = true}`, the
-/// default here. Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge
-/// Distillation", ICCV 2021.
+/// default here.
+/// Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation",
+/// ICCV 2021.
 template <class StudentTap, class TeacherTap, Connector C = Convolution>
 class ChannelCorrelation
     : public detail::FeatureTerm<

@@ -57,7 +57,8 @@ inline at::Tensor channel_wise(const at::Tensor& student, const at::Tensor& teac
 /// Formula: \f$ T^2 \, \mathrm{mean}_{b,c} \mathrm{KL}(\sigma(F_{t,b,c} / T) \,\|\, \sigma(F_{s,b,c} / T))
 /// \f$ with the softmax over the positions of each channel. Never negative; 0 at equality.
 /// Shapes: [batch, channels, ...], equal behind the connector (`Conv1x1` where the channels differ,
-/// `ResizeTo` where the sizes do). Gradient: to the student's feature and the connector.
+/// `ResizeTo` where the sizes do).
+/// Gradient: to the student's feature and the connector.
 /// Reductions: elements are the channels: `mean` (default), `batchmean` (their sum, mean over the samples),
 /// `sum`, `none` (the mean of each sample). The defaults (T = 1, weight 1) are those of mmrazor.
 /// Source: Shu, Liu, Gao, Yan, Shen, "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021.

@@ -75,9 +75,9 @@ inline at::Tensor class_attention_transfer(const at::Tensor& student, const at::
 /// Formula: \f$ \mathrm{mean} (\hat A_s - \hat A_t)^2 \f$ with the maps averaged to `resolution` squared,
 /// each divided by its norm; a map of zeros stays so and has no gradient. Never negative; 0 at equality.
 /// Shapes: [batch, classes, height, width]; equal numbers of classes, the sizes of maps may differ.
-/// Gradient: to the student's maps. Reductions: elements are those of the averaged maps of the chosen
-/// classes, `none` is the mean of each sample. `top_classes` n keeps n classes; the released option of
-/// that kind keeps one less than it says.
+/// Gradient: to the student's maps.
+/// Reductions: elements are those of the averaged maps of the chosen classes, `none` is the mean of each
+/// sample. `top_classes` n keeps n classes; the released option of that kind keeps one less than it says.
 /// Source: Guo, Yan, Li, Lin, Han, Yang, Tao, Hu, "Class Attention Transfer Based Knowledge Distillation",
 /// CVPR 2023.
 template <class StudentTap, class TeacherTap>

@@ -56,7 +56,8 @@ namespace functional {
 
 /// Distance of two embeddings: \f$ 1 - \cos(f_s, e) \f$ (an embedding of zeros has the cosine 0, and no
 /// gradient), or the mean squared difference; mean over the samples.
-/// Shapes: both [batch, size]. Gradient: to both, since the embedding may be learnt; detach it where not.
+/// Shapes: both [batch, size].
+/// Gradient: to both, since the embedding may be learnt; detach it where not.
 inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor& embedding,
                                      const CompressedEmbeddingOptions& options = {}) {
     detail::check_feature("embedding_distance", "the student's feature", student, 2, "[batch, size]");
@@ -124,10 +125,11 @@ struct CompressionParts {
 ///
 /// Formula: \f$ w_d \, d(f_s, c(e_t)) + w_t \, \mathrm{CE}(W c(e_t) + b, y) \f$ with the compressor c.
 /// Shapes: the student's feature [batch, size], the teacher's embedding what the compressor takes; targets as
-/// `CrossEntropy` has them. Gradient: to the student's feature from the distance only; to the compressor from
-/// both; to the classifier from the cross-entropy. Never negative.
-/// Reductions: elements are the samples. Learnable: compressor (by default `LinearMap`) and classifier, built
-/// from the first batch.
+/// `CrossEntropy` has them.
+/// Gradient: to the student's feature from the distance only; to the compressor from both; to the classifier
+/// from the cross-entropy. Never negative.
+/// Reductions: elements are the samples.
+/// Learnable: compressor (by default `LinearMap`) and classifier, built from the first batch.
 /// Source: Ding, Lerch, "Embedding Compression for Teacher-to-Student Knowledge Transfer", 2024, of which our
 /// sources have the idea but not the formula; the distance and the weights are our choice.
 template <class StudentTap, class TeacherTap, Connector C = LinearMap>

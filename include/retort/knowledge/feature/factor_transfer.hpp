@@ -48,8 +48,8 @@ struct FactorTransferOptions {
 
 namespace functional {
 
-/// See `FactorTransfer`. Shapes: both [batch, channels, height, width]; maps of other sizes are averaged to
-/// the smaller one.
+/// See `FactorTransfer`.
+/// Shapes: both [batch, channels, height, width]; maps of other sizes are averaged to the smaller one.
 inline at::Tensor factor_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                   const FactorTransferOptions& options = {}) {
     options.check();
@@ -74,7 +74,8 @@ inline at::Tensor factor_transfer(const at::Tensor& student, const at::Tensor& t
 }
 
 /// Mean squared difference of a feature and its reconstruction: the loss of the first stage of factor
-/// transfer. Gradient: to the reconstruction.
+/// transfer.
+/// Gradient: to the reconstruction.
 inline at::Tensor factor_reconstruction(const at::Tensor& reconstruction, const at::Tensor& feature,
                                         Reduction reduction = Reduction::mean) {
     detail::check_alike("factor_reconstruction", "the reconstruction", reconstruction, "the feature",
@@ -89,9 +90,11 @@ inline at::Tensor factor_reconstruction(const at::Tensor& reconstruction, const 
 ///     retort::Paraphraser paraphraser{256, 0.5};
 ///     retort::FactorReconstruction{retort::tap<&BigOutputs::stage3>, paraphraser}
 ///
-/// Formula: \f$ \mathrm{mean} (D(E(F_t)) - F_t)^2 \f$. Gradient: to the paraphraser only; the student is not
-/// concerned. Learnable: the paraphraser. Source: Kim, Park, Kwak, "Paraphrasing Complex Network: Network
-/// Compression via Factor Transfer", NeurIPS 2018, Eq. 1.
+/// Formula: \f$ \mathrm{mean} (D(E(F_t)) - F_t)^2 \f$.
+/// Gradient: to the paraphraser only; the student is not concerned.
+/// Learnable: the paraphraser.
+/// Source: Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", NeurIPS
+/// 2018, Eq. 1.
 template <class TeacherTap>
 class FactorReconstruction {
   public:
@@ -161,14 +164,15 @@ struct FactorParts {
 ///
 /// Formula: \f$ \mathrm{mean} \left| \frac{f_s}{\|f_s\|} - \frac{f_t}{\|f_t\|} \right| \f$ (`norm` 1), or the
 /// mean over the samples of the p-norm of the difference (`norm` p); with `rep_distiller` the factors'
-/// attention maps take the factors' places, and for p the mean of the p-th powers stands.
-/// Never negative; 0 at equality. A factor of zeros has the norm 0: its quotient is 0, without gradient.
+/// attention maps take the factors' places, and for p the mean of the p-th powers stands. Never negative; 0
+/// at equality. A factor of zeros has the norm 0: its quotient is 0, without gradient.
 /// Shapes: [batch, channels, height, width]; the larger factor is averaged to the size of the smaller.
 /// Gradient: to the student's feature and the translator; not to the paraphraser.
 /// Reductions: elements are those of the factors (or maps); with the paper's p-norm they are the samples.
 /// Learnable: the translator. The paraphraser belongs to the teacher's side: `FactorReconstruction` trains
-/// and saves it. Source: Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor
-/// Transfer", NeurIPS 2018, Eq. 2.
+/// and saves it.
+/// Source: Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", NeurIPS
+/// 2018, Eq. 2.
 template <class StudentTap, class TeacherTap>
 class FactorTransfer : public detail::FeatureTerm<StudentTap, TeacherTap, detail::FactorParts> {
     using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::FactorParts>;

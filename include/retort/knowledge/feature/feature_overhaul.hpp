@@ -146,15 +146,14 @@ struct OverhaulParts {
 ///
 /// Formula: \f$ \mathrm{mean}_b \sum d(r(F_s), \max(F_t, m)) \f$ with the margins m of
 /// `functional::overhaul_margins` and \f$ d(s, t) = 0 \f$ where \f$ s \le t \le 0 \f$, else \f$ (s - t)^2
-/// \f$. Never negative; 0 at equality but for teacher values below the margin. Shapes: [batch, channels,
-/// ...]; a teacher's map of another size is averaged to that of the connector's. Gradient: to the student's
-/// feature and the connector.
+/// \f$. Never negative; 0 at equality but for teacher values below the margin.
+/// Shapes: [batch, channels, ...]; a teacher's map of another size is averaged to that of the connector's.
+/// Gradient: to the student's feature and the connector.
 /// Reductions: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
 /// Learnable: the connector, by default a 1x1 convolution without bias and batch norm. The margins are a
 /// buffer of `module()`, taken from the teacher's batch norm when the term is built: its weights must be in
-/// place by then.
-/// The teacher is in evaluation mode here, as `Frozen` runs it; one released code (mdistiller) leaves it in
-/// training mode, so that its statistics drift.
+/// place by then. The teacher is in evaluation mode here, as `Frozen` runs it; one released code (mdistiller)
+/// leaves it in training mode, so that its statistics drift.
 /// Source: Heo, Kim, Yun, Park, Kwak, Choi, "A Comprehensive Overhaul of Feature Distillation", ICCV 2019.
 template <class StudentTap, class TeacherTap, Connector C = Conv1x1>
 class FeatureOverhaul : public detail::FeatureTerm<StudentTap, TeacherTap, detail::OverhaulParts<C>> {

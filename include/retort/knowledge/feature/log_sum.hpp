@@ -34,7 +34,8 @@ struct LogSumOptions {
 
 namespace functional {
 
-/// See `LogSum`. Shapes: both [batch, ...], equal.
+/// See `LogSum`.
+/// Shapes: both [batch, ...], equal.
 inline at::Tensor log_sum(const at::Tensor& student, const at::Tensor& teacher,
                           const LogSumOptions& options = {}) {
     options.check();
@@ -110,11 +111,11 @@ struct LogSumParts {
 /// Formula: \f$ 2 \log \sum_{b,d} | \hat f_s - \hat f_t |^p \f$, \f$ \hat f_s = \mathrm{BN}(W \bar f_s + b)
 /// \f$, \f$ \hat f_t = \mathrm{BN}(\bar f_t) \f$, \f$ \bar f \f$ the mean over the positions. The released
 /// loss adds `SoftTarget` without the factor \f$ T^2 \f$ (`t_squared = false`).
-/// Shapes: [batch, channels, ...]. Gradient: to the student's feature and the projector.
-/// No reduction: the logarithm is of the sum over the whole batch, so that the value grows with its size.
-/// It is negative for good students. The sum counts as at least the smallest normal number: at equality the
-/// value is finite (where released code gives minus infinity) and the gradient 0.
-/// A batch of one sample cannot be normalised: its features become zeros.
+/// Shapes: [batch, channels, ...].
+/// Gradient: to the student's feature and the projector. No reduction: the logarithm is of the sum over the
+/// whole batch, so that the value grows with its size. It is negative for good students. The sum counts as at
+/// least the smallest normal number: at equality the value is finite (where released code gives minus
+/// infinity) and the gradient 0. A batch of one sample cannot be normalised: its features become zeros.
 /// Learnable: the projector; the running statistics of the two batch norms are buffers of `module()`.
 /// Source: Miles, Mikolajczyk, "Understanding the Role of the Projector in Knowledge Distillation", AAAI
 /// 2024.

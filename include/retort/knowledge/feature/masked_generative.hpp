@@ -44,7 +44,8 @@ namespace functional {
 
 /// The feature with a random part of its positions (the same in all channels) or channels set to zero: each
 /// on its own with the probability `fraction`. Random numbers are those of the run, from the generator of the
-/// feature's device. Shapes: [batch, channels, height, width].
+/// feature's device.
+/// Shapes: [batch, channels, height, width].
 inline at::Tensor masked(const at::Tensor& feature, const MaskedGenerativeOptions& options = {}) {
     options.check();
     detail::check_feature("masked", "the feature", feature, 4, "[batch, channels, height, width]");
@@ -107,12 +108,14 @@ struct GenerativeParts {
 /// Masked generative distillation on one layer.
 ///
 /// Formula: \f$ \frac{1}{B} \sum (G(M \cdot r(F_s)) - F_t)^2 \f$ with the connector r, a random mask M and
-/// the generator G: a 3x3 convolution, ReLU and a 3x3 convolution. Never negative. Shapes: [batch, channels,
-/// height, width], of one size behind the connector. Gradient: to the student's feature, connector and
-/// generator. Reductions: those of `Hint`; `batchmean` is the default. The mask is drawn anew at every call,
-/// from the run's seeded generator. Learnable: connector (by default a 1x1 convolution; `Identity` where the
-/// channels are equal) and generator. Source: Yang, Li, Shao, Shi, Yuan, Yuan, "Masked Generative
-/// Distillation", ECCV 2022.
+/// the generator G: a 3x3 convolution, ReLU and a 3x3 convolution. Never negative.
+/// Shapes: [batch, channels, height, width], of one size behind the connector.
+/// Gradient: to the student's feature, connector and generator.
+/// Reductions: those of `Hint`; `batchmean` is the default. The mask is drawn anew at every call, from the
+/// run's seeded generator.
+/// Learnable: connector (by default a 1x1 convolution; `Identity` where the channels are equal) and
+/// generator.
+/// Source: Yang, Li, Shao, Shi, Yuan, Yuan, "Masked Generative Distillation", ECCV 2022.
 template <class StudentTap, class TeacherTap, Connector C = Conv1x1>
 class MaskedGenerative : public detail::FeatureTerm<StudentTap, TeacherTap, detail::GenerativeParts<C>> {
   public:

@@ -63,8 +63,9 @@ inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor
 /// each divided by its norm; a channel that is zero everywhere contributes zeros and has no gradient.
 /// Never negative but for rounding; 0 at equality.
 /// Shapes: [batch, channels, ...]; the numbers of channels may differ, and so may the sizes of maps: the
-/// larger is averaged to the size of the smaller. Gradient: to the student's feature.
-/// Memory: batch x the smaller of channels^2 and positions^2, not batch x channels x channels x positions.
+/// larger is averaged to the size of the smaller.
+/// Gradient: to the student's feature. Memory: batch x the smaller of channels^2 and positions^2, not batch x
+/// channels x channels x positions.
 /// Reductions: elements are the samples. The field's tables use the weight 50 (released code; the paper's is
 /// not known to us).
 /// Source: Huang, Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017,

@@ -71,11 +71,14 @@ inline at::Tensor pearson_correlation(const at::Tensor& student, const at::Tenso
 /// Formula: \f$ \tfrac12 \, \mathrm{mean} (\hat F_s - \hat F_t)^2, \; \hat F = (F - \mu_c) / (\sigma_c +
 /// \epsilon) \f$ with mean and unbiased standard deviation of each channel over samples and positions; this
 /// is \f$ (1 - \rho) (n - 1) / n \f$ in the correlations of the channels. A channel whose deviation is below
-/// \f$ \epsilon \f$ counts as zeros and has no gradient. Never negative; 0 at equality. Shapes: [batch,
-/// channels, ...]; equal numbers of channels behind the connector. Maps of another size are resized
-/// bilinearly. Gradient: to the student's feature and the connector. The whole batch is needed: parts of it
-/// have other means. Reductions: those of `Hint`, halved. Source: Cao, Zhang, Gao, Cheng, Cheng, Li, "PKD:
-/// General Distillation Framework for Object Detectors via Pearson Correlation Coefficient", NeurIPS 2022.
+/// \f$ \epsilon \f$ counts as zeros and has no gradient. Never negative; 0 at equality.
+/// Shapes: [batch, channels, ...]; equal numbers of channels behind the connector. Maps of another size are
+/// resized bilinearly.
+/// Gradient: to the student's feature and the connector. The whole batch is needed: parts of it have other
+/// means.
+/// Reductions: those of `Hint`, halved.
+/// Source: Cao, Zhang, Gao, Cheng, Cheng, Li, "PKD: General Distillation Framework for Object Detectors via
+/// Pearson Correlation Coefficient", NeurIPS 2022.
 template <class StudentTap, class TeacherTap, Connector C = Identity>
 class PearsonCorrelation
     : public detail::FeatureTerm<

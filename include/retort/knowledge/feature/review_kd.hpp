@@ -44,8 +44,10 @@ namespace functional {
 ///
 /// Formula: \f$ \left( \mathrm{MSE}(F_s, F_t) + \sum_{l=1}^{n} 2^{-l} \, \mathrm{MSE}(P_l F_s, P_l F_t)
 /// \right) / \sum_{l=0}^{n} 2^{-l} \f$ over the n levels that are smaller than the map's height. Never
-/// negative; 0 at equality. Shapes: both [batch, channels, height, width], equal. Gradient: to the student's
-/// feature. Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, Fig. 3b.
+/// negative; 0 at equality.
+/// Shapes: both [batch, channels, height, width], equal.
+/// Gradient: to the student's feature.
+/// Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, Fig. 3b.
 inline at::Tensor hierarchical_context(const at::Tensor& student, const at::Tensor& teacher,
                                        const HierarchicalContextOptions& options = {}) {
     options.check();
@@ -132,9 +134,10 @@ TORCH_MODULE(ReviewModule);
 /// Shapes: as many features of the student as of the teacher, from shallow to deep, each [batch, channels,
 /// height, width]; a feature of shape [batch, channels] counts as a map of one position. The released code
 /// takes the pooled feature for the last one.
-/// Gradient: to the student's features and the fusions. Reductions: elements are the samples.
-/// Learnable: the fusions. The field's tables use the weight 1 (5 for resnet32x4, 1 or 8 on ImageNet) with
-/// 20 epochs of linear warm-up (`Phases`, `Linear`).
+/// Gradient: to the student's features and the fusions.
+/// Reductions: elements are the samples.
+/// Learnable: the fusions. The field's tables use the weight 1 (5 for resnet32x4, 1 or 8 on ImageNet) with 20
+/// epochs of linear warm-up (`Phases`, `Linear`).
 /// Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021.
 template <class StudentTaps, class TeacherTaps>
 class ReviewKd {

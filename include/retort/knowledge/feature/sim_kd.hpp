@@ -70,10 +70,12 @@ struct SimKdParts {
 ///
 /// Formula: \f$ \mathrm{mean} (p(F_s) - F_t)^2 \f$; the larger map is averaged to the size of the smaller,
 /// before the projector p. Use it alone: the student's own classifier is not trained, nor used.
-/// Shapes: [batch, channels, height, width]. Gradient: to the student's feature and the projector.
-/// Reductions: those of `Hint`. Learnable: the projector, by default a `Bottleneck` with factor 2.
-/// The prediction is the teacher's classifier on the projected feature, so that projector and classifier stay
-/// a part of the student at inference.
+/// Shapes: [batch, channels, height, width].
+/// Gradient: to the student's feature and the projector.
+/// Reductions: those of `Hint`.
+/// Learnable: the projector, by default a `Bottleneck` with factor 2. The prediction is the teacher's
+/// classifier on the projected feature, so that projector and classifier stay a part of the student at
+/// inference.
 /// Source: Chen, Mei, Zhang, Wang, Feng, Chen, "Knowledge Distillation with the Reused Teacher Classifier",
 /// CVPR 2022, Eq. 3.
 template <class StudentTap, class TeacherTap, Connector C = Bottleneck>
@@ -84,7 +86,8 @@ class SimKd : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SimKdPa
                              {std::move(projector), options}) {}
 
     /// The student's feature where the teacher's classifier takes it: projected, at most as large as the
-    /// teacher's map was in the first batch. Shapes: [batch, channels of the teacher, height, width].
+    /// teacher's map was in the first batch.
+    /// Shapes: [batch, channels of the teacher, height, width].
     template <class Student>
     at::Tensor project(const Student& outputs) const {
         const at::Tensor feature = this->taps_.student(outputs);

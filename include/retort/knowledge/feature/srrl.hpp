@@ -93,11 +93,13 @@ struct SrrlParts {
 /// z_t)^2 \f$ with \f$ f_s = r(F_s) \f$ by the connector, \f$ \bar f \f$ the mean over the positions, \f$ W_t
 /// \f$ the teacher's classifier and \f$ z_t \f$ the teacher's logits. Never negative; 0 at equality.
 /// Shapes: features [batch, channels, height, width]; a feature of shape [batch, channels] counts as a map of
-/// one position. The sizes of the maps may differ. Gradient: to the student's feature and the connector; it
-/// goes through the teacher's classifier, not into it.
-/// Reductions: elements are the samples. Learnable: the connector, by default a 1x1 convolution without bias,
-/// batch norm and ReLU. Source: Yang, Martinez, Bulat, Tzimiropoulos, "Knowledge Distillation via Softmax
-/// Regression Representation Learning", ICLR 2021.
+/// one position. The sizes of the maps may differ.
+/// Gradient: to the student's feature and the connector; it goes through the teacher's classifier, not into
+/// it.
+/// Reductions: elements are the samples.
+/// Learnable: the connector, by default a 1x1 convolution without bias, batch norm and ReLU.
+/// Source: Yang, Martinez, Bulat, Tzimiropoulos, "Knowledge Distillation via Softmax Regression
+/// Representation Learning", ICLR 2021.
 template <class StudentTap, class TeacherTap, class Head, Connector C = Conv1x1>
 class Srrl : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlParts<Head, C>> {
     using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlParts<Head, C>>;

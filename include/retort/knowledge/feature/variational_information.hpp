@@ -130,7 +130,8 @@ struct VariationalParts {
 /// \mu \f$ of three 1x1 convolutions without bias, ReLU between them. The constant \f$ \tfrac12 \log 2 \pi
 /// \f$ is left out, so that the loss can be negative.
 /// Shapes: [batch, channels, height, width]; the larger map is averaged to the size of the smaller, before
-/// the regressor. Gradient: to the student's feature, the regressor and the variances.
+/// the regressor.
+/// Gradient: to the student's feature, the regressor and the variances.
 /// Learnable: regressor and variances, built from the first batch. Both are parameters of `module()`:
 /// variances that the optimiser does not know stay at their first values, silently.
 /// Source: Ahn, Hu, Damianou, Lawrence, Dai, "Variational Information Distillation for Knowledge Transfer",

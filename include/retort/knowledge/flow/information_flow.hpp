@@ -111,13 +111,16 @@ namespace functional {
 ///
 /// Formula: \f$ p_{ij} = K^t_{ij} / \sum_k K^t_{ik} \f$, \f$ q_{ij} \f$ likewise of the student, with the
 /// kernel K; by default \f$ \mathrm{mean}_{ij} (p_{ij} - q_{ij})(\log p_{ij} - \log q_{ij}) \f$ (Jeffreys) of
-/// the cosine kernel plus that of the Student-t kernel. Shapes: student [batch, ...], teacher [batch, ...];
-/// the widths may differ. Gradient: to the student's feature; the teacher's is a constant. An all-zero row
-/// gets a finite gradient where the released code gives NaN. Reductions: `mean` over the pairs that count
-/// (default), `batchmean`, `sum`, `none` (the mean of each sample's row). Hazards: depends on the batch as a
-/// whole. Kernels are at least 1e-12, so that the logarithm of opposite rows exists. With the paper's
-/// normalisation a batch of one has no pairs: 0. Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge
-/// Distillation Using Information Flow Modeling", CVPR 2020, Eq. 7 and 8, and the authors' code.
+/// the cosine kernel plus that of the Student-t kernel.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
+/// Gradient: to the student's feature; the teacher's is a constant. An all-zero row gets a finite gradient
+/// where the released code gives NaN.
+/// Reductions: `mean` over the pairs that count (default), `batchmean`, `sum`, `none` (the mean of each
+/// sample's row).
+/// Hazards: depends on the batch as a whole. Kernels are at least 1e-12, so that the logarithm of opposite
+/// rows exists. With the paper's normalisation a batch of one has no pairs: 0.
+/// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation Using Information Flow Modeling",
+/// CVPR 2020, Eq. 7 and 8, and the authors' code.
 /// \throws
 /// ShapeError, ConfigError
 inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& teacher,

@@ -189,16 +189,18 @@ namespace functional {
 /// values (divided by their length). With \f$ R_l = \exp(-(V_l \ominus V_{l-1})^2 / 8) \f$ for all pairs of
 /// elements of the l-th and the (l-1)-th layer's k-th vectors, the loss is \f$ \frac1B \sum_l \sum (R^s_l -
 /// R^t_l)^2 \f$. Of the student's first `count` + `extra` vectors that of largest absolute cosine is taken
-/// for each of the teacher's, in its direction. Shapes: lists from shallow to deep of [batch, channels,
-/// height, width]; the length of the vectors (channels, or width where unfolded so) is equal in student and
-/// teacher. Gradient: to the student's layers, through the decomposition; the teacher's are constants. Equal
-/// or zero singular values give no infinite gradients. No gradient of the gradient. Reductions, of each pair
-/// of layers: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
+/// for each of the teacher's, in its direction.
+/// Shapes: lists from shallow to deep of [batch, channels, height, width]; the length of the vectors
+/// (channels, or width where unfolded so) is equal in student and teacher.
+/// Gradient: to the student's layers, through the decomposition; the teacher's are constants. Equal or zero
+/// singular values give no infinite gradients. No gradient of the gradient. Reductions, of each pair of
+/// layers: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
 /// Hazards: a decomposition leaves the signs of the vectors open, and the value depends on the signs of
 /// neighbouring layers relative to each other, up to a hundredfold in released code. Here the largest element
 /// of each of the teacher's vectors is positive. RepDistiller and mdistiller unfold differently: not the same
-/// loss. Source: Lee, Kim, Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition",
-/// ECCV 2018, in the form of RepDistiller, with weight 1.
+/// loss.
+/// Source: Lee, Kim, Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition", ECCV
+/// 2018, in the form of RepDistiller, with weight 1.
 /// \throws ShapeError, ConfigError
 inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
                                    const std::vector<at::Tensor>& teacher,

@@ -108,12 +108,13 @@ namespace functional {
 ///
 /// Formula: \f$ G_{bij} = \frac{1}{hw} \sum_{x} F^{l}_{bix} F^{l+1}_{bjx} \f$ of neighbouring layers l and l
 /// + 1, the larger map pooled to the size of the smaller; by default \f$ \sum_l w_l\, \mathrm{mean}_{bij}
-/// (G^s - G^t)^2 \f$. Shapes: lists from shallow to deep of [batch, channels, height, width]; channels of
-/// student and teacher are equal layer by layer, heights and widths may differ. Gradient: to the student's
-/// layers; the teacher's are constants. Reductions, of each pair: `mean` over all elements (default),
-/// `batchmean`, `sum`, `none` (the mean of each sample's). Source: Yim, Joo, Bae, Kim, "A Gift from Knowledge
-/// Distillation", CVPR 2017. There it is a first stage of its own
-/// (`Phases`); RepDistiller gives it weight 50 and 30 epochs.
+/// (G^s - G^t)^2 \f$.
+/// Shapes: lists from shallow to deep of [batch, channels, height, width]; channels of student and teacher
+/// are equal layer by layer, heights and widths may differ.
+/// Gradient: to the student's layers; the teacher's are constants. Reductions, of each pair: `mean` over all
+/// elements (default), `batchmean`, `sum`, `none` (the mean of each sample's).
+/// Source: Yim, Joo, Bae, Kim, "A Gift from Knowledge Distillation", CVPR 2017. There it is a first stage of
+/// its own (`Phases`); RepDistiller gives it weight 50 and 30 epochs.
 ///
 /// \throws ShapeError, ConfigError
 inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,

@@ -17,9 +17,10 @@ namespace retort {
 /// Cross-entropy of the student's logits with the targets.
 ///
 /// Formula: \f$ -\log \sigma(z)_{y} \f$ per sample, with the smoothed target \f$ (1-\epsilon) e_y + \epsilon
-/// / C \f$ for a label smoothing \f$ \epsilon \f$; mean over the samples. Shapes: logits [batch, classes];
-/// targets [batch] of class indices (int64), or [batch, classes] of probabilities. Gradient: to the student's
-/// logits. 16-bit logits are computed with in float32.
+/// / C \f$ for a label smoothing \f$ \epsilon \f$; mean over the samples.
+/// Shapes: logits [batch, classes]; targets [batch] of class indices (int64), or [batch, classes] of
+/// probabilities.
+/// Gradient: to the student's logits. 16-bit logits are computed with in float32.
 struct CrossEntropy {
     static constexpr bool needs_teacher = false;
     static constexpr bool needs_target = true;

@@ -21,12 +21,14 @@ namespace retort {
 ///
 /// Formula: \f$ \alpha T^2\,\mathrm{KL}(b_t \| b_s) + \beta T^2\,\mathrm{KL}(\hat p_t \| \hat p_s) \f$, with
 /// \f$ b = (p_y, 1 - p_y) \f$ and \f$ \hat p \f$ the softmax over all classes but y, all at temperature T;
-/// mean over samples. Shapes: both logits [batch, classes], at least 2 classes; targets [batch] of class
-/// indices, or [batch, classes] of probabilities, of which the most probable class counts. Gradient: to the
-/// student's logits. Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`,
-/// `none`. Hazards: beta has no default. It depends on the pair of networks: take a preset or choose. The
-/// warm-up of the released code, min(epoch / 20, 1), is a schedule's matter: `WarmUp`. Released code masks
-/// the target class with -1000, which fails for teachers surer than that, and takes the logarithm of a sum of
+/// mean over samples.
+/// Shapes: both logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch,
+/// classes] of probabilities, of which the most probable class counts.
+/// Gradient: to the student's logits.
+/// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
+/// Hazards: beta has no default. It depends on the pair of networks: take a preset or choose. The warm-up of
+/// the released code, min(epoch / 20, 1), is a schedule's matter: `WarmUp`. Released code masks the target
+/// class with -1000, which fails for teachers surer than that, and takes the logarithm of a sum of
 /// probabilities, which is not finite where it underflows; here the class is taken out by its index, in log
 /// space. MMRazor's reduction `mean` is a sum: `mm_razor()`.
 /// Source: Zhao, Cui, Song, Qiu, Liang, "Decoupled Knowledge Distillation", CVPR 2022. The presets are

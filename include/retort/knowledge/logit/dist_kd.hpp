@@ -23,10 +23,10 @@ namespace retort {
 ///
 /// Formula: \f$ \tau^2 [\beta (1 - \mathrm{mean}_i\,\rho(s_{i\cdot}, t_{i\cdot})) + \gamma (1 -
 /// \mathrm{mean}_c\,\rho(s_{\cdot c}, t_{\cdot c}))] \f$ with \f$ s = \sigma(z_s / \tau) \f$, \f$ t =
-/// \sigma(z_t / \tau) \f$. Shapes: both logits [batch, classes]. (For dense prediction every pixel is a row.)
-/// Gradient: to the student's logits.
-/// Reduction: none to choose, the second part belongs to the batch as a whole; it is left out for a batch of
-/// one, which has no correlation over samples.
+/// \sigma(z_t / \tau) \f$.
+/// Shapes: both logits [batch, classes]. (For dense prediction every pixel is a row.)
+/// Gradient: to the student's logits. Reduction: none to choose, the second part belongs to the batch as a
+/// whole; it is left out for a batch of one, which has no correlation over samples.
 /// Hazards: where a row or column of the student's is constant, the correlation is 0 and only epsilon stands
 /// between its gradient and infinity: up to 1e8, which float16 cannot hold.
 /// Source: Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022. The

@@ -22,11 +22,12 @@ namespace retort {
 /// Formula: \f$ -t_y \log s_y + \gamma T^2 \, \mathrm{CE}(\hat t, \hat s) \f$ with t, s at temperature 1 and
 /// \f$ \hat t, \hat s \f$ the softmax at temperature T over all classes but y; mean over samples. Shapes:
 /// both logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch, classes] of
-/// probabilities, of which the most probable class counts. Gradient: to the student's logits. Reductions:
-/// `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`. Hazards: cross-entropies,
-/// not divergences: not 0 at equality. Source: Yang, Zeng, Li, Zhang, Yuan, Li, "From Knowledge Distillation
-/// to Self-Knowledge Distillation: A Unified Approach with Normalized Loss and Customized Soft Labels", ICCV
-/// 2023; settings of cls_KD.
+/// probabilities, of which the most probable class counts.
+/// Gradient: to the student's logits. Reductions: `batchmean` (default; `mean` is the same, elements are
+/// samples), `sum`, `none`.
+/// Hazards: cross-entropies, not divergences: not 0 at equality.
+/// Source: Yang, Zeng, Li, Zhang, Yuan, Li, "From Knowledge Distillation to Self-Knowledge Distillation: A
+/// Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023; settings of cls_KD.
 struct NormalisedKd {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = true;

@@ -22,8 +22,8 @@ namespace retort {
 /// Shapes: both logits [batch, classes].
 /// Gradient: to the student's logits.
 /// Reductions: elements are pairs of samples. `batchmean` (default), `sum`, `mean` (over all pairs), `none`
-/// (the sum over the partners of each sample). Source: the batch part of Jin, Wang, Lin, "Multi-Level Logit
-/// Distillation", CVPR 2023.
+/// (the sum over the partners of each sample).
+/// Source: the batch part of Jin, Wang, Lin, "Multi-Level Logit Distillation", CVPR 2023.
 struct SampleRelation {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;

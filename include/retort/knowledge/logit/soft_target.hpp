@@ -21,12 +21,13 @@ namespace retort {
 ///
 /// Formula: \f$ T^2 \, \mathrm{KL}(t \,\|\, s) \f$ with \f$ t = \sigma(z_t / T) \f$, \f$ s = \sigma(z_s / T)
 /// \f$; sum over classes, mean over samples. The factor \f$ T^2 \f$ keeps the size of the gradients apart
-/// from the temperature; `t_squared = false` leaves it out. `form` chooses another divergence. Shapes: both
-/// logits [batch, classes]. Gradient: to the student's logits; the teacher's are constants. Reductions:
-/// `batchmean` (default), `sum`, `mean` (over samples and classes: 1 / classes of batchmean, as in some
-/// released code), `none` (one value per sample). Hazards: logits of minus infinity (masked classes) give
-/// NaN; use `OnClasses` instead. Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural
-/// Network", 2015, section 2.
+/// from the temperature; `t_squared = false` leaves it out. `form` chooses another divergence.
+/// Shapes: both logits [batch, classes].
+/// Gradient: to the student's logits; the teacher's are constants. Reductions: `batchmean` (default), `sum`,
+/// `mean` (over samples and classes: 1 / classes of batchmean, as in some released code), `none` (one value
+/// per sample).
+/// Hazards: logits of minus infinity (masked classes) give NaN; use `OnClasses` instead.
+/// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 struct SoftTarget {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;

@@ -24,7 +24,9 @@ namespace functional {
 /// Logits with mean 0 and standard deviation 1 over the classes of each sample.
 ///
 /// Formula: \f$ (z - \mathrm{mean}(z)) / (\epsilon + \mathrm{std}(z)) \f$ with the unbiased standard
-/// deviation. Shapes: [batch, classes], at least 2 classes. Gradient: through mean and deviation too.
+/// deviation.
+/// Shapes: [batch, classes], at least 2 classes.
+/// Gradient: through mean and deviation too.
 /// Hazards: equal logits of a sample have deviation 0, and a gradient of the order of 1 / epsilon.
 ///
 /// \throws ConfigError if epsilon is not above 0; ShapeError if these are no logits of 2 classes or more.

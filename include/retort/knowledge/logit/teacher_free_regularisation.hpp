@@ -21,15 +21,16 @@ namespace retort {
 /// class and \f$ (1 - a) / (C - 1) \f$ elsewhere. No \f$ T^2 \f$; the student has temperature 1; mean over
 /// samples and classes.
 /// Shapes: logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch, classes]
-/// of probabilities, of which the most probable class counts. Gradient: to the student's logits. Reductions:
-/// `mean` (default), `batchmean` (classes times as much), `sum`, `none` (one value per sample). Hazards: u,
-/// already a distribution, goes through a softmax all the same, so that a high T makes it nearly uniform; and
-/// the division by the classes makes it weak, which the released code answers with multipliers of up to 100.
-/// Kept, as the only form that the source states by its code. Related: `CrossEntropy` with a label smoothing
-/// of \f$ \alpha C / (C - 1) \f$ is that work's label smoothing of \f$ \alpha \f$;
-/// `SoftTarget::teacher_free()` is its self-distillation. Source: Yuan, Tay, Li, Wang, Feng, "Revisiting
-/// Knowledge Distillation via Label Smoothing Regularization", CVPR 2020, as released; temperature 20 and
-/// probability 0.99 are its values, beside cross-entropy.
+/// of probabilities, of which the most probable class counts.
+/// Gradient: to the student's logits. Reductions: `mean` (default), `batchmean` (classes times as much),
+/// `sum`, `none` (one value per sample).
+/// Hazards: u, already a distribution, goes through a softmax all the same, so that a high T makes it nearly
+/// uniform; and the division by the classes makes it weak, which the released code answers with multipliers
+/// of up to 100. Kept, as the only form that the source states by its code. Related: `CrossEntropy` with a
+/// label smoothing of \f$ \alpha C / (C - 1) \f$ is that work's label smoothing of \f$ \alpha \f$;
+/// `SoftTarget::teacher_free()` is its self-distillation.
+/// Source: Yuan, Tay, Li, Wang, Feng, "Revisiting Knowledge Distillation via Label Smoothing Regularization",
+/// CVPR 2020, as released; temperature 20 and probability 0.99 are its values, beside cross-entropy.
 struct TeacherFreeRegularisation {
     static constexpr bool needs_teacher = false;
     static constexpr bool needs_target = true;

@@ -36,12 +36,13 @@ namespace retort {
 /// `batchmean` (default: mean over the tokens that count), `sum`, `mean` (over the tokens that count and the
 /// vocabulary), `none` (one value per token, in the shape of the labels; 0 where ignored). Teacher: logits,
 /// or a `SparseTeacher` (the outputs themselves or their member `sparse_teacher`), of which `rest` says what
-/// becomes of the probability of the other words. Hazards: words that are impossible (logits of minus
-/// infinity) count as 0 log 0 = 0; a word impossible for the student that the teacher gives probability to
-/// makes `forward` infinite, as theory has it, and the other way round `reverse`; `jensen_shannon` is always
-/// finite. What tokens that do not count hold (NaN, say) does not matter. 16-bit logits are computed with in
-/// float32. Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (`forward`);
-/// Agarwal et al., "On-Policy Distillation of Language Models", 2023 (generalised Jensen-Shannon).
+/// becomes of the probability of the other words.
+/// Hazards: words that are impossible (logits of minus infinity) count as 0 log 0 = 0; a word impossible for
+/// the student that the teacher gives probability to makes `forward` infinite, as theory has it, and the
+/// other way round `reverse`; `jensen_shannon` is always finite. What tokens that do not count hold (NaN,
+/// say) does not matter. 16-bit logits are computed with in float32.
+/// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (`forward`); Agarwal
+/// et al., "On-Policy Distillation of Language Models", 2023 (generalised Jensen-Shannon).
 struct TokenDivergence {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;  ///< taken as labels where the batch has them

@@ -20,12 +20,14 @@ namespace retort {
 ///
 /// Formula: \f$ T^2 w \, \mathrm{CE}(\sigma(z_t / T), \sigma(z_s / T)) \f$ per sample, \f$ w = 1 - \exp(-h_s
 /// / (h_t + \epsilon)) \f$ with \f$ h_s, h_t \f$ the cross-entropies of student and teacher with the target
-/// at temperature 1; mean over samples. Shapes: both logits [batch, classes]; targets [batch] of class
-/// indices, or [batch, classes] of probabilities, of which the most probable class counts. Gradient: to the
-/// student's logits, not through the weight. Reductions: `batchmean` (default; `mean` is the same, elements
-/// are samples), `sum`, `none`. Hazards: a cross-entropy: not 0 at equality. The weight is 1 where the
-/// teacher is certain. Source: Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for
-/// Knowledge Distillation: A Bias-Variance Tradeoff Perspective", ICLR 2021; settings and epsilon of cls_KD.
+/// at temperature 1; mean over samples.
+/// Shapes: both logits [batch, classes]; targets [batch] of class indices, or [batch, classes] of
+/// probabilities, of which the most probable class counts.
+/// Gradient: to the student's logits, not through the weight.
+/// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
+/// Hazards: a cross-entropy: not 0 at equality. The weight is 1 where the teacher is certain.
+/// Source: Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for Knowledge Distillation: A
+/// Bias-Variance Tradeoff Perspective", ICLR 2021; settings and epsilon of cls_KD.
 struct WeightedSoftLabels {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = true;

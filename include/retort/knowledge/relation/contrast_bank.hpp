@@ -173,12 +173,14 @@ namespace functional {
 ///
 /// Formula: with \f$ x_j = e^{v \cdot m_j / T} / Z \f$ and \f$ n_j = K p_j \f$ (K negatives, drawn with
 /// probability p), \f$ -\log \frac{x_0}{x_0 + n_0 + \epsilon} - \sum_{j=1}^{K} \log \frac{n_j}{x_j + n_j +
-/// \epsilon} \f$ for each sample; computed in logarithms throughout. Shapes: vectors [batch, size], bank
-/// [samples, size], indices [batch, 1 + K] into the bank, the positive first; `log_normaliser` log Z, one
-/// number; `log_noise` log n, one number or [batch, 1 + K]. Returns [batch]. Gradient: to the vectors. No
-/// gradient of the gradient. The bank may change before the backward pass. Memory: blocks of 2^24 numbers,
-/// not batch * (1 + K) * size. Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR
-/// 2020, in the form of the released code (its Eq. 18); Gutmann, Hyvarinen, 2010.
+/// \epsilon} \f$ for each sample; computed in logarithms throughout.
+/// Shapes: vectors [batch, size], bank [samples, size], indices [batch, 1 + K] into the bank, the positive
+/// first; `log_normaliser` log Z, one number; `log_noise` log n, one number or [batch, 1 + K]. Returns
+/// [batch].
+/// Gradient: to the vectors. No gradient of the gradient. The bank may change before the backward pass.
+/// Memory: blocks of 2^24 numbers, not batch * (1 + K) * size.
+/// Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, in the form of the
+/// released code (its Eq. 18); Gutmann, Hyvarinen, 2010.
 /// \throws ShapeError,
 /// ConfigError
 inline at::Tensor noise_contrast(const at::Tensor& vectors, const at::Tensor& bank, const at::Tensor& indices,

@@ -85,11 +85,13 @@ inline at::Tensor batch_contrast(const at::Tensor& student, const at::Tensor& te
 /// Tells each sample's vector of the other network from the rows of a queue.
 ///
 /// Formula: \f$ -\log \frac{e^{v \cdot u / T}}{e^{v \cdot u / T} + \sum_j e^{v \cdot q_j / T}} \f$ for each
-/// sample, with its vectors v and u and the rows q of the queue. Shapes: vectors [batch, size], positives
-/// [batch, size], queue [length, size]. Gradient: to the vectors and the positives; the queue is a constant,
-/// which must not change before the backward pass. Reductions: mean over the samples (default), `sum`,
-/// `none`. Source: He, Fan, Wu, Xie, Girshick, "Momentum Contrast for Unsupervised Visual Representation
-/// Learning", CVPR 2020.
+/// sample, with its vectors v and u and the rows q of the queue.
+/// Shapes: vectors [batch, size], positives [batch, size], queue [length, size].
+/// Gradient: to the vectors and the positives; the queue is a constant, which must not change before the
+/// backward pass.
+/// Reductions: mean over the samples (default), `sum`, `none`.
+/// Source: He, Fan, Wu, Xie, Girshick, "Momentum Contrast for Unsupervised Visual Representation Learning",
+/// CVPR 2020.
 /// \throws ShapeError, ConfigError
 inline at::Tensor queue_contrast(const at::Tensor& vectors, const at::Tensor& positives,
                                  const at::Tensor& queue, const ContrastOptions& options = {}) {

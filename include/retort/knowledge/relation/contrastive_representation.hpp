@@ -155,12 +155,13 @@ struct ContrastParts {
 /// (`InBatchNegatives`); mean over the samples. With banks: a positive may be drawn as a negative too; Z is
 /// the first batch's mean of exp(v.m / T) times the samples, a constant from then on; a sample's rows become
 /// normalise(momentum * old + (1 - momentum) * new) after every loss that is computed with gradients enabled.
-/// A sample must not be in a batch twice. Shapes: features [batch, ...]; the batch's sample numbers [batch],
-/// int64. Gradient: to the student's feature and both embeddings. Learnable: both embeddings; state: banks or
-/// queues, random numbers. Built from the first batch, all of it in buffers that checkpoints save. Random
-/// numbers are the term's own and follow from the program's seed. Source: Tian, Krishnan, Isola, "Contrastive
-/// Representation Distillation", ICLR 2020, and RepDistiller; weight 0.8, 16384 negatives, size 128,
-/// temperature 0.07, momentum 0.5 are theirs.
+/// A sample must not be in a batch twice.
+/// Shapes: features [batch, ...]; the batch's sample numbers [batch], int64.
+/// Gradient: to the student's feature and both embeddings.
+/// Learnable: both embeddings; state: banks or queues, random numbers. Built from the first batch, all of it
+/// in buffers that checkpoints save. Random numbers are the term's own and follow from the program's seed.
+/// Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, and RepDistiller;
+/// weight 0.8, 16384 negatives, size 128, temperature 0.07, momentum 0.5 are theirs.
 /// \tparam Ids reads from a batch which samples it holds; by
 /// default its member `index`
 template <class StudentTap, class TeacherTap, class Negatives, class Ids = BatchIndex>

@@ -61,12 +61,14 @@ namespace functional {
 ///
 /// Formula: \f$ \frac{1}{B^2} \| K_s - K_t \|_F \f$ with K the kernel of all pairs of rows: by default the
 /// Gaussian kernel by its Taylor series up to order 2. Where `squared`, the square of the norm. Shapes:
-/// student [batch, ...], teacher [batch, ...]; the widths may differ. Gradient: to the student's feature; the
-/// teacher's is a constant. At equality it is 0. Reductions: `mean` (/ batch^2, default) and `sum`; where
-/// `squared` also `batchmean` and `none` (the mean of each sample's row). Hazards: depends on the batch as a
-/// whole. The series is the Gaussian kernel only for rows of length 1: see `normalise_input`. Source: Peng,
-/// Jin, Liu, Li, Wu, Liu, Zhou, Zhang, "Correlation Congruence for Knowledge Distillation", ICCV 2019; norm
-/// and reduction as in torchdistill, with weight 0.003 there.
+/// student [batch, ...], teacher [batch, ...]; the widths may differ.
+/// Gradient: to the student's feature; the teacher's is a constant. At equality it is 0.
+/// Reductions: `mean` (/ batch^2, default) and `sum`; where `squared` also `batchmean` and `none` (the mean
+/// of each sample's row).
+/// Hazards: depends on the batch as a whole. The series is the Gaussian kernel only for rows of length 1: see
+/// `normalise_input`.
+/// Source: Peng, Jin, Liu, Li, Wu, Liu, Zhou, Zhang, "Correlation Congruence for Knowledge Distillation",
+/// ICCV 2019; norm and reduction as in torchdistill, with weight 0.003 there.
 /// \throws ShapeError, ConfigError
 inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Tensor& teacher,
                                          const CorrelationCongruenceOptions& options = {}) {
@@ -94,11 +96,14 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
 /// RepDistiller's loss of the name CC: products of the differences of neighbours in the batch.
 ///
 /// Formula: \f$ \frac{1}{B-1} \sum_i \sum_d |\delta_{id}| |\delta_{i+1,d}| \f$ with \f$ \delta = e_s - e_t
-/// \f$. Shapes: both embeddings [batch, size]. Gradient: to both embeddings, for both come out of trained
-/// maps; hand over a detached tensor where one is a constant. Reductions: none to choose; a batch of one has
-/// no neighbours: 0. Hazards: depends on the order of the samples, and is not the loss of the paper, though
-/// the field's tables quote it as such. 0 as soon as every other sample agrees. Source: RepDistiller, with
-/// weight 0.02.
+/// \f$.
+/// Shapes: both embeddings [batch, size].
+/// Gradient: to both embeddings, for both come out of trained maps; hand over a detached tensor where one is
+/// a constant.
+/// Reductions: none to choose; a batch of one has no neighbours: 0.
+/// Hazards: depends on the order of the samples, and is not the loss of the paper, though the field's tables
+/// quote it as such. 0 as soon as every other sample agrees.
+/// Source: RepDistiller, with weight 0.02.
 /// \throws ShapeError
 inline at::Tensor neighbour_differences(const at::Tensor& student, const at::Tensor& teacher) {
     const at::Tensor own = detail::rows("neighbour_differences", "the student's embedding", student);

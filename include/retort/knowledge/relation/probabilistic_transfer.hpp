@@ -58,11 +58,13 @@ namespace functional {
 /// \f$ p_{ij} = K_{ij} / \sum_k K_{ik} \f$, K the kernel; the diagonal counts.
 /// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
 /// Gradient: to the student's feature; the teacher's is a constant. An all-zero row gets a finite gradient,
-/// up to 1 / epsilon times the others', where the released code gives NaN. Reductions: `mean` over pairs
-/// (default), `batchmean` (the divergence of a row, on average), `sum`, `none` (the mean of each sample's
-/// row). Hazards: depends on the batch as a whole. The mean over batch^2 explains the usual weight of 30000
-/// (RepDistiller, mdistiller). Source: Passalis, Tefas, "Learning Deep Representations with Probabilistic
-/// Knowledge Transfer", ECCV 2018; kernel, epsilon and reduction as in the authors' code.
+/// up to 1 / epsilon times the others', where the released code gives NaN.
+/// Reductions: `mean` over pairs (default), `batchmean` (the divergence of a row, on average), `sum`, `none`
+/// (the mean of each sample's row).
+/// Hazards: depends on the batch as a whole. The mean over batch^2 explains the usual weight of 30000
+/// (RepDistiller, mdistiller).
+/// Source: Passalis, Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018;
+/// kernel, epsilon and reduction as in the authors' code.
 /// \throws ShapeError,
 /// ConfigError
 inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Tensor& teacher,
@@ -77,9 +79,10 @@ inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Te
 /// neighbours, all alike. The supervised part of PKT.
 ///
 /// Formula: as `probabilistic_transfer`, with K = 1 for two samples of one class, else 0, in place of the
-/// teacher's kernel. Shapes: student [batch, ...], target [batch] class indices. Gradient: to the student's
-/// feature. Source: the authors' code of "Learning Deep Representations with Probabilistic Knowledge
-/// Transfer".
+/// teacher's kernel.
+/// Shapes: student [batch, ...], target [batch] class indices.
+/// Gradient: to the student's feature.
+/// Source: the authors' code of "Learning Deep Representations with Probabilistic Knowledge Transfer".
 /// \throws ShapeError, ConfigError
 inline at::Tensor class_neighbours(const at::Tensor& student, const at::Tensor& target,
                                    const ProbabilisticTransferOptions& options = {}) {

@@ -46,6 +46,7 @@ struct RelationalOptions {
     /// mmrazor: features of length 1 first.
     static RelationalOptions mmrazor() { return {.normalise_input = true}; }
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (!std::isfinite(distance_weight) || !std::isfinite(angle_weight)) {
@@ -99,6 +100,7 @@ struct AngleLoss {
 };
 
 /// Smooth L1 distance (beta 1) of all angles, one block of vertices after the other.
+///
 /// \param weights [batch] of the vertices; undefined: no gradient is computed
 inline AngleLoss angle_loss(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& weights,
                             std::int64_t block) {
@@ -215,7 +217,7 @@ inline at::Tensor relational_angle(const RowPair& rows, const RelationalOptions&
     const std::int64_t block = options.block > 0
                                    ? options.block
                                    : (rows.student.is_cpu() ? std::int64_t{1} << 18 : std::int64_t{1} << 24);
-    const at::Tensor value =
+    at::Tensor value =
         AngleLossFunction::apply(rows.student, rows.teacher, options.reduction == Reduction::none,
                                  rows.student.requires_grad() && at::GradMode::is_enabled(), block);
     const auto count = static_cast<double>(batch);
@@ -239,12 +241,15 @@ namespace functional {
 ///
 /// Formula: \f$ \mathrm{mean}_{ij}\, \ell(d^s_{ij} / \bar d^s, d^t_{ij} / \bar d^t) \f$ with the Euclidean
 /// distances d, their mean \f$ \bar d \f$ over i != j, and \f$ \ell \f$ the smooth L1 distance with beta 1.
-/// The mean runs over all batch^2 pairs, the zeros of the diagonal among them. Shapes: student [batch, ...],
-/// teacher [batch, ...]; the widths may differ. Gradient: to the student's feature; the teacher's is a
-/// constant. Pairs closer than sqrt(epsilon) get none. Reductions: `mean` over pairs (default), `batchmean`,
-/// `sum`, `none` (the mean of each sample's row). Memory: batch^2. Hazards: depends on the batch as a whole.
-/// A batch of one has no pairs: 0. Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR
-/// 2019; means and epsilon as in the released code. \throws ShapeError, ConfigError
+/// The mean runs over all batch^2 pairs, the zeros of the diagonal among them.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
+/// Gradient: to the student's feature; the teacher's is a constant. Pairs closer than sqrt(epsilon) get none.
+/// Reductions: `mean` over pairs (default), `batchmean`, `sum`, `none` (the mean of each sample's row).
+/// Memory: batch^2.
+/// Hazards: depends on the batch as a whole. A batch of one has no pairs: 0.
+/// Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019; means and epsilon as in the
+/// released code.
+/// \throws ShapeError, ConfigError
 inline at::Tensor relational_distance(const at::Tensor& student, const at::Tensor& teacher,
                                       const RelationalOptions& options = {}) {
     return detail::relational_distance(
@@ -255,13 +260,16 @@ inline at::Tensor relational_distance(const at::Tensor& student, const at::Tenso
 ///
 /// Formula: \f$ \mathrm{mean}_{abc}\, \ell(\cos^s_{abc}, \cos^t_{abc}) \f$ with \f$ \cos_{abc} \f$ the cosine
 /// of the angle at the sample a between the directions to b and to c, and \f$ \ell \f$ the smooth L1 distance
-/// with beta 1. The mean runs over all batch^3 triples. Shapes: student [batch, ...], teacher [batch, ...];
-/// the widths may differ. Gradient: to the student's feature; the teacher's is a constant. No gradient of the
-/// gradient. Reductions: `mean` over triples (default), `batchmean`, `sum`, `none` (the mean over the angles
-/// at each sample). Memory: batch^2 and `block` triples in float64; time: batch^3, whatever the width.
-/// Released code keeps batch^3 cosines and batch^2 differences of the features' width. Hazards: depends on
-/// the batch as a whole. Between two equal rows there is no direction: their cosines are 0, as in released
-/// code, and have no gradient here, where released code divides by 1e-12. Source: as `relational_distance`.
+/// with beta 1. The mean runs over all batch^3 triples.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
+/// Gradient: to the student's feature; the teacher's is a constant. No gradient of the gradient.
+/// Reductions: `mean` over triples (default), `batchmean`, `sum`, `none` (the mean over the angles at each
+/// sample). Memory: batch^2 and `block` triples in float64; time: batch^3, whatever the width. Released code
+/// keeps batch^3 cosines and batch^2 differences of the features' width.
+/// Hazards: depends on the batch as a whole. Between two equal rows there is no direction: their cosines are
+/// 0, as in released code, and have no gradient here, where released code divides by 1e-12.
+/// Source: as `relational_distance`.
+///
 /// \throws ShapeError, ConfigError
 inline at::Tensor relational_angle(const at::Tensor& student, const at::Tensor& teacher,
                                    const RelationalOptions& options = {}) {
@@ -272,6 +280,7 @@ inline at::Tensor relational_angle(const at::Tensor& student, const at::Tensor& 
 /// The weighted sum of `relational_distance` and `relational_angle`.
 ///
 /// Formula: 25 distance + 50 angle by default (RepDistiller, mdistiller), with weight 1 outside.
+///
 /// \throws ShapeError, ConfigError
 inline at::Tensor relational(const at::Tensor& student, const at::Tensor& teacher,
                              const RelationalOptions& options = {}) {
@@ -309,6 +318,7 @@ struct HardDarkRankOptions {
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
+    ///
     /// \throws ConfigError
     void check() const {
         if (!(alpha > 0 && beta > 0 && epsilon > 0 && std::isfinite(alpha) && std::isfinite(beta)) ||
@@ -327,12 +337,15 @@ namespace functional {
 ///
 /// Formula: \f$ -\sum_{k=1}^{K} \log \frac{\exp s_{\pi(k)}}{\sum_{l \ge k} \exp s_{\pi(l)}} \f$, mean over
 /// the samples, with the scores \f$ s = -\alpha d^\beta \f$ of the student's distances and \f$ \pi \f$ the K
-/// nearest neighbours of the sample in the teacher's distances, nearest first. Shapes: student [batch, ...],
-/// teacher [batch, ...]; the widths may differ. The features are used as they are; normalise
-/// them first where they should have length 1. Gradient: to the student's feature; the teacher's order is a
-/// constant. Reductions: mean over the samples (default), `sum`, `none`. Not 0 at equality: it is a negative
-/// log-likelihood. Source: Chen, Wang, Zhang, "DarkRank: Accelerating Deep Metric Learning via Cross Sample
-/// Similarities Transfer", AAAI 2018, in the form that is released with RKD. \throws ShapeError, ConfigError
+/// nearest neighbours of the sample in the teacher's distances, nearest first.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ. The features are used as they
+/// are; normalise them first where they should have length 1.
+/// Gradient: to the student's feature; the teacher's order is a constant.
+/// Reductions: mean over the samples (default), `sum`, `none`. Not 0 at equality: it is a negative
+/// log-likelihood.
+/// Source: Chen, Wang, Zhang, "DarkRank: Accelerating Deep Metric Learning via Cross Sample Similarities
+/// Transfer", AAAI 2018, in the form that is released with RKD.
+/// \throws ShapeError, ConfigError
 inline at::Tensor hard_dark_rank(const at::Tensor& student, const at::Tensor& teacher,
                                  const HardDarkRankOptions& options = {}) {
     options.check();

@@ -143,13 +143,17 @@ namespace functional {
 /// Formula: with the cosines c of the representation of each transformed view and those of all plain views,
 /// \f$ T^2\, \mathrm{KL}(\sigma(c_t / T) \,\|\, \sigma(c_s / T)) \f$, mean over the transformed views that
 /// count: those whose own sample the teacher finds most alike, and the share `keep` of the others whose own
-/// sample it ranks highest. Shapes: both [samples * views, ...], the views of a sample one behind the other,
-/// the plain one first; the widths may differ. Gradient: to the student's representation; the teacher's is a
-/// constant. Reductions: `batchmean` (over the views that count, default), `sum`, `none` (a value for each
-/// sample; their mean is `batchmean`). Hazards: depends on the batch as a whole. Nothing is read back from
-/// the device: views that do not count have weight 0. Of equal ranks the earlier view counts. Source: Xu,
-/// Liu, Li, Loy, "Knowledge Distillation Meets Self-Supervision", ECCV 2020, and the authors' code: weight
-/// 10, beside 0.1 for cross-entropy, 0.9 for soft targets (temperature 4) and 2.7 for `transformed_target`.
+/// sample it ranks highest.
+/// Shapes: both [samples * views, ...], the views of a sample one behind the other, the plain one first; the
+/// widths may differ.
+/// Gradient: to the student's representation; the teacher's is a constant.
+/// Reductions: `batchmean` (over the views that count, default), `sum`, `none` (a value for each sample;
+/// their mean is `batchmean`).
+/// Hazards: depends on the batch as a whole. Nothing is read back from the device: views that do not count
+/// have weight 0. Of equal ranks the earlier view counts.
+/// Source: Xu, Liu, Li, Loy, "Knowledge Distillation Meets Self-Supervision", ECCV 2020, and the authors'
+/// code: weight 10, beside 0.1 for cross-entropy, 0.9 for soft targets (temperature 4) and 2.7 for
+/// `transformed_target`.
 ///
 /// \throws ShapeError, ConfigError
 inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& teacher,
@@ -169,9 +173,11 @@ inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& 
 ///
 /// Formula: \f$ T^2\, \mathrm{KL}(\sigma(z_t / T) \,\|\, \sigma(z_s / T)) \f$, mean over the views that
 /// count: those which the teacher puts into the right class, and the share `keep` of the others whose class
-/// it ranks highest. Shapes: logits [samples * k, classes], the k transformed views of a sample one behind
-/// the other; target [samples]. Gradient: to the student's logits; the teacher's are constants. Reductions:
-/// as `self_supervision`. Source: as `self_supervision`; all views count there.
+/// it ranks highest.
+/// Shapes: logits [samples * k, classes], the k transformed views of a sample one behind the other; target
+/// [samples].
+/// Gradient: to the student's logits; the teacher's are constants. Reductions: as `self_supervision`.
+/// Source: as `self_supervision`; all views count there.
 /// \throws ShapeError,
 /// ConfigError
 inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor& teacher,
@@ -203,7 +209,8 @@ inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor
 /// trained with before it teaches.
 ///
 /// Formula: \f$ -\log \sigma(c)_{own} \f$ with the cosines c of `self_supervision`; mean over the transformed
-/// views. Shapes: [samples * views, ...], the views of a sample one behind the other, the plain one first.
+/// views.
+/// Shapes: [samples * views, ...], the views of a sample one behind the other, the plain one first.
 /// Gradient: to the representation.
 /// Source: as `self_supervision`.
 ///
@@ -226,8 +233,8 @@ inline at::Tensor view_recognition(const at::Tensor& representation, std::int64_
 ///                             retort::Mlp{.in = 64, .hidden = 64, .out = 64}}
 ///
 /// The teacher's tap gives what its own head makes, trained before with `functional::view_recognition`. Head
-/// of the released code: two linear maps with ReLU between them, as wide as the feature. Learnable: the head;
-/// built at once where its options give its sizes, else from the first batch.
+/// of the released code: two linear maps with ReLU between them, as wide as the feature.
+/// Learnable: the head; built at once where its options give its sizes, else from the first batch.
 template <class StudentTap, class TeacherTap, Connector Head = Identity>
 class SelfSupervision
     : public detail::FeatureTerm<

@@ -48,13 +48,14 @@ namespace functional {
 /// Mean squared difference of the row-normalised Gram matrices of a batch.
 ///
 /// Formula: \f$ \frac{1}{B^2} \| \mathrm{rows}(F_t F_t^\top) - \mathrm{rows}(F_s F_s^\top) \|_F^2 \f$, where
-/// rows() divides each row by its norm. Shapes: student [batch, ...], teacher [batch, ...]; the widths may
-/// differ. Gradient: to the student's feature; the teacher's is a constant. Reductions: `mean` over pairs
-/// (default), `batchmean`, `sum`, `none` (the mean of each sample's row). Hazards: depends on the batch as a
-/// whole, so micro-batches change it. The row of a sample whose feature is all zeros is divided by epsilon:
-/// the gradient there is finite but up to 1 / epsilon times the others'. Source: Tung, Mori,
-/// "Similarity-Preserving Knowledge Distillation", ICCV 2019; reduction and epsilon as in the released code.
-/// Usual weight: 3000 (RepDistiller, mdistiller).
+/// rows() divides each row by its norm.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
+/// Gradient: to the student's feature; the teacher's is a constant.
+/// Reductions: `mean` over pairs (default), `batchmean`, `sum`, `none` (the mean of each sample's row).
+/// Hazards: depends on the batch as a whole, so micro-batches change it. The row of a sample whose feature is
+/// all zeros is divided by epsilon: the gradient there is finite but up to 1 / epsilon times the others'.
+/// Source: Tung, Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019; reduction and epsilon as in
+/// the released code. Usual weight: 3000 (RepDistiller, mdistiller).
 /// \throws ShapeError, ConfigError
 inline at::Tensor similarity_preserving(const at::Tensor& student, const at::Tensor& teacher,
                                         const SimilarityPreservingOptions& options = {}) {
