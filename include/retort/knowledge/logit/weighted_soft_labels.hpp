@@ -74,7 +74,7 @@ inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tens
                               detail::log_probabilities(student, options.temperature))
                                  .sum(1);
     return detail::reduce_over_samples(weight * soft, options.reduction,
-                                  options.temperature * options.temperature);
+                                       options.temperature * options.temperature);
 }
 
 }  // namespace functional
