@@ -46,7 +46,7 @@ TEST_CASE("residual networks hand out stem, stages and pooled features") {
 }
 
 TEST_CASE("the small network classifies grey images of 28 pixels") {
-    const models::SmallCnn net(models::SmallCnnOptions{.width = 4, .classes = 6});
+    models::SmallCnn net(models::SmallCnnOptions{.width = 4, .classes = 6});
     CHECK(shape(net->forward(at::rand({3, 1, 28, 28}))) == std::vector<std::int64_t>{3, 6});
 }
 
