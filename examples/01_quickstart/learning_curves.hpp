@@ -123,7 +123,8 @@ set key bottom right
 set grid back linecolor rgb "#dddddd"
 set border 3
 set tics nomirror
-set offsets 0.3, 0.3, 1, 1
+set autoscale xfix
+set offsets 0.5, 0.5, 1, 1
 table = folder . "/learning_curves.csv"
 set style fill transparent solid 0.18 noborder
 plot table using 1:($2-$3):($2+$3) skip 1 with filledcurves linecolor rgb "#888888" notitle, \

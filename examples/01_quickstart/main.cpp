@@ -52,22 +52,22 @@ void describe(CLI::App& app, Options& options) {
                    "built-in data set of letters that draws itself");
     option("--samples", options.samples,
            "Samples that the teacher learns from, a tenth of them put aside for validation; 0: all of --data",
-           CLI::NonNegativeNumber);
+           examples::zero_or_more());
     option("--student-samples", options.student_samples,
            "How many of the teacher's samples the students learn from; 0: all of them",
-           CLI::NonNegativeNumber);
+           examples::zero_or_more());
     option("--seeds", options.seeds, "Runs, each with another seed for weights and order of the samples",
            CLI::Range(1, 1000));
     option("--teacher-epochs", options.teacher_epochs, "Epochs of the teacher", CLI::Range(1, 1000000));
     option("--epochs", options.epochs, "Epochs of the students", CLI::Range(1, 1000000));
     option("--batch-size", options.batch_size, "Samples in a step", CLI::Range(1, 1000000));
     option("--temperature", options.temperature, "Softens the teacher's and the student's answers; above 0",
-           CLI::PositiveNumber);
+           examples::above_zero());
     option("--soft-weight", options.soft_weight,
            "Weight of the teacher's soft answers, from 0 to 1; the labels have the rest",
            CLI::Range(0.0, 1.0));
     option("--learning-rate", options.learning_rate, "At the start; falls to 0 along a cosine",
-           CLI::PositiveNumber);
+           examples::above_zero());
     option("--teacher-width", options.teacher_width, "Channels of the teacher's first convolution",
            CLI::Range(1, 4096));
     option("--student-width", options.student_width, "Channels of the student's first convolution",

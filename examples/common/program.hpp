@@ -7,8 +7,10 @@
 #include <torch/serialize.h>
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <string>
@@ -19,6 +21,22 @@
 #include <retort/detail/atomic_file.hpp>
 
 namespace examples {
+
+/// For options that are a number above 0, or of at least 0. (CLI11's own name the largest floating-point
+/// number.)
+inline CLI::Validator number_from(double least, bool least_itself, const char* words) {
+    return CLI::Validator(
+        [=](const std::string& text) {
+            char* end = nullptr;
+            const double value = std::strtod(text.c_str(), &end);
+            const bool fine = !text.empty() && *end == '\0' && std::isfinite(value) &&
+                              (value > least || (least_itself && value == least));
+            return fine ? std::string() : std::string("expected a number ") + words + ", found " + text;
+        },
+        "");
+}
+inline CLI::Validator above_zero() { return number_from(0, false, "above 0"); }
+inline CLI::Validator zero_or_more() { return number_from(0, true, "of at least 0"); }
 
 /// Where to compute, and with how many threads.
 struct Machine {
@@ -31,7 +49,7 @@ struct Machine {
             ->capture_default_str();
         app.add_option("--threads", threads, "Threads to compute with; 0: as many as the machine has cores")
             ->capture_default_str()
-            ->check(CLI::NonNegativeNumber);
+            ->check(examples::zero_or_more());
     }
     /// Applies the threads and finds the device. \throws retort::ConfigError if there is no such device
     at::Device apply() const {

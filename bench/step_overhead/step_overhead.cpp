@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What the composition costs: a step of `retort::Trainer` beside the same step written by hand on LibTorch,
+/// and, where Debian's python3-torch is there, in Python.
+///
+/// Counted: operators (through `at::RecordFunction`) and tensor allocations, without the optimiser's, which
+/// is the same in both and compared apart. Timed: processor time of one thread, hand-written and composed
+/// steps in turn; the ratio is the median over the pairs, so that what else the machine does falls on both.
+#include <torch/torch.h>
+
+#include <ATen/record_function.h>
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/retort.hpp>
+
+#include "models/residual.hpp"
+
+namespace {
+
+// --- counting
+
+struct Counts {
+    std::map<std::string, long> operators;
+    long allocations = 0;
+
+    long total() const {
+        long sum = 0;
+        for (const auto& [name, count] : operators) sum += count;
+        return sum;
+    }
+};
+
+Counts* counts = nullptr;  // where to count; null: nowhere
+
+std::unique_ptr<at::ObserverContext> count_operator(const at::RecordFunction& function) {
+    const std::string name = function.name();
+    if (counts != nullptr && name.starts_with("aten::")) ++counts->operators[name];
+    return nullptr;
+}
+
+/// Is told of every allocation of a tensor's memory on this thread.
+struct CountAllocations : c10::MemoryReportingInfoBase {
+    // The types of the totals differ between versions of LibTorch; the one that does not override is never
+    // called.
+    void reportMemoryUsage(void*, std::int64_t size, std::int64_t, std::int64_t, c10::Device) { count(size); }
+    void reportMemoryUsage(void*, std::int64_t size, std::size_t, std::size_t, c10::Device) { count(size); }
+    bool memoryProfilingEnabled() const override { return true; }
+
+  private:
+    static void count(std::int64_t size) {
+        if (counts != nullptr && size > 0) ++counts->allocations;
+    }
+};
+
+/// Runs `work` and counts what it does on this thread.
+Counts counted(const std::function<void()>& work) {
+    Counts result;
+    const auto handle = at::addGlobalCallback(
+        at::RecordFunctionCallback(&count_operator).scopes({at::RecordScope::FUNCTION}));
+    {
+        const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE,
+                                        std::make_shared<CountAllocations>());
+        counts = &result;
+        work();
+        counts = nullptr;
+    }
+    at::removeCallback(handle);
+    return result;
+}
+
+/// LibTorch's SGD, whose work is not counted.
+struct UncountedSgd : torch::optim::SGD {
+    using SGD::SGD;
+    using SGD::step;
+    torch::Tensor step(LossClosure closure = nullptr) override {
+        Counts* const paused = std::exchange(counts, nullptr);
+        torch::Tensor loss = SGD::step(std::move(closure));
+        counts = paused;
+        return loss;
+    }
+};
+
+// --- timing
+
+double processor_seconds() {
+    std::timespec now{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+double seconds_of(const std::function<void()>& work, int times) {
+    const double begin = processor_seconds();
+    for (int i = 0; i < times; ++i) work();
+    return (processor_seconds() - begin) / times;
+}
+
+double median(std::vector<double> values) {
+    std::sort(values.begin(), values.end());
+    const std::size_t half = values.size() / 2;
+    return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+struct Times {
+    double first = 0;
+    double second = 0;
+    double ratio = 0;  // second to first, median over the pairs
+};
+
+/// Times two kinds of work in turn, and which goes first in turn too.
+Times compare(const std::function<void()>& first, const std::function<void()>& second, int pairs, int times) {
+    std::vector<double> firsts;
+    std::vector<double> seconds;
+    std::vector<double> ratios;
+    for (int pair = 0; pair < pairs; ++pair) {
+        if (pair % 2 == 0) {
+            firsts.push_back(seconds_of(first, times));
+            seconds.push_back(seconds_of(second, times));
+        } else {
+            seconds.push_back(seconds_of(second, times));
+            firsts.push_back(seconds_of(first, times));
+        }
+        ratios.push_back(seconds.back() / firsts.back());
+    }
+    return {median(firsts), median(seconds), median(ratios)};
+}
+
+// --- cases
+
+constexpr double temperature =
+    3.0;  // 4 would make temperature^2 / batch 1 for a batch of 16, and a factor of 1 is no operator
+const auto sgd_options = torch::optim::SGDOptions(0.01).momentum(0.9).weight_decay(5e-4);
+
+struct PerceptronImpl : torch::nn::Module {
+    explicit PerceptronImpl(std::int64_t width)
+        : hidden(register_module("hidden", torch::nn::Linear(64, width))),
+          out(register_module("out", torch::nn::Linear(width, 10))) {}
+    torch::Tensor forward(const torch::Tensor& x) { return out(torch::relu(hidden(x))); }
+    torch::nn::Linear hidden;
+    torch::nn::Linear out;
+};
+TORCH_MODULE(Perceptron);
+
+torch::Tensor hand_written_soft_target(const torch::Tensor& student, const torch::Tensor& teacher) {
+    const torch::Tensor log_teacher = torch::log_softmax(teacher / temperature, 1);
+    const torch::Tensor log_student = torch::log_softmax(student / temperature, 1);
+    const double scale = temperature * temperature / static_cast<double>(student.size(0));
+    return (log_teacher.exp() * (log_teacher - log_student)).sum() * scale;
+}
+
+struct Ratios {
+    double operators = 0;
+    double time = 0;
+};
+
+/// Counts, times and prints one case. Both sides must have begun with the same weights and end with the same.
+Ratios report(const char* name, const std::function<void()>& by_hand, const std::function<void()>& composed,
+              const std::vector<torch::Tensor>& hand_parameters,
+              const std::vector<torch::Tensor>& composed_parameters, int pairs, int times,
+              double python_seconds) {
+    by_hand();
+    composed();  // the first steps build momenta and, in the trainer, the optimiser
+    const Counts hand = counted(by_hand);
+    const Counts own = counted(composed);
+    const Times time = compare(by_hand, composed, pairs, times);
+    for (std::size_t i = 0; i < hand_parameters.size(); ++i) {
+        if (!hand_parameters[i].equal(composed_parameters.at(i))) {
+            std::fprintf(
+                stderr, "%s: the composed steps ended with other weights than the hand-written ones\n", name);
+            std::exit(1);
+        }
+    }
+    const Ratios ratios{static_cast<double>(own.total()) / static_cast<double>(hand.total()), time.ratio};
+    std::printf("%s\n", name);
+    std::printf("  operators           by hand %6ld   composed %6ld   ratio %.3f\n", hand.total(),
+                own.total(), ratios.operators);
+    for (const auto& [key, count] : own.operators) {
+        const auto found = hand.operators.find(key);
+        const long other = found == hand.operators.end() ? 0 : found->second;
+        if (other != count) std::printf("    %-36s by hand %ld, composed %ld\n", key.c_str(), other, count);
+    }
+    for (const auto& [key, count] : hand.operators) {
+        if (!own.operators.contains(key))
+            std::printf("    %-36s by hand %ld, composed 0\n", key.c_str(), count);
+    }
+    const auto waits = own.operators.find("aten::_local_scalar_dense");
+    std::printf("  that wait           composed %ld\n", waits == own.operators.end() ? 0 : waits->second);
+    std::printf("  tensor allocations  by hand %6ld   composed %6ld\n", hand.allocations, own.allocations);
+    std::printf(
+        "  time a step         by hand %.3f ms   composed %.3f ms   ratio %.3f (median of %d pairs)\n",
+        1e3 * time.first, 1e3 * time.second, time.ratio, pairs);
+    if (python_seconds > 0) {
+        std::printf("  Python              %.3f ms   %.2f times the composed step\n", 1e3 * python_seconds,
+                    python_seconds / time.second);
+    }
+    std::fflush(stdout);
+    return ratios;
+}
+
+Ratios perceptron(int pairs, double python_seconds) {
+    torch::manual_seed(1);
+    Perceptron teacher(256);
+    teacher->eval();
+    Perceptron hand_student(32);
+    Perceptron own_student(32);
+    {
+        const torch::NoGradGuard no_grad;
+        for (std::size_t i = 0; i < own_student->parameters().size(); ++i) {
+            own_student->parameters()[i].copy_(hand_student->parameters()[i]);
+        }
+    }
+    const std::pair batch(torch::randn({32, 64}), torch::randint(10, {32}));
+
+    UncountedSgd optimizer(hand_student->parameters(), sgd_options);
+    const auto by_hand = [&] {
+        torch::Tensor teacher_logits;
+        {
+            const torch::NoGradGuard no_grad;
+            teacher_logits = teacher->forward(batch.first);
+        }
+        const torch::Tensor logits = hand_student->forward(batch.first);
+        const torch::Tensor loss = 0.1 * torch::nn::functional::cross_entropy(logits, batch.second) +
+                                   0.9 * hand_written_soft_target(logits, teacher_logits);
+        optimizer.zero_grad();
+        loss.backward();
+        optimizer.step();
+    };
+    UncountedSgd own_optimizer(own_student->parameters(), sgd_options);
+    retort::Trainer trainer{
+        own_student, retort::Frozen{teacher},
+        retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = temperature}},
+        retort::Schedule{0.1, 0.9}, own_optimizer};
+    return report(
+        "(a) perceptron 64-32-10 from 64-256-10, batch 32", by_hand, [&] { trainer.step(batch); },
+        hand_student->parameters(), own_student->parameters(), 8 * pairs, 100, python_seconds);
+}
+
+template <bool with_hints>
+Ratios residual(int pairs, double python_seconds) {
+    torch::manual_seed(1);
+    models::ResidualNet teacher = models::resnet_x4(32);
+    teacher->eval();
+    models::ResidualNet hand_student = models::resnet_x4(8);
+    models::ResidualNet own_student = models::resnet_x4(8);
+    torch::nn::Conv2d connector1(torch::nn::Conv2dOptions(128, 128, 1));
+    torch::nn::Conv2d connector2(torch::nn::Conv2dOptions(256, 256, 1));
+    const std::pair batch(torch::randn({16, 3, 32, 32}), torch::randint(100, {16}));
+
+    std::vector<torch::Tensor> hand_parameters = hand_student->parameters();
+    if (with_hints) {
+        for (const auto& parameter : connector1->parameters()) hand_parameters.push_back(parameter);
+        for (const auto& parameter : connector2->parameters()) hand_parameters.push_back(parameter);
+    }
+    UncountedSgd optimizer(hand_parameters, sgd_options);
+    const auto by_hand = [&] {
+        models::ImageOutputs from;
+        {
+            const torch::NoGradGuard no_grad;
+            from = teacher->forward(batch.first);
+        }
+        const models::ImageOutputs outputs = hand_student->forward(batch.first);
+        torch::Tensor loss = 0.1 * torch::nn::functional::cross_entropy(outputs.logits, batch.second) +
+                             0.9 * hand_written_soft_target(outputs.logits, from.logits);
+        if (with_hints) {
+            loss = loss + 0.5 * torch::mse_loss(connector1(outputs.stages[1]), from.stages[1]);
+            loss = loss + 0.5 * torch::mse_loss(connector2(outputs.stages[2]), from.stages[2]);
+        }
+        optimizer.zero_grad();
+        loss.backward();
+        optimizer.step();
+    };
+
+    UncountedSgd own_optimizer(own_student->parameters(), sgd_options);
+    auto trainer = [&] {
+        if constexpr (with_hints) {
+            using models::ImageOutputs;
+            return retort::Trainer{
+                own_student, retort::Frozen{teacher},
+                retort::Knowledge{
+                    retort::CrossEntropy{}, retort::SoftTarget{.temperature = temperature},
+                    retort::Hint{retort::tap<&ImageOutputs::stages, 1>, retort::tap<&ImageOutputs::stages, 1>,
+                                 retort::Conv1x1{128, 128}},
+                    retort::Hint{retort::tap<&ImageOutputs::stages, 2>, retort::tap<&ImageOutputs::stages, 2>,
+                                 retort::Conv1x1{256, 256}}},
+                retort::Schedule{0.1, 0.9, 0.5, 0.5}, own_optimizer};
+        } else {
+            return retort::Trainer{
+                own_student, retort::Frozen{teacher},
+                retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = temperature}},
+                retort::Schedule{0.1, 0.9}, own_optimizer};
+        }
+    }();
+    std::vector<torch::Tensor> own_parameters = own_student->parameters();
+    for (const auto& parameter : trainer.learnable_parts()->parameters()) own_parameters.push_back(parameter);
+    {
+        const torch::NoGradGuard no_grad;
+        for (std::size_t i = 0; i < own_parameters.size(); ++i)
+            own_parameters[i].copy_(hand_parameters.at(i));
+    }
+    return report(
+        with_hints ? "(c) resnet8x4 from resnet32x4 with two hints, batch 16"
+                   : "(b) resnet8x4 from resnet32x4, batch 16",
+        by_hand, [&] { trainer.step(batch); }, hand_parameters, own_parameters, pairs, 1, python_seconds);
+}
+
+void optimisers() {
+    torch::manual_seed(1);
+    const auto with_gradients = [](models::ResidualNet net) {
+        for (const torch::Tensor& parameter : net->parameters())
+            parameter.mutable_grad() = torch::ones_like(parameter);
+        return net->parameters();
+    };
+    torch::optim::SGD theirs(with_gradients(models::resnet_x4(8)), sgd_options);
+    const auto ours = retort::Sgd{.learning_rate = 0.01, .momentum = 0.9, .weight_decay = 5e-4}.build(
+        with_gradients(models::resnet_x4(8)));
+    const auto step_theirs = [&] { theirs.step(); };
+    const auto step_ours = [&] { ours->step(); };
+    step_theirs();
+    step_ours();
+    const Counts their_counts = counted(step_theirs);
+    const Counts our_counts = counted(step_ours);
+    const Times time = compare(step_theirs, step_ours, 51, 10);
+    std::printf("optimiser of resnet8x4: torch::optim::SGD beside retort::Sgd\n");
+    std::printf("  operators           %ld   %ld\n  tensor allocations  %ld   %ld\n", their_counts.total(),
+                our_counts.total(), their_counts.allocations, our_counts.allocations);
+    std::printf("  time a step         %.3f ms   %.3f ms   ratio %.3f\n", 1e3 * time.first, 1e3 * time.second,
+                time.ratio);
+    std::fflush(stdout);
+}
+
+// --- Python
+
+/// Seconds a step in Python, by case; empty where there is no Python with a torch of this version.
+std::map<std::string, double> python_seconds() {
+    for (const char* python : {"python3", "/usr/bin/python3"}) {
+        const std::string command =
+            std::string(python) + " '" RETORT_BENCH_SOURCE_DIRECTORY "/step_overhead.py' 2>/dev/null";
+        std::FILE* const pipe = ::popen(command.c_str(), "r");
+        if (pipe == nullptr) continue;
+        std::map<std::string, double> result;
+        char name[16];
+        char version[64];
+        double seconds = 0;
+        if (std::fscanf(pipe, "torch %63s", version) == 1) {
+            while (std::fscanf(pipe, "%15s %lf", name, &seconds) == 2) result[name] = seconds;
+        }
+        if (::pclose(pipe) == 0 && !result.empty()) {
+            std::printf("Python with torch %s\n", version);
+            return result;
+        }
+    }
+    std::printf("Python: no python3 with torch here, so the steps in Python are left out\n");
+    return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const int pairs = argc > 1 ? std::atoi(argv[1]) : 15;
+    if (argc > 2 || pairs < 1) {
+        std::fprintf(
+            stderr,
+            "Usage: step_overhead [PAIRS]\n\nPAIRS: how often the large cases are timed; default 15\n");
+        return 2;
+    }
+    torch::set_num_threads(1);
+    std::printf("LibTorch %s, one thread\n", TORCH_VERSION);
+    auto python = python_seconds();
+    const Ratios all[] = {perceptron(pairs, python["a"]), residual<false>(pairs, python["b"]),
+                          residual<true>(pairs, python["c"])};
+    optimisers();
+    Ratios worst{1, 0};
+    for (const Ratios& each : all) {
+        // The ratio that is farthest from 1, upwards or downwards.
+        if (std::abs(each.operators - 1) >= std::abs(worst.operators - 1)) worst.operators = each.operators;
+        worst.time = std::max(worst.time, each.time);
+    }
+    std::printf("operator ratio %.3f, time ratio %.3f\n", worst.operators, worst.time);
+    return worst.operators == 1 ? 0 : 1;
+}
