@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -54,6 +53,7 @@ inline std::string hexadecimal(const std::uint8_t* bytes, std::size_t count) {
 /// A regular file that is not empty, opened for reading.
 class File {
   public:
+    ///
     /// \throws DataError if there is no such file, or it is a directory, a pipe or a device, or empty, or
     /// unreadable.
     explicit File(std::filesystem::path path) : path_(std::move(path)) {
@@ -67,8 +67,7 @@ class File {
         size_ = std::filesystem::file_size(path_, error);
         if (error) fail(error.message());
         if (size_ == 0) malformed(path_, 0, "data", "an empty file");
-        errno = 0;
-        stream_.open(path_, std::ios::binary);
+        stream_.reset(std::fopen(path_.string().c_str(), "rb"));
         if (!stream_) fail(std::error_code(errno, std::generic_category()).message());
     }
 
@@ -80,19 +79,23 @@ class File {
 
     /// Reads up to `count` bytes; fewer only at the end of the file.
     std::size_t read(std::uint8_t* to, std::size_t count) {
-        stream_.read(reinterpret_cast<char*>(to), static_cast<std::streamsize>(count));
-        if (stream_.bad()) malformed(path_, offset_, "readable data", "an input error");
-        const auto got = static_cast<std::size_t>(stream_.gcount());
+        const auto got = std::fread(to, 1, count, stream_.get());
+        if (got < count && std::ferror(stream_.get()) != 0) {
+            malformed(path_, offset_ + got, "readable data",
+                      std::error_code(errno, std::generic_category()).message());
+        }
         offset_ += got;
         return got;
     }
     void rewind() {
-        stream_.clear();
-        stream_.seekg(0);
+        std::rewind(stream_.get());
         offset_ = 0;
     }
 
   private:
+    struct Close {
+        void operator()(std::FILE* stream) const { std::fclose(stream); }
+    };
     [[noreturn]] void fail(const std::string& found) const {
         throw DataError(::retort::detail::text(path_.string(), ": expected a readable file, found ", found));
     }
@@ -100,7 +103,7 @@ class File {
     std::filesystem::path path_;
     std::uint64_t size_ = 0;
     std::uint64_t offset_ = 0;
-    std::ifstream stream_;
+    std::unique_ptr<std::FILE, Close> stream_;
 };
 
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
@@ -228,7 +231,9 @@ class Source {
     }
 
     /// Reads exactly `count` bytes. Never takes more memory than the file turns out to fill, up to a factor
-    /// of two. \param what names the bytes in errors, such as "47040000 bytes of images". \throws DataError
+    /// of two.
+    /// \param what names the bytes in errors, such as "47040000 bytes of images".
+    /// \throws DataError
     /// if there are fewer.
     Bytes exactly(std::uint64_t count, const std::string& what) {
         const auto start = offset_;
@@ -251,6 +256,7 @@ class Source {
         return bytes;
     }
 
+    ///
     /// \throws DataError if anything is left.
     void expect_end() {
         const auto end = offset_;
