@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <retort_test.hpp>
+
+#include "../data/files.hpp"
+
+using namespace retort_test;
+
+TEST_CASE("the program in the README is the one that is built") {
+    const std::filesystem::path root = RETORT_SOURCE_DIRECTORY;
+    const std::string readme = read_file(root / "README.md");
+    const std::string opening = "```cpp\n";
+    const auto begin = readme.find(opening) + opening.size();
+    CHECK(readme.substr(begin, readme.find("```", begin) - begin) ==
+          read_file(root / "examples/00_readme/main.cpp"));
+}
+
+#if defined(RETORT_README_PROGRAM)
+TEST_CASE("the program in the README distils on a folder of IDX files") {
+    const TemporaryDirectory folder;
+    for (const auto& [split, count] : {std::pair<std::string, unsigned>{"train", 2560}, {"t10k", 640}}) {
+        std::string pixels(static_cast<std::size_t>(count) * 784, '\0');
+        std::string labels(count, '\0');
+        for (std::size_t i = 0; i < count; ++i) {
+            labels[i] = static_cast<char>(i % 10);
+            // A bar whose place tells the class.
+            std::fill_n(pixels.begin() + static_cast<std::ptrdiff_t>(i * 784 + (i % 10) * 78), 78, '\xff');
+        }
+        write_file(folder / (split + "-images-idx3-ubyte"), idx(8, {count, 28, 28}, pixels));
+        write_file(folder / (split + "-labels-idx1-ubyte"), idx(8, {count}, labels));
+    }
+    const std::string output = (folder / "output").string();
+    const std::string command =
+        std::string(RETORT_README_PROGRAM) + " " + folder.path().string() + " >" + output + " 2>/dev/null";
+    REQUIRE(std::system(command.c_str()) == 0);
+    double teacher = 0, student = 0;
+    REQUIRE(std::sscanf(read_file(output).c_str(), "teacher %lf, student %lf", &teacher, &student) == 2);
+    CHECK(teacher > 0.9);  // ten bars at ten places
+    CHECK(student > 0.3);
+}
+#endif
