@@ -138,8 +138,8 @@ Times compare(const std::function<void()>& first, const std::function<void()>& s
 
 // --- cases
 
-constexpr double temperature =
-    3.0;  // 4 would make temperature^2 / batch 1 for a batch of 16, and a factor of 1 is no operator
+// Not 4: with a batch of 16, temperature^2 / batch would be 1, and retort leaves a factor of 1 out.
+constexpr double temperature = 3.0;
 const auto sgd_options = torch::optim::SGDOptions(0.01).momentum(0.9).weight_decay(5e-4);
 
 struct PerceptronImpl : torch::nn::Module {

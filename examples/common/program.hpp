@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <sstream>
 #include <string>
 #include <system_error>
 
@@ -104,19 +105,14 @@ class OutputFolder {
     std::filesystem::path path_;
 };
 
-/// Saves what `torch::save` can, whole or not at all; `torch::load` reads it.
+/// Saves what `torch::save` can, whole or not at all; `torch::load` reads it. Goes through memory: where a disk is full,
+/// LibTorch's own writer of files ends the program.
 /// \throws retort::OutputError if it cannot be written
 template <class T>
 void save(const T& what, const std::filesystem::path& target) {
-    retort::detail::write_beside(target, [&](const std::filesystem::path& path) {
-        try {
-            torch::save(what, path.string());
-        } catch (const std::exception& error) {
-            const std::string message = error.what();
-            throw retort::OutputError(target.string() +
-                                      ": cannot write: " + message.substr(0, message.find('\n')));
-        }
-    });
+    std::ostringstream stream;
+    torch::save(what, stream);
+    retort::detail::write_atomically(target, stream.str());
 }
 
 }  // namespace examples
