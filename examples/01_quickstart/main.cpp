@@ -299,10 +299,9 @@ void distil(const Options& options) {
         std::printf("\nLearning curves:   %s\n", picture_file.c_str());
     } else {
         std::printf(
-            "\nLearning curves:   gnuplot is not installed, so there is no picture. With it, this draws "
-            "one:\n"
-            "                   gnuplot -e \"folder='%s'\" %s\n",
-            out.path().c_str(), script_file.c_str());
+            "\nLearning curves:   no picture, as gnuplot is not installed; `gnuplot %s` in the folder draws "
+            "it\n",
+            script_file.filename().c_str());
     }
     std::printf("History:           %s\nDistilled student: %s\n", history_file.c_str(), student_file.c_str());
 }
