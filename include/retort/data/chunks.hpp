@@ -6,11 +6,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
-#include <range/v3/view/facade.hpp>
+#include <range/v3/range_fwd.hpp>
 
 #include <retort/core/error.hpp>
 
@@ -29,8 +31,44 @@ inline std::int64_t chunk_count(std::int64_t count, std::int64_t batch_size, boo
 
 /// What `chunks` returns: a random-access view of known size, whose elements are tensors that share the
 /// order's memory.
-class Chunks : public ranges::view_facade<Chunks, ranges::finite> {
+class Chunks : public ranges::view_base {
   public:
+    class iterator {
+      public:
+        using value_type = at::Tensor;
+        using difference_type = std::ptrdiff_t;
+        using reference = at::Tensor;
+        using iterator_category = std::input_iterator_tag;  // of C++17: the elements are no lvalues
+        using iterator_concept = std::random_access_iterator_tag;
+
+        iterator() = default;
+        at::Tensor operator*() const { return chunks_->piece(number_); }
+        at::Tensor operator[](difference_type steps) const { return chunks_->piece(number_ + steps); }
+        iterator& operator++() { return *this += 1; }
+        iterator& operator--() { return *this += -1; }
+        iterator operator++(int) { return std::exchange(*this, *this + 1); }
+        iterator operator--(int) { return std::exchange(*this, *this + -1); }
+        iterator& operator+=(difference_type steps) {
+            number_ += steps;
+            return *this;
+        }
+        iterator& operator-=(difference_type steps) { return *this += -steps; }
+        friend iterator operator+(iterator it, difference_type steps) { return it += steps; }
+        friend iterator operator+(difference_type steps, iterator it) { return it += steps; }
+        friend iterator operator-(iterator it, difference_type steps) { return it -= steps; }
+        friend difference_type operator-(const iterator& a, const iterator& b) {
+            return a.number_ - b.number_;
+        }
+        friend bool operator==(const iterator& a, const iterator& b) { return a.number_ == b.number_; }
+        friend auto operator<=>(const iterator& a, const iterator& b) { return a.number_ <=> b.number_; }
+
+      private:
+        friend Chunks;
+        iterator(const Chunks* chunks, std::int64_t number) : chunks_(chunks), number_(number) {}
+        const Chunks* chunks_ = nullptr;
+        std::int64_t number_ = 0;
+    };
+
     Chunks() = default;
     /// See `chunks`.
     Chunks(at::Tensor order, std::int64_t batch_size, bool drop_last) : batch_size_(batch_size) {
@@ -40,28 +78,17 @@ class Chunks : public ranges::view_facade<Chunks, ranges::finite> {
         count_ = chunk_count(order.size(0), batch_size, drop_last);
         order_ = std::move(order);
     }
+    iterator begin() const { return {this, 0}; }
+    iterator end() const { return {this, count_}; }
     std::size_t size() const { return static_cast<std::size_t>(count_); }
+    bool empty() const { return count_ == 0; }
+    at::Tensor operator[](std::int64_t number) const { return piece(number); }
 
   private:
-    friend ranges::range_access;
-
-    struct Cursor {
-        const Chunks* chunks = nullptr;
-        std::int64_t number = 0;
-
-        at::Tensor read() const {
-            const auto start = number * chunks->batch_size_;
-            return chunks->order_.narrow(0, start,
-                                         std::min(chunks->batch_size_, chunks->order_.size(0) - start));
-        }
-        bool equal(const Cursor& other) const { return number == other.number; }
-        void next() { ++number; }
-        void prev() { --number; }
-        void advance(std::ptrdiff_t steps) { number += steps; }
-        std::ptrdiff_t distance_to(const Cursor& other) const { return other.number - number; }
-    };
-    Cursor begin_cursor() const { return {this, 0}; }
-    Cursor end_cursor() const { return {this, count_}; }
+    at::Tensor piece(std::int64_t number) const {
+        const auto start = number * batch_size_;
+        return order_.narrow(0, start, std::min(batch_size_, order_.size(0) - start));
+    }
 
     at::Tensor order_;
     std::int64_t batch_size_ = 1;

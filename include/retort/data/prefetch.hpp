@@ -23,12 +23,10 @@
 #include <variant>
 #include <vector>
 
-#include <range/v3/range/access.hpp>
-#include <range/v3/range/concepts.hpp>
-#include <range/v3/range/primitives.hpp>
-#include <range/v3/range/traits.hpp>
+#include <range/v3/range_fwd.hpp>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/ranges.hpp>
 
 namespace retort::data {
 
@@ -68,16 +66,17 @@ using PrefetchResult = typename PrefetchResultOf<Function, Element>::type;
 /// Where the elements come from and where they wait. Lives at one address, which its threads know.
 template <class Source, class Function>
 class PrefetchState {
-    using Reference = ranges::range_reference_t<Source>;
+    using Reference = std::ranges::range_reference_t<Source>;
     // What stands in a source may be gone when the source moves on, so each element is taken out of it.
-    using Element = ranges::range_value_t<Source>;
+    using Element = std::ranges::range_value_t<Source>;
 
   public:
     using Value = std::remove_cvref_t<PrefetchResult<Function, Element>>;
 
     PrefetchState(Source source, Function function, PrefetchOptions options)
         : source_(std::move(source)), function_(std::move(function)), options_(options) {
-        if constexpr (ranges::sized_range<Source>) size_ = static_cast<std::size_t>(ranges::size(source_));
+        if constexpr (std::ranges::sized_range<Source>)
+            size_ = static_cast<std::size_t>(std::ranges::size(source_));
     }
     ~PrefetchState() {
         {
@@ -99,7 +98,7 @@ class PrefetchState {
                 "prefetch: this range can be gone through once; make another one to begin again");
         started_ = true;
         if (options_.workers == 0) {
-            position_.emplace(ranges::begin(source_));
+            position_.emplace(std::ranges::begin(source_));
         } else {
             slots_.resize(static_cast<std::size_t>(options_.depth));
             const auto count = std::min(options_.workers, options_.depth);
@@ -144,12 +143,12 @@ class PrefetchState {
     /// The source's next element, or nothing at its end.
     std::optional<Element> pull() {
         if (!position_) {
-            position_.emplace(ranges::begin(source_));
+            position_.emplace(std::ranges::begin(source_));
         } else if (advance_) {
             ++*position_;
         }
         advance_ = false;
-        if (*position_ == ranges::end(source_)) return std::nullopt;
+        if (*position_ == std::ranges::end(source_)) return std::nullopt;
         advance_ = true;
         return std::optional<Element>(std::in_place, static_cast<Reference&&>(**position_));
     }
@@ -240,7 +239,7 @@ class PrefetchState {
 
     // Under source_mutex_, where there are workers.
     std::mutex source_mutex_;
-    std::optional<ranges::iterator_t<Source>> position_;
+    std::optional<std::ranges::iterator_t<Source>> position_;
     bool advance_ = false;
 
     // Under mutex_.
@@ -260,9 +259,9 @@ class PrefetchState {
 template <class Range>
 struct Borrowed {
     Range* range;
-    auto begin() const { return ranges::begin(*range); }
-    auto end() const { return ranges::end(*range); }
-    auto size() const requires ranges::sized_range<Range> { return ranges::size(*range); }
+    auto begin() const { return std::ranges::begin(*range); }
+    auto end() const { return std::ranges::end(*range); }
+    auto size() const requires std::ranges::sized_range<Range> { return std::ranges::size(*range); }
 };
 
 }  // namespace detail
@@ -315,7 +314,7 @@ class Prefetch : public ranges::view_base {
     }
     std::default_sentinel_t end() const { return {}; }
     /// The number of elements, those already gone through among them.
-    std::size_t size() const requires ranges::sized_range<Source> { return state_->size(); }
+    std::size_t size() const requires std::ranges::sized_range<Source> { return state_->size(); }
 
   private:
     std::shared_ptr<State> state_;
@@ -336,20 +335,21 @@ class Prefetch : public ranges::view_base {
 /// \throws ConfigError if
 /// there are fewer than 0 workers or the depth is below 1.
 template <class Range, class Function = std::identity>
-    requires ranges::input_range<Range> && std::move_constructible<Function>
+    requires std::ranges::input_range<Range> && std::move_constructible<Function>
 auto prefetch(Range&& range, PrefetchOptions options = {}, Function function = {}) {
     static_assert(
-        std::invocable<const Function&, ranges::range_value_t<Range>> ||
-            detail::TakesPosition<Function, ranges::range_value_t<Range>>,
+        std::invocable<const Function&, std::ranges::range_value_t<Range>> ||
+            detail::TakesPosition<Function, std::ranges::range_value_t<Range>>,
         "retort: the function of prefetch must be callable with an element of the range, while const, since "
         "several threads call it at the same time");
     static_assert(
-        std::constructible_from<ranges::range_value_t<Range>, ranges::range_reference_t<Range>>,
+        std::constructible_from<std::ranges::range_value_t<Range>, std::ranges::range_reference_t<Range>>,
         "retort: prefetch takes elements out of the range; where they can only be moved, pass the range "
         "through ranges::views::move");
     detail::check(options);
     using Plain = std::remove_cvref_t<Range>;
-    if constexpr (!std::is_lvalue_reference_v<Range> || ranges::view_<Plain>) {
+    if constexpr (!std::is_lvalue_reference_v<Range> || std::ranges::view<Plain> ||
+                  std::derived_from<Plain, ranges::view_base>) {
         return Prefetch<Plain, Function>(std::forward<Range>(range), std::move(function), options);
     } else {
         using Lent = detail::Borrowed<std::remove_reference_t<Range>>;

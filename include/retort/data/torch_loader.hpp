@@ -12,9 +12,9 @@
 #include <type_traits>
 #include <utility>
 
-#include <range/v3/range/concepts.hpp>
-
+#include <range/v3/range_fwd.hpp>
 #include <retort/core/batch.hpp>
+
 #include <retort/core/error.hpp>
 
 namespace retort::data {

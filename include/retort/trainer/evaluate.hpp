@@ -40,7 +40,7 @@ void measure(const NetworkRef<N>& network, T& teacher, Source& source, std::int6
     const at::Device device = device_of(network.module());
     std::int64_t count = 0;
     auto&& batches = batches_of_epoch(source, epoch);
-    for (auto it = ranges::begin(batches); it != ranges::end(batches); ++it, ++count) {
+    for (auto it = std::ranges::begin(batches); it != std::ranges::end(batches); ++it, ++count) {
         using B = std::remove_cvref_t<decltype(*it)>;
         static_assert(LabelledBatch<B>, "retort: metrics need targets, and the batches have none");
         const B batch = to_device(B(*it), device);

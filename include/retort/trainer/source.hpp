@@ -7,19 +7,16 @@
 #include <type_traits>
 #include <utility>
 
-#include <range/v3/range/access.hpp>
-#include <range/v3/range/concepts.hpp>
-#include <range/v3/range/primitives.hpp>
-#include <range/v3/range/traits.hpp>
-
 #include <retort/core/batch.hpp>
+#include <retort/detail/ranges.hpp>
 
 namespace retort {
 
 namespace detail {
 
 template <class S>
-concept RangeOfBatches = ranges::input_range<S> && Batch<std::remove_cvref_t<ranges::range_reference_t<S>>>;
+concept RangeOfBatches =
+    std::ranges::input_range<S> && Batch<std::remove_cvref_t<std::ranges::range_reference_t<S>>>;
 
 template <class S>
 concept EpochSource =
@@ -43,8 +40,8 @@ decltype(auto) batches_of_epoch(S& source, std::int64_t epoch) {
 /// How many batches a range has; 0 where it does not know.
 template <class R>
 std::int64_t batch_count(R& range) {
-    if constexpr (ranges::sized_range<R>) {
-        return static_cast<std::int64_t>(ranges::size(range));
+    if constexpr (std::ranges::sized_range<R>) {
+        return static_cast<std::int64_t>(std::ranges::size(range));
     } else {
         return 0;
     }

@@ -277,9 +277,9 @@ class Trainer {
         const at::Device device = detail::device_of(student_.module());
         detail::EpochRecord record({objective_.names().begin(), objective_.names().end()}, progress_);
         bool complete = false;  // whether the range has ended; a stopped run asks it for no further batch
-        auto it = ranges::begin(batches);
+        auto it = std::ranges::begin(batches);
         while (go_on) {
-            complete = it == ranges::end(batches);
+            complete = it == std::ranges::end(batches);
             if (complete) break;
             using B = std::remove_cvref_t<decltype(*it)>;
             const auto began = std::chrono::steady_clock::now();
