@@ -45,7 +45,8 @@ inline std::string hexadecimal(const std::uint8_t* bytes, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
         std::array<char, 4> word{};
         std::snprintf(word.data(), word.size(), "%02x", static_cast<unsigned>(bytes[i]));
-        words += (i > 0 ? " " : "") + std::string(word.data());
+        if (i > 0) words += ' ';  // not by operator+, of which GCC 12 wrongly warns at -O3 (its bug 105651)
+        words += word.data();
     }
     return words;
 }
