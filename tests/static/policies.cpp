@@ -312,7 +312,8 @@ struct GivesBatch {
 };
 using Generated = decltype(ranges::views::generate_n(std::declval<PairBatch (*)()>(), 3));
 static_assert(BatchSource<Vector> && BatchSource<const Vector> && BatchSource<std::vector<Tensor>>);
-static_assert(BatchSource<std::array<PairBatch, 3>> && BatchSource<Generated> && !BatchSource<std::map<Tensor*, Tensor>>);
+static_assert(BatchSource<std::array<PairBatch, 3>> && BatchSource<Generated> &&
+              !BatchSource<std::map<Tensor*, Tensor>>);
 static_assert(BatchSource<std::vector<torch::data::Example<>>>);
 static_assert(BatchSource<ByEpoch> && BatchSource<const ByEpoch>);
 static_assert(BatchSource<Vector (*)(std::int64_t)> && BatchSource<const Vector& (*)(std::int64_t)>);

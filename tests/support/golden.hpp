@@ -46,11 +46,15 @@ class Case {
     std::vector<torch::Tensor> inputs(const std::string& key) const { return all(inputs_, "input", key); }
     bool has_parameter(const std::string& key) const { return parameters_.contains(key); }
     torch::Tensor parameter(const std::string& key) const { return one(parameters_, "parameter", key); }
-    std::vector<torch::Tensor> parameters(const std::string& key) const { return all(parameters_, "parameter", key); }
+    std::vector<torch::Tensor> parameters(const std::string& key) const {
+        return all(parameters_, "parameter", key);
+    }
     const Tensors& parameters() const { return parameters_; }
     bool has_component(const std::string& key) const { return components_.contains(key); }
     torch::Tensor component(const std::string& key) const { return one(components_, "component", key); }
-    std::vector<torch::Tensor> components(const std::string& key) const { return all(components_, "component", key); }
+    std::vector<torch::Tensor> components(const std::string& key) const {
+        return all(components_, "component", key);
+    }
     const Tensors& components() const { return components_; }
     /// The reference's gradients; what has none is missing.
     const Tensors& gradients() const { return gradients_; }
@@ -148,14 +152,15 @@ inline double deviation(const torch::Tensor& found, const torch::Tensor& expecte
 /// RETORT_GOLDEN_RECORD names: docs/losses.md is made of them.
 /// \param leaves by the names of the case's inputs and parameters
 /// \param tolerance relative
-inline Comparison agrees(const Case& reference, const torch::Tensor& value, const Tensors& leaves, double tolerance = 1e-8,
-                         const std::vector<std::string>& without = {}, double floor = 1e-12) {
+inline Comparison agrees(const Case& reference, const torch::Tensor& value, const Tensors& leaves,
+                         double tolerance = 1e-8, const std::vector<std::string>& without = {},
+                         double floor = 1e-12) {
     std::ostringstream text;
     text.precision(17);
     const double of_value = deviation(value, reference.value(), floor);
     if (!(of_value <= tolerance)) {
-        text << "value " << value.item<double>() << ", expected " << reference.value().item<double>() << " (relative "
-             << of_value << "); ";
+        text << "value " << value.item<double>() << ", expected " << reference.value().item<double>()
+             << " (relative " << of_value << "); ";
     }
     std::vector<torch::Tensor> flat;
     for (const auto& [key, list] : leaves) flat.insert(flat.end(), list.begin(), list.end());
@@ -169,7 +174,8 @@ inline Comparison agrees(const Case& reference, const torch::Tensor& value, cons
     for (const auto& [key, list] : leaves) {
         const auto expected = reference.gradients().find(key);
         for (std::size_t i = 0; i < list.size(); ++i, ++position) {
-            const torch::Tensor found = gradients[position].defined() ? gradients[position] : torch::zeros_like(list[i]);
+            const torch::Tensor found =
+                gradients[position].defined() ? gradients[position] : torch::zeros_like(list[i]);
             const double off = expected == reference.gradients().end() || i >= expected->second.size()
                                    ? std::numeric_limits<double>::infinity()
                                    : deviation(found, expected->second[i], floor);
@@ -183,11 +189,12 @@ inline Comparison agrees(const Case& reference, const torch::Tensor& value, cons
         }
     }
     if (const char* path = std::getenv("RETORT_GOLDEN_RECORD")) {
-        std::ofstream(path, std::ios::app) << reference.file() << ' ' << reference.name() << ' ' << of_value << ' '
-                                           << of_gradients << ' ' << tolerance << '\n';
+        std::ofstream(path, std::ios::app) << reference.file() << ' ' << reference.name() << ' ' << of_value
+                                           << ' ' << of_gradients << ' ' << tolerance << '\n';
     }
     const std::string difference = std::move(text).str();
-    return Comparison(difference.empty() ? "" : reference.file() + "/" + reference.name() + ": " + difference);
+    return Comparison(difference.empty() ? ""
+                                         : reference.file() + "/" + reference.name() + ": " + difference);
 }
 
 }  // namespace retort_test::golden

@@ -235,7 +235,8 @@ TEST_CASE("token_divergence refuses a sparse teacher that does not fit") {
     CHECK_THROWS_AS(
         token_divergence(student, with([](SparseTeacher& t) { t.log_probabilities = t.indices; })),
         ShapeError);
-    CHECK_THROWS_AS(token_divergence(student, with([](SparseTeacher& t) { t.indices = torch::Tensor(); })), ShapeError);
+    CHECK_THROWS_AS(token_divergence(student, with([](SparseTeacher& t) { t.indices = torch::Tensor(); })),
+                    ShapeError);
     CHECK_THROWS_AS(
         token_divergence(student, with([](SparseTeacher& t) { t.log_rest = t.log_probabilities; })),
         ShapeError);
