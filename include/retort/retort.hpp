@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// All of retort.
+/// All of retort but the catalogue of losses: of it only cross-entropy, soft targets and hints. The whole catalogue is
+/// <retort/knowledge.hpp>, which takes a second more to compile.
 #pragma once
 
 #include <retort/core.hpp>
 #include <retort/data.hpp>
-#include <retort/knowledge.hpp>
+#include <retort/knowledge/connector/convolution.hpp>
+#include <retort/knowledge/connector/identity.hpp>
+#include <retort/knowledge/connector/linear_map.hpp>
+#include <retort/knowledge/feature/hint.hpp>
+#include <retort/knowledge/knowledge.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/knowledge/sum.hpp>
+#include <retort/knowledge/tempered.hpp>
 #include <retort/metrics.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
