@@ -25,13 +25,14 @@ TEST_CASE("the program in the README distils on a folder of IDX files") {
             // A bar whose place tells the class.
             std::fill_n(pixels.begin() + static_cast<std::ptrdiff_t>(i * 784 + (i % 10) * 78), 78, '\xff');
         }
-        write_file(folder / (split + "-images-idx3-ubyte"), idx(8, {count, 28, 28}, pixels));
-        write_file(folder / (split + "-labels-idx1-ubyte"), idx(8, {count}, labels));
+        const auto file = [&](const char* part) { return folder / std::string(split).append(part); };
+        write_file(file("-images-idx3-ubyte"), idx(8, {count, 28, 28}, pixels));
+        write_file(file("-labels-idx1-ubyte"), idx(8, {count}, labels));
     }
     const std::string output = (folder / "output").string();
-    const std::string command =
-        std::string(RETORT_README_PROGRAM) + " " + folder.path().string() + " >" + output + " 2>/dev/null";
-    REQUIRE(std::system(command.c_str()) == 0);
+    std::ostringstream command;
+    command << RETORT_README_PROGRAM << ' ' << folder.path().string() << " >" << output << " 2>/dev/null";
+    REQUIRE(std::system(command.str().c_str()) == 0);
     double teacher = 0, student = 0;
     REQUIRE(std::sscanf(read_file(output).c_str(), "teacher %lf, student %lf", &teacher, &student) == 2);
     CHECK(teacher > 0.9);  // ten bars at ten places
