@@ -17,7 +17,7 @@ TEST_CASE("the program in the README is the one that is built") {
 #if defined(RETORT_README_PROGRAM)
 TEST_CASE("the program in the README distils on a folder of IDX files") {
     const TemporaryDirectory folder;
-    for (const auto& [split, count] : {std::pair<std::string, unsigned>{"train", 2560}, {"t10k", 640}}) {
+    for (const auto& [split, count] : {std::pair<std::string, unsigned>{"train", 12800}, {"t10k", 640}}) {
         std::string pixels(static_cast<std::size_t>(count) * 784, '\0');
         std::string labels(count, '\0');
         for (std::size_t i = 0; i < count; ++i) {
