@@ -43,13 +43,18 @@ class EpochRecord {
             result.push_back("weight_" + name);
         }
         result.insert(result.end(), {"accuracy", "samples", "seconds", "samples_per_second"});
-        for (auto name = result.begin(); name != result.end(); ++name) {
-            if (std::find(result.begin(), name, *name) != name) {
+        check_columns(result);
+        return result;
+    }
+    ///
+    /// \throws ConfigError if two columns have one name
+    static void check_columns(const std::vector<std::string>& columns) {
+        for (auto name = columns.begin(); name != columns.end(); ++name) {
+            if (std::find(columns.begin(), name, *name) != name) {
                 throw ConfigError(text("history: expected columns of different names, found \"", *name,
                                        "\" twice; give the term another name"));
             }
         }
-        return result;
     }
 
     ///
@@ -106,12 +111,20 @@ class EpochRecord {
 
     /// Writes the columns of the epoch.
     void write(History& history) const {
-        history.set("loss", mean(total_, all_));
+        write_means(history);
+        write_counts(history);
+    }
+    /// The columns `loss`, the terms with their weights, and `accuracy`; `suffix` ends `loss` and `accuracy`.
+    void write_means(History& history, const std::string& suffix = {}) const {
+        history.set("loss" + suffix, mean(total_, all_));
         for (std::size_t i = 0; i < names_.size(); ++i) {
             history.set(names_[i], mean(sums_[i], samples_[i]));
             history.set("weight_" + names_[i], weights_[i]);
         }
-        history.set("accuracy", mean(right_, counted_));
+        history.set("accuracy" + suffix, mean(right_, counted_));
+    }
+    /// The columns that tell how much was done, and how fast.
+    void write_counts(History& history) const {
         history.set("samples", static_cast<double>(all_));
         if (skipped_ > 0) history.set("skipped_steps", static_cast<double>(skipped_));
         history.set("seconds", seconds_);

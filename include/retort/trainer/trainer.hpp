@@ -7,7 +7,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 
-#include <chrono>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -25,6 +24,7 @@
 #include <retort/trainer/callback.hpp>
 #include <retort/trainer/epoch_record.hpp>
 #include <retort/trainer/evaluate.hpp>
+#include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>
 #include <retort/trainer/objective.hpp>
 #include <retort/trainer/source.hpp>
@@ -99,9 +99,8 @@ class Trainer {
     template <class B>
     auto step(const B& batch) {
         auto result = forward(batch);
-        backward(result.losses.total);
-        optimizer_.optimizer().step();
-        finish_step();
+        backward(result);
+        update();
         return result;
     }
 
@@ -123,39 +122,7 @@ class Trainer {
     /// NonFiniteError
     template <class Source, class... Callbacks>
     const History& fit(Source&& source, const FitOptions& options, Callbacks&&... callbacks) {
-        static_assert(
-            BatchSource<std::remove_reference_t<Source>>,
-            "retort: batches come from an input range of batches, or from a callable that takes the epoch "
-            "(std::int64_t) and gives one");
-        static_assert((Callback<Callbacks> && ...),
-                      "retort: a callback has no hook: see retort/trainer/callback.hpp for the names");
-        check_options(options);
-        Progress& progress = progress_;
-        progress.epochs = options.epochs;
-        progress.step = 0;
-        for (const std::string& column :
-             detail::EpochRecord::columns({objective_.names().begin(), objective_.names().end()})) {
-            history_.declare(column);
-        }
-        Context context{{progress, history_, student_.module(), parameters_}, *this};
-        bool go_on =
-            each([&](auto& callback) { return detail::call_on_fit_begin(callback, context); }, callbacks...);
-        if (!student_.module().is_training()) student_.module().train();
-        while (go_on && progress.epoch < options.epochs) {
-            auto&& batches = detail::batches_of_epoch(source, progress.epoch);
-            if (const std::int64_t count = detail::batch_count(batches); count > 0)
-                progress.steps_per_epoch = count;
-            history_.begin_row();
-            try {
-                go_on = epoch(batches, options, context, callbacks...);
-            } catch (...) {
-                history_.drop_row();  // a row is an epoch that was completed, or that a callback ended
-                progress.step = 0;
-                throw;
-            }
-        }
-        sync(context);
-        each([&](auto& callback) { return detail::call_on_fit_end(callback, context); }, callbacks...);
+        detail::FitLoop<Trainer>(*this).run(source, options, callbacks...);
         return history_;
     }
 
@@ -182,8 +149,6 @@ class Trainer {
     }
 
   private:
-    using Context = FitContextOf<Trainer>;
-
     template <class O>
     static OptimizerPolicy as_policy(O&& optimizer) {
         static_assert(
@@ -193,31 +158,14 @@ class Trainer {
         return std::forward<O>(optimizer);
     }
 
-    /// Calls every callback, in order; tells whether all say that the run goes on.
-    template <class Call, class... Callbacks>
-    static bool each(Call&& call, Callbacks&... callbacks) {
-        bool go_on = true;
-        ((go_on = call(callbacks) && go_on), ...);
-        return go_on;
-    }
-
     template <class B>
     auto forward(const B& batch) {
-        static_assert(Batch<B>,
-                      "retort: this is no batch: expected a tensor, a pair or tuple of tensors, a member "
-                      "`input` or `data`, or a "
-                      "function input(batch) beside the type");
-        const auto& value = input(batch);
+        const auto& value = detail::input_of(batch, progress_);
         using I = std::remove_cvref_t<decltype(value)>;
         static_assert(Forwards<Student, I>,
                       "retort: the forward of the student does not take the input of the batch");
         static_assert(Teacher<TeacherPolicy, I>,
                       "retort: the teacher cannot be called with the input of the batch");
-        if (!value.defined() || value.dim() == 0 || value.size(0) == 0) {
-            throw DataError(detail::text("batch: expected at least one sample, found ",
-                                         detail::shape_text(value), " in epoch ", progress_.epoch, ", step ",
-                                         progress_.step));
-        }
         const auto weights = objective_.weights(progress_);
         using TeacherOutputs = TeacherOutputsOf<TeacherPolicy, I>;
         std::optional<TeacherOutputs> teacher;
@@ -267,118 +215,44 @@ class Trainer {
         ++progress_.step;
     }
 
-    template <class Batches, class... Callbacks>
-    bool epoch(Batches& batches, const FitOptions& options, Context& context, Callbacks&... callbacks) {
-        history_.set("epoch", static_cast<double>(progress_.epoch));
-        sync(context);
-        context.running = {};
-        bool go_on = each([&](auto& callback) { return detail::call_on_epoch_begin(callback, context); },
-                          callbacks...);
-        const at::Device device = detail::device_of(student_.module());
-        detail::EpochRecord record({objective_.names().begin(), objective_.names().end()}, progress_);
-        bool complete = false;  // whether the range has ended; a stopped run asks it for no further batch
-        auto it = std::ranges::begin(batches);
-        while (go_on) {
-            complete = it == std::ranges::end(batches);
-            if (complete) break;
-            using B = std::remove_cvref_t<decltype(*it)>;
-            const auto began = std::chrono::steady_clock::now();
-            const B batch = to_device(B(*it), device);
-            const auto buffers = options.non_finite == NonFinite::skip ? copy_buffers() : Copies{};
-            auto result = forward(batch);
-            const bool skipped = options.non_finite == NonFinite::skip &&
-                                 !std::isfinite(result.losses.total.template item<double>());
-            if (skipped) {
-                const at::NoGradGuard no_grad;
-                for (const auto& [buffer, copy] : buffers) buffer.copy_(copy);
-                record.skip();
-                ++progress_.step;
-            } else {
-                record_step(record, result, batch, options);
-                backward(result.losses.total);
-                sync(context);
-                go_on = each([&](auto& callback) { return detail::call_on_gradients(callback, context); },
-                             callbacks...);
-                optimizer_.optimizer().step();
-                finish_step();
-            }
-            record.add_seconds(
-                std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
-            sync(context);
-            go_on = each([&](auto& callback) { return detail::call_on_step_end(callback, context); },
-                         callbacks...) &&
-                    go_on;
-            if (progress_.step % options.report_every == 0) {
-                context.running = record.read();
-                go_on = each([&](auto& callback) { return detail::call_on_report(callback, context); },
-                             callbacks...) &&
-                        go_on;
-            }
-            if (go_on) ++it;
-        }
-        if (complete && progress_.step == 0) {
-            throw DataError(
-                detail::text("fit: expected at least one batch in epoch ", progress_.epoch, ", found none"));
-        }
-        if (complete) progress_.steps_per_epoch = progress_.step;
-        context.running = record.read();
-        if (optimizer_.built()) history_.set("learning_rate", optimizer_.learning_rate());
-        record.write(history_);
-        sync(context);
-        go_on = each([&](auto& callback) { return detail::call_on_epoch_end(callback, context); },
-                     callbacks...) &&
-                go_on;
-        ++progress_.epoch;
-        progress_.step = 0;
-        return go_on;
+    // What the loop of `fit` asks for: see `detail::FitLoop`.
+    friend class detail::FitLoop<Trainer>;
+    FitContextOf<Trainer> context() { return {{progress_, history_, student_.module(), parameters_}, *this}; }
+    std::vector<std::string> term_names() const {
+        return {objective_.names().begin(), objective_.names().end()};
     }
-
-    /// The buffers of student and learnable parts, each with a copy of itself: a forward changes them (batch
-    /// norm's statistics), and they must not remember a step that is left out.
-    using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
-    Copies copy_buffers() const {
-        Copies result;
-        const auto add = [&](const torch::nn::Module& module) {
-            for (const at::Tensor& buffer : module.buffers()) {
-                if (buffer.defined()) result.emplace_back(buffer, buffer.detach().clone());
-            }
-        };
-        add(student_.module());
-        add(*objective_.knowledge().module());
+    std::vector<std::string> columns() const { return detail::EpochRecord::columns(term_names()); }
+    detail::EpochRecord record() const { return detail::EpochRecord(term_names(), progress_); }
+    void begin_fit() {
+        if (!student_.module().is_training()) student_.module().train();
+    }
+    at::Device device() const { return detail::device_of(student_.module()); }
+    std::vector<at::Tensor> buffers() const {
+        std::vector<at::Tensor> result = student_.module().buffers();
+        for (const at::Tensor& buffer : objective_.knowledge().module()->buffers()) result.push_back(buffer);
         return result;
     }
-
+    template <class Outputs>
+    static bool finite(const StepResult<Outputs>& result) {
+        return std::isfinite(result.losses.total.template item<double>());
+    }
     template <class Outputs, class B>
-    void record_step(detail::EpochRecord& record, const StepResult<Outputs>& result, const B& batch,
-                     const FitOptions& options) const {
+    static void record_step(detail::EpochRecord& record, const StepResult<Outputs>& result, const B& batch,
+                            const FitOptions& options) {
         at::Tensor right;
-        if constexpr (LabelledBatch<B> && HasLogits<Outputs>) {
-            const auto& truth = target(batch);
-            const auto& scores = logits(result.outputs);
-            if (options.train_accuracy && truth.defined() && truth.dim() == 1 && scores.dim() == 2 &&
-                truth.scalar_type() == at::kLong) {
-                const at::NoGradGuard no_grad;
-                right = scores.argmax(1).eq(truth).sum();
-            }
-        }
+        if (options.train_accuracy) right = detail::right_answers(result.outputs, batch);
         record.add(result.losses, right, input(batch).size(0));
     }
-
-    void sync(Context& context) const { context.progress = progress_; }
-
-    void check_options(const FitOptions& options) const {
-        if (options.epochs < 1) {
-            throw ConfigError(detail::text("fit: expected at least 1 epoch, found ", options.epochs));
-        }
-        if (options.report_every < 1) {
-            throw ConfigError(
-                detail::text("fit: expected a report every 1 or more steps, found ", options.report_every));
-        }
-        if (options.epochs <= progress_.epoch) {
-            throw ConfigError(
-                detail::text("fit: ", options.epochs, " epochs were asked for, and ", progress_.epoch,
-                             " are done already; FitOptions::epochs counts all epochs of the training"));
-        }
+    template <class Outputs>
+    void backward(const StepResult<Outputs>& result) {
+        backward(result.losses.total);
+    }
+    void update() {
+        optimizer_.optimizer().step();
+        finish_step();
+    }
+    void write(History& history) const {
+        if (optimizer_.built()) history.set("learning_rate", optimizer_.learning_rate());
     }
 
     void check_teacher() const {
