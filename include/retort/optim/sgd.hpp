@@ -7,6 +7,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/clone.h>
 #include <torch/optim/optimizer.h>
 
 #include <cmath>
@@ -31,9 +33,10 @@ struct MultiTensorSgdOptions : torch::optim::OptimizerCloneableOptions<MultiTens
     void set_lr(const double value) override { learning_rate = value; }
 };
 
-/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD`, with a number of operators
-/// that does not grow with the number of parameters (on CUDA; on the CPU the multi-tensor operators call the
-/// single ones themselves).
+/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD`. Away from the CPU the number of
+/// operators does not grow with the number of parameters. On the CPU the multi-tensor operators would only call
+/// the single ones in loops of their own, so that each parameter goes through the caches several times; there
+/// the parameters are updated one after the other.
 class MultiTensorSgd : public torch::optim::Optimizer {
   public:
     MultiTensorSgd(std::vector<at::Tensor> parameters, const MultiTensorSgdOptions& options)
@@ -59,9 +62,14 @@ class MultiTensorSgd : public torch::optim::Optimizer {
         parameters_.clear();
         gradients_.clear();
         for (const at::Tensor& parameter : all) {
-            if (!parameter.grad().defined()) continue;
+            const at::Tensor& gradient = parameter.grad();
+            if (!gradient.defined()) continue;
+            if (parameter.is_cpu()) {
+                step_one(parameter, gradient, options);
+                continue;
+            }
             parameters_.push_back(parameter);
-            gradients_.push_back(parameter.grad());
+            gradients_.push_back(gradient);
         }
         if (parameters_.empty()) return;
         std::vector<at::Tensor> update = options.weight_decay != 0
@@ -88,6 +96,23 @@ class MultiTensorSgd : public torch::optim::Optimizer {
             update = options.nesterov ? at::_foreach_add(update, momenta_, options.momentum) : momenta_;
         }
         at::_foreach_add_(parameters_, update, -options.learning_rate);
+    }
+
+    void step_one(const at::Tensor& parameter, const at::Tensor& gradient,
+                  const MultiTensorSgdOptions& options) {
+        at::Tensor update =
+            options.weight_decay != 0 ? at::add(gradient, parameter, options.weight_decay) : gradient;
+        if (options.momentum != 0) {
+            auto [slot, fresh] = buffers_.try_emplace(parameter.unsafeGetTensorImpl());
+            at::Tensor& momentum = slot->second;
+            if (fresh) {
+                momentum = update.clone();
+            } else {
+                momentum.mul_(options.momentum).add_(update, 1.0 - options.dampening);
+            }
+            update = options.nesterov ? at::add(update, momentum, options.momentum) : momentum;
+        }
+        parameter.add_(update, -options.learning_rate);
     }
 
     std::unordered_map<const void*, at::Tensor> buffers_;  // momentum by parameter
