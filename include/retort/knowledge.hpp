@@ -39,6 +39,8 @@
 #include <retort/knowledge/filter/correct_teacher.hpp>
 #include <retort/knowledge/filtered.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
+#include <retort/knowledge/flow/layer_map.hpp>
+#include <retort/knowledge/flow/matched_information_flow.hpp>
 #include <retort/knowledge/flow/singular_vectors.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
 #include <retort/knowledge/knowledge.hpp>

@@ -8,4 +8,10 @@
 #include <retort/metrics/calibration_error.hpp>
 #include <retort/metrics/concept.hpp>
 #include <retort/metrics/confusion.hpp>
+#include <retort/metrics/distance.hpp>
+#include <retort/metrics/features.hpp>
+#include <retort/metrics/information_content.hpp>
+#include <retort/metrics/linear_probe.hpp>
+#include <retort/metrics/nearest_centroid.hpp>
+#include <retort/metrics/retrieval.hpp>
 #include <retort/metrics/top_k.hpp>

@@ -8,6 +8,7 @@
 #include <retort/trainer/csv_history.hpp>
 #include <retort/trainer/early_stopping.hpp>
 #include <retort/trainer/evaluate.hpp>
+#include <retort/trainer/features.hpp>
 #include <retort/trainer/fit_options.hpp>
 #include <retort/trainer/gradient_clipping.hpp>
 #include <retort/trainer/history.hpp>

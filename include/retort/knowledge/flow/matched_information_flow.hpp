@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Information flow of several layers: each layer of the student with the teacher's layer of a map.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <retort/knowledge/flow/information_flow.hpp>
+#include <retort/knowledge/flow/layer_map.hpp>
+#include <retort/knowledge/function_term.hpp>
+
+namespace retort {
+
+/// Options of `MatchedInformationFlow` and `functional::matched_information_flow`.
+struct MatchedInformationFlowOptions {
+    /// Divergence and normalisation of each pair: `InformationFlowOptions::released()` or `paper()`.
+    InformationFlowOptions layer = {};
+    std::optional<LayerMap> map = {};  ///< none: one to one, for equal numbers of layers
+    std::vector<double> weights = {};  ///< one per layer of the student, finite; none: all 1
+
+    ///
+    /// \throws ConfigError
+    void check() const {
+        layer.check();
+        for (const double weight : weights) {
+            if (!std::isfinite(weight)) {
+                throw ConfigError(
+                    detail::text("MatchedInformationFlow: expected finite weights, found ", weight));
+            }
+        }
+    }
+};
+
+namespace functional {
+
+/// The weighted sum of the divergences of several layers: \f$ \sum_i \alpha_i L(g^i, f^{\kappa(i)}) \f$ with
+/// `information_flow` for L.
+///
+/// Shapes: student and teacher a tensor [batch, ...] per layer. Gradient: to the student's features. A layer
+/// of weight 0 is not computed.
+/// Source: Passalis, Tzelepi, Tefas, CVPR 2020, Eq. 9.
+/// \throws ShapeError, ConfigError also where map or weights do not fit the layers, or all weights are 0
+inline at::Tensor matched_information_flow(const std::vector<at::Tensor>& student,
+                                           const std::vector<at::Tensor>& teacher,
+                                           const MatchedInformationFlowOptions& options = {}) {
+    options.check();
+    const LayerMap map = options.map.value_or(LayerMap::one_to_one(student.size()));
+    if (!options.map && student.size() != teacher.size()) {
+        throw ConfigError(detail::text(
+            "matched_information_flow: expected as many layers of student and teacher, or a map, found ",
+            student.size(), " and ", teacher.size(), " and none"));
+    }
+    map.check("matched_information_flow", student.size(), teacher.size());
+    if (!options.weights.empty() && options.weights.size() != student.size()) {
+        throw ConfigError(detail::text("matched_information_flow: expected a weight for each of the ",
+                                       student.size(), " layers of the student, found ",
+                                       options.weights.size()));
+    }
+    at::Tensor sum;
+    for (std::size_t i = 0; i < student.size(); ++i) {
+        const double weight = options.weights.empty() ? 1.0 : options.weights[i];
+        if (weight == 0) continue;
+        at::Tensor value = information_flow(student[i], teacher[map[i]], options.layer);
+        if (weight != 1) value = value * weight;
+        sum = sum.defined() ? sum + value : value;
+    }
+    if (!sum.defined()) {
+        throw ConfigError(
+            "matched_information_flow: expected a layer with a weight other than 0, found none");
+    }
+    return sum;
+}
+
+}  // namespace functional
+
+/// `functional::matched_information_flow` of the layers of two `Taps`, as one term:
+///
+///     retort::MatchedInformationFlow{retort::Taps{early, middle, late}, retort::Taps{stage1, stage2, stage3, stage4},
+///                                    {.map = retort::LayerMap::nearest(student_flow, teacher_flow)}}
+///
+/// Where layers have schedules of their own they are terms of their own: `InformationFlow`.
+template <class StudentTaps, class TeacherTaps>
+class MatchedInformationFlow
+    : public detail::FunctionTerm<StudentTaps, TeacherTaps, MatchedInformationFlowOptions,
+                                  &functional::matched_information_flow> {
+  public:
+    explicit MatchedInformationFlow(StudentTaps student, TeacherTaps teacher,
+                                    MatchedInformationFlowOptions options = {})
+        : MatchedInformationFlow::FunctionTerm("matched_information_flow", std::move(student),
+                                               std::move(teacher), std::move(options)) {}
+};
+
+}  // namespace retort

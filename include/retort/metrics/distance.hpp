@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// How far apart two features are.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/mm.h>
+
+#include <retort/detail/relations.hpp>
+
+namespace retort::metrics {
+
+/// How far apart two features are.
+enum class Distance {
+    cosine,     ///< \f$ 1 - u \cdot v / (\|u\| \|v\|) \f$; a row of zeros is at 1 from all others
+    euclidean,  ///< \f$ \|u - v\|_2 \f$
+};
+
+namespace detail {
+
+/// The places to which distances are asked for, prepared once: unit rows, or rows around their own mean,
+/// which keeps the digits that the difference of large norms would lose.
+class Places {
+  public:
+    Places() = default;
+    Places(const at::Tensor& rows, Distance distance) : distance_(distance) {
+        if (distance == Distance::cosine) {
+            rows_ = ::retort::detail::unit_rows(rows);
+        } else {
+            centre_ = rows.mean(0, /*keepdim=*/true);
+            rows_ = rows - centre_;
+            norms_ = rows_.square().sum(1);
+        }
+    }
+    /// [queries, places]: for each query, numbers in the order of its distances to the places; they leave out
+    /// what is the same for all places.
+    at::Tensor order(const at::Tensor& queries) const {
+        if (distance_ == Distance::cosine)
+            return at::mm(::retort::detail::unit_rows(queries), rows_.t()).neg_();
+        return at::addmm(norms_, queries - centre_, rows_.t(), 1, -2);
+    }
+
+  private:
+    Distance distance_ = Distance::cosine;
+    at::Tensor rows_, centre_, norms_;
+};
+
+}  // namespace detail
+}  // namespace retort::metrics
