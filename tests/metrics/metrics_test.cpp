@@ -55,14 +55,7 @@ std::string message_of(Action&& action) {
     }
     return "no exception";
 }
-// Catch2 3 calls it by another name.
-#if __has_include(<catch2/catch_all.hpp>)
-Catch::Matchers::StringContainsMatcher Contains(const std::string& part) {
-    return Catch::Matchers::ContainsSubstring(part);
-}
-#else
-using Catch::Matchers::Contains;
-#endif
+using Catch::Contains;
 
 }  // namespace
 

@@ -15,6 +15,7 @@
 #include <retort/trainer.hpp>
 
 using namespace retort_test;
+using Catch::Contains;
 using retort::CrossEntropy;
 using retort::evaluate;
 using retort::Frozen;
@@ -144,6 +145,23 @@ TEST_CASE("several metrics, every so many epochs and after the last") {
     CHECK(&again.every(3) == &again);
     CHECK(words_of<retort::ConfigError>([&] { again.every(0); }) ==
           "Validation: expected to measure every 1 or more epochs, found 0");
+}
+
+TEST_CASE("two sets of batches need two names") {
+    torch::manual_seed(1);
+    Perceptron net;
+    Trainer trainer{net, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
+    const auto train = vectors(2), one = vectors(1, 20, 3), other = vectors(1, 20, 4);
+    const auto before = state(*net);
+    CHECK_THROWS_WITH(trainer.fit(train, {.epochs = 1}, Validation{one}, Validation{other}),
+                      Contains("expected one writer for a column") && Contains("\"validation_accuracy\""));
+    CHECK_THROWS_WITH(trainer.fit(train, {.epochs = 1},
+                                  Validation{one, retort::metrics::Accuracy{}, retort::metrics::Accuracy{}}),
+                      Contains("\"validation_accuracy\""));
+    CHECK(same(before, state(*net)));
+    const auto& history = trainer.fit(train, {.epochs = 1}, Validation{one}, Validation{other}.named("test"));
+    CHECK(history.last("test_accuracy") == Approx(by_hand(net, other)));
+    CHECK(history.last("validation_accuracy") == Approx(by_hand(net, one)));
 }
 
 TEST_CASE("batches for validation are kept if they are a temporary, referred to otherwise") {

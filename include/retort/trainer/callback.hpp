@@ -29,11 +29,14 @@
 #include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <concepts>
 #include <limits>
+#include <string>
 #include <type_traits>
 #include <vector>
 
+#include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/trainer/history.hpp>
 
@@ -56,6 +59,20 @@ struct FitContext {
     const std::vector<at::Tensor>& parameters;  ///< all that is trained: the student's and the learnable
                                                 ///< parts'; empty before the first step
     Running running{};
+    std::vector<std::string> claimed{};  ///< the columns that somebody writes in this call of `fit`
+
+    /// Makes a column of the history one's own for this call of `fit`.
+    ///
+    /// \throws ConfigError if another callback, or the trainer, writes it already
+    void claim(const std::string& column) {
+        if (std::find(claimed.begin(), claimed.end(), column) != claimed.end()) {
+            throw ConfigError(
+                detail::text("history: expected one writer for a column, found a second one for \"", column,
+                             "\": give one of them another name"));
+        }
+        claimed.push_back(column);
+        history.declare(column);
+    }
 };
 
 /// The context with the trainer, for hooks that take `auto&`.

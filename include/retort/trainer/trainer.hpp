@@ -47,8 +47,9 @@ struct StepResult {
 ///                             retort::Sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4}};
 ///     trainer.fit(train_batches, {.epochs = 240}, retort::ProgressBar{});
 ///
-/// The optimiser is built in the first step, when all learnable parts have their sizes. The trainer changes
-/// neither the number of threads nor the random numbers of the program.
+/// The optimiser is built in the first step, when all learnable parts have their sizes, for the parameters
+/// that require a gradient then: what is unfrozen later is not trained. The trainer changes neither the number
+/// of threads nor the random numbers of the program.
 template <class Student, class TeacherPolicy, class KnowledgePolicy, class SchedulePolicy>
 class Trainer {
     static_assert(Network<Student>,

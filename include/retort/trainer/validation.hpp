@@ -23,8 +23,13 @@ namespace retort {
 ///     retort::Validation{validation_batches}    // the column validation_accuracy
 ///     retort::Validation{validation_batches, retort::metrics::TopK{5}, retort::metrics::Agreement{}}
 ///
+/// A second set of batches needs a name of its own for its columns:
+///
+///     retort::Validation{test_batches}.named("test")    // the column test_accuracy
+///
 /// The batches are kept by value if they are given as an rvalue, and referred to if they are given as an
-/// lvalue. Metrics whose `value()` is one number become columns.
+/// lvalue. Metrics whose `value()` is one number become columns. Two callbacks of a run that would write the
+/// same column are a ConfigError at the start of `fit`.
 template <class Source, class... Metrics>
 class Validation {
   public:
@@ -46,9 +51,18 @@ class Validation {
         set_every(epochs);
         return std::move(*this);
     }
+    /// What the columns' names begin with, in place of `validation`.
+    Validation& named(std::string name) & {
+        name_ = std::move(name);
+        return *this;
+    }
+    Validation&& named(std::string name) && {
+        name_ = std::move(name);
+        return std::move(*this);
+    }
 
     void on_fit_begin(FitContext& context) {
-        std::apply([&](const auto&... metric) { (context.history.declare(column(metric)), ...); }, metrics_);
+        std::apply([&](const auto&... metric) { (context.claim(column(metric)), ...); }, metrics_);
     }
     void on_epoch_end(auto& context) {
         const Progress& progress = context.progress;
@@ -77,12 +91,13 @@ class Validation {
         every_ = epochs;
     }
     template <class M>
-    static std::string column(const M& metric) {
-        return "validation_" + std::string(metric.name());
+    std::string column(const M& metric) const {
+        return detail::text(name_, "_", metric.name());
     }
     Source source_;  // a value or a reference
     std::tuple<Metrics...> metrics_;
     std::int64_t every_ = 1;
+    std::string name_ = "validation";
 };
 
 template <class Source>
