@@ -64,6 +64,14 @@ class OptimizerPolicy {
             rates_.push_back(group.options().get_lr());
         }
     }
+    /// Gives the optimiser the learnable parts that it does not have yet, as one more parameter group.
+    /// \pre built()
+    void add(const std::vector<at::Tensor>& parts) {
+        add_missing(*optimizer_, parts);
+        for (std::size_t i = rates_.size(); i < optimizer_->param_groups().size(); ++i) {
+            rates_.push_back(optimizer_->param_groups()[i].options().get_lr());
+        }
+    }
     bool built() const { return optimizer_ != nullptr; }
     /// The optimiser.
     /// \pre built()
@@ -88,26 +96,29 @@ class OptimizerPolicy {
     double learning_rate() const { return optimizer_->param_groups().front().options().get_lr(); }
 
   private:
+    static bool holds(torch::optim::Optimizer& optimizer, const at::Tensor& parameter) {
+        for (const torch::optim::OptimizerParamGroup& group : optimizer.param_groups()) {
+            for (const at::Tensor& each : group.params()) {
+                if (each.is_same(parameter)) return true;
+            }
+        }
+        return false;
+    }
     static void adopt(torch::optim::Optimizer& optimizer, const std::vector<at::Tensor>& student,
                       const std::vector<at::Tensor>& parts) {
-        const auto holds = [&](const at::Tensor& parameter) {
-            for (const torch::optim::OptimizerParamGroup& group : optimizer.param_groups()) {
-                for (const at::Tensor& each : group.params()) {
-                    if (each.is_same(parameter)) return true;
-                }
-            }
-            return false;
-        };
         bool any = false;
-        for (const at::Tensor& parameter : student) any = any || holds(parameter);
+        for (const at::Tensor& parameter : student) any = any || holds(optimizer, parameter);
         if (!any) {
             throw ConfigError(
                 "optimiser: expected one that was built on the student's parameters, found none of them in "
                 "it");
         }
+        add_missing(optimizer, parts);
+    }
+    static void add_missing(torch::optim::Optimizer& optimizer, const std::vector<at::Tensor>& parts) {
         std::vector<at::Tensor> missing;
         for (const at::Tensor& parameter : parts) {
-            if (!holds(parameter)) missing.push_back(parameter);
+            if (!holds(optimizer, parameter)) missing.push_back(parameter);
         }
         if (!missing.empty())
             optimizer.add_param_group(torch::optim::OptimizerParamGroup(std::move(missing)));

@@ -88,7 +88,7 @@ class FitLoop {
         check(options, progress);
         progress.epochs = options.epochs;
         progress.step = 0;
-        for (const std::string& column : subject_.columns()) subject_.history_.declare(column);
+        for (const std::string& column : subject_.columns()) context_.claim(column);
         sync();
         bool go_on =
             each([&](auto& callback) { return call_on_fit_begin(callback, context_); }, callbacks...);

@@ -18,7 +18,8 @@
 
 namespace retort {
 
-/// Measures the student at the end of every epoch, and writes `validation_<metric>` into the history:
+/// Measures the student at the end of every epoch, and writes `validation_<metric>` into the history (of a
+/// cohort every learner i: `validation_<metric>_i`):
 ///
 ///     retort::Validation{validation_batches}    // the column validation_accuracy
 ///     retort::Validation{validation_batches, retort::metrics::TopK{5}, retort::metrics::Agreement{}}
@@ -61,25 +62,26 @@ class Validation {
         return std::move(*this);
     }
 
-    void on_fit_begin(FitContext& context) {
-        std::apply([&](const auto&... metric) { (context.claim(column(metric)), ...); }, metrics_);
+    void on_fit_begin(auto& context) {
+        each_network(context.trainer, [&](const std::string& suffix, auto&&) {
+            std::apply([&](const auto&... metric) { (context.claim(column(metric, suffix)), ...); },
+                       metrics_);
+        });
     }
     void on_epoch_end(auto& context) {
         const Progress& progress = context.progress;
         if ((progress.epoch + 1) % every_ != 0 && progress.epoch + 1 != progress.epochs) return;
-        std::apply(
-            [&](const auto&... metric) {
-                const auto store = [&](const auto& measured) {
-                    context.history.set(column(measured), static_cast<double>(measured.value()));
-                };
-                if constexpr (sizeof...(Metrics) == 1) {
-                    store(context.trainer.evaluate(source_, metric...));
-                } else {
-                    std::apply([&](const auto&... measured) { (store(measured), ...); },
-                               context.trainer.evaluate(source_, metric...));
-                }
-            },
-            metrics_);
+        each_network(context.trainer, [&](const std::string& suffix, auto&& measure) {
+            const auto store = [&](const auto& measured) {
+                context.history.set(column(measured, suffix), static_cast<double>(measured.value()));
+            };
+            if constexpr (sizeof...(Metrics) == 1) {
+                store(std::apply(measure, metrics_));
+            } else {
+                std::apply([&](const auto&... measured) { (store(measured), ...); },
+                           std::apply(measure, metrics_));
+            }
+        });
     }
 
   private:
@@ -90,9 +92,22 @@ class Validation {
         }
         every_ = epochs;
     }
+    /// Calls `function(suffix, measure)` for the student of a trainer, and for every learner of a cohort.
+    template <class Trainer, class F>
+    void each_network(Trainer& trainer, F&& function) {
+        if constexpr (requires { trainer.learners(); }) {
+            for (std::size_t i = 0; i < trainer.size(); ++i) {
+                function(detail::text('_', i),
+                         [&](const auto&... metric) { return trainer.evaluate(i, source_, metric...); });
+            }
+        } else {
+            function(std::string(),
+                     [&](const auto&... metric) { return trainer.evaluate(source_, metric...); });
+        }
+    }
     template <class M>
-    std::string column(const M& metric) const {
-        return detail::text(name_, "_", metric.name());
+    std::string column(const M& metric, const std::string& suffix) const {
+        return detail::text(name_, '_', metric.name(), suffix);
     }
     Source source_;  // a value or a reference
     std::tuple<Metrics...> metrics_;

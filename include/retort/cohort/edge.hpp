@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The edges of a transfer graph: who teaches whom, what, and how much of it.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <retort/cohort/gate/concept.hpp>
+#include <retort/cohort/gate/through.hpp>
+#include <retort/cohort/graph_description.hpp>
+#include <retort/core/error.hpp>
+#include <retort/core/no_outputs.hpp>
+#include <retort/core/progress.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/filtered.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+#include <retort/schedule/constant.hpp>
+
+namespace retort {
+
+/// Where the edges of `label` come from.
+struct Labels {};
+
+/// A learner by its position in the cohort, known to the compiler.
+template <std::size_t I>
+using LearnerIndex = std::integral_constant<std::size_t, I>;
+
+namespace detail {
+
+template <class T>
+struct IsLearnerIndex : std::false_type {};
+template <std::size_t I>
+struct IsLearnerIndex<std::integral_constant<std::size_t, I>> : std::true_type {};
+/// A position, known to the compiler or at run time.
+template <class T>
+concept Position = std::same_as<T, std::size_t> || IsLearnerIndex<T>::value;
+
+}  // namespace detail
+
+/// An edge: what the source knows teaches the receiver. Made by `retort::edge` and `retort::label`.
+///
+/// The loss of the edge is weight x G(term), with the weight of the schedule and the gate G. A gate that looks
+/// at single samples gets the term's loss of each (`Reduction::none`), and the mean of what passes counts;
+/// other gates leave the term's own reduction.
+///
+/// \tparam Source `Labels`, `LearnerIndex<I>`, or `std::size_t` for a position that is known at run time
+/// \tparam Receiver `LearnerIndex<I>`, or `std::size_t`
+template <class Source, detail::Position Receiver, class Term, class GatePolicy, class S>
+class Edge {
+    static_assert(SaysWhatItNeeds<Term>,
+                  "retort: the term of an edge says what it needs: static constexpr bool needs_teacher, "
+                  "needs_target");
+    static_assert(Gate<GatePolicy>,
+                  "retort: this is no gate: expected a static constexpr bool per_sample and, where it is "
+                  "false, double weight(std::int64_t iteration, const retort::Progress&) const; see "
+                  "retort/cohort/gate/concept.hpp");
+    static_assert(WeightSchedule<S>,
+                  "retort: the weight of an edge is a number or has a member double weight(const "
+                  "retort::Progress&) const");
+
+  public:
+    static constexpr bool from_labels = std::same_as<Source, Labels>;
+    static constexpr bool per_sample = GatePolicy::per_sample;
+    static_assert(!from_labels || !Term::needs_teacher,
+                  "retort: a term that needs a teacher stands on an edge from the labels: use "
+                  "retort::edge<from, to>(term)");
+    static_assert(from_labels || Term::needs_teacher,
+                  "retort: a term that needs no teacher stands on an edge between learners: use "
+                  "retort::label<to>(term)");
+    static_assert(!per_sample || PerSampleTerm<Term>,
+                  "retort: the gate looks at single samples, and the term has no losses per sample (a member "
+                  "`reduction`)");
+
+    ///
+    /// \throws ConfigError if the options of term, gate or schedule make no sense
+    Edge(Source source, Receiver receiver, Term term, GatePolicy gate, S schedule)
+        : source_(source),
+          receiver_(receiver),
+          term_(std::move(term)),
+          gate_(std::move(gate)),
+          schedule_(std::move(schedule)) {
+        if constexpr (requires { term_.check(); }) term_.check();
+        if constexpr (requires { gate_.check(); }) gate_.check();
+        detail::check_schedule(schedule_);
+        if constexpr (per_sample) detail::ask_for_samples(term_);
+    }
+
+    Source source() const { return source_; }
+    Receiver receiver() const { return receiver_; }
+    const Term& term() const { return term_; }
+    const GatePolicy& gate() const { return gate_; }
+
+    /// How much the edge counts in a step; 0: it is not computed.
+    /// \param iteration which step of the edge this is, from 1
+    double weight(std::int64_t iteration, const Progress& progress) const {
+        return schedule_.weight(progress) * detail::gate_weight(gate_, iteration, progress);
+    }
+
+    /// The loss behind the gate, before the weight: a tensor without dimensions.
+    /// \param from the source's outputs as constants; `NoOutputs` on an edge from the labels
+    ///
+    /// \throws ShapeError if the term or the gate gives another shape
+    template <class ReceiverOutputs, class SourceOutputs, class B>
+    at::Tensor loss(const ReceiverOutputs& to, const SourceOutputs& from, const B& batch,
+                    const Progress& progress) const {
+        static_assert(!Term::needs_target || LabelledBatch<B>,
+                      "retort: the term of an edge needs targets, and the batches have none");
+        static_assert(
+            ComputesLoss<Term, ReceiverOutputs, SourceOutputs, B>,
+            "retort: the term of an edge cannot be called as term(receiver_outputs, source_outputs, "
+            "batch) const, or does not return an at::Tensor");
+        const at::Tensor value = detail::call_term(term_, to, from, batch, progress);
+        if constexpr (per_sample) {
+            static_assert(SampleGate<GatePolicy, ReceiverOutputs, SourceOutputs, B>,
+                          "retort: a gate that looks at single samples is called as gate(losses, "
+                          "receiver_outputs, source_outputs, batch) const and returns a tensor");
+            check(value, 1, "losses of shape [batch] before the gate");
+            const at::Tensor passed = gate_(value, to, from, batch);
+            if (!passed.defined() || passed.sizes() != value.sizes()) {
+                throw ShapeError(detail::text(name(), ": expected losses of shape ",
+                                              detail::shape_text(value), " behind the gate, found ",
+                                              detail::shape_text(passed)));
+            }
+            return passed.mean();
+        } else {
+            check(value, 0, "a loss without dimensions");
+            return value;
+        }
+    }
+
+    // The learnable parts of the term: see knowledge/concept.hpp.
+    bool prepared() const { return detail::term_prepared(term_); }
+    template <class ReceiverOutputs, class SourceOutputs, class B>
+    void prepare(const ReceiverOutputs& to, const SourceOutputs& from, const B& batch) {
+        if constexpr (requires { term_.prepare(to, &from, batch); }) term_.prepare(to, &from, batch);
+    }
+    std::shared_ptr<torch::nn::Module> module() const {
+        if constexpr (requires { term_.module(); }) {
+            return term_.module();
+        } else {
+            return nullptr;
+        }
+    }
+
+    /// What histories and errors call it: `soft_target_1_to_0`, `cross_entropy_to_0`.
+    std::string name() const {
+        if constexpr (from_labels) {
+            return detail::text(detail::term_name(term_), "_to_", std::size_t{receiver_});
+        } else {
+            return detail::text(detail::term_name(term_), '_', std::size_t{source_}, "_to_",
+                                std::size_t{receiver_});
+        }
+    }
+    EdgeDescription description() const {
+        EdgeDescription result{.to = receiver_,
+                               .term = detail::term_name(term_),
+                               .gate = detail::gate_name(gate_),
+                               .gate_options = detail::gate_options(gate_)};
+        if constexpr (!from_labels) result.from = source_;
+        if constexpr (std::same_as<S, Constant>) {
+            result.weight = schedule_.value;
+        } else {
+            result.weight.reset();
+        }
+        return result;
+    }
+
+  private:
+    void check(const at::Tensor& value, std::int64_t dimensions, const char* expected) const {
+        if (!value.defined() || value.dim() != dimensions) {
+            throw ShapeError(
+                detail::text(name(), ": expected ", expected, ", found ", detail::shape_text(value)));
+        }
+    }
+
+    [[no_unique_address]] Source source_;
+    [[no_unique_address]] Receiver receiver_;
+    Term term_;
+    GatePolicy gate_;
+    S schedule_;
+};
+
+/// An edge from the labels to a learner, whose position the compiler knows: `label<0>()`.
+/// \param weight a number or a schedule
+template <std::size_t To, class Term = CrossEntropy, class G = gate::Through, class W = double>
+auto label(Term term = {}, G gate = {}, const W& weight = 1.0) {
+    using S = detail::as_schedule<W>;
+    return Edge<Labels, LearnerIndex<To>, Term, G, S>({}, {}, std::move(term), std::move(gate),
+                                                      detail::to_schedule(weight));
+}
+/// The same for a position that is known at run time: `label(to)`.
+template <class Term = CrossEntropy, class G = gate::Through, class W = double>
+auto label(std::size_t to, Term term = {}, G gate = {}, const W& weight = 1.0) {
+    using S = detail::as_schedule<W>;
+    return Edge<Labels, std::size_t, Term, G, S>({}, to, std::move(term), std::move(gate),
+                                                 detail::to_schedule(weight));
+}
+
+/// An edge between learners, whose positions the compiler knows: with `edge<1, 0>(SoftTarget{})` learner 1
+/// teaches learner 0. With `edge<0, 0>(...)` a learner teaches itself.
+/// \param weight a number or a schedule
+template <std::size_t From, std::size_t To, class Term, class G = gate::Through, class W = double>
+auto edge(Term term, G gate = {}, const W& weight = 1.0) {
+    using S = detail::as_schedule<W>;
+    return Edge<LearnerIndex<From>, LearnerIndex<To>, Term, G, S>({}, {}, std::move(term), std::move(gate),
+                                                                  detail::to_schedule(weight));
+}
+/// The same for positions that are known at run time: `edge(from, to, term)`.
+template <class Term, class G = gate::Through, class W = double>
+auto edge(std::size_t from, std::size_t to, Term term, G gate = {}, const W& weight = 1.0) {
+    using S = detail::as_schedule<W>;
+    return Edge<std::size_t, std::size_t, Term, G, S>(from, to, std::move(term), std::move(gate),
+                                                      detail::to_schedule(weight));
+}
+
+}  // namespace retort

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Learners in a row: a tuple where the compiler knows them, a vector where it does not; and a place for what
+/// belongs to each.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <retort/cohort/edge.hpp>
+#include <retort/cohort/learner.hpp>
+
+namespace retort::detail {
+
+template <class T>
+struct IsRow : std::false_type {};
+template <class... N>
+struct IsRow<std::tuple<Learner<N>...>> : std::true_type {};
+template <class N>
+struct IsRow<std::vector<Learner<N>>> : std::true_type {};
+/// Learners in a row.
+template <class T>
+concept Row = IsRow<T>::value;
+
+template <class... T, class F>
+void each_of(const std::tuple<T...>& row, F&& function) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (function(std::integral_constant<std::size_t, I>{}, std::get<I>(row)), ...);
+    }
+    (std::index_sequence_for<T...>{});
+}
+template <class... T, class F>
+void each_of(std::tuple<T...>& row, F&& function) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+        (function(std::integral_constant<std::size_t, I>{}, std::get<I>(row)), ...);
+    }
+    (std::index_sequence_for<T...>{});
+}
+template <class T, class F>
+void each_of(const std::vector<T>& row, F&& function) {
+    for (std::size_t i = 0; i < row.size(); ++i) function(i, row[i]);
+}
+template <class T, class F>
+void each_of(std::vector<T>& row, F&& function) {
+    for (std::size_t i = 0; i < row.size(); ++i) function(i, row[i]);
+}
+
+template <class... T>
+constexpr std::size_t count_of(const std::tuple<T...>&) {
+    return sizeof...(T);
+}
+template <class T>
+std::size_t count_of(const std::vector<T>& row) {
+    return row.size();
+}
+
+/// The outputs of all learners, each present where its forward has run. One type for all makes positions that
+/// are known at run time possible.
+template <class Learners, class I>
+struct SlotsOf;
+template <class N, class I>
+struct SlotsOf<std::vector<Learner<N>>, I> {
+    using type = std::vector<std::optional<OutputsOf<N, I>>>;
+    static type make(std::size_t count) { return type(count); }
+};
+template <class First, class... Rest, class I>
+struct SlotsOf<std::tuple<Learner<First>, Learner<Rest>...>, I> {
+    static constexpr bool uniform = (std::is_same_v<OutputsOf<First, I>, OutputsOf<Rest, I>> && ...);
+    using type = std::conditional_t<
+        uniform, std::array<std::optional<OutputsOf<First, I>>, 1 + sizeof...(Rest)>,
+        std::tuple<std::optional<OutputsOf<First, I>>, std::optional<OutputsOf<Rest, I>>...>>;
+    static type make(std::size_t) { return type{}; }
+};
+
+/// The place of a learner.
+template <class Slots, class P>
+auto& slot(Slots& slots, P position) {
+    if constexpr (requires { slots[std::size_t{position}]; }) {
+        return slots[position];
+    } else {
+        static_assert(IsLearnerIndex<P>::value,
+                      "retort: an edge whose positions are known at run time needs learners whose forward "
+                      "returns one type: use retort::edge<from, to>(...) and retort::label<to>(...)");
+        if constexpr (IsLearnerIndex<P>::value) return std::get<P::value>(slots);
+    }
+}
+
+}  // namespace retort::detail

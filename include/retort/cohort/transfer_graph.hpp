@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Transfer graphs: which learners teach which.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <retort/cohort/edge.hpp>
+#include <retort/cohort/graph_description.hpp>
+#include <retort/core/error.hpp>
+
+namespace retort {
+
+template <class Outputs, class B>
+class RuntimeGraph;
+
+namespace detail {
+
+template <class T>
+struct IsEdge : std::false_type {};
+template <class Source, class Receiver, class Term, class G, class S>
+struct IsEdge<Edge<Source, Receiver, Term, G, S>> : std::true_type {};
+
+/// What both kinds of graph keep: how many steps each edge has made, and which cohort holds their learnable
+/// parts.
+class GraphState {
+  public:
+    /// How many steps each edge has made. What a gate counts with; a checkpoint holds it.
+    const std::vector<std::int64_t>& iterations() const { return iterations_; }
+    ///
+    /// \throws ConfigError if there is not one number of at least 0 for each edge
+    void set_iterations(std::vector<std::int64_t> iterations) {
+        bool good = iterations.size() == iterations_.size();
+        for (const std::int64_t each : iterations) good = good && each >= 0;
+        if (!good) {
+            throw ConfigError(text("graph: expected a number of steps of at least 0 for each of the ",
+                                   iterations_.size(), " edges, found ", iterations.size(), " numbers"));
+        }
+        iterations_ = std::move(iterations);
+    }
+
+  protected:
+    explicit GraphState(std::size_t edges) : iterations_(edges, 0) {}
+
+  private:
+    template <class, class>
+    friend class CohortRun;
+    template <class, class>
+    friend class ::retort::RuntimeGraph;
+    std::vector<std::int64_t> iterations_;
+    std::uint64_t cohort_ = 0;  // whose optimisers have the learnable parts; 0: nobody's
+};
+
+}  // namespace detail
+
+/// Which learners teach which, known to the compiler: a step costs what a hand-written step costs.
+///
+///     retort::TransferGraph graph{
+///         retort::label<0>(),                                                  // cross-entropy with the labels
+///         retort::label<1>(),
+///         retort::edge<1, 0>(retort::SoftTarget{}, retort::gate::Correct{}),   // learner 1 teaches learner 0
+///         retort::edge<0, 1>(retort::SoftTarget{}, retort::gate::Linear{}, 0.5),
+///     };
+///
+/// The loss of a learner is the sum of its incoming edges, in the order in which they stand here. A learner
+/// without any that counts in a step is frozen in this step. Copies of a graph share the learnable parts of
+/// its terms.
+/// Source: Minami, Hirakawa, Yamashita, Fujiyoshi, "Knowledge Transfer Graph for Deep Collaborative Learning",
+/// ACCV 2020.
+template <class... Edges>
+class TransferGraph : public detail::GraphState {
+    static_assert(sizeof...(Edges) > 0, "retort: a TransferGraph has at least one edge");
+    static_assert((detail::IsEdge<Edges>::value && ...),
+                  "retort: a TransferGraph consists of edges: retort::label<to>(...), retort::edge<from, "
+                  "to>(...)");
+
+  public:
+    explicit TransferGraph(Edges... edges) : GraphState(sizeof...(Edges)), edges_(std::move(edges)...) {}
+
+    static constexpr std::size_t size() { return sizeof...(Edges); }
+    const std::tuple<Edges...>& edges() const { return edges_; }
+
+    /// Calls `function(position, edge)` for every edge, in order.
+    template <class F>
+    void each(F&& function) {
+        each(edges_, function);
+    }
+    template <class F>
+    void each(F&& function) const {
+        each(edges_, function);
+    }
+    /// The graph in words, for files and pictures.
+    GraphDescription description() const {
+        GraphDescription result;
+        each([&](std::size_t, const auto& edge) { result.edges.push_back(edge.description()); });
+        return result;
+    }
+
+  private:
+    template <class Tuple, class F>
+    static void each(Tuple& edges, F& function) {
+        [&]<std::size_t... I>(std::index_sequence<I...>) { (function(I, std::get<I>(edges)), ...); }
+        (std::index_sequence_for<Edges...>{});
+    }
+    std::tuple<Edges...> edges_;
+};
+
+}  // namespace retort
