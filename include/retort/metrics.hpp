@@ -10,6 +10,7 @@
 #include <retort/metrics/confusion.hpp>
 #include <retort/metrics/distance.hpp>
 #include <retort/metrics/features.hpp>
+#include <retort/metrics/fisher_trace.hpp>
 #include <retort/metrics/information_content.hpp>
 #include <retort/metrics/linear_probe.hpp>
 #include <retort/metrics/nearest_centroid.hpp>

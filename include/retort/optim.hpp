@@ -4,6 +4,7 @@
 #pragma once
 
 #include <retort/optim/concept.hpp>
+#include <retort/optim/fresh_each_epoch.hpp>
 #include <retort/optim/from_torch.hpp>
 #include <retort/optim/policy.hpp>
 #include <retort/optim/sgd.hpp>

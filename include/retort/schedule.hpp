@@ -3,6 +3,7 @@
 /// All schedules: when a term counts, and how much.
 #pragma once
 
+#include <retort/schedule/adaptive_critical_period.hpp>
 #include <retort/schedule/concept.hpp>
 #include <retort/schedule/constant.hpp>
 #include <retort/schedule/cosine.hpp>

@@ -3,7 +3,9 @@
 /// All teachers: where knowledge comes from.
 #pragma once
 
+#include <retort/teacher/auxiliary.hpp>
 #include <retort/teacher/concept.hpp>
 #include <retort/teacher/ensemble.hpp>
 #include <retort/teacher/frozen.hpp>
+#include <retort/teacher/hand_down.hpp>
 #include <retort/teacher/no_teacher.hpp>

@@ -361,3 +361,44 @@ TEST_CASE("information content refuses what it cannot measure") {
     CHECK(holds(words_of<ShapeError>([] { information_content(Features{}); }),
                 "information_content: expected"));
 }
+
+TEST_CASE("the Fisher trace of a linear classifier is the known one") {
+    torch::manual_seed(2);
+    torch::nn::Linear net(4, 3);
+    net->to(torch::kFloat64);
+    const auto x = torch::rand({6, 4}, torch::kFloat64) * 3;
+    const auto p = net->forward(x).softmax(1).detach();
+    // E_y |p - e_y|^2 = 1 - |p|^2, times |x|^2 for the weights and 1 for the bias.
+    const double expected = ((x.square().sum(1) + 1) * (1 - p.square().sum(1))).mean().item<double>();
+    const double found = fisher_trace(net, x, {.repetitions = 4000, .seed = 5});
+    CHECK(found == Approx(expected).epsilon(0.05));
+    CHECK(found == fisher_trace(net, x, {.repetitions = 4000, .seed = 5}));
+    CHECK(found != fisher_trace(net, x, {.repetitions = 4000, .seed = 6}));
+    net->bias.requires_grad_(false);
+    CHECK(fisher_trace(net, x, {.repetitions = 4000}) ==
+          Approx((x.square().sum(1) * (1 - p.square().sum(1))).mean().item<double>()).epsilon(0.05));
+}
+
+TEST_CASE("the Fisher trace leaves the network as it was") {
+    retort_test::ConvNet net(2, 0.5);
+    net->train();
+    const auto before = retort_test::state(*net);
+    torch::manual_seed(3);
+    const auto expected = torch::rand({1});
+    torch::manual_seed(3);
+    const torch::NoGradGuard no_grad;
+    CHECK(fisher_trace(net, torch::rand({4, 1, 8, 8}, at::detail::createCPUGenerator(1))) > 0);
+    CHECK(retort_test::same(torch::rand({1}), expected));
+    CHECK(retort_test::same(retort_test::state(*net), before));
+    CHECK(net->is_training());
+    for (const auto& parameter : net->parameters()) CHECK_FALSE(parameter.grad().defined());
+    CHECK(holds(words_of<ConfigError>([&] {
+                    fisher_trace(net, torch::rand({4, 1, 8, 8}), {.repetitions = 0});
+                }),
+                "fisher_trace: expected at least 1 repetition"));
+    for (auto& parameter : net->parameters()) parameter.requires_grad_(false);
+    CHECK(holds(words_of<ConfigError>([&] {
+                    fisher_trace(net, torch::rand({4, 1, 8, 8}));
+                }),
+                "expected a network with trainable parameters, found none"));
+}

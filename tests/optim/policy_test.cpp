@@ -144,3 +144,32 @@ TEST_CASE("a schedule that gives a rate below 0 is stopped, with its place") {
     CHECK(words_of<retort::ConfigError>([&] { policy.set_learning_rate({.epoch = 3, .step = 4}); }) ==
           "learning rate: expected the schedule to give a factor of at least 0, found -1 in epoch 3, step 4");
 }
+
+TEST_CASE(
+    "an optimiser that is fresh each epoch is a new one for every epoch, and the rates stay scheduled") {
+    const auto adam = FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(0.1)};
+    const auto ours = torch::ones({2}).requires_grad_(), theirs = torch::ones({2}).requires_grad_();
+    const auto gradient = [](const torch::Tensor& parameter, std::int64_t step) {
+        parameter.mutable_grad() = torch::tensor({1.0F + static_cast<float>(step), -0.5F});
+    };
+    OptimizerPolicy policy =
+        WithLearningRate{retort::FreshEachEpoch{adam}, retort::Step{.factor = 0.5, .epochs = 1}};
+    policy.build({ours}, {});
+    for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
+        torch::optim::Adam fresh({theirs}, torch::optim::AdamOptions(0.1 * std::pow(0.5, epoch)));
+        for (std::int64_t step = 0; step < 3; ++step) {
+            policy.set_learning_rate({.epoch = epoch, .step = step});
+            gradient(ours, step), gradient(theirs, step);
+            policy.optimizer().step();
+            fresh.step();
+            CHECK(same(ours.detach(), theirs.detach()));
+        }
+    }
+    // In the middle of an epoch whose beginning was not seen, the state stays.
+    OptimizerPolicy resumed = retort::FreshEachEpoch{adam};
+    resumed.build({ours}, {});
+    const auto* before = &resumed.optimizer();
+    resumed.set_learning_rate({.epoch = 4, .step = 2});
+    CHECK(&resumed.optimizer() == before);
+    CHECK_THROWS_AS(OptimizerPolicy(retort::FreshEachEpoch{Sgd{.learning_rate = -1}}), retort::ConfigError);
+}

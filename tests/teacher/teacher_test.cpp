@@ -174,3 +174,64 @@ TEST_CASE("no teacher gives no outputs") {
     STATIC_REQUIRE(std::is_same_v<decltype(teacher(none)), retort::NoOutputs>);
     CHECK(retort::detail::teacher_modules(teacher).empty());
 }
+
+TEST_CASE("an auxiliary teacher teaches as soon as it has learned, and not before") {
+    torch::manual_seed(1);
+    ConvNet net(4, 0.5);
+    const retort::Auxiliary auxiliary{net};
+    auto copy = auxiliary;  // as a trainer keeps it
+    const auto x = torch::rand({2, 1, 8, 8});
+    const std::string words =
+        "Auxiliary: expected an auxiliary teacher that has learned from a teacher (learn)";
+    CHECK(holds(words_of<retort::ConfigError>([&] { auxiliary(x); }), words));
+    CHECK_THROWS_AS(copy.learn([](ConvNet&) { throw std::runtime_error("half-way"); }), std::runtime_error);
+    CHECK_FALSE(auxiliary.learned());
+    copy.learn([&](ConvNet& network) {
+        CHECK(network.get() == net.get());
+        CHECK_FALSE(auxiliary.learned());
+        const torch::NoGradGuard no_grad;
+        network->last->bias.fill_(7);
+    });
+    CHECK(auxiliary.learned());
+    CHECK(same(auxiliary(x).logits, Frozen{net}(x).logits));
+    CHECK_FALSE(auxiliary(x).logits.requires_grad());
+    CHECK(auxiliary.modules() == std::vector<torch::nn::Module*>{net.get()});
+    retort::Auxiliary object{*net};  // a module object is referred to
+    object.learn([&](ConvNetImpl& network) { CHECK(&network == net.get()); });
+    CHECK(object.learned());
+}
+
+TEST_CASE("knowledge is handed down from each network to the next") {
+    Perceptron large(16), middle(8), small(4);
+    const auto x = torch::rand({3, 4});
+    std::vector<std::string> seen;
+    const auto remember = [&](const std::string& learner, std::size_t generation) {
+        seen.push_back(learner + std::to_string(generation));
+    };
+    // Each takes the bias of its teacher's answer over, so that the last one has it from the first.
+    retort::hand_down(
+        Fixed{torch::full({1, 3}, 5.0)},
+        [&](auto& learner, const auto& teacher, std::size_t generation) {
+            const torch::NoGradGuard no_grad;
+            learner->last->weight.zero_();
+            learner->last->bias.copy_(teacher(x)[0] + 1);
+            remember(learner.get() == middle.get() ? "middle" : "small", generation);
+        },
+        middle, small);
+    CHECK(seen == std::vector<std::string>{"middle0", "small1"});
+    CHECK(small->last->bias.eq(7).all().item<bool>());
+
+    std::vector<Perceptron> generations;
+    for (int i = 0; i < 4; ++i) generations.emplace_back(4);
+    retort::hand_down(
+        Frozen{large},
+        [&](Perceptron& learner, const auto& teacher, std::size_t generation) {
+            REQUIRE(teacher.modules().size() == 1);
+            CHECK(teacher.modules()[0] ==
+                  (generation == 0 ? large.get() : generations[generation - 1].get()));
+            CHECK(learner.get() == generations[generation].get());
+            seen.emplace_back();
+        },
+        generations);
+    CHECK(seen.size() == 2 + 4);
+}

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <type_traits>
@@ -13,13 +14,14 @@
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/optim/concept.hpp>
+#include <retort/optim/fresh_each_epoch.hpp>
 #include <retort/optim/sgd.hpp>
 #include <retort/optim/with_learning_rate.hpp>
 
 namespace retort {
 
 /// What a trainer takes as its optimiser: a recipe (`Sgd`, `FromTorch<...>`, either within
-/// `WithLearningRate`), or an optimiser that exists already, as an lvalue that outlives the trainer, or as a
+/// `FreshEachEpoch` and `WithLearningRate`), or an optimiser that exists already, as an lvalue that outlives the trainer, or as a
 /// `shared_ptr`. An existing one gets the learnable parts of the knowledge as one more parameter group, with
 /// its default options.
 ///
@@ -29,6 +31,7 @@ class OptimizerPolicy {
     template <OptimizerRecipe Recipe>
     explicit(false) OptimizerPolicy(Recipe recipe) {
         if constexpr (requires { recipe.check(); }) recipe.check();
+        fresh_each_epoch_ = detail::fresh_each_epoch<Recipe>();
         if constexpr (requires { recipe.schedule.weight(Progress{}); }) {
             rate_ = [schedule = recipe.schedule](const Progress& progress) {
                 return schedule.weight(progress);
@@ -57,7 +60,7 @@ class OptimizerPolicy {
         : OptimizerPolicy(
               std::shared_ptr<torch::optim::Optimizer>(&optimizer, [](torch::optim::Optimizer*) {})) {}
 
-    /// Builds the optimiser, once, for the student's parameters and those of the learnable parts.
+    /// Builds the optimiser for the student's parameters and those of the learnable parts.
     void build(const std::vector<at::Tensor>& student, const std::vector<at::Tensor>& parts) {
         optimizer_ = build_(student, parts);
         for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
@@ -77,8 +80,10 @@ class OptimizerPolicy {
     /// \pre built()
     torch::optim::Optimizer& optimizer() const { return *optimizer_; }
 
-    /// Sets the learning rates for this progress, where they follow a schedule.
+    /// Sets the learning rates for this progress, where they follow a schedule. Before that, builds the
+    /// optimiser anew at the start of an epoch where the recipe says so (`FreshEachEpoch`).
     void set_learning_rate(const Progress& progress) {
+        begin_anew(progress);
         if (!rate_) return;
         const double factor = rate_(progress);
         if (!(factor >= 0 && std::isfinite(factor))) {
@@ -103,6 +108,19 @@ class OptimizerPolicy {
             }
         }
         return false;
+    }
+    void begin_anew(const Progress& progress) {
+        if (!fresh_each_epoch_ || epoch_ == progress.epoch) return;
+        // In the middle of an epoch that nobody has seen begin, the state is that of a checkpoint, and stays.
+        if (epoch_ >= 0 || progress.step == 0) {
+            std::vector<at::Tensor> parameters;
+            for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
+                parameters.insert(parameters.end(), group.params().begin(), group.params().end());
+            }
+            rates_.clear();
+            build(parameters, {});
+        }
+        epoch_ = progress.epoch;
     }
     static void adopt(torch::optim::Optimizer& optimizer, const std::vector<at::Tensor>& student,
                       const std::vector<at::Tensor>& parts) {
@@ -129,6 +147,8 @@ class OptimizerPolicy {
     std::function<double(const Progress&)> rate_;
     std::shared_ptr<torch::optim::Optimizer> optimizer_;
     std::vector<double> rates_;  // of the groups, before any schedule
+    bool fresh_each_epoch_ = false;
+    std::int64_t epoch_ = -1;  // in which it was last used, where it is to be fresh
 };
 
 }  // namespace retort

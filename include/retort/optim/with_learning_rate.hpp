@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <retort/optim/concept.hpp>
+#include <retort/optim/fresh_each_epoch.hpp>
 #include <retort/schedule/concept.hpp>
 
 namespace retort {
@@ -19,6 +20,7 @@ namespace retort {
 ///                              retort::WarmUp{.epochs = 5, .then = retort::Cosine{.every = retort::Every::step}}}
 template <OptimizerRecipe Recipe, WeightSchedule S>
 struct WithLearningRate {
+    static constexpr bool fresh_each_epoch = detail::fresh_each_epoch<Recipe>();
     Recipe recipe;
     S schedule;
 

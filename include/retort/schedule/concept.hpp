@@ -4,9 +4,9 @@
 ///
 /// | expression             | meaning                                                                  |
 /// |------------------------|--------------------------------------------------------------------------|
-/// | `s.weight(progress)`   | required; a finite number; a pure function of the progress, so that a resumed
-/// run sees the same weights | | `s.check()`            | optional; throws ConfigError where the options make
-/// no sense             |
+/// | `s.weight(progress)`   | required; a finite number; a pure function of the progress, and of what the
+/// schedule's checkpoint holds where it has one, so that a resumed run sees the same weights |
+/// | `s.check()`            | optional; throws ConfigError where the options make no sense |
 ///
 /// A minimal example:
 ///

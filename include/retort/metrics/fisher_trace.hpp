@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The trace of the Fisher information: how fast what a network says changes with its parameters.
+#pragma once
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/Reduction.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/multinomial.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/core/logits.hpp>
+#include <retort/core/network.hpp>
+#include <retort/detail/check.hpp>
+
+namespace retort::metrics {
+
+/// Options of `fisher_trace`.
+struct FisherTraceOptions {
+    std::int64_t repetitions = 1;  ///< draws of the classes that are averaged; at least 1
+    std::uint64_t seed = 0;        ///< of the draws; the program's random numbers are not touched
+};
+
+/// An estimate of the trace of the Fisher information of a classifier's trainable parameters,
+/// \f$ \mathrm{tr} F = E_x E_{y \sim p(y|x)} \|\nabla_\theta \log p(y|x)\|^2 \f$, over some inputs.
+///
+/// One backward pass a repetition: for classes y_i that the network itself draws, the gradients of the
+/// samples have mean 0 and are independent, so that \f$ \|\nabla \sum_i \log p(y_i|x_i)\|^2 / B \f$ has the trace
+/// over the batch as its mean. The network runs in evaluation mode, where samples do not see each other; its
+/// state, `.grad` and all, stays as it was. Waits for the device.
+///
+/// Source: Achille, Rovere, Soatto, "Critical Learning Periods in Deep Networks", ICLR 2019.
+/// \param network one whose outputs have logits [batch, classes]
+/// \throws ConfigError if there is nothing to repeat or nothing trainable; ShapeError if these are no logits
+template <class N, class Input>
+    requires Network<std::remove_cvref_t<N>>
+double fisher_trace(N&& network, const Input& input, const FisherTraceOptions& options = {}) {
+    using ::retort::detail::text;
+    if (options.repetitions < 1) {
+        throw ConfigError(text("fisher_trace: expected at least 1 repetition, found ", options.repetitions));
+    }
+    const NetworkRef<std::remove_cvref_t<N>> own(network);
+    const auto parameters = ::retort::detail::trainable_parameters(own.module());
+    if (parameters.empty()) {
+        throw ConfigError("fisher_trace: expected a network with trainable parameters, found none");
+    }
+    const at::AutoGradMode with_gradient(true);
+    const ::retort::detail::EvalMode eval(own.module());
+    at::Tensor logits = ::retort::logits(own->forward(input));
+    ::retort::detail::check_logits("fisher_trace", "the logits", logits);
+    if (logits.scalar_type() != at::kDouble) logits = logits.to(at::kFloat);
+    const at::Tensor chances = logits.detach().softmax(1).to(at::kCPU);
+    at::Generator generator = at::detail::createCPUGenerator(options.seed);
+    double sum = 0;
+    for (std::int64_t i = 0; i < options.repetitions; ++i) {
+        const at::Tensor classes =
+            at::multinomial(chances, 1, false, generator).squeeze(1).to(logits.device());
+        const at::Tensor loss = at::cross_entropy_loss(logits, classes, {}, at::Reduction::Sum);
+        const auto gradients = torch::autograd::grad({loss}, parameters, {}, /*retain_graph=*/true,
+                                                     /*create_graph=*/false, /*allow_unused=*/true);
+        for (const at::Tensor& gradient : gradients) {
+            if (gradient.defined()) sum += gradient.square().sum().template item<double>();
+        }
+    }
+    return sum / static_cast<double>(options.repetitions * logits.size(0));
+}
+
+}  // namespace retort::metrics

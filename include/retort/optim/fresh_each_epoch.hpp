@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// An optimiser that forgets at the start of every epoch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <retort/optim/concept.hpp>
+
+namespace retort {
+
+namespace detail {
+
+template <class Recipe>
+constexpr bool fresh_each_epoch() {
+    if constexpr (requires { Recipe::fresh_each_epoch; }) {
+        return Recipe::fresh_each_epoch;
+    } else {
+        return false;
+    }
+}
+
+}  // namespace detail
+
+/// An optimiser that is built anew at the start of every epoch: momenta, moments and their bias correction
+/// begin again. The released code of information flow modelling trains the student so (Passalis, Tzelepi,
+/// Tefas, CVPR 2020: one call of its training function an epoch).
+///
+///     retort::FreshEachEpoch{retort::FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(1e-3)}}
+///
+/// A learning-rate schedule stands outside: `WithLearningRate{FreshEachEpoch{...}, Cosine{}}`. Pointers to the
+/// optimiser are good for one epoch.
+template <OptimizerRecipe Recipe>
+struct FreshEachEpoch {
+    static constexpr bool fresh_each_epoch = true;
+    static_assert(
+        !requires(const Recipe& inner) { inner.schedule; },
+        "retort: a learning-rate schedule stands outside: WithLearningRate{FreshEachEpoch{...}, ...}");
+    Recipe recipe;
+
+    auto build(std::vector<at::Tensor> parameters) const { return recipe.build(std::move(parameters)); }
+    void check() const {
+        if constexpr (requires { recipe.check(); }) recipe.check();
+    }
+};
+
+template <class Recipe>
+FreshEachEpoch(Recipe) -> FreshEachEpoch<Recipe>;
+
+}  // namespace retort

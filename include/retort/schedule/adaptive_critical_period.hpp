@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A critical period that ends when what is measured in training says so.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/stack.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <retort/schedule/concept.hpp>
+
+namespace retort {
+
+/// Options of `AdaptiveCriticalPeriod`. Where no source is named the defaults are this library's own.
+struct AdaptiveCriticalPeriodOptions {
+    double initial = 100.0;     ///< weight while the period lasts (as in `CriticalPeriod`)
+    double factor = 0.7;        ///< of the decay behind it, in [0, 1); 0 ends it at once
+    double fall = 0.5;          ///< ends below this share of the largest measure so far, in (0, 1)
+    double smoothing = 0.0;     ///< share of the earlier ones in the running mean of measures, in [0, 1)
+    std::int64_t patience = 1;  ///< so many epochs in a row; at least 1
+    std::int64_t least = 1;     ///< epochs that it lasts at least; at least 1
+    std::int64_t most = 0;      ///< epochs that it lasts at most; 0: as long as the measure says
+};
+
+/// A critical period that ends when the network stops changing fast, where `CriticalPeriod` decays from the
+/// first epoch on. A schedule and a callback in one; copies share what was measured, so one object serves one
+/// training:
+///
+///     retort::AdaptiveCriticalPeriod period{{.fall = 0.5}};
+///     retort::Trainer trainer{student, auxiliary, knowledge, retort::Schedule{1.0, period}, optimiser};
+///     trainer.fit(batches, {.epochs = 50}, period);
+///
+/// Measured is, for each epoch k, \f$ m_k \f$: the mean over the steps of the gradient's norm (all that is
+/// trained, all terms with their weights), or what a function of one's own says at the end of the epoch, such
+/// as `metrics::fisher_trace`. With \f$ s_k = \beta s_{k-1} + (1 - \beta) m_k \f$ (\f$ s_0 = m_0 \f$) the
+/// period ends behind the first epoch \f$ e \ge \text{least} - 1 \f$ where
+/// \f$ s_k < \text{fall} \cdot \max_{j \le k} s_j \f$ for the last `patience` epochs, or behind `most` epochs. The
+/// weight is `initial` up to there and \f$ \text{initial} \cdot \text{factor}^{k - e} \f$ behind: constant
+/// while it is measured, so that the schedule does not see its own decay.
+///
+/// Source of the idea: Achille, Rovere, Soatto, "Critical Learning Periods in Deep Networks", ICLR 2019: the
+/// trace of the Fisher information rises while connections form, and falls when the period is over. The rule
+/// is this library's own.
+///
+/// The history gets the column `critical_period_measure`. Measures that are not finite count as not measured.
+/// Waits for the device once an epoch.
+class AdaptiveCriticalPeriod {
+  public:
+    /// Measures the norm of the gradient.
+    ///
+    /// \throws ConfigError if the options make no sense
+    explicit AdaptiveCriticalPeriod(AdaptiveCriticalPeriodOptions options = {}) : options_(options) {
+        check();
+    }
+    /// Measures with a function that is called at the end of every epoch: `double measure()`.
+    AdaptiveCriticalPeriod(AdaptiveCriticalPeriodOptions options, std::function<double()> measure)
+        : options_(options), measure_(std::move(measure)) {
+        check();
+        if (!measure_)
+            throw ConfigError("AdaptiveCriticalPeriod: expected a measure, found an empty function");
+    }
+
+    /// The weight in an epoch, from the measures of the epochs before it.
+    ///
+    /// \throws ConfigError if one of these was not measured: where the period was not given to `fit`
+    double weight(const Progress& progress) const {
+        const auto measured = static_cast<std::int64_t>(state_->measures.size());
+        if (progress.epoch > measured) {
+            throw ConfigError(detail::text(
+                "AdaptiveCriticalPeriod: expected a measure of each epoch before epoch ", progress.epoch,
+                ", found ", measured, ": is the period among the callbacks of fit?"));
+        }
+        const std::optional<std::int64_t> last = last_epoch(progress.epoch);
+        if (!last) return options_.initial;
+        return options_.initial * std::pow(options_.factor, static_cast<double>(progress.epoch - *last));
+    }
+    /// The last epoch of the period (from 0), as far as is known by now.
+    std::optional<std::int64_t> last_epoch() const {
+        return last_epoch(static_cast<std::int64_t>(state_->measures.size()));
+    }
+    /// What was measured, by epoch.
+    const std::vector<double>& measures() const { return state_->measures; }
+
+    void check() const {
+        const AdaptiveCriticalPeriodOptions& o = options_;
+        detail::check_finite("AdaptiveCriticalPeriod", "initial value", o.initial);
+        const auto in = [](const char* what, double value, bool fine, const char* range) {
+            if (!fine) {
+                throw ConfigError(detail::text("AdaptiveCriticalPeriod: expected ", what, " in ", range,
+                                               ", found ", value));
+            }
+        };
+        in("a factor", o.factor, o.factor >= 0 && o.factor < 1, "[0, 1)");
+        in("a fall", o.fall, o.fall > 0 && o.fall < 1, "(0, 1)");
+        in("a smoothing", o.smoothing, o.smoothing >= 0 && o.smoothing < 1, "[0, 1)");
+        if (o.patience < 1 || o.least < 1 || o.most < 0 || (o.most > 0 && o.most < o.least)) {
+            throw ConfigError(
+                detail::text("AdaptiveCriticalPeriod: expected a patience and a least length of at least 1 "
+                             "and a most length "
+                             "of 0 or not below the least, found ",
+                             o.patience, ", ", o.least, " and ", o.most));
+        }
+    }
+
+    // The callback. Templates, so that a schedule needs nothing of the trainer.
+    template <class Context>
+    void on_fit_begin(Context& context) {
+        context.history.declare("critical_period_measure");
+    }
+    template <class Context>
+    void on_gradients(Context& context) {
+        if (measure_) return;
+        const at::NoGradGuard no_grad;
+        std::vector<at::Tensor> gradients;
+        for (const at::Tensor& parameter : context.parameters) {
+            if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+        }
+        if (gradients.empty()) return;
+        const at::Tensor norm = at::stack(at::_foreach_norm(gradients)).norm();
+        State& state = *state_;
+        const bool first = state.epoch != context.progress.epoch;
+        state.epoch = context.progress.epoch;
+        state.sum = first ? norm : state.sum + norm;
+        state.steps = first ? 1 : state.steps + 1;
+    }
+    template <class Context>
+    void on_epoch_end(Context& context) {
+        State& state = *state_;
+        const auto epoch = static_cast<std::size_t>(context.progress.epoch);
+        double measure = std::numeric_limits<double>::quiet_NaN();
+        if (measure_) {
+            measure = measure_();
+        } else if (state.epoch == context.progress.epoch && state.steps > 0) {
+            measure = state.sum.template item<double>() / static_cast<double>(state.steps);
+        }
+        // A run that goes back to an earlier epoch forgets the later ones; epochs without a callback were not
+        // measured.
+        state.measures.resize(std::min(epoch, state.measures.size()));
+        if (state.measures.size() == epoch) state.measures.push_back(measure);
+        state.epoch = -1;
+        state.steps = 0;
+        state.sum = at::Tensor();
+        context.history.set("critical_period_measure", measure);
+    }
+    /// Stores or sets what was measured, for a checkpoint.
+    template <class Archive>
+    void checkpoint(Archive& archive) {
+        archive("measures", state_->measures);
+        archive("epoch", state_->epoch);
+        archive("steps", state_->steps);
+        archive("sum", state_->sum);
+    }
+
+  private:
+    struct State {
+        std::vector<double> measures{};
+        std::int64_t epoch = -1;  // that the sum is of
+        std::int64_t steps = 0;
+        at::Tensor sum{};
+    };
+
+    /// From the measures of the first `epochs` epochs.
+    std::optional<std::int64_t> last_epoch(std::int64_t epochs) const {
+        double smooth = std::numeric_limits<double>::quiet_NaN();
+        double largest = 0;
+        std::int64_t low = 0;
+        for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
+            const double measure = state_->measures[static_cast<std::size_t>(epoch)];
+            if (std::isfinite(measure)) {
+                smooth = std::isnan(smooth)
+                             ? measure
+                             : options_.smoothing * smooth + (1 - options_.smoothing) * measure;
+                largest = std::max(largest, smooth);
+                low = smooth < options_.fall * largest ? low + 1 : 0;
+            }
+            const std::int64_t length = epoch + 1;
+            if (length >= options_.least && low >= options_.patience) return epoch;
+            if (options_.most > 0 && length >= options_.most) return epoch;
+        }
+        return std::nullopt;
+    }
+
+    AdaptiveCriticalPeriodOptions options_;
+    std::function<double()> measure_;
+    std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+}  // namespace retort
