@@ -8,5 +8,6 @@
 #include <retort/cohort/gate.hpp>
 #include <retort/cohort/graph_description.hpp>
 #include <retort/cohort/learner.hpp>
+#include <retort/cohort/preset.hpp>
 #include <retort/cohort/runtime_graph.hpp>
 #include <retort/cohort/transfer_graph.hpp>

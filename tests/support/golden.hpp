@@ -35,6 +35,8 @@ class Case {
     /// A number (1 for true, 0 for false, -1 for None where the note of the file says so).
     double option(const std::string& key) const { return number(stored_option(key)); }
     std::string word(const std::string& key) const { return stored_option(key).toStringRef(); }
+    /// A list of whatever is in it.
+    c10::ArrayRef<c10::IValue> list(const std::string& key) const { return stored_option(key).toListRef(); }
     std::vector<double> option_list(const std::string& key) const {
         std::vector<double> result;
         for (const c10::IValue& each : stored_option(key).toListRef()) result.push_back(number(each));

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Transfer graphs that have names.
+#pragma once
+
+#include <retort/cohort/preset/collaborative.hpp>
+#include <retort/cohort/preset/mutual_learning.hpp>
+#include <retort/cohort/preset/one_way.hpp>
