@@ -35,7 +35,7 @@ struct Options {
     std::int64_t teacher_epochs = 5;
     std::int64_t epochs = 30;
     std::int64_t batch_size = 64;
-    double temperature = 2.0;
+    double temperature = 4.0;
     double soft_weight = 0.9;
     double learning_rate = 0.1;
     std::int64_t teacher_width = 32;
