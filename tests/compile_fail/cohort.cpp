@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Mistakes with learners, edges, gates and graphs.
+#include <retort_test.hpp>
+#include <small_networks.hpp>
+
+#include <retort/cohort.hpp>
+#include <retort/knowledge/connector/convolution.hpp>
+#include <retort/knowledge/feature/hint.hpp>
+#include <retort/optim.hpp>
+
+using namespace retort;
+using retort_test::ConvNet;
+using retort_test::ConvOutputs;
+using retort_test::images;
+using retort_test::PairBatch;
+using retort_test::Perceptron;
+using retort_test::vectors;
+
+namespace {
+
+#if defined(RETORT_CASE_edge_to_absent_learner)
+// expect: retort: an edge begins or ends at a learner that is not there
+namespace edge_to_absent_learner {
+[[maybe_unused]] void run() {
+    Perceptron a, b;
+    Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
+    TransferGraph graph{label<0>(), edge<2, 0>(SoftTarget{})};
+    cohort.step(graph, vectors(1)[0]);
+}
+}  // namespace edge_to_absent_learner
+#else
+namespace edge_to_absent_learner {
+[[maybe_unused]] void run() {
+    Perceptron a, b;
+    Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
+    TransferGraph graph{label<0>(), edge<1, 0>(SoftTarget{})};
+    cohort.step(graph, vectors(1)[0]);
+}
+}  // namespace edge_to_absent_learner
+#endif
+
+#if defined(RETORT_CASE_gate_needs_losses_per_sample)
+// expect: retort: the gate looks at single samples, and the term has no losses per sample
+namespace gate_needs_losses_per_sample {
+[[maybe_unused]] void run() {
+    [[maybe_unused]] const auto each =
+        edge<1, 0>(Hint{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, Conv1x1{}}, gate::Correct{});
+}
+}  // namespace gate_needs_losses_per_sample
+#else
+namespace gate_needs_losses_per_sample {
+[[maybe_unused]] void run() {
+    [[maybe_unused]] const auto each =
+        edge<1, 0>(Hint{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, Conv1x1{}}, gate::Through{});
+}
+}  // namespace gate_needs_losses_per_sample
+#endif
+
+#if defined(RETORT_CASE_label_with_term_that_needs_teacher)
+// expect: retort: a term that needs a teacher stands on an edge from the labels
+namespace label_with_term_that_needs_teacher {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(SoftTarget{}); }
+}  // namespace label_with_term_that_needs_teacher
+#else
+namespace label_with_term_that_needs_teacher {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(CrossEntropy{}); }
+}  // namespace label_with_term_that_needs_teacher
+#endif
+
+#if defined(RETORT_CASE_edge_with_term_that_needs_no_teacher)
+// expect: retort: a term that needs no teacher stands on an edge between learners
+namespace edge_with_term_that_needs_no_teacher {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(CrossEntropy{}); }
+}  // namespace edge_with_term_that_needs_no_teacher
+#else
+namespace edge_with_term_that_needs_no_teacher {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(SoftTarget{}); }
+}  // namespace edge_with_term_that_needs_no_teacher
+#endif
+
+#if defined(RETORT_CASE_gate_without_weight)
+// expect: retort: this is no gate: expected a static constexpr bool per_sample
+namespace gate_without_weight {
+struct Half {
+    static constexpr bool per_sample = false;
+    double share(std::int64_t, const Progress&) const { return 0.5; }
+};
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(CrossEntropy{}, Half{}); }
+}  // namespace gate_without_weight
+#else
+namespace gate_without_weight {
+struct Half {
+    static constexpr bool per_sample = false;
+    double weight(std::int64_t, const Progress&) const { return 0.5; }
+};
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(CrossEntropy{}, Half{}); }
+}  // namespace gate_without_weight
+#endif
+
+#if defined(RETORT_CASE_graph_of_terms)
+// expect: retort: a TransferGraph consists of edges
+namespace graph_of_terms {
+[[maybe_unused]] void run() { [[maybe_unused]] TransferGraph graph{CrossEntropy{}}; }
+}  // namespace graph_of_terms
+#else
+namespace graph_of_terms {
+[[maybe_unused]] void run() { [[maybe_unused]] TransferGraph graph{label<0>(CrossEntropy{})}; }
+}  // namespace graph_of_terms
+#endif
+
+#if defined(RETORT_CASE_label_without_targets)
+// expect: retort: the term of an edge needs targets, and the batches have none
+namespace label_without_targets {
+[[maybe_unused]] void run() {
+    Perceptron a;
+    Cohort cohort{Learner{a, Sgd{}}};
+    TransferGraph graph{label<0>()};
+    cohort.step(graph, torch::rand({2, 4}));
+}
+}  // namespace label_without_targets
+#else
+namespace label_without_targets {
+[[maybe_unused]] void run() {
+    Perceptron a;
+    Cohort cohort{Learner{a, Sgd{}}};
+    TransferGraph graph{label<0>()};
+    cohort.step(graph, vectors(1)[0]);
+}
+}  // namespace label_without_targets
+#endif
+
+#if defined(RETORT_CASE_run_time_edges_between_different_outputs)
+// expect: retort: an edge whose positions are known at run time needs learners whose forward returns one
+namespace run_time_edges_between_different_outputs {
+struct FlatImpl : torch::nn::Module {
+    at::Tensor forward(const at::Tensor& x) { return x.flatten(1); }
+};
+TORCH_MODULE(Flat);
+[[maybe_unused]] void run() {
+    ConvNet a;
+    Flat b;
+    Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
+    RuntimeGraph<ConvOutputs, PairBatch> graph;
+    graph.label(0);
+    cohort.step(graph, images(1)[0]);
+}
+}  // namespace run_time_edges_between_different_outputs
+#else
+namespace run_time_edges_between_different_outputs {
+struct FlatImpl : torch::nn::Module {
+    at::Tensor forward(const at::Tensor& x) { return x.flatten(1); }
+};
+TORCH_MODULE(Flat);
+[[maybe_unused]] void run() {
+    ConvNet a;
+    ConvNet b;
+    Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
+    RuntimeGraph<ConvOutputs, PairBatch> graph;
+    graph.label(0);
+    cohort.step(graph, images(1)[0]);
+}
+}  // namespace run_time_edges_between_different_outputs
+#endif
+
+#if defined(RETORT_CASE_run_time_graph_of_compile_time_edges)
+// expect: retort: a RuntimeGraph has edges between positions that are known at run time
+namespace run_time_graph_of_compile_time_edges {
+[[maybe_unused]] void run() {
+    RuntimeGraph<at::Tensor, PairBatch> graph;
+    graph.add(label<0>());
+}
+}  // namespace run_time_graph_of_compile_time_edges
+#else
+namespace run_time_graph_of_compile_time_edges {
+[[maybe_unused]] void run() {
+    RuntimeGraph<at::Tensor, PairBatch> graph;
+    graph.add(label(0));
+}
+}  // namespace run_time_graph_of_compile_time_edges
+#endif
+
+#if defined(RETORT_CASE_learner_forward_takes_other_input)
+// expect: retort: the forward of a learner does not take the input of the batch
+namespace learner_forward_takes_other_input {
+struct ReaderImpl : torch::nn::Module {
+    at::Tensor forward(const std::string&) { return {}; }
+};
+TORCH_MODULE(Reader);
+[[maybe_unused]] void run() {
+    Reader a;
+    Cohort cohort{Learner{a, Sgd{}}};
+    TransferGraph graph{label<0>()};
+    cohort.step(graph, vectors(1)[0]);
+}
+}  // namespace learner_forward_takes_other_input
+#else
+namespace learner_forward_takes_other_input {
+struct ReaderImpl : torch::nn::Module {
+    at::Tensor forward(const std::string&) { return {}; }
+};
+TORCH_MODULE(Reader);
+[[maybe_unused]] void run() {
+    Perceptron a;
+    Cohort cohort{Learner{a, Sgd{}}};
+    TransferGraph graph{label<0>()};
+    cohort.step(graph, vectors(1)[0]);
+}
+}  // namespace learner_forward_takes_other_input
+#endif
+
+#if defined(RETORT_CASE_learner_outputs_of_unknown_kind)
+// expect: retort: what a learner's forward returns holds something of which retort does not know
+namespace learner_outputs_of_unknown_kind {
+class Outputs {
+  public:
+    explicit Outputs(at::Tensor all) : all_(std::move(all)) {}
+    friend at::Tensor logits(const Outputs& outputs) { return outputs.all_; }
+
+  private:
+    at::Tensor all_;
+};
+struct OddImpl : torch::nn::Module {
+    Outputs forward(const at::Tensor& x) { return Outputs(x); }
+};
+TORCH_MODULE(Odd);
+[[maybe_unused]] void run() {
+    Odd a, b;
+    Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
+    TransferGraph graph{label<0>(), edge<1, 0>(SoftTarget{})};
+    cohort.step(graph, vectors(1)[0]);
+}
+}  // namespace learner_outputs_of_unknown_kind
+#else
+namespace learner_outputs_of_unknown_kind {
+class Outputs {
+  public:
+    explicit Outputs(at::Tensor all) : all_(std::move(all)) {}
+    friend at::Tensor logits(const Outputs& outputs) { return outputs.all_; }
+    friend Outputs detached(const Outputs& outputs) { return Outputs(outputs.all_.detach()); }
+
+  private:
+    at::Tensor all_;
+};
+struct OddImpl : torch::nn::Module {
+    Outputs forward(const at::Tensor& x) { return Outputs(x); }
+};
+TORCH_MODULE(Odd);
+[[maybe_unused]] void run() {
+    Odd a, b;
+    Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
+    TransferGraph graph{label<0>(), edge<1, 0>(SoftTarget{})};
+    cohort.step(graph, vectors(1)[0]);
+}
+}  // namespace learner_outputs_of_unknown_kind
+#endif
+
+#if defined(RETORT_CASE_learner_optimiser_is_none)
+// expect: retort: this is no optimiser
+namespace learner_optimiser_is_none {
+[[maybe_unused]] void run() {
+    Perceptron a;
+    Learner learner{a, 0.1};
+}
+}  // namespace learner_optimiser_is_none
+#else
+namespace learner_optimiser_is_none {
+[[maybe_unused]] void run() {
+    Perceptron a;
+    Learner learner{a, Sgd{.learning_rate = 0.1}};
+}
+}  // namespace learner_optimiser_is_none
+#endif
+
+}  // namespace
