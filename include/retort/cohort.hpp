@@ -6,7 +6,10 @@
 #include <retort/cohort/cohort.hpp>
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/gate.hpp>
+#include <retort/cohort/graph_catalogue.hpp>
 #include <retort/cohort/graph_description.hpp>
+#include <retort/cohort/graph_file.hpp>
+#include <retort/cohort/graph_picture.hpp>
 #include <retort/cohort/learner.hpp>
 #include <retort/cohort/preset.hpp>
 #include <retort/cohort/runtime_graph.hpp>

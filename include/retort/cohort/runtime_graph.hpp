@@ -29,8 +29,9 @@ template <class Outputs, class B>
 class AnyEdge {
   public:
     template <class Source, class Term, class G, class S>
-    explicit AnyEdge(Edge<Source, std::size_t, Term, G, S> edge)
-        : edge_(std::make_shared<Model<Edge<Source, std::size_t, Term, G, S>>>(std::move(edge))) {}
+    AnyEdge(Edge<Source, std::size_t, Term, G, S> edge, std::string term)
+        : term_(term.empty() ? detail::term_name(edge.term()) : std::move(term)),
+          edge_(std::make_shared<Model<Edge<Source, std::size_t, Term, G, S>>>(std::move(edge))) {}
 
     static constexpr bool from_labels = false;  // it may be: see `labelled`
     bool labelled() const { return edge_->labelled(); }
@@ -45,8 +46,14 @@ class AnyEdge {
     bool prepared() const { return edge_->prepared(); }
     void prepare(const Outputs& to, const Outputs* from, const B& batch) { edge_->prepare(to, from, batch); }
     std::shared_ptr<torch::nn::Module> module() const { return edge_->module(); }
-    std::string name() const { return edge_->name(); }
-    EdgeDescription description() const { return edge_->description(); }
+    std::string name() const {
+        return labelled() ? text(term_, "_to_", receiver()) : text(term_, '_', source(), "_to_", receiver());
+    }
+    EdgeDescription description() const {
+        EdgeDescription result = edge_->description();
+        result.term = term_;
+        return result;
+    }
 
   private:
     struct Interface {
@@ -59,7 +66,6 @@ class AnyEdge {
         virtual bool prepared() const = 0;
         virtual void prepare(const Outputs&, const Outputs*, const B&) = 0;
         virtual std::shared_ptr<torch::nn::Module> module() const = 0;
-        virtual std::string name() const = 0;
         virtual EdgeDescription description() const = 0;
     };
     template <class E>
@@ -94,10 +100,10 @@ class AnyEdge {
             }
         }
         std::shared_ptr<torch::nn::Module> module() const override { return edge.module(); }
-        std::string name() const override { return edge.name(); }
         EdgeDescription description() const override { return edge.description(); }
         E edge;
     };
+    std::string term_;
     std::shared_ptr<Interface> edge_;  // shared by copies, as the learnable parts of terms are
 };
 
@@ -119,12 +125,13 @@ class RuntimeGraph : public detail::GraphState {
     RuntimeGraph() : GraphState(0) {}
 
     /// Adds an edge that `retort::label(to, ...)` or `retort::edge(from, to, ...)` made.
+    /// \param term another name for its term, in histories, files and pictures
     template <class E>
-    requires detail::IsEdge<E>::value RuntimeGraph& add(E edge) {
+    requires detail::IsEdge<E>::value RuntimeGraph& add(E edge, std::string term = {}) {
         static_assert(std::same_as<decltype(edge.receiver()), std::size_t>,
                       "retort: a RuntimeGraph has edges between positions that are known at run time: "
                       "retort::edge(from, to, term)");
-        edges_.emplace_back(std::move(edge));
+        edges_.emplace_back(std::move(edge), std::move(term));
         iterations_.push_back(0);
         cohort_ = 0;
         return *this;

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Transfer graphs as files.
+///
+///     retort graph 1
+///     # a comment
+///     learner 0 resnet32
+///     learner 1 resnet110
+///     label 0 cross_entropy through
+///     edge 1 0 soft_target correct weight=0.5
+///     edge 1 0 soft_target linear iterations=156400
+///
+/// One thing a line, its words apart by blanks. The first line names the format. `learner` gives a position (0,
+/// 1, ... in order) and what the learner is, to the end of the line, which may be nothing. `label` gives the
+/// receiver, the term and the gate; `edge` the source before them. Behind them stand options of the gate and
+/// `weight` (1 where it is missing).
+#pragma once
+
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <retort/cohort/graph_description.hpp>
+#include <retort/core/error.hpp>
+#include <retort/detail/atomic_file.hpp>
+
+namespace retort {
+
+namespace detail {
+
+inline constexpr std::string_view graph_file_header = "retort graph 1";
+
+/// The shortest text that reads back as the same number.
+inline std::string number_text(double value) {
+    char buffer[32];
+    return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+}
+
+/// Reads the lines of a graph's file; knows where it is.
+class GraphReader {
+  public:
+    explicit GraphReader(std::string where) : where_(std::move(where)) {}
+
+    GraphDescription read(std::istream& stream) {
+        GraphDescription result;
+        std::string line;
+        bool header = false;
+        while (std::getline(stream, line)) {
+            ++line_;
+            if (!line.empty() && line.back() == '\r') line.pop_back();
+            if (!header) {
+                if (line != graph_file_header) fail(text('"', graph_file_header, '"'), line);
+                header = true;
+                continue;
+            }
+            words_.clear();
+            std::istringstream split(line);
+            for (std::string word; split >> word;) words_.push_back(word);
+            if (words_.empty() || words_[0].starts_with('#')) continue;
+            if (words_[0] == "learner") {
+                learner(result, line);
+            } else if (words_[0] == "label" || words_[0] == "edge") {
+                edge(result);
+            } else {
+                fail("learner, label or edge", words_[0]);
+            }
+        }
+        if (!header) fail(text('"', graph_file_header, '"'), "the end of the file");
+        if (result.learners.empty()) fail("at least one learner", "the end of the file");
+        return result;
+    }
+
+  private:
+    [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
+        throw DataError(text(where_, ":", line_, ": expected ", expected, ", found ",
+                             found.empty() ? "nothing" : found.substr(0, 80)));
+    }
+    std::string word(std::size_t position, const char* expected) const {
+        if (position >= words_.size()) fail(expected, "the end of the line");
+        return words_[position];
+    }
+    std::size_t position(std::size_t at, const char* what, std::size_t below) const {
+        const std::string expected =
+            below > 0 ? text(what, " below ", below) : std::string("a learner line first");
+        const std::string found = word(at, expected.c_str());
+        std::size_t value = 0;
+        const auto [end, error] = std::from_chars(found.data(), found.data() + found.size(), value);
+        if (error != std::errc() || end != found.data() + found.size() || value >= below)
+            fail(expected, found);
+        return value;
+    }
+    void learner(GraphDescription& graph, const std::string& line) const {
+        const std::size_t next = graph.learners.size();
+        if (word(1, "the position of a learner") != std::to_string(next))
+            fail(text("learner ", next, ", as they come in order"), text("learner ", words_[1]));
+        // The rest of the line, without the blanks around it.
+        std::string rest = line.substr(line.find(words_[1], line.find("learner") + 7) + words_[1].size());
+        const std::size_t first = rest.find_first_not_of(" \t");
+        rest = first == std::string::npos ? std::string() : rest.substr(first);
+        rest.resize(rest.find_last_not_of(" \t") + 1);
+        graph.learners.push_back(std::move(rest));
+    }
+    void edge(GraphDescription& graph) const {
+        EdgeDescription result;
+        std::size_t at = 1;
+        const std::size_t count = graph.learners.size();
+        if (words_[0] == "edge") result.from = position(at++, "the position of a source", count);
+        result.to = position(at++, "the position of a receiver", count);
+        result.term = word(at++, "the name of a term");
+        result.gate = word(at++, "the name of a gate");
+        for (; at < words_.size(); ++at) {
+            const std::size_t equals = words_[at].find('=');
+            const std::string name = words_[at].substr(0, equals);
+            double value = 0;
+            bool good = equals != std::string::npos && !name.empty();
+            if (good) {
+                const char* const begin = words_[at].data() + equals + 1;
+                const char* const end = words_[at].data() + words_[at].size();
+                const auto [stop, error] = std::from_chars(begin, end, value);
+                good = error == std::errc() && stop == end && std::isfinite(value);
+            }
+            if (!good) fail("an option as name=number", words_[at]);
+            if (name == "weight") {
+                result.weight = value;
+            } else if (!result.gate_options.emplace(name, value).second) {
+                fail("each option once", words_[at]);
+            }
+        }
+        graph.edges.push_back(std::move(result));
+    }
+
+    std::string where_;
+    std::size_t line_ = 0;
+    std::vector<std::string> words_;
+};
+
+}  // namespace detail
+
+/// The text of a graph's file.
+///
+/// \throws ConfigError if a weight follows a schedule, or a name would not read back: those of terms and gates
+/// are one word, those of learners one line
+inline std::string graph_text(const GraphDescription& graph) {
+    const auto check = [](const char* what, const std::string& name, const char* bad) {
+        const bool padded = !name.empty() && (name.front() == ' ' || name.back() == ' ');
+        if (name.find_first_of(bad) != std::string::npos || padded) {
+            throw ConfigError(detail::text("graph: expected a name without blanks or line breaks for ", what,
+                                           ", found \"", name, '"'));
+        }
+    };
+    std::string result{detail::graph_file_header};
+    result += '\n';
+    for (std::size_t i = 0; i < graph.learners.size(); ++i) {
+        check("a learner", graph.learners[i], "\n\r\t");
+        result += detail::text("learner ", i, graph.learners[i].empty() ? "" : " ", graph.learners[i], '\n');
+    }
+    for (const EdgeDescription& edge : graph.edges) {
+        check("a term", edge.term, " \n\r\t");
+        check("a gate", edge.gate, " \n\r\t");
+        if (edge.term.empty() || edge.gate.empty())
+            throw ConfigError("graph: expected a term and a gate for each edge, found an empty name");
+        if (!edge.weight) {
+            throw ConfigError(detail::text("graph: expected edges of fixed weights, found one to learner ",
+                                           edge.to,
+                                           " whose weight follows a schedule; a file cannot hold it"));
+        }
+        result += edge.from ? detail::text("edge ", *edge.from, ' ') : std::string("label ");
+        result += detail::text(edge.to, ' ', edge.term, ' ', edge.gate);
+        for (const auto& [name, value] : edge.gate_options)
+            result += detail::text(' ', name, '=', detail::number_text(value));
+        if (*edge.weight != 1) result += detail::text(" weight=", detail::number_text(*edge.weight));
+        result += '\n';
+    }
+    return result;
+}
+
+/// Reads the text of a graph's file.
+/// \param where what errors call it
+///
+/// \throws DataError with the line, what was expected there and what was found
+inline GraphDescription parse_graph(const std::string& words, const std::string& where = "graph") {
+    std::istringstream stream(words);
+    return detail::GraphReader(where).read(stream);
+}
+
+/// Writes a graph's file: beside its place, then renamed.
+///
+/// \throws ConfigError as `graph_text`; OutputError if it cannot be written
+inline void save_graph(const GraphDescription& graph, const std::filesystem::path& path) {
+    detail::write_atomically(path, graph_text(graph));
+}
+
+/// Reads a graph's file.
+///
+/// \throws DataError if it cannot be read, or with the line, what was expected there and what was found
+inline GraphDescription load_graph(const std::filesystem::path& path) {
+    std::ifstream stream(path);
+    if (!stream)
+        throw DataError(
+            detail::text(path.string(), ": expected a graph's file, found none that can be read"));
+    return detail::GraphReader(path.string()).read(stream);
+}
+
+}  // namespace retort

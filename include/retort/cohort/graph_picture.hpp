@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Transfer graphs as pictures, for Graphviz.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+
+#include <retort/cohort/graph_description.hpp>
+#include <retort/cohort/graph_file.hpp>
+
+namespace retort {
+
+namespace detail {
+
+inline std::string dot_quoted(const std::string& words) {
+    std::string result = "\"";
+    for (const char c : words) {
+        if (c == '\n') {
+            result += "\\n";
+            continue;
+        }
+        if (c == '"' || c == '\\') result += '\\';
+        result += c;
+    }
+    return result += '"';
+}
+
+}  // namespace detail
+
+/// A graph in the language of Graphviz (`dot -Tsvg graph.dot > graph.svg`): learners as circles, the labels as
+/// a box, edges with their term, gate and weight. Edges that are cut off are dashed; learners that nothing
+/// reaches, the frozen teachers, are grey.
+inline std::string graph_dot(const GraphDescription& graph) {
+    const auto shut = [](const EdgeDescription& edge) {
+        return edge.gate == "cutoff" || (edge.weight && *edge.weight == 0);
+    };
+    std::size_t count = graph.learners.size();
+    bool labels = false;
+    for (const EdgeDescription& edge : graph.edges) {
+        count = std::max({count, edge.to + 1, edge.from.value_or(0) + 1});
+        labels = labels || !edge.from;
+    }
+    std::string result = "digraph transfer {\n  rankdir=LR;\n  node [shape=circle];\n";
+    if (labels) result += "  labels [shape=box];\n";
+    for (std::size_t i = 0; i < count; ++i) {
+        const bool learns =
+            std::any_of(graph.edges.begin(), graph.edges.end(),
+                        [&](const EdgeDescription& edge) { return edge.to == i && !shut(edge); });
+        std::string name = std::to_string(i);
+        if (i < graph.learners.size() && !graph.learners[i].empty())
+            name.append("\n").append(graph.learners[i]);
+        result += detail::text("  ", i, " [label=", detail::dot_quoted(name),
+                               learns ? "" : ", style=filled, fillcolor=grey85", "];\n");
+    }
+    for (const EdgeDescription& edge : graph.edges) {
+        std::string name = detail::text(edge.term, "\n", edge.gate);
+        for (const auto& [option, value] : edge.gate_options)
+            name += detail::text(' ', option, '=', detail::number_text(value));
+        if (!edge.weight) {
+            name += "\nscheduled";
+        } else if (*edge.weight != 1) {
+            name += detail::text("\nx ", detail::number_text(*edge.weight));
+        }
+        result += detail::text("  ", edge.from ? std::to_string(*edge.from) : std::string("labels"), " -> ",
+                               edge.to, " [label=", detail::dot_quoted(name),
+                               shut(edge) ? ", style=dashed, color=grey60, fontcolor=grey60" : "", "];\n");
+    }
+    return result += "}\n";
+}
+
+}  // namespace retort
