@@ -76,6 +76,9 @@ google_benchmark
 #if __has_include(<zlib.h>)
 zlib
 #endif
+#if __has_include(<nlohmann/json.hpp>)
+nlohmann_json
+#endif
 HEADERS
 )
 has_header() {
@@ -91,6 +94,7 @@ has_header catch2 || missing catch2 "Catch2 2.13 or 3"
 has_header cli11 || missing libcli11-dev "CLI11"
 has_header google_benchmark || missing libbenchmark-dev "Google Benchmark"
 has_header zlib || missing zlib1g-dev "zlib with its headers"
+has_header nlohmann_json || missing nlohmann-json3-dev "nlohmann-json"
 
 if [ -z "$own_torch" ]; then
     found=

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <retort/core/error.hpp>
 
@@ -45,26 +46,44 @@ void write_beside(const std::filesystem::path& target, Write&& write) {
     if (std::rename(beside.c_str(), target.c_str()) != 0) fail("rename the finished file", errno);
 }
 
-/// Writes `content` to `target`, whole or not at all.
+/// Writes to `target`, whole or not at all, what `produce(append)` hands to `append(std::string_view)` piece by piece.
+///
+/// `append` does not throw, since it may be called through C: after an error it takes what comes and does nothing.
 ///
 /// \throws OutputError with the path and the system's reason
-inline void write_atomically(const std::filesystem::path& target, std::string_view content) {
+template <class Produce>
+void write_pieces(const std::filesystem::path& target, Produce&& produce) {
     write_beside(target, [&](const std::filesystem::path& path) {
         const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         if (file < 0) throw OutputError(text(target.string(), ": cannot create: ", std::strerror(errno)));
-        std::size_t done = 0;
         int code = 0;
-        while (done < content.size() && code == 0) {
-            const ssize_t count = ::write(file, content.data() + done, content.size() - done);
-            if (count >= 0) {
-                done += static_cast<std::size_t>(count);
-            } else if (errno != EINTR) {
-                code = errno;
+        const auto append = [&](std::string_view content) {
+            std::size_t done = 0;
+            while (done < content.size() && code == 0) {
+                const ssize_t count = ::write(file, content.data() + done, content.size() - done);
+                if (count >= 0) {
+                    done += static_cast<std::size_t>(count);
+                } else if (errno != EINTR) {
+                    code = errno;
+                }
             }
+        };
+        try {
+            std::forward<Produce>(produce)(append);
+        } catch (...) {
+            ::close(file);
+            throw;
         }
         if (::close(file) != 0 && code == 0) code = errno;
         if (code != 0) throw OutputError(text(target.string(), ": cannot write: ", std::strerror(code)));
     });
+}
+
+/// Writes `content` to `target`, whole or not at all.
+///
+/// \throws OutputError with the path and the system's reason
+inline void write_atomically(const std::filesystem::path& target, std::string_view content) {
+    write_pieces(target, [&](auto&& append) { append(content); });
 }
 
 /// Finds out whether a file can be written at `target`, before any work is done for it.

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Finds the files in a zip archive whose files are stored as they are, as in those that `torch.save` writes.
+/// The format: PKWARE, ".ZIP File Format Specification", version 6.3.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
+#include <zlib.h>
+#endif
+
+#include <retort/detail/byte_reader.hpp>
+
+namespace retort::detail {
+
+/// The files of an archive: their names, and their bytes within the archive.
+class ZipArchive {
+  public:
+    struct Entry {
+        std::string_view bytes;
+        std::uint32_t checksum = 0;
+    };
+
+    static bool recognises(std::string_view archive) { return archive.starts_with("PK\x03\x04"); }
+
+    ///
+    /// \throws MalformedBytes if this is no such archive
+    explicit ZipArchive(std::string_view archive) : archive_(archive) {
+        const Directory directory = find_directory();
+        ByteReader reader(archive_, to_size(directory.offset));
+        for (std::uint64_t i = 0; i < directory.entries; ++i) read_entry(reader);
+    }
+
+    const std::map<std::string_view, Entry>& entries() const { return entries_; }
+
+    /// The bytes of a file, after a look at their checksum; null if there is none of this name.
+    /// \throws MalformedBytes if the checksum is another; ConfigError if retort is built without zlib
+    const std::string_view* find(std::string_view name) const {
+        const auto found = entries_.find(name);
+        if (found == entries_.end()) return nullptr;
+#if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
+        const std::string_view bytes = found->second.bytes;
+        const auto sum = static_cast<std::uint32_t>(
+            ::crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+        if (sum != found->second.checksum) {
+            throw MalformedBytes(static_cast<std::size_t>(bytes.data() - archive_.data()),
+                                 text(name, " with the checksum ", found->second.checksum), text(sum));
+        }
+        return &found->second.bytes;
+#else
+        throw ConfigError(
+            "zip archive: expected retort to be built with zlib (RETORT_WITH_ZLIB), which has the checksums; "
+            "found it built without");
+#endif
+    }
+
+  private:
+    struct Directory {
+        std::uint64_t entries = 0;
+        std::uint64_t offset = 0;
+    };
+    static constexpr std::uint32_t entry_signature = 0x02014b50;
+    static constexpr std::uint32_t local_signature = 0x04034b50;
+    static constexpr std::uint32_t end_signature = 0x06054b50;
+    static constexpr std::uint32_t end64_signature = 0x06064b50;
+    static constexpr std::uint32_t locator_signature = 0x07064b50;
+    static constexpr std::size_t end_size = 22;
+    static constexpr std::size_t locator_size = 20;
+
+    std::size_t to_size(std::uint64_t offset) const {
+        if (offset > archive_.size()) {
+            throw MalformedBytes(archive_.size(), text("the archive to go on to offset ", offset), "its end");
+        }
+        return static_cast<std::size_t>(offset);
+    }
+
+    static void expect(ByteReader& reader, std::uint32_t signature, std::string_view what) {
+        const std::size_t at = reader.position();
+        const auto found = reader.number<std::uint32_t>(what);
+        if (found != signature) {
+            throw MalformedBytes(at, text(what, " with the signature ", signature), text(found));
+        }
+    }
+
+    Directory find_directory() const {
+        // The end record is followed by a comment of at most 65,535 bytes.
+        const std::size_t first = archive_.size() > end_size + 65535 ? archive_.size() - end_size - 65535 : 0;
+        const std::size_t at = archive_.rfind("PK\x05\x06");
+        if (at == std::string_view::npos || at < first) {
+            throw MalformedBytes(archive_.size(), "the end record of a zip archive before",
+                                 "none: the file is truncated, or something else");
+        }
+        ByteReader reader(archive_, at);
+        expect(reader, end_signature, "end record");
+        reader.take(4, "end record");  // the numbers of disks
+        Directory result;
+        reader.number<std::uint16_t>("end record");
+        result.entries = reader.number<std::uint16_t>("end record");
+        reader.number<std::uint32_t>("end record");  // size of the directory
+        result.offset = reader.number<std::uint32_t>("end record");
+        if ((result.entries == 0xffff || result.offset == 0xffffffff) && at >= locator_size) {
+            ByteReader locator(archive_, at - locator_size);
+            expect(locator, locator_signature, "zip64 locator");
+            locator.take(4, "zip64 locator");
+            const auto offset = locator.number<std::uint64_t>("zip64 locator");
+            ByteReader end64(archive_, to_size(offset));
+            expect(end64, end64_signature, "zip64 end record");
+            end64.take(8 + 2 + 2 + 4 + 4 + 8, "zip64 end record");
+            result.entries = end64.number<std::uint64_t>("zip64 end record");
+            end64.take(8, "zip64 end record");
+            result.offset = end64.number<std::uint64_t>("zip64 end record");
+        }
+        return result;
+    }
+
+    void read_entry(ByteReader& reader) {
+        const std::size_t at = reader.position();
+        expect(reader, entry_signature, "directory entry");
+        reader.take(2 + 2, "directory entry");  // versions
+        const auto flags = reader.number<std::uint16_t>("directory entry");
+        const auto method = reader.number<std::uint16_t>("directory entry");
+        reader.take(2 + 2, "directory entry");  // time and date
+        Entry entry;
+        entry.checksum = reader.number<std::uint32_t>("directory entry");
+        std::uint64_t stored = reader.number<std::uint32_t>("directory entry");
+        std::uint64_t size = reader.number<std::uint32_t>("directory entry");
+        const auto name_size = reader.number<std::uint16_t>("directory entry");
+        const auto extra_size = reader.number<std::uint16_t>("directory entry");
+        const auto comment_size = reader.number<std::uint16_t>("directory entry");
+        reader.take(2 + 2 + 4, "directory entry");  // disk, attributes
+        std::uint64_t offset = reader.number<std::uint32_t>("directory entry");
+        const std::string_view name = reader.take(name_size, "name of a file");
+        read_sizes64(reader.take(extra_size, "extra fields"), size, stored, offset);
+        reader.take(comment_size, "comment of a file");
+
+        if (method != 0 || (flags & 1U) != 0 || stored != size) {
+            throw MalformedBytes(at, text(name, " stored as it is"), "compressed or encrypted");
+        }
+        ByteReader local(archive_, to_size(offset));
+        expect(local, local_signature, "header of a file");
+        local.take(22, "header of a file");
+        const auto local_name = local.number<std::uint16_t>("header of a file");
+        const auto local_extra = local.number<std::uint16_t>("header of a file");
+        local.take(std::uint64_t{local_name} + local_extra, "header of a file");
+        entry.bytes = local.take(size, name);
+        if (!entries_.emplace(name, entry).second) {
+            throw MalformedBytes(at, text("one file ", name), "a second one");
+        }
+    }
+
+    /// The zip64 field has those of the three numbers that do not fit in the entry, in this order.
+    static void read_sizes64(std::string_view extra, std::uint64_t& size, std::uint64_t& stored,
+                             std::uint64_t& offset) {
+        ByteReader fields(extra);
+        while (fields.left() >= 4) {
+            const auto id = fields.number<std::uint16_t>("extra field");
+            const auto length = fields.number<std::uint16_t>("extra field");
+            ByteReader field(fields.take(length, "extra field"));
+            if (id != 1) continue;
+            for (std::uint64_t* each : {&size, &stored, &offset}) {
+                if (*each == 0xffffffff) *each = field.number<std::uint64_t>("zip64 field");
+            }
+        }
+    }
+
+    std::string_view archive_;
+    std::map<std::string_view, Entry> entries_;
+};
+
+}  // namespace retort::detail

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Gives a module the weights of a state dictionary.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/nn/module.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/io/name_rules.hpp>
+#include <retort/io/state_dict.hpp>
+
+namespace retort {
+
+struct LoadOptions {
+    /// Applied in order to every name of the dictionary.
+    NameRules names{};
+    /// Every tensor of the module must be in the dictionary, and every one of the dictionary in the module.
+    /// Where false, what fits is loaded, and the report says what was not.
+    bool strict = true;
+    /// Take the prefix `module.`, which Python's data-parallel wrappers add, from all names, where all names of
+    /// the dictionary have it and none of the module's.
+    bool strip_module_prefix = true;
+};
+
+/// What `load_state_dict` did not load.
+struct LoadReport {
+    std::vector<std::string> missing{};      ///< in the module, not in the dictionary
+    std::vector<std::string> unexpected{};   ///< in the dictionary, not in the module
+    std::vector<std::string> wrong_shape{};  ///< in both, with the two shapes
+    bool empty() const { return missing.empty() && unexpected.empty() && wrong_shape.empty(); }
+};
+
+namespace detail {
+
+inline std::string listed(const char* what, const std::vector<std::string>& names) {
+    if (names.empty()) return "";
+    std::string result = text("; ", names.size(), " ", what, ": ");
+    for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 20); ++i) {
+        result.append(i > 0 ? ", " : "").append(names[i]);
+    }
+    return names.size() > 20 ? result.append(", ...") : result;
+}
+
+inline std::vector<std::pair<std::string, at::Tensor>> renamed(const torch::nn::Module& module,
+                                                               const StateDict& dictionary,
+                                                               const LoadOptions& options) {
+    NameRules rules = options.names;
+    const auto prefixed = [](const auto& item) { return item.key().starts_with("module."); };
+    if (options.strip_module_prefix && !dictionary.is_empty() &&
+        std::all_of(dictionary.begin(), dictionary.end(), prefixed)) {
+        const StateDict own = state_dict(module);
+        if (std::none_of(own.begin(), own.end(), prefixed))
+            rules.insert(rules.begin(), names::strip("module."));
+    }
+    std::vector<std::pair<std::string, at::Tensor>> result;
+    for (const auto& item : dictionary) {
+        std::optional<std::string> name = item.key();
+        for (const NameRule& rule : rules) {
+            if (name) name = rule(std::move(*name));
+        }
+        if (name) result.emplace_back(std::move(*name), item.value());
+    }
+    return result;
+}
+
+}  // namespace detail
+
+/// Copies the tensors of a dictionary into those of the same names of a module, whatever their types and devices.
+/// Either all of it happens or, with an error, nothing.
+///
+///     retort::load_state_dict(*teacher, retort::read_weights("resnet.pt"),
+///                             {.names = {retort::names::replace("fc.", "classifier.")}});
+///
+/// \returns what was not loaded; empty where `strict`
+///
+/// \throws DataError where `strict` and names or shapes differ, with all of them listed; where not strict and
+/// nothing at all fits; ConfigError if two names become the same
+inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& dictionary,
+                                  const LoadOptions& options = {}) {
+    const StateDict own = state_dict(module);
+    LoadReport report;
+    std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+    std::set<std::string> seen;
+    for (const auto& [name, tensor] : detail::renamed(module, dictionary, options)) {
+        if (!seen.insert(name).second) {
+            throw ConfigError(detail::text(
+                "load_state_dict: expected the rules to give each tensor a name of its own, found \"", name,
+                "\" twice"));
+        }
+        const at::Tensor* target = own.find(name);
+        if (target == nullptr) {
+            report.unexpected.push_back(name);
+        } else if (target->sizes() != tensor.sizes()) {
+            report.wrong_shape.push_back(detail::text(name, " (", detail::shape_text(tensor), " for ",
+                                                      detail::shape_text(*target), ")"));
+        } else {
+            copies.emplace_back(*target, tensor);
+        }
+    }
+    for (const auto& item : own) {
+        if (!seen.contains(item.key())) report.missing.push_back(item.key());
+    }
+    if ((options.strict && !report.empty()) || (copies.empty() && !own.is_empty())) {
+        throw DataError(detail::text("load_state_dict: expected the tensors of the module, ", own.size(),
+                                     " in number, found ", copies.size(), " of them",
+                                     detail::listed("missing", report.missing),
+                                     detail::listed("unexpected", report.unexpected),
+                                     detail::listed("of the wrong shape", report.wrong_shape)));
+    }
+    const at::NoGradGuard no_grad;
+    for (auto& [target, tensor] : copies) target.copy_(tensor);
+    return report;
+}
+
+}  // namespace retort

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Weights to and from Python's torch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <caffe2/serialize/inline_container.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/detail/atomic_file.hpp>
+#include <retort/detail/mapped_file.hpp>
+#include <retort/detail/stored_state_dict.hpp>
+#include <retort/detail/stored_tensor.hpp>
+#include <retort/detail/torch_file.hpp>
+#include <retort/io/safetensors.hpp>
+#include <retort/io/state_dict.hpp>
+
+namespace retort {
+
+struct ReadOptions {
+    /// The keys that lead to the state dictionary within the file, with dots between them: "teacher.state_dict".
+    /// Empty: where the outermost dictionary has no tensors, the one under `state_dict`, `model_state_dict`,
+    /// `model`, `net` or `module`, whichever comes first; else the outermost. (Files of torch.save.)
+    std::string key{};
+};
+
+/// Reads weights: what Python's `torch.save` wrote of a state dictionary, in the format of today or that of before
+/// version 1.6; or, by the name's end, safetensors.
+///
+///     torch.save(model.state_dict(), "teacher.pt")                                 # Python
+///     retort::load_state_dict(*teacher, retort::read_weights("teacher.pt"));      // C++
+///
+/// Nothing in the file is run, and no more memory is taken than the file is long. The tensors are on the CPU;
+/// those that share memory in Python share it here.
+///
+/// \throws DataError if there is no such file, or it is malformed, or holds something else; ConfigError if
+/// retort lacks what the format needs (zlib, nlohmann-json)
+inline StateDict read_weights(const std::filesystem::path& path, const ReadOptions& options = {}) {
+    if (path.extension() == ".safetensors") return read_safetensors(path);
+    const detail::MappedFile file(path);
+    const std::string_view bytes = file.bytes();
+    try {
+        if (detail::ZipArchive::recognises(bytes)) {
+            return detail::to_state_dict(detail::read_torch_zip(bytes, options.key));
+        }
+        if (bytes.starts_with('\x80')) {
+            return detail::to_state_dict(detail::read_torch_legacy(bytes, options.key));
+        }
+        throw DataError("expected a file of torch.save, found something else");
+    } catch (const DataError& error) {
+        throw DataError(detail::text(path.string(), ": ", error.what()));
+    }
+}
+
+namespace detail {
+
+/// Writes the pickle of a dictionary of tensors.
+class PickleWriter {
+  public:
+    PickleWriter() { bytes_ = std::string("\x80\x02", 2).append("ccollections\nOrderedDict\n)R("); }
+    void tensor(std::string_view name, std::string_view storage_class, std::size_t key,
+                const at::Tensor& tensor) {
+        text(name);
+        bytes_ += "ctorch._utils\n_rebuild_tensor_v2\n((";
+        text("storage");
+        bytes_.append("ctorch\n").append(storage_class).append("\n");
+        text(std::to_string(key));
+        text("cpu");
+        integer(tensor.numel());
+        bytes_ += "tQ";
+        integer(0);
+        tuple(tensor.sizes());
+        tuple(tensor.strides());
+        bytes_ += "\x89";  // requires_grad: False
+        bytes_ += "ccollections\nOrderedDict\n)RtR";
+    }
+    std::string finish() && { return std::move(bytes_.append("u.")); }
+
+  private:
+    template <class Number>
+    void number(Number value) {
+        bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
+    }
+    void text(std::string_view value) {
+        bytes_ += 'X';
+        number(static_cast<std::uint32_t>(value.size()));
+        bytes_ += value;
+    }
+    void integer(std::int64_t value) {
+        if (value <= std::numeric_limits<std::int32_t>::max()) {
+            bytes_ += 'J';
+            number(static_cast<std::int32_t>(value));
+        } else {
+            bytes_ += "\x8a\x08";
+            number(value);
+        }
+    }
+    void tuple(at::IntArrayRef values) {
+        bytes_ += '(';
+        for (const std::int64_t value : values) integer(value);
+        bytes_ += 't';
+    }
+    std::string bytes_;
+};
+
+}  // namespace detail
+
+/// Writes weights, whole or not at all: as Python's `torch.load(path, weights_only=True)` reads them, or, where the
+/// name ends in `.safetensors`, in that format.
+///
+///     retort::write_weights("student.pt", retort::state_dict(*student));          // C++
+///     model.load_state_dict(torch.load("student.pt", weights_only=True))          # Python
+///
+/// Two names for the very same tensor are written once, and are one in Python, too.
+///
+/// \throws OutputError with the system's reason; ConfigError if a tensor is of a kind that files have not
+inline void write_weights(const std::filesystem::path& path, const StateDict& dictionary) {
+    if (path.extension() == ".safetensors") return write_safetensors(path, dictionary);
+    detail::PickleWriter pickle;
+    std::vector<at::Tensor> contents;
+    using Same =
+        std::tuple<const void*, std::vector<std::int64_t>, std::vector<std::int64_t>, at::ScalarType>;
+    std::map<Same, std::size_t> known;
+    for (const auto& item : dictionary) {
+        const at::Tensor& tensor = item.value();
+        if (!tensor.defined()) {
+            throw ConfigError(
+                detail::text("tensor ", item.key(), ": expected a tensor, found an undefined one"));
+        }
+        const detail::ElementType type = detail::element_type(tensor, item.key());
+        const at::Tensor plain = tensor.detach().cpu().contiguous();
+        std::size_t key = contents.size();
+        if (tensor.numel() > 0) {
+            key = known
+                      .try_emplace({tensor.data_ptr(), tensor.sizes().vec(), tensor.strides().vec(),
+                                    tensor.scalar_type()},
+                                   key)
+                      .first->second;
+        }
+        if (key == contents.size()) contents.push_back(plain);
+        pickle.tensor(item.key(), detail::element_types[static_cast<std::size_t>(type)].torch, key, plain);
+    }
+    const std::string content = std::move(pickle).finish();
+    detail::write_pieces(path, [&](auto&& append) {
+        caffe2::serialize::PyTorchStreamWriter writer([&](const void* data, std::size_t size) {
+            append(std::string_view(static_cast<const char*>(data), size));
+            return size;
+        });
+        writer.writeRecord("data.pkl", content.data(), content.size());
+        writer.writeRecord("byteorder", "little", 6);
+        for (std::size_t i = 0; i < contents.size(); ++i) {
+            writer.writeRecord("data/" + std::to_string(i), contents[i].data_ptr(), contents[i].nbytes());
+        }
+        writer.writeEndOfFile();
+    });
+}
+
+}  // namespace retort

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSL-1.0
+"""Weights as Python's torch writes and reads them: makes tests/golden/weights, and the other side of a round trip.
+
+    weights.py make DIR          writes the files that the tests read
+    weights.py check FILE SUM    reads FILE by torch.load(weights_only=True) (where torch has it) or as safetensors,
+                                 and compares the sums of its tensors with the text file SUM: name, type, sum
+"""
+import collections
+import os
+import sys
+
+import torch
+
+
+def everything():
+    generator = torch.Generator().manual_seed(1)
+    tensors = collections.OrderedDict()
+    for name in ("float64", "float32", "float16", "bfloat16"):
+        tensors[name] = torch.randn(3, 4, generator=generator).to(getattr(torch, name))
+    for name in ("int64", "int32", "int16", "int8", "uint8"):
+        tensors[name] = torch.randint(0, 100, (2, 3), generator=generator).to(getattr(torch, name))
+    tensors["bool"] = torch.rand(5, generator=generator) > 0.5
+    tensors["complex64"] = torch.complex(torch.arange(3.0), -torch.arange(3.0))
+    tensors["complex128"] = tensors["complex64"].to(torch.complex128) / 3
+    tensors["scalar"] = torch.tensor(7.5)
+    tensors["empty"] = torch.empty(0, 3)
+    tensors["transposed"] = torch.arange(6.0).reshape(2, 3).t()
+    tensors["part"] = torch.arange(10.0)[2:9:3]
+    tensors["tied.a"] = torch.arange(4.0)
+    tensors["tied.b"] = tensors["tied.a"]
+    return tensors
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 4, 3, bias=False)
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.head = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 6 * 6, 5))
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.convolution(x))))
+
+
+def make(folder):
+    os.makedirs(folder, exist_ok=True)
+    path = lambda name: os.path.join(folder, name)
+    legacy = {"_use_new_zipfile_serialization": False}
+    torch.save(everything(), path("types.pt"))
+    torch.save(everything(), path("types_legacy.pt"), **legacy)
+    torch.manual_seed(3)
+    net = Net()
+    for _ in range(3):
+        net(torch.randn(8, 3, 8, 8))  # moves the statistics
+    net.eval()
+    x = torch.randn(2, 3, 8, 8)
+    wrapped = {
+        "epoch": 4,
+        "arch": "net",
+        "state_dict": collections.OrderedDict(("module." + k, v) for k, v in net.state_dict().items()),
+        "optimizer": {"lr": 0.1},
+    }
+    torch.save(net.state_dict(), path("net.pt"))
+    torch.save(wrapped, path("wrapped.pt"))
+    torch.save(wrapped, path("wrapped_legacy.pt"), **legacy)
+    torch.save(dict(net.named_parameters()), path("parameters.pt"))
+    torch.save(collections.OrderedDict(x=x, y=net(x).detach()), path("net_answers.pt"))
+    torch.save({"numbers": [1, 2, 3]}, path("no_tensors.pt"))
+    torch.save(net, path("whole_module.pt"))
+
+
+def sums(tensors):
+    lines = []
+    for name, tensor in tensors.items():
+        value = tensor.to(torch.complex128).sum() if tensor.numel() else torch.zeros((), dtype=torch.complex128)
+        lines.append((name, str(tensor.dtype).replace("torch.", ""), list(tensor.shape), complex(value)))
+    return lines
+
+
+def check(file, expected):
+    if file.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        tensors = load_file(file)
+    else:
+        try:
+            tensors = torch.load(file, weights_only=True)
+        except TypeError:  # torch before 1.13
+            tensors = torch.load(file)
+    found = {name: (dtype, shape, value) for name, dtype, shape, value in sums(tensors)}
+    with open(expected) as lines:
+        wanted = [line.split("\t") for line in lines.read().splitlines()]
+    assert len(found) == len(wanted), (sorted(found), wanted)
+    for name, dtype, shape, real, imaginary in wanted:
+        assert found[name][0] == dtype, (name, found[name], dtype)
+        assert found[name][1] == [int(n) for n in shape.split(",") if n], (name, found[name], shape)
+        assert abs(found[name][2] - complex(float(real), float(imaginary))) < 1e-9, (name, found[name], real)
+    print(len(wanted), "tensors agree")
+
+
+if __name__ == "__main__":
+    {"make": make, "check": check}[sys.argv[1]](*sys.argv[2:])
