@@ -3,44 +3,22 @@
 /// The learning curves of several runs as a table and as a picture.
 #pragma once
 
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
-#include <filesystem>
 #include <limits>
 #include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <retort/core/error.hpp>
-#include <retort/detail/atomic_file.hpp>
 #include <retort/trainer/history.hpp>
+
+#include "../common/spread.hpp"
 
 namespace quickstart {
 
-/// Mean and standard deviation of some numbers; the deviation is NaN for less than two.
-struct Spread {
-    double mean = std::numeric_limits<double>::quiet_NaN();
-    double deviation = std::numeric_limits<double>::quiet_NaN();
-
-    explicit Spread(const std::vector<double>& values) {
-        const auto count = static_cast<double>(values.size());
-        if (values.empty()) return;
-        mean = 0;
-        for (const double value : values) mean += value / count;
-        if (values.size() < 2) return;
-        double squares = 0;
-        for (const double value : values) squares += (value - mean) * (value - mean);
-        deviation = std::sqrt(squares / (count - 1));
-    }
-};
+using examples::Spread;
 
 /// The runs of one kind: a name and the history of each seed.
 struct Curve {
@@ -134,42 +112,5 @@ plot table using 1:($2-$3):($2+$3) skip 1 with filledcurves linecolor rgb "#8888
      table using 1:4 skip 1 with linespoints pt 7 ps 0.5 lw 2 linecolor rgb "#d95f02" title "student alone", \
      table using 1:6 skip 1 with linespoints pt 7 ps 0.5 lw 2 linecolor rgb "#1b78b4" title "student distilled"
 )gnuplot";
-
-/// Lets gnuplot draw the picture from the script and the table in `folder`.
-/// \returns whether there is a gnuplot \throws retort::OutputError if it failed
-inline bool draw_curves(const std::filesystem::path& folder) {
-    const auto quoted = [](const std::filesystem::path& path) {
-        std::string result = "'";
-        for (const char c : path.string()) result += c == '\'' ? std::string("''") : std::string(1, c);
-        return result + "'";
-    };
-    bool found = true;
-    const auto run = [&](const std::filesystem::path& picture) {
-        const std::string script = (folder / "learning_curves.gp").string();
-        const std::string settings = "folder=" + quoted(folder) + "; picture=" + quoted(picture);
-        std::vector<std::string> words{"gnuplot", "-e", settings, script};
-        std::vector<char*> arguments;
-        for (std::string& word : words) arguments.push_back(word.data());
-        arguments.push_back(nullptr);
-        pid_t process = 0;
-        const int error = ::posix_spawnp(&process, "gnuplot", nullptr, nullptr, arguments.data(), environ);
-        if (error == ENOENT) {
-            found = false;
-            throw retort::OutputError("gnuplot is not installed");
-        }
-        int status = 0;
-        if (error != 0 || ::waitpid(process, &status, 0) != process || !WIFEXITED(status) ||
-            WEXITSTATUS(status) != 0) {
-            throw retort::OutputError((folder / "learning_curves.svg").string() +
-                                      ": gnuplot failed to draw it (its words are above)");
-        }
-    };
-    try {
-        retort::detail::write_beside(folder / "learning_curves.svg", run);
-    } catch (const retort::OutputError&) {
-        if (found) throw;
-    }
-    return found;
-}
 
 }  // namespace quickstart

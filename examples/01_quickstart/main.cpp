@@ -16,6 +16,7 @@
 #include <retort/retort.hpp>
 
 #include "../common/glyphs.hpp"
+#include "../common/gnuplot.hpp"
 #include "../common/program.hpp"
 #include "../models/image_outputs.hpp"
 #include "../models/small_cnn.hpp"
@@ -23,8 +24,9 @@
 
 namespace {
 
+using examples::Spread;
+using examples::with_deviation;
 using quickstart::Curve;
-using quickstart::Spread;
 
 struct Options {
     std::string data;
@@ -186,17 +188,6 @@ void train(Result& result, models::SmallCnn& net, Trainer trainer, const Data& d
     result.parameters = models::parameter_count(*net);
 }
 
-std::string with_deviation(const std::vector<double>& values) {
-    const Spread spread(values);
-    char text[64];
-    if (std::isnan(spread.deviation)) {
-        std::snprintf(text, sizeof text, "%.2f", spread.mean);
-    } else {
-        std::snprintf(text, sizeof text, "%.2f +- %.2f", spread.mean, spread.deviation);
-    }
-    return text;
-}
-
 void print_table(const Result& teacher, const Result& alone, const Result& distilled) {
     const auto seeds = static_cast<int>(alone.last.size());
     std::printf("\nTest accuracy in percent%s:\n\n%-18s  %10s  %9s  %15s  %15s\n",
@@ -295,7 +286,7 @@ void distil(const Options& options) {
 
     print_table(teachers, alone, distilled);
     retort::detail::write_atomically(script_file, quickstart::gnuplot_script);
-    if (quickstart::draw_curves(out.path())) {
+    if (examples::draw(out.path(), "learning_curves")) {
         std::printf("\nLearning curves:   %s\n", picture_file.c_str());
     } else {
         std::printf(

@@ -4,6 +4,8 @@
 #include <retort_test.hpp>
 
 #include "../../examples/common/glyphs.hpp"
+#include "../../examples/models/flow_cnn.hpp"
+#include "../../examples/models/pre_activation.hpp"
 #include "../../examples/models/residual.hpp"
 #include "../../examples/models/small_cnn.hpp"
 #include "../../examples/models/wide_residual.hpp"
@@ -43,6 +45,34 @@ TEST_CASE("residual networks hand out stem, stages and pooled features") {
     CHECK(shape(wide.stages[2]) == Shape{2, 128, 8, 8});
     CHECK(shape(wide.pooled) == Shape{2, 128});
     CHECK(shape(wide.logits) == Shape{2, 7});
+}
+
+TEST_CASE("the networks of information flow modelling are those of the paper") {
+    using Shape = std::vector<std::int64_t>;
+    CHECK(models::parameter_count(*models::cnn1()) == 15050);
+    CHECK(models::parameter_count(*models::cnn1_auxiliary()) == 57994);
+    // The stem's normalisation has 128 parameters more than the ResNet-18 that others publish 11171146 of.
+    CHECK(models::parameter_count(*models::PreActivationNet()) == 11171146 + 128);
+    const at::Tensor images = at::rand({2, 3, 32, 32});
+    const auto small = models::cnn1()->forward(images);
+    CHECK(shape(small.layers[0]) == Shape{2, 8, 15, 15});
+    CHECK(shape(small.layers[1]) == Shape{2, 16, 6, 6});
+    CHECK(shape(small.layers[2]) == Shape{2, 32, 2, 2});
+    CHECK(shape(small.layers[3]) == Shape{2, 64});
+    CHECK(shape(small.logits) == Shape{2, 10});
+    const auto wide = models::cnn1_auxiliary(7)->forward(images);
+    CHECK(wide.layers[0].numel() == 2 * 3600);
+    CHECK(wide.layers[3].numel() == 2 * 128);
+    CHECK(shape(wide.logits) == Shape{2, 7});
+    models::PreActivationNet teacher(models::PreActivationOptions{.width = 4, .classes = 7});
+    const auto large = teacher->forward(images);
+    CHECK(shape(large.layers[0]) == Shape{2, 4, 4, 4});
+    CHECK(shape(large.layers[1]) == Shape{2, 8, 4, 4});
+    CHECK(shape(large.layers[2]) == Shape{2, 16, 2, 2});
+    CHECK(shape(large.layers[3]) == Shape{2, 32});
+    CHECK(shape(large.logits) == Shape{2, 7});
+    // Layers are activations, as the paper's are: never negative.
+    for (const auto& each : small.layers) CHECK(each.min().item<float>() >= 0);
 }
 
 TEST_CASE("the small network classifies grey images of 28 pixels") {
