@@ -47,10 +47,14 @@ class ZipArchive {
         const std::string_view bytes = found->second.bytes;
         const auto sum = static_cast<std::uint32_t>(
             ::crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
         if (sum != found->second.checksum) {
             throw MalformedBytes(static_cast<std::size_t>(bytes.data() - archive_.data()),
                                  text(name, " with the checksum ", found->second.checksum), text(sum));
         }
+#else
+        static_cast<void>(sum);
+#endif
         return &found->second.bytes;
 #else
         throw ConfigError(

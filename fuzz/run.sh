@@ -1,0 +1,14 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSL-1.0
+#
+# Runs every fuzzer on its corpus: fuzz/run.sh <build folder> [executions of each]
+set -eu
+build=$1
+runs=${2:-1000000}
+here=$(cd "$(dirname "$0")" && pwd)
+for name in torch_file safetensors; do
+    work=$build/corpus/$name
+    mkdir -p "$work"
+    "$build/fuzz_$name" -runs="$runs" -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+        "$work" "$here/corpus/$name"
+done
