@@ -8,4 +8,5 @@
 #include <retort/teacher/ensemble.hpp>
 #include <retort/teacher/frozen.hpp>
 #include <retort/teacher/hand_down.hpp>
+#include <retort/teacher/moving_average.hpp>
 #include <retort/teacher/no_teacher.hpp>

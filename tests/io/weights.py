@@ -9,6 +9,7 @@
 import collections
 import os
 import sys
+import typing
 
 import torch
 
@@ -43,6 +44,43 @@ class Net(torch.nn.Module):
         return self.head(torch.relu(self.norm(self.convolution(x))))
 
 
+class Answers(typing.NamedTuple):
+    logits: torch.Tensor
+    body: torch.Tensor
+
+
+class Teacher(torch.nn.Module):
+    """Returns its logits."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def body(self, x):
+        return torch.relu(self.net.norm(self.net.convolution(x)))
+
+    def forward(self, x):
+        return self.net.head(self.body(x))
+
+
+class TupleTeacher(Teacher):
+    def forward(self, x):
+        body = self.body(x)
+        return self.net.head(body), body
+
+
+class NamedTeacher(Teacher):
+    def forward(self, x):
+        body = self.body(x)
+        return Answers(self.net.head(body), body)
+
+
+class DictionaryTeacher(Teacher):
+    def forward(self, x):
+        body = self.body(x)
+        return {"logits": self.net.head(body), "body": body}
+
+
 def make(folder):
     os.makedirs(folder, exist_ok=True)
     path = lambda name: os.path.join(folder, name)
@@ -68,6 +106,8 @@ def make(folder):
     torch.save(collections.OrderedDict(x=x, y=net(x).detach()), path("net_answers.pt"))
     torch.save({"numbers": [1, 2, 3]}, path("no_tensors.pt"))
     torch.save(net, path("whole_module.pt"))
+    for kind in (Teacher, TupleTeacher, NamedTeacher, DictionaryTeacher):
+        torch.jit.script(kind(net).train()).save(path(f"{kind.__name__}.pt"))
 
 
 def sums(tensors):

@@ -24,6 +24,7 @@ class ZipArchive {
     struct Entry {
         std::string_view bytes;
         std::uint32_t checksum = 0;
+        bool plain = false;  ///< neither compressed nor encrypted
     };
 
     static bool recognises(std::string_view archive) { return archive.starts_with("PK\x03\x04"); }
@@ -43,6 +44,9 @@ class ZipArchive {
     const std::string_view* find(std::string_view name) const {
         const auto found = entries_.find(name);
         if (found == entries_.end()) return nullptr;
+        if (!found->second.plain) {
+            throw DataError(text(name, ": expected it stored as it is, found it compressed or encrypted"));
+        }
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
         const std::string_view bytes = found->second.bytes;
         const auto sum = static_cast<std::uint32_t>(
@@ -142,16 +146,14 @@ class ZipArchive {
         read_sizes64(reader.take(extra_size, "extra fields"), size, stored, offset);
         reader.take(comment_size, "comment of a file");
 
-        if (method != 0 || (flags & 1U) != 0 || stored != size) {
-            throw MalformedBytes(at, text(name, " stored as it is"), "compressed or encrypted");
-        }
         ByteReader local(archive_, to_size(offset));
         expect(local, local_signature, "header of a file");
         local.take(22, "header of a file");
         const auto local_name = local.number<std::uint16_t>("header of a file");
         const auto local_extra = local.number<std::uint16_t>("header of a file");
         local.take(std::uint64_t{local_name} + local_extra, "header of a file");
-        entry.bytes = local.take(size, name);
+        entry.plain = method == 0 && (flags & 1U) == 0 && stored == size;
+        entry.bytes = local.take(stored, name);
         if (!entries_.emplace(name, entry).second) {
             throw MalformedBytes(at, text("one file ", name), "a second one");
         }

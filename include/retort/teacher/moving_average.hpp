@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The student's own past as its teacher.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/core/progress.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/teacher/frozen.hpp>
+
+namespace retort {
+
+/// Options of `MovingAverage`.
+struct MovingAverageOptions {
+    /// What becomes of the student's buffers, such as the statistics of batch norm.
+    enum class Buffers {
+        copy,     ///< the average has the student's (the default)
+        average,  ///< averaged as the parameters are, where they are floating-point; else copied
+        keep,     ///< the average keeps those that it has at the start
+    };
+    double decay = 0.999;  ///< \f$ \alpha \f$, at least 0, below 1
+    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the first, untrained weights are soon
+    /// forgotten. As in the code that Tarvainen and Valpola released.
+    bool warm_up = true;
+    Buffers buffers = Buffers::copy;
+};
+
+/// A teacher whose parameters are the moving average of the student's: the mean teacher.
+///
+/// Formula, after every step: \f$ \theta' \leftarrow \alpha\theta' + (1 - \alpha)\theta \f$.
+/// Source: Tarvainen, Valpola, "Mean teachers are better role models", NeurIPS 2017, eq. 3.
+///
+/// The average is a network of its own, made by the user as the student was; it begins with the student's weights,
+/// which are copied when the policy is made, and teaches as `Frozen` does:
+///
+///     Net student, average;
+///     retort::Trainer trainer{student, retort::MovingAverage{average, student, {.decay = 0.99}}, ...};
+///
+/// Copies of the policy share the networks, but count their steps each by itself. Module objects must outlive it.
+///
+/// \throws ConfigError if the decay is out of its range, or the networks differ in the names, shapes or types of
+/// their parameters and buffers, or share one
+template <Network Average, Network Student>
+class MovingAverage {
+  public:
+    template <class A, class S>
+        requires std::same_as<std::remove_cvref_t<A>, Average> &&
+            std::same_as<std::remove_cvref_t<S>, Student>
+            MovingAverage(A&& average, S&& student, const MovingAverageOptions& options = {})
+            : options_(options), average_(average), teacher_(std::forward<A>(average)), student_(student) {
+            static_assert(
+                !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
+                "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
+                "shared_ptr");
+            if (!(options.decay >= 0 && options.decay < 1)) {
+                throw ConfigError(detail::text(
+                    "MovingAverage: expected a decay of at least 0 and below 1, found ", options.decay));
+            }
+            const auto parameters =
+                pairs(average_.module().named_parameters(), student_.module().named_parameters());
+            const auto buffers = pairs(average_.module().named_buffers(), student_.module().named_buffers());
+            const at::NoGradGuard no_grad;
+            for (const auto* each : {&parameters, &buffers}) {
+                for (const auto& [mine, theirs] : *each) mine.copy_(theirs);
+            }
+        }
+
+        template <class I>
+            requires Forwards<Average, I> OutputsOf<Average, I>
+        operator()(const I& value) const { return teacher_(value); }
+
+        /// Moves the average; called by the trainer after every step.
+        void update(const Progress&) {
+            ++steps_;
+            const double decay = options_.warm_up
+                                     ? std::min(options_.decay, 1 - 1 / static_cast<double>(steps_ + 1))
+                                     : options_.decay;
+            const at::NoGradGuard no_grad;
+            std::vector<at::Tensor> mine, theirs;
+            const auto collect = [&](const auto& own, const auto& others, bool average) {
+                auto other =
+                    others.begin();  // the same names in the same order: checked when the policy was made
+                for (const auto& each : own) {
+                    if (average && each.value().is_floating_point()) {
+                        mine.push_back(each.value());
+                        theirs.push_back(other->value());
+                    } else {
+                        each.value().copy_(other->value());
+                    }
+                    ++other;
+                }
+            };
+            collect(average_.module().named_parameters(), student_.module().named_parameters(), true);
+            if (options_.buffers != MovingAverageOptions::Buffers::keep) {
+                collect(average_.module().named_buffers(), student_.module().named_buffers(),
+                        options_.buffers == MovingAverageOptions::Buffers::average);
+            }
+            if (mine.empty()) return;
+            at::_foreach_mul_(mine, decay);
+            at::_foreach_add_(mine, theirs, 1 - decay);
+        }
+
+        std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
+        /// How many steps the average has seen.
+        std::int64_t steps() const { return steps_; }
+
+      private:
+        template <class Dictionary>
+        static std::vector<std::pair<at::Tensor, at::Tensor>> pairs(const Dictionary& own,
+                                                                    const Dictionary& others) {
+            const auto refuse = [](const std::string& name, const std::string& expected,
+                                   const std::string& found) {
+                throw ConfigError(
+                    detail::text("MovingAverage: expected a network made as the student was; at \"", name,
+                                 "\" expected ", expected, ", found ", found));
+            };
+            std::vector<std::pair<at::Tensor, at::Tensor>> result;
+            for (std::size_t i = 0; i < others.size(); ++i) {
+                const auto& theirs = others[i];
+                if (i >= own.size()) refuse(theirs.key(), "it in both", "it only in the student");
+                const auto& mine = own[i];
+                if (mine.key() != theirs.key()) refuse(theirs.key(), "the same name in both", mine.key());
+                if (mine.value().sizes() != theirs.value().sizes() ||
+                    mine.value().scalar_type() != theirs.value().scalar_type()) {
+                    refuse(theirs.key(),
+                           detail::text(detail::shape_text(theirs.value()), " of ", theirs.value().dtype()),
+                           detail::text(detail::shape_text(mine.value()), " of ", mine.value().dtype()));
+                }
+                if (mine.value().is_same(theirs.value()))
+                    refuse(theirs.key(), "two tensors", "one that both share");
+                result.emplace_back(mine.value(), theirs.value());
+            }
+            if (own.size() > others.size()) {
+                refuse(own[others.size()].key(), "it in both", "it only in the average");
+            }
+            return result;
+        }
+
+        MovingAverageOptions options_;
+        NetworkRef<Average> average_;
+        Frozen<Average> teacher_;
+        NetworkRef<Student> student_;
+        std::int64_t steps_ = 0;
+};
+
+template <class A, class S>
+MovingAverage(A&&, S&&, MovingAverageOptions = {})
+    -> MovingAverage<std::remove_cvref_t<A>, std::remove_cvref_t<S>>;
+
+}  // namespace retort

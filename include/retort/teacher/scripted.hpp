@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A teacher from a TorchScript file. (Not in the umbrella headers: LibTorch's TorchScript headers cost seconds of
+/// compile time.)
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/core/jit_type.h>
+#include <c10/util/Exception.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/core/device.hpp>
+#include <retort/core/error.hpp>
+
+namespace retort {
+
+/// What a `Scripted` teacher gives: tensors by name, for `tap<"name">`; and its logits.
+struct ScriptedOutputs : std::map<std::string, at::Tensor> {
+    at::Tensor logits;
+};
+
+/// Options of `Scripted`.
+struct ScriptedOptions {
+    std::string device = "cpu";          ///< `cpu`, `cuda`, `cuda:N` or `auto`
+    std::vector<std::string> outputs{};  ///< names for the elements of a tuple without names
+    std::string logits = "logits";       ///< which of several outputs are the logits
+    /// Put the weights into the program as constants, and let LibTorch simplify it: batch norm joins the
+    /// convolutions before it, so that the outputs differ in the last digits.
+    bool freeze = true;
+};
+
+/// A teacher that Python wrote by `torch.jit.script(model).save(path)` or `torch.jit.trace`. Runs without gradient and
+/// in evaluation mode.
+///
+/// Its `forward` takes one tensor, and returns a tensor (the logits), a named tuple, a dictionary from names to
+/// tensors, or a tuple, whose elements `ScriptedOptions::outputs` names:
+///
+///     retort::Scripted teacher{"teacher.pt", {.device = "cuda", .outputs = {"logits", "layer3"}}};
+///     retort::Hint{retort::tap<&StudentOutputs::body>, retort::tap<"layer3">, ...}
+///
+/// A TorchScript file is a program: load those that you trust. Copies share it.
+class Scripted {
+  public:
+    ///
+    /// \throws DataError if the file is no TorchScript program; ConfigError if its `forward` returns something else,
+    /// the names do not fit what it returns, or the device is not there
+    explicit Scripted(const std::filesystem::path& path, ScriptedOptions options = {})
+        : options_(std::move(options)), path_(path.string()) {
+        const at::Device device = retort::device(options_.device);
+        try {
+            // On the CPU first: the device on which it was saved need not be here.
+            module_ = torch::jit::load(path_, at::Device(at::kCPU));
+        } catch (const c10::Error& error) {
+            throw DataError(detail::text(path_, ": expected a TorchScript program (torch.jit.save), found: ",
+                                         error.what_without_backtrace()));
+        } catch (const std::exception& error) {
+            throw DataError(detail::text(
+                path_, ": expected a TorchScript program (torch.jit.save), found: ", error.what()));
+        }
+        if (!module_.find_method("forward"))
+            throw DataError(path_ + ": expected a method forward, found none");
+        module_.to(device);
+        module_.eval();
+        find_names();
+        if (options_.freeze) module_ = torch::jit::freeze(module_);
+    }
+
+    ScriptedOutputs operator()(const at::Tensor& value) const {
+        const at::NoGradGuard no_grad;
+        const c10::IValue result = module_.forward({value});
+        ScriptedOutputs outputs;
+        if (result.isTensor()) {
+            outputs.logits = result.toTensor();
+            outputs.emplace(options_.logits, outputs.logits);
+            return outputs;
+        }
+        if (result.isTuple()) {
+            const auto& elements = result.toTupleRef().elements();
+            for (std::size_t i = 0; i < names_.size() && i < elements.size(); ++i) {
+                if (elements[i].isTensor()) outputs.emplace(names_[i], elements[i].toTensor());
+            }
+        } else if (result.isGenericDict()) {
+            for (const auto& item : result.toGenericDict()) {
+                if (item.key().isString() && item.value().isTensor()) {
+                    outputs.emplace(item.key().toStringRef(), item.value().toTensor());
+                }
+            }
+        }
+        const auto found = outputs.find(options_.logits);
+        if (found == outputs.end()) {
+            std::string names;
+            for (const auto& [name, tensor] : outputs) names.append(names.empty() ? "" : ", ").append(name);
+            throw ConfigError(detail::text("Scripted: ", path_, ": expected an output \"", options_.logits,
+                                           "\" (ScriptedOptions::logits), found: ", names));
+        }
+        outputs.logits = found->second;
+        return outputs;
+    }
+
+    /// The program.
+    const torch::jit::Module& module() const { return module_; }
+
+  private:
+    /// What can be known of the outputs' names before anything runs.
+    void find_names() {
+        const auto refuse = [&](const std::string& expected, const std::string& found) {
+            throw ConfigError(detail::text("Scripted: ", path_, ": expected ", expected, ", found ", found));
+        };
+        const c10::FunctionSchema& schema = module_.get_method("forward").function().getSchema();
+        if (schema.arguments().size() < 2) refuse("a forward that takes a tensor", "one that takes nothing");
+        const c10::TypePtr type = schema.returns().at(0).type();
+        if (type->isSubtypeOf(*c10::TensorType::get()) || type->kind() == c10::TypeKind::DictType) {
+            if (!options_.outputs.empty()) {
+                refuse("no ScriptedOptions::outputs, since the forward returns no tuple", "some");
+            }
+            return;
+        }
+        const auto tuple = type->cast<c10::TupleType>();
+        if (!tuple)
+            refuse("a forward that returns a tensor, a tuple or a dictionary of tensors", type->str());
+        names_ = options_.outputs;
+        if (names_.empty() && tuple->schema()) {
+            for (const c10::Argument& field : tuple->schema()->arguments()) names_.push_back(field.name());
+        }
+        if (names_.size() != tuple->elements().size()) {
+            refuse(detail::text(
+                       tuple->elements().size(),
+                       " names (ScriptedOptions::outputs) for the elements of the tuple that it returns"),
+                   detail::text(names_.size()));
+        }
+        if (std::find(names_.begin(), names_.end(), options_.logits) == names_.end()) {
+            refuse(
+                detail::text("a name \"", options_.logits, "\" among the outputs (ScriptedOptions::logits)"),
+                "none");
+        }
+    }
+
+    ScriptedOptions options_;
+    std::string path_;
+    mutable torch::jit::Module module_;  // LibTorch's forward is not const
+    std::vector<std::string> names_;
+};
+
+}  // namespace retort
