@@ -7,11 +7,14 @@
 #include <retort/schedule/concept.hpp>
 #include <retort/schedule/constant.hpp>
 #include <retort/schedule/cosine.hpp>
+#include <retort/schedule/cosine_restarts.hpp>
 #include <retort/schedule/critical_period.hpp>
 #include <retort/schedule/exponential.hpp>
 #include <retort/schedule/linear.hpp>
 #include <retort/schedule/multi_step.hpp>
+#include <retort/schedule/one_cycle.hpp>
 #include <retort/schedule/phases.hpp>
+#include <retort/schedule/polynomial.hpp>
 #include <retort/schedule/schedule.hpp>
 #include <retort/schedule/step.hpp>
 #include <retort/schedule/warm_up.hpp>

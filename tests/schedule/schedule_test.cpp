@@ -70,6 +70,51 @@ TEST_CASE("linear over the run, over some epochs, by steps") {
     CHECK(holds(refusal(Linear{.epochs = not_finite}), "found nan"));
 }
 
+TEST_CASE("polynomial") {
+    const retort::Polynomial poly{.initial = 2.0, .final = 1.0, .power = 2.0};
+    CHECK(poly.weight(at_step(0)) == 2.0);
+    CHECK(poly.weight(at_step(5)) == 1.25);
+    CHECK(poly.weight(at_step(10)) == 1.0);
+    CHECK(poly.weight(at_step(20)) == 1.0);
+    CHECK(retort::Polynomial{}.weight(at_step(3)) ==
+          Approx(Linear{.initial = 1, .final = 0}.weight(at_step(3))));
+    CHECK(retort::Polynomial{.power = 0.5, .epochs = 2, .every = Every::step}.weight(at_step(1, 2)) == 0.5);
+    CHECK(holds(refusal(retort::Polynomial{.power = 0}), "Polynomial: expected a power above 0, found 0"));
+    CHECK(holds(refusal(retort::Polynomial{.initial = not_finite}), "finite initial value"));
+    CHECK(holds(refusal(retort::Polynomial{.epochs = -1}), "at least 0"));
+}
+
+TEST_CASE("cosine with restarts") {
+    const retort::CosineRestarts restarts{.epochs = 2, .factor = 2};  // periods of 2, 4, 8, ... epochs
+    CHECK(restarts.weight(at_step(0)) == 1.0);
+    CHECK(restarts.weight(at_step(1)) == Approx(0.5).epsilon(1e-12));
+    CHECK(restarts.weight(at_step(1, 2)) ==
+          Approx(0.5 * (1 + std::cos(0.75 * 3.14159265358979))).epsilon(1e-9));
+    CHECK(restarts.weight(at_step(2)) == 1.0);
+    CHECK(restarts.weight(at_step(4)) == Approx(0.5).epsilon(1e-12));
+    CHECK(restarts.weight(at_step(6)) == 1.0);
+    CHECK(restarts.weight(at_step(10)) == Approx(0.5).epsilon(1e-12));
+    const retort::CosineRestarts equal{.initial = 3.0, .final = 1.0, .epochs = 2, .factor = 1};
+    CHECK(equal.weight(at_step(7)) == Approx(2.0).epsilon(1e-12));
+    CHECK(equal.weight(at_step(1000)) == 3.0);
+    CHECK(holds(refusal(retort::CosineRestarts{.epochs = 0}), "first period above 0"));
+    CHECK(holds(refusal(retort::CosineRestarts{.factor = 0.5}), "factor of at least 1, found 0.5"));
+    CHECK(holds(refusal(retort::CosineRestarts{.final = infinity}), "finite final value"));
+}
+
+TEST_CASE("one cycle") {
+    const retort::OneCycle cycle{.peak = 2.0, .initial = 0.5, .final = 0.25, .rise = 0.4};
+    CHECK(cycle.weight(at_step(0)) == 0.5);
+    CHECK(cycle.weight(at_step(2)) == Approx(1.25).epsilon(1e-12));
+    CHECK(cycle.weight(at_step(4)) == Approx(2.0).epsilon(1e-12));
+    CHECK(cycle.weight(at_step(7)) == Approx(1.125).epsilon(1e-12));
+    CHECK(cycle.weight(at_step(10)) == Approx(0.25).epsilon(1e-12));
+    CHECK(cycle.weight(at_step(3)) < cycle.weight(at_step(3, 1)));
+    CHECK(retort::OneCycle{}.weight(at_step(0)) == Approx(1.0 / 25));
+    CHECK(holds(refusal(retort::OneCycle{.rise = 1}), "rise above 0 and below 1, found 1"));
+    CHECK(holds(refusal(retort::OneCycle{.peak = infinity}), "finite peak"));
+}
+
 TEST_CASE("cosine") {
     const Cosine run{.initial = 2.0, .final = 1.0};
     CHECK(run.weight(at_step(0)) == 2.0);
