@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Images to learn from, to validate and to test on: Fashion-MNIST, MNIST, CIFAR-100, or letters that draw
+/// themselves.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include <retort/core/error.hpp>
+#include <retort/data.hpp>
+
+#include "glyphs.hpp"
+
+namespace examples {
+
+struct ImageData {
+    std::string name{};
+    bool coloured = false;  ///< CIFAR-100
+    retort::data::Dataset train{};
+    retort::data::Dataset validation{};
+    retort::data::Dataset test{};
+    retort::data::Normalise normalise{};
+    std::int64_t padding = 2;
+    double flip = 0.0;  ///< how often an image is mirrored; letters never
+
+    std::int64_t channels() const { return train.inputs.size(1); }
+    std::int64_t classes() const { return train.classes; }
+
+    /// Batches to learn from: shuffled, each image moved and perhaps mirrored.
+    auto shuffled(std::int64_t batch_size, std::uint64_t seed) const {
+        return retort::data::Loader{
+            train,
+            {.batch_size = batch_size, .drop_last = true, .seed = seed},
+            retort::data::Compose{retort::data::RandomCrop{.padding = padding},
+                                  retort::data::HorizontalFlip{.probability = flip}, normalise}};
+    }
+    /// Batches to measure on.
+    auto in_order(const retort::data::Dataset& dataset) const {
+        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalise};
+    }
+};
+
+/// Loads the data of a folder, a tenth of the training samples put aside for validation.
+/// \param folder with CIFAR-100 (binary version) or with the IDX files of Fashion-MNIST or MNIST; empty: letters
+/// \param samples how many of the training samples are used, each class in its proportion; 0: all of the folder,
+/// or `letters` of the letters
+inline ImageData image_data(const std::filesystem::path& folder, std::int64_t samples, std::int64_t letters) {
+    using namespace retort::data;
+    ImageData data;
+    Dataset all;
+    if (folder.empty()) {
+        data.name = "Built-in letters";
+        all = glyphs({.samples = samples > 0 ? samples : letters, .seed = 1});
+        data.test = glyphs({.samples = 4000, .seed = 2});
+    } else {
+        data.name = folder.string();
+        data.coloured = std::filesystem::exists(folder / "train.bin") ||
+                        std::filesystem::exists(folder / "cifar-100-binary");
+        if (data.coloured) {
+            all = cifar100(folder, Split::train);
+            data.test = cifar100(folder, Split::test);
+            data.normalise = cifar100_eval();
+            data.padding = 4;
+        } else {
+            all = mnist(folder, Split::train);
+            data.test = mnist(folder, Split::test);
+        }
+        data.flip = 0.5;
+        if (samples > all.size()) {
+            throw retort::ConfigError(
+                retort::detail::text("--samples: expected at most ", all.size(), ", found ", samples));
+        }
+        if (samples > 0 && samples < all.size()) {
+            const double share = static_cast<double>(samples) / static_cast<double>(all.size());
+            all = stratified_split(all, {.validation_fraction = share}).validation;
+        }
+    }
+    auto parts = stratified_split(all, {.validation_fraction = 0.1});
+    data.train = std::move(parts.train);
+    data.validation = std::move(parts.validation);
+    if (!data.coloured) {
+        const at::Tensor pixels = data.train.inputs.to(at::kFloat).div(255);
+        data.normalise = {.mean = {pixels.mean().item<double>()}, .deviation = {pixels.std().item<double>()}};
+    }
+    return data;
+}
+
+}  // namespace examples
