@@ -119,6 +119,12 @@ struct Way {
     std::array<std::vector<double>, 2> accuracy{};
 };
 
+/// The second stage with these weights.
+auto graph_of(const retort::CollaborativeOptions& weights) {
+    return retort::collaborative(retort::tap<&ImageOutputs::pooled>, retort::tap<&ImageOutputs::pooled>,
+                                 weights);
+}
+
 class Study {
   public:
     explicit Study(const Options& options)
@@ -172,10 +178,6 @@ class Study {
         }
     }
 
-    static auto graph_of(const retort::CollaborativeOptions& weights) {
-        return retort::collaborative(retort::tap<&ImageOutputs::pooled>, retort::tap<&ImageOutputs::pooled>,
-                                     weights);
-    }
     std::string picture() const {
         retort::GraphDescription words = graph_of(options_.weights).description();
         words.learners = {"residual", "wide residual", "residual, alone", "wide, alone"};

@@ -75,3 +75,4 @@
 #include <retort/knowledge/relation/similarity_preserving.hpp>
 #include <retort/knowledge/sum.hpp>
 #include <retort/knowledge/tempered.hpp>
+#include <retort/knowledge/within.hpp>

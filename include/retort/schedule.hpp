@@ -15,6 +15,7 @@
 #include <retort/schedule/one_cycle.hpp>
 #include <retort/schedule/phases.hpp>
 #include <retort/schedule/polynomial.hpp>
+#include <retort/schedule/ramp_up.hpp>
 #include <retort/schedule/schedule.hpp>
 #include <retort/schedule/step.hpp>
 #include <retort/schedule/warm_up.hpp>

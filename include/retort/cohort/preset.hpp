@@ -6,3 +6,5 @@
 #include <retort/cohort/preset/collaborative.hpp>
 #include <retort/cohort/preset/mutual_learning.hpp>
 #include <retort/cohort/preset/one_way.hpp>
+#include <retort/cohort/preset/online_ensemble.hpp>
+#include <retort/cohort/preset/own_exits.hpp>

@@ -31,6 +31,8 @@ class Taps {
         return std::apply([&](const auto&... each) { return std::vector<at::Tensor>{each(outputs)...}; },
                           taps_);
     }
+    /// Each tap by itself.
+    const std::tuple<T...>& all() const { return taps_; }
     std::string name() const {
         std::string result;
         std::apply(

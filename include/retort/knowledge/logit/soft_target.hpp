@@ -45,6 +45,8 @@ struct SoftTarget {
         squared,         ///< \f$ \sum (s - t)^2 \f$, of probabilities
         guarded,  ///< \f$ \sum t \log(t / (s + \epsilon) + \epsilon) \f$: released code only. Below 0 at
                   ///< equality, and where s underflows its gradient vanishes
+        shifted,  ///< \f$ \sum (t + \epsilon) (\log(t + \epsilon) - \log s) \f$: released code only. Above 0
+                  ///< at equality by about \f$ \epsilon \f$ times the classes
     };
 
     double temperature = 4.0;  ///< above 0
@@ -52,7 +54,11 @@ struct SoftTarget {
     bool t_squared = true;
     Form form = Form::forward;
     double beta = 0.5;      ///< of `symmetric` and `jensen_shannon`
-    double epsilon = 1e-8;  ///< of `guarded`
+    double epsilon = 1e-8;  ///< of `guarded` and `shifted`
+    /// Whether the teacher's logits are constants. False lets the gradient reach them where they have a graph,
+    /// as some released code of online distillation does: teachers of trainers and peers of cohorts have none,
+    /// exits of one network (`Within`) do.
+    bool detach = true;
 
     /// The settings of released code, on CIFAR-100 unless the name says otherwise.
     /// RepDistiller and mdistiller; beside cross-entropy, weights 0.9 and 0.1.
@@ -90,6 +96,15 @@ struct SoftTarget {
         return {.temperature = 1.0, .form = Form::guarded, .epsilon = 1e-10};
     }
 
+    /// ONE, "Knowledge Distillation by On-the-Fly Native Ensemble": the ensemble teaches each branch.
+    static SoftTarget native_ensemble() {
+        return {.temperature = 3.0, .form = Form::shifted, .epsilon = 1e-7};
+    }
+    /// OKDDip, "Online Knowledge Distillation with Diverse Peers": the targets learn, too.
+    static SoftTarget diverse_peers() {
+        return {.temperature = 3.0, .form = Form::shifted, .epsilon = 1e-7, .detach = false};
+    }
+
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
     void check() const;
@@ -107,7 +122,8 @@ inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teach
     using Form = SoftTarget::Form;
     options.check();
     detail::check_logit_pair("soft_target", student, teacher);
-    const at::Tensor log_teacher = detail::log_probabilities(detail::constant(teacher), options.temperature);
+    const at::Tensor log_teacher =
+        detail::log_probabilities(options.detach ? detail::constant(teacher) : teacher, options.temperature);
     const at::Tensor log_student = detail::log_probabilities(student, options.temperature);
     const double beta = options.beta;
     at::Tensor divergence;
@@ -139,6 +155,11 @@ inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teach
             const at::Tensor probabilities = log_teacher.exp();
             divergence = probabilities *
                          (probabilities / (log_student.exp() + options.epsilon) + options.epsilon).log();
+            break;
+        }
+        case Form::shifted: {
+            const at::Tensor goal = log_teacher.exp() + options.epsilon;
+            divergence = goal * (goal.log() - log_student);
             break;
         }
     }
@@ -173,7 +194,7 @@ inline void SoftTarget::check() const {
                          "Form::forward and Form::reverse are the Kullback-Leibler divergences), found ",
                          beta));
     }
-    if (form == Form::guarded && !(epsilon > 0 && std::isfinite(epsilon))) {
+    if ((form == Form::guarded || form == Form::shifted) && !(epsilon > 0 && std::isfinite(epsilon))) {
         throw ConfigError(detail::text("SoftTarget: expected an epsilon above 0, found ", epsilon));
     }
 }
