@@ -3,12 +3,14 @@
 #
 # Writes docs/reference-values.md: how far every loss is from the values of published implementations.
 #
-#   cmake --preset test && cmake --build --preset test --target test_knowledge && docs/reference_values.sh
+#   cmake --preset test && cmake --build --preset test --target test_knowledge test_cohort && docs/reference_values.sh
 set -eu
 cd "$(dirname "$0")/.."
 record=$(mktemp)
 trap 'rm -f "$record" "$record.md"' EXIT
-RETORT_GOLDEN_RECORD=$record build/test/tests/test_knowledge >/dev/null
+for program in test_knowledge test_cohort; do
+    RETORT_GOLDEN_RECORD=$record build/test/tests/$program >/dev/null
+done
 {
     cat <<'HEAD'
 # Reference values

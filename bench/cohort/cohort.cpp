@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// What a cohort costs: a step of mutual learning (all gates through) of 2, 3, 5 and 7 learners beside the same
-/// step written by hand on LibTorch, with a graph that the compiler knows and with one put together at run
+/// step written by hand with the loss functions, with a graph that the compiler knows and with one put together at run
 /// time.
 ///
 /// Counted: operators, without the optimisers', which are the same. The hand-written step detaches each peer
@@ -61,14 +61,12 @@ void step_by_hand(Networks<Net>& all, const std::pair<torch::Tensor, torch::Tens
         logits.push_back(retort::logits(net->forward(batch.first)));
         peers.push_back(logits.back().detach());
     }
-    const double share = 1.0 / static_cast<double>(batch.first.size(0));
     std::vector<torch::Tensor> losses;
     for (std::size_t i = 0; i < count; ++i) {
         torch::Tensor loss = torch::nn::functional::cross_entropy(logits[i], batch.second);
         for (std::size_t j = 0; j < count; ++j) {
             if (j == i) continue;
-            const torch::Tensor goal = torch::log_softmax(peers[j], 1);
-            loss = loss + (goal.exp() * (goal - torch::log_softmax(logits[i], 1))).sum() * share;
+            loss = loss + retort::functional::soft_target(logits[i], peers[j], {.temperature = 1.0});
         }
         losses.push_back(std::move(loss));
     }

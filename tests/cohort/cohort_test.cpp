@@ -39,10 +39,14 @@ Holder twin(const Holder& net, Holder copy) {
     return copy;
 }
 Perceptron twin(const Perceptron& net) { return twin(net, Perceptron(net->first->weight.size(0))); }
-/// KL(source || receiver) of each sample, at temperature 1.
+/// KL(source || receiver) at temperature 1: the mean over the samples, and of each. (Other tests compare the
+/// loss itself with what is written by hand.)
 torch::Tensor divergence(const torch::Tensor& receiver, const torch::Tensor& source) {
-    const auto goal = torch::log_softmax(source, 1);
-    return goal.exp() * (goal - torch::log_softmax(receiver, 1));
+    return retort::functional::soft_target(receiver, source, {.temperature = 1.0});
+}
+torch::Tensor divergences(const torch::Tensor& receiver, const torch::Tensor& source) {
+    return retort::functional::soft_target(receiver, source,
+                                           {.temperature = 1.0, .reduction = retort::Reduction::none});
 }
 torch::Tensor cross_entropy(const torch::Tensor& logits, const torch::Tensor& target) {
     return torch::nn::functional::cross_entropy(logits, target);
@@ -92,12 +96,9 @@ TEST_CASE("a graph of three learners with all gates steps like a loop that is wr
             peer.push_back(z.back().detach());
         }
         const auto linear = std::min(1.0, static_cast<double>(k) / 4.0);
-        const auto samples = static_cast<double>(input.size(0));
-        const auto through = [&](std::size_t to, std::size_t from) {
-            return divergence(z[to], peer[from]).sum() * (1 / samples);
-        };
+        const auto through = [&](std::size_t to, std::size_t from) { return divergence(z[to], peer[from]); };
         const auto correct = [&](std::size_t to, std::size_t from) {
-            return (divergence(z[to], peer[from]).sum(1) * peer[from].argmax(1).eq(target)).mean();
+            return (divergences(z[to], peer[from]) * peer[from].argmax(1).eq(target)).mean();
         };
         // One statement for each edge: the operands of a sum may be computed in any order, and gradients add
         // up in the opposite one.
@@ -205,10 +206,8 @@ TEST_CASE("learners of different types, with hints between them, step like a loo
         const auto x = hand_a->forward(batch.first);
         const auto y = hand_b->forward(batch.first);
         const auto z = hand_c->forward(batch.first);
-        const double share = 1 / static_cast<double>(batch.first.size(0));
-        const auto first =
-            cross_entropy(x.logits, batch.second) + divergence(x.logits, y.detach()).sum() * share;
-        const auto second = cross_entropy(y, batch.second) + divergence(y, x.logits.detach()).sum() * share;
+        const auto first = cross_entropy(x.logits, batch.second) + divergence(x.logits, y.detach());
+        const auto second = cross_entropy(y, batch.second) + divergence(y, x.logits.detach());
         const auto third = torch::mse_loss(connector->forward(z.late), x.late.detach()) * 3.0;
         for (auto* each : {&one, &two, &three}) each->zero_grad();
         first.backward();
@@ -309,7 +308,7 @@ TEST_CASE("a gate of one's own gets the losses of the samples") {
     Cohort cohort{Learner{a, sgd}, Learner{b}};
     TransferGraph graph{edge<1, 0>(kl, Hardest{})};
     const auto batch = vectors(1)[0];
-    const auto each = divergence(a->forward(batch.first), b->forward(batch.first)).sum(1);
+    const auto each = divergences(a->forward(batch.first), b->forward(batch.first));
     const auto losses = cohort.losses(graph, batch);
     CHECK(losses[0].total.item<double>() ==
           Approx(each.max().item<double>() / static_cast<double>(batch.first.size(0))));

@@ -48,9 +48,7 @@ struct ByHand {
             losses.push_back(torch::nn::functional::cross_entropy(z[i], batch.second));
             for (std::size_t j = 0; j < nets.size(); ++j) {
                 if (i == j) continue;
-                const auto goal = torch::log_softmax(peers[j], 1);
-                losses[i] = losses[i] + (goal.exp() * (goal - torch::log_softmax(z[i], 1))).sum() *
-                                            (1.0 / static_cast<double>(batch.first.size(0)));
+                losses[i] = losses[i] + retort::functional::soft_target(z[i], peers[j], {.temperature = 1.0});
             }
         }
         for (auto& each : optimisers) each->zero_grad();
@@ -96,8 +94,8 @@ TEST_CASE("law 2: gates and frozen learners cost what they say, and nothing wait
         }();
         const auto z = hand->forward(batch.first).logits;
         auto loss = torch::nn::functional::cross_entropy(z, batch.second) * 0.5;
-        const auto log_goal = torch::log_softmax(goal, 1);
-        const auto each = (log_goal.exp() * (log_goal - torch::log_softmax(z, 1))).sum(1);
+        const auto each = retort::functional::soft_target(
+            z, goal, {.temperature = 1.0, .reduction = retort::Reduction::none});
         loss = loss + (each * goal.argmax(1).eq(batch.second)).mean();
         theirs.zero_grad();
         loss.backward();
