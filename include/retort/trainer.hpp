@@ -5,6 +5,7 @@
 
 #include <retort/trainer/best_model.hpp>
 #include <retort/trainer/callback.hpp>
+#include <retort/trainer/checkpoint.hpp>
 #include <retort/trainer/csv_history.hpp>
 #include <retort/trainer/early_stopping.hpp>
 #include <retort/trainer/evaluate.hpp>

@@ -26,14 +26,17 @@
 #include <retort/cohort/learners.hpp>
 #include <retort/cohort/runtime_graph.hpp>
 #include <retort/cohort/transfer_graph.hpp>
+#include <retort/core/archive.hpp>
 #include <retort/core/device.hpp>
 #include <retort/detail/detached.hpp>
+#include <retort/detail/module_state.hpp>
 #include <retort/trainer/callback.hpp>
 #include <retort/trainer/epoch_record.hpp>
 #include <retort/trainer/evaluate.hpp>
 #include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>
 #include <retort/trainer/objective.hpp>
+#include <retort/trainer/run_state.hpp>
 
 namespace retort {
 
@@ -101,6 +104,12 @@ class CohortRecord {
         }
         return result;
     }
+    void checkpoint(Archive& archive) {
+        for (std::size_t i = 0; i < learners_.size(); ++i)
+            archive.in(text(i), [&] { learners_[i].checkpoint(archive); });
+        archive("most", most_);
+        if (most_ >= learners_.size()) throw CheckpointError(text(archive.where(), ": no learner ", most_));
+    }
     void write(History& history) const {
         for (std::size_t i = 0; i < learners_.size(); ++i) learners_[i].write_means(history, text('_', i));
         learners_[most_].write_counts(history);
@@ -116,7 +125,11 @@ template <class Learners, class Graph>
 class CohortRun {
   public:
     CohortRun(Cohort<Learners>& cohort, Graph& graph)
-        : progress_(cohort.progress_), history_(cohort.history_), cohort_(cohort), graph_(graph) {
+        : progress_(cohort.progress_),
+          history_(cohort.history_),
+          run_(cohort.run_),
+          cohort_(cohort),
+          graph_(graph) {
         graph_.each([&](std::size_t, const auto& edge) {
             check_position(edge, "ends at", edge.receiver());
             if constexpr (requires { edge.labelled(); }) {
@@ -129,9 +142,15 @@ class CohortRun {
 
     Progress& progress_;
     History& history_;
+    RunState<CohortRecord>& run_;
 
     template <class B>
     auto forward(const B& batch) {
+        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch); });
+        return losses_of(batch);
+    }
+    template <class B>
+    auto losses_of(const B& batch) {
         const auto& value = input_of(batch, progress_);
         using I = std::remove_cvref_t<decltype(value)>;
         check_forwards<I>(cohort_.learners_);
@@ -223,6 +242,46 @@ class CohortRun {
         each_learning([](std::size_t, auto& learner) { learner.policy()->optimizer().step(); });
         for (std::int64_t& each : graph_.iterations_) ++each;
         ++progress_.step;
+    }
+
+    // What checkpoints ask for: see `RunState`.
+    bool built() const { return graph_.cohort_ == cohort_.id_; }
+    bool sized() const {
+        bool result = true;
+        graph_.each([&](std::size_t, const auto& edge) { result = result && edge.prepared(); });
+        return result;
+    }
+    void build() {
+        if (learns_.empty()) learns_.assign(cohort_.size(), false);  // no step yet
+        place_parts();
+        adopt();
+    }
+    void archive(Archive& archive) {
+        std::string edges;
+        graph_.each([&](std::size_t, const auto& edge) {
+            const EdgeDescription words = edge.description();
+            edges.append(edges.empty() ? "" : ", ")
+                .append(words.from ? std::to_string(*words.from) : std::string("labels"))
+                .append(text(" to ", words.to, " by ", words.term, " through ", words.gate));
+        });
+        archive.in("graph", [&] { archive.expect("edges", edges); });
+        each_of(cohort_.learners_, [&](std::size_t i, const auto& learner) {
+            archive.in(text("learner", i), [&] { archive_module(archive, learner.module()); });
+        });
+    }
+    void archive_built(Archive& archive) {
+        each_of(cohort_.learners_, [&](std::size_t i, auto& learner) {
+            if (learner.optimizer() == nullptr) return;
+            archive.in(text("optimiser", i), [&] { learner.policy()->checkpoint(archive); });
+        });
+        graph_.each([&](std::size_t i, const auto& edge) {
+            if (const auto part = edge.module())
+                archive.in(text("edge", i), [&] { archive_module(archive, *part); });
+        });
+        std::vector<std::int64_t> iterations = graph_.iterations();
+        archive("iterations", iterations);
+        if (archive.loading()) graph_.set_iterations(std::move(iterations));
+        archive_gradients(archive, cohort_.parameters_);
     }
 
     // What the loop of `fit` asks for beside these.
@@ -609,6 +668,7 @@ class Cohort {
     std::vector<at::Tensor> parameters_;
     Progress progress_;
     History history_;
+    detail::RunState<detail::CohortRecord> run_;
     std::uint64_t id_ = next_id();  // tells graphs whose optimisers have their learnable parts
 };
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include <retort/core/error.hpp>
@@ -12,6 +13,7 @@
 #include <retort/data/concept.hpp>
 #include <retort/data/dataset.hpp>
 #include <retort/data/loader_options.hpp>
+#include <retort/detail/type_name.hpp>
 
 namespace retort::data {
 
@@ -40,13 +42,14 @@ class Loader {
         detail::check(dataset_, options_);
     }
 
-    /// The batches of epoch `epoch`, 0 or more.
+    /// The batches of epoch `epoch`, 0 or more, from batch number `first` on. Those before are not made.
     ///
-    /// \throws ConfigError if the epoch is negative. What the transform throws comes out of the range.
-    auto operator()(std::int64_t epoch) const {
+    /// \throws ConfigError if the epoch is negative; DataError if the epoch has fewer batches than `first`. What the
+    /// transform throws comes out of the range.
+    auto operator()(std::int64_t epoch, std::int64_t first = 0) const {
         const auto seed = options_.seed;
         return detail::epoch_batches(
-            dataset_, options_, epoch,
+            dataset_, options_, epoch, first,
             [seed, epoch, transform = transform_](at::Tensor samples, at::Tensor targets, at::Tensor index,
                                                   std::int64_t number) {
                 const auto generator = detail::make_generator(
@@ -60,6 +63,10 @@ class Loader {
     /// The number of batches in an epoch.
     std::int64_t size() const {
         return chunk_count(dataset_.size(), options_.batch_size, options_.drop_last);
+    }
+    /// What the batches depend on, in words: checkpoints remember it.
+    std::string description() const {
+        return detail::describe(dataset_, options_, ::retort::detail::type_name<TransformPolicy>());
     }
     const Dataset& dataset() const { return dataset_; }
     const LoaderOptions& options() const { return options_; }

@@ -8,10 +8,12 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <retort/core/batch.hpp>
@@ -68,11 +70,29 @@ at::Tensor transformed(const TransformPolicy& transform, const at::Tensor& sampl
     return result;
 }
 
-/// The batches of one epoch. `make(samples, targets, index, batch number)` makes each of them, on a worker.
+/// What the batches of a loader depend on, in words.
+inline std::string describe(const Dataset& dataset, const LoaderOptions& options,
+                            std::string_view transform) {
+    return ::retort::detail::text(dataset.size(), " samples in batches of ", options.batch_size,
+                                  options.shuffle ? ", shuffled" : ", in order",
+                                  options.drop_last ? ", full batches only" : "", ", seed ", options.seed,
+                                  ", ", transform);
+}
+
+/// The batches of one epoch, from number `first` on. `make(samples, targets, index, batch number)` makes each of them,
+/// on a worker.
 template <class Make>
-auto epoch_batches(const Dataset& dataset, const LoaderOptions& options, std::int64_t epoch, Make make) {
+auto epoch_batches(const Dataset& dataset, const LoaderOptions& options, std::int64_t epoch,
+                   std::int64_t first, Make make) {
     auto order =
         epoch_order(dataset.size(), {.seed = options.seed, .epoch = epoch, .shuffle = options.shuffle});
+    if (const auto count = chunk_count(dataset.size(), options.batch_size, options.drop_last);
+        first < 0 || first > count) {
+        throw DataError(::retort::detail::text("loader: expected a first batch from 0 to the ", count,
+                                               " of an epoch, found ", first));
+    }
+    const auto skipped = std::min(first * options.batch_size, dataset.size());
+    order = order.narrow(0, skipped, dataset.size() - skipped);
     const auto device = dataset.inputs.device();
     // What workers do on a GPU goes into the stream that is the consumer's now, so that it is done before the
     // consumer's own work; a thread's own stream would be another one where the consumer has chosen one.
@@ -80,13 +100,13 @@ auto epoch_batches(const Dataset& dataset, const LoaderOptions& options, std::in
         device.is_cpu()
             ? std::nullopt
             : std::optional<c10::Stream>(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
-    auto build = [dataset, device, stream, make = std::move(make)](const at::Tensor& chosen,
-                                                                   std::int64_t number) {
+    auto build = [dataset, device, stream, first, make = std::move(make)](const at::Tensor& chosen,
+                                                                          std::int64_t number) {
         const auto guard = stream ? std::make_unique<c10::StreamGuard>(*stream) : nullptr;
         auto index = ::retort::to_device(chosen, device);
         auto samples = at::index_select(dataset.inputs, 0, index);
         auto targets = dataset.labelled() ? at::index_select(dataset.targets, 0, index) : at::Tensor{};
-        return make(std::move(samples), std::move(targets), std::move(index), number);
+        return make(std::move(samples), std::move(targets), std::move(index), first + number);
     };
     return prefetch(chunks(std::move(order), options.batch_size, options.drop_last),
                     {.workers = options.workers, .depth = options.prefetch}, std::move(build));

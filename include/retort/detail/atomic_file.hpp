@@ -19,8 +19,20 @@
 
 namespace retort::detail {
 
-/// Runs `write(path)` on a name beside `target`, flushes the file to the disk and renames it to `target`.
-/// Whatever fails, the file beside is removed, and a file that stood at `target` before still does.
+/// Flushes the names of a directory to the disk, so that what was renamed in it survives a crash of the system.
+/// Returns the system's error; 0 also where a file system cannot do this.
+inline int flush_directory(const std::filesystem::path& directory) {
+    const std::filesystem::path path = directory.empty() ? std::filesystem::path(".") : directory;
+    const int file = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0) return errno == EACCES ? 0 : errno;  // may be written and not read
+    const int code = ::fsync(file) == 0 ? 0 : errno;
+    ::close(file);
+    return code == EINVAL || code == ENOTSUP ? 0 : code;
+}
+
+/// Runs `write(path)` on a name beside `target`, flushes the file to the disk, renames it to `target` and flushes
+/// the directory. Whatever fails before it is renamed, the file beside is removed, and a file that stood at
+/// `target` before still does.
 /// \throws
 /// OutputError with the path and the system's reason
 template <class Write>
@@ -44,6 +56,7 @@ void write_beside(const std::filesystem::path& target, Write&& write) {
     ::close(file);
     if (synced != 0) fail("flush to the disk", synced);
     if (std::rename(beside.c_str(), target.c_str()) != 0) fail("rename the finished file", errno);
+    if (const int code = flush_directory(target.parent_path()); code != 0) fail("flush the directory", code);
 }
 
 /// Writes to `target`, whole or not at all, what `produce(append)` hands to `append(std::string_view)` piece by piece.

@@ -14,7 +14,9 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/detail/module_state.hpp>
 #include <retort/knowledge/concept.hpp>
 
 namespace retort {
@@ -91,6 +93,14 @@ class Knowledge {
             ++position;
         });
         return result;
+    }
+
+    /// Stores or sets the state of the terms: their learnable parts and what else they remember.
+    /// \pre prepared()
+    void checkpoint(Archive& archive) {
+        detail::archive_module(archive, *module());
+        std::size_t position = 0;
+        each([&](auto& term) { detail::archive_policy(archive, detail::text("term", position++), term); });
     }
 
     /// The parameters of the learnable parts; give them to the optimiser beside the student's.

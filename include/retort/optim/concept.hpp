@@ -8,7 +8,8 @@
 /// derived from it)  | | `r.check()`             | optional; throws ConfigError where the options make no
 /// sense                               |
 ///
-/// A trainer also takes an optimiser that exists already. See `OptimizerPolicy`.
+/// A trainer also takes an optimiser that exists already. See `OptimizerPolicy`. What an optimiser remembers goes into
+/// checkpoints by its member `checkpoint(retort::Archive&)`, or by `save` and `load` of `torch::optim::Optimizer`.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -3,14 +3,22 @@
 /// What a trainer takes as its optimiser.
 #pragma once
 
+#include <c10/util/Exception.h>
+#include <c10/util/Type.h>
+#include <torch/serialize/archive.h>
+
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <sstream>
+#include <string>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/optim/concept.hpp>
@@ -19,6 +27,39 @@
 #include <retort/optim/with_learning_rate.hpp>
 
 namespace retort {
+
+namespace detail {
+
+/// Stores or sets the state of an optimiser that LibTorch stores itself, as what `torch::save` makes of it.
+/// \throws ConfigError if the optimiser stores nothing
+inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& optimizer) {
+    std::string bytes;
+    if (archive.saving()) {
+        torch::serialize::OutputArchive out;
+        optimizer.save(out);
+        std::ostringstream stream;
+        out.save_to(stream);
+        bytes = std::move(stream).str();
+        torch::serialize::InputArchive stored;
+        stored.load_from(bytes.data(), bytes.size());
+        if (stored.keys().empty()) {
+            throw ConfigError(
+                text("optimiser: ", c10::demangle(typeid(optimizer).name()),
+                     " stores nothing: it needs a member save and load, or checkpoint(retort::Archive&)"));
+        }
+    }
+    archive("torch", bytes);
+    if (!archive.loading()) return;
+    try {
+        torch::serialize::InputArchive in;
+        in.load_from(bytes.data(), bytes.size());
+        optimizer.load(in);
+    } catch (const c10::Error& error) {
+        throw CheckpointError(text(archive.where(), ": optimiser: ", error.what_without_backtrace()));
+    }
+}
+
+}  // namespace detail
 
 /// What a trainer takes as its optimiser: a recipe (`Sgd`, `FromTorch<...>`, either within
 /// `FreshEachEpoch` and `WithLearningRate`), or an optimiser that exists already, as an lvalue that outlives the trainer, or as a
@@ -33,36 +74,38 @@ class OptimizerPolicy {
         if constexpr (requires { recipe.check(); }) recipe.check();
         fresh_each_epoch_ = detail::fresh_each_epoch<Recipe>();
         if constexpr (requires { recipe.schedule.weight(Progress{}); }) {
-            rate_ = [schedule = recipe.schedule](const Progress& progress) {
-                return schedule.weight(progress);
+            const auto schedule = std::make_shared<decltype(recipe.schedule)>(recipe.schedule);
+            rate_ = [schedule](const Progress& progress) { return schedule->weight(progress); };
+            archive_schedule_ = [schedule](Archive& archive) {
+                detail::archive_policy(archive, "schedule", *schedule);
             };
         }
         build_ = [recipe = std::move(recipe)](std::vector<at::Tensor> student,
                                               std::vector<at::Tensor> parts) {
             student.insert(student.end(), parts.begin(), parts.end());
-            return std::shared_ptr<torch::optim::Optimizer>(recipe.build(std::move(student)));
+            return Built(std::shared_ptr(recipe.build(std::move(student))));
         };
     }
-    explicit(false) OptimizerPolicy(std::shared_ptr<torch::optim::Optimizer> optimizer) {
+    template <class O>
+        requires std::derived_from<O, torch::optim::Optimizer>
+    explicit(false) OptimizerPolicy(std::shared_ptr<O> optimizer) {
         if (optimizer == nullptr) throw ConfigError("optimiser: expected an optimiser, found a null pointer");
         build_ = [optimizer = std::move(optimizer)](const std::vector<at::Tensor>& student,
                                                     const std::vector<at::Tensor>& parts) {
             adopt(*optimizer, student, parts);
-            return optimizer;
+            return Built(optimizer);
         };
     }
     template <std::derived_from<torch::optim::Optimizer> O>
-    explicit(false) OptimizerPolicy(std::shared_ptr<O> optimizer)
-        : OptimizerPolicy(std::static_pointer_cast<torch::optim::Optimizer>(std::move(optimizer))) {}
-    template <std::derived_from<torch::optim::Optimizer> O>
         requires(!std::is_const_v<O>)
     explicit(false) OptimizerPolicy(O& optimizer)
-        : OptimizerPolicy(
-              std::shared_ptr<torch::optim::Optimizer>(&optimizer, [](torch::optim::Optimizer*) {})) {}
+        : OptimizerPolicy(std::shared_ptr<O>(&optimizer, [](O*) {})) {}
 
     /// Builds the optimiser for the student's parameters and those of the learnable parts.
     void build(const std::vector<at::Tensor>& student, const std::vector<at::Tensor>& parts) {
-        optimizer_ = build_(student, parts);
+        Built built = build_(student, parts);
+        optimizer_ = std::move(built.optimizer);
+        archive_ = std::move(built.archive);
         for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
             rates_.push_back(group.options().get_lr());
         }
@@ -100,7 +143,50 @@ class OptimizerPolicy {
     /// \pre built()
     double learning_rate() const { return optimizer_->param_groups().front().options().get_lr(); }
 
+    /// Stores or sets what the optimiser remembers (its own `checkpoint(retort::Archive&)`, or what LibTorch stores
+    /// of it), the learning rates, and the schedule's state. Other options are those of this program.
+    ///
+    /// \throws CheckpointError if it is another optimiser, for other parameters, or began with other learning rates
+    /// \pre built()
+    void checkpoint(Archive& archive) {
+        archive.expect("type", c10::demangle(typeid(*optimizer_).name()));
+        std::string groups;
+        std::vector<double> rates;
+        for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
+            std::size_t numbers = 0;
+            for (const at::Tensor& each : group.params()) numbers += static_cast<std::size_t>(each.numel());
+            const double first = rates.size() < rates_.size() ? rates_[rates.size()] : 0.0;
+            groups.append(groups.empty() ? "" : "; ")
+                .append(detail::text(group.params().size(), " tensors of ", numbers,
+                                     " numbers, learning rate ", first));
+            rates.push_back(group.options().get_lr());
+        }
+        archive.expect("groups", groups);
+        archive("rates", rates);
+        archive.in("state", [&] { archive_(archive); });
+        if (archive_schedule_) archive_schedule_(archive);
+        if (!archive.loading()) return;
+        std::size_t group = 0;
+        for (torch::optim::OptimizerParamGroup& each : optimizer_->param_groups()) {
+            if (group < rates.size()) each.options().set_lr(rates[group++]);
+        }
+    }
+
   private:
+    /// An optimiser, with what stores its state: its type is known where it is built.
+    struct Built {
+        template <class O>
+        explicit Built(std::shared_ptr<O> built)
+            : optimizer(built), archive([built](Archive& into) {
+                  if constexpr (Checkpointed<O>) {
+                      built->checkpoint(into);
+                  } else {
+                      detail::archive_torch_optimizer(into, *built);
+                  }
+              }) {}
+        std::shared_ptr<torch::optim::Optimizer> optimizer;
+        std::function<void(Archive&)> archive;
+    };
     static bool holds(torch::optim::Optimizer& optimizer, const at::Tensor& parameter) {
         for (const torch::optim::OptimizerParamGroup& group : optimizer.param_groups()) {
             for (const at::Tensor& each : group.params()) {
@@ -142,9 +228,9 @@ class OptimizerPolicy {
             optimizer.add_param_group(torch::optim::OptimizerParamGroup(std::move(missing)));
     }
 
-    std::function<std::shared_ptr<torch::optim::Optimizer>(std::vector<at::Tensor>, std::vector<at::Tensor>)>
-        build_;
+    std::function<Built(std::vector<at::Tensor>, std::vector<at::Tensor>)> build_;
     std::function<double(const Progress&)> rate_;
+    std::function<void(Archive&)> archive_, archive_schedule_;
     std::shared_ptr<torch::optim::Optimizer> optimizer_;
     std::vector<double> rates_;  // of the groups, before any schedule
     bool fresh_each_epoch_ = false;

@@ -9,14 +9,17 @@
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/clone.h>
+#include <ATen/ops/empty_like.h>
 #include <torch/optim/optimizer.h>
 
 #include <cmath>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 
 namespace retort {
@@ -57,7 +60,30 @@ class MultiTensorSgd : public torch::optim::Optimizer {
         return loss;
     }
 
+    /// Stores or sets the momenta.
+    void checkpoint(Archive& archive) {
+        std::size_t position = 0;
+        for (const torch::optim::OptimizerParamGroup& group : param_groups_) {
+            for (const at::Tensor& parameter : group.params()) {
+                archive_momentum(archive, detail::text("momentum", position++), parameter);
+            }
+        }
+    }
+
   private:
+    void archive_momentum(Archive& archive, const std::string& name, const at::Tensor& parameter) {
+        const auto found = buffers_.find(parameter.unsafeGetTensorImpl());
+        at::Tensor momentum = found != buffers_.end() ? found->second : at::Tensor();
+        bool any = momentum.defined();
+        archive.now(detail::text(name, "_any"), any);
+        if (!any) {
+            if (archive.loading()) buffers_.erase(parameter.unsafeGetTensorImpl());
+            return;
+        }
+        if (!momentum.defined()) momentum = at::empty_like(parameter);
+        archive(name, momentum);
+        if (archive.loading()) buffers_[parameter.unsafeGetTensorImpl()] = momentum;
+    }
     void step_group(const std::vector<at::Tensor>& all, const MultiTensorSgdOptions& options) {
         parameters_.clear();
         gradients_.clear();

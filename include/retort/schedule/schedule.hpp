@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <tuple>
 
+#include <retort/core/archive.hpp>
+#include <retort/core/error.hpp>
 #include <retort/schedule/constant.hpp>
 
 namespace retort {
@@ -38,6 +40,16 @@ class Schedule {
         return std::apply(
             [&](const auto&... each) {
                 return std::array<double, size>{static_cast<double>(each.weight(progress))...};
+            },
+            schedules_);
+    }
+
+    /// Stores or sets the state of those that have some.
+    void checkpoint(Archive& archive) {
+        std::size_t position = 0;
+        std::apply(
+            [&](auto&... each) {
+                (detail::archive_policy(archive, detail::text("weight", position++), each), ...);
             },
             schedules_);
     }

@@ -9,6 +9,9 @@
 /// `std::vector<torch::nn::Module*>`: for moving to a device and for checks | | `teacher.update(progress)` |
 /// optional; for a teacher that learns along; called after every step                   |
 ///
+/// A teacher that learns along says what goes into checkpoints by a member `checkpoint(retort::Archive&)`; any other is
+/// left out of them and recognised by a hash of its modules.
+///
 /// A minimal example:
 ///
 ///     struct Oracle {                                    // knows the answer from the input
@@ -25,6 +28,7 @@
 
 #include <retort/core/network.hpp>
 #include <retort/core/no_outputs.hpp>
+#include <retort/core/progress.hpp>
 
 namespace retort {
 
@@ -37,6 +41,12 @@ concept Teacher = !Network<T> && requires(T & teacher, const I& value) {
 /// What a teacher gives for an `I`.
 template <class T, class I>
 using TeacherOutputsOf = std::remove_cvref_t<decltype(std::declval<T&>()(std::declval<const I&>()))>;
+
+/// A teacher that changes with the steps of the run.
+template <class T>
+concept LearnsAlong = requires(T& teacher, const Progress& progress) {
+    teacher.update(progress);
+};
 
 namespace detail {
 

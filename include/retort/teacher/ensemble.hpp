@@ -18,6 +18,7 @@
 
 #include <retort/core/logits.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/teacher_state.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/teacher/concept.hpp>
 
@@ -104,15 +105,24 @@ class Ensemble {
         return result;
     }
 
-    template <class P>
-    void update(const P& progress) {
+    void update(const Progress& progress) requires(LearnsAlong<Teachers> || ...) {
         std::apply([&](auto&... teacher) { (update_one(teacher, progress), ...); }, teachers_);
+    }
+    void checkpoint(Archive& archive) requires(Checkpointed<Teachers> || ...) {
+        std::size_t position = 0;
+        std::apply(
+            [&](auto&... teacher) {
+                (archive.in(detail::text("member", position++),
+                            [&] { detail::archive_teacher(archive, teacher); }),
+                 ...);
+            },
+            teachers_);
     }
 
   private:
-    template <class T, class P>
-    static void update_one(T& teacher, const P& progress) {
-        if constexpr (requires { teacher.update(progress); }) teacher.update(progress);
+    template <class T>
+    static void update_one(T& teacher, const Progress& progress) {
+        if constexpr (LearnsAlong<T>) teacher.update(progress);
     }
     at::Tensor combine(const std::vector<at::Tensor>& members) const {
         for (std::size_t i = 0; i < members.size(); ++i) {

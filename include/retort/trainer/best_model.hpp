@@ -46,6 +46,11 @@ class BestModel {
         if (options_.restore && !kept_.empty()) restore(context.student);
     }
 
+    void checkpoint(Archive& archive) {
+        monitor_.checkpoint(archive);
+        archive("kept", kept_);
+    }
+
     /// Gives a module the parameters and buffers of the best epoch.
     ///
     /// \throws ConfigError if there was no epoch yet, or the module is another one

@@ -4,20 +4,28 @@
 ///
 /// A callback is a type with any of these members:
 ///
-/// | hook                        | when |
-/// |-----------------------------|-----------------------------------------------------------------------------------|
-/// | `on_fit_begin(context)`     | before the first epoch: time to refuse what cannot work | |
-/// `on_epoch_begin(context)`   | before the first step of an epoch | | `on_gradients(context)`     |
-/// gradients are there, the parameters not yet changed                                | |
-/// `on_step_end(context)`      | after a step | | `on_report(context)`        | running means have been read
-/// from the device (`FitOptions::report_every`)          | | `on_epoch_end(context)`     | the row of the
-/// epoch is complete, as far as the trainer and the callbacks before know | | `on_fit_end(context)`       |
-/// after the last epoch, also where a callback stopped the run; not after an error    |
+/// | hook                      | when                                                                              |
+/// |---------------------------|-----------------------------------------------------------------------------------|
+/// | `on_restore(context)`     | before all others: time to bring back an earlier state of the run                 |
+/// | `on_fit_begin(context)`   | before the first epoch: time to refuse what cannot work                           |
+/// | `on_epoch_begin(context)` | before the first step of an epoch                                                 |
+/// | `on_gradients(context)`   | gradients are there, the parameters not yet changed                               |
+/// | `on_step_end(context)`    | after a step                                                                      |
+/// | `on_report(context)`      | running means have been read from the device (`FitOptions::report_every`)         |
+/// | `on_epoch_end(context)`   | the row of the epoch is complete, as far as the trainer and the callbacks before know |
+/// | `on_settled(context)`     | after a step or an epoch and all that the callbacks did about it: the run's state can be saved |
+/// | `on_fit_end(context)`     | after the last epoch, also where a callback stopped the run; not after an error   |
+/// | `on_error(context)`       | an error ends the run, and comes out of `fit` next                                |
 ///
 /// A hook takes a `retort::FitContext&`, or `auto&` for the context with the trainer in it, and returns
 /// nothing, or a `bool`: false stops the run. A member whose name is a hook's and which cannot be called so
 /// does not compile. Callbacks run in the order in which they are given to `fit`; an lvalue is used in place,
 /// so that it can be asked afterwards.
+///
+/// A run that is stopped between two steps has not ended its epoch: `on_epoch_end` is not called, the row holds what
+/// was measured so far, and another `fit` goes on in the middle of the epoch.
+///
+/// A callback with state that matters to the run has a member `checkpoint(retort::Archive&)` (core/archive.hpp).
 ///
 /// A minimal example:
 ///
@@ -31,11 +39,14 @@
 
 #include <algorithm>
 #include <concepts>
+#include <filesystem>
+#include <functional>
 #include <limits>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/trainer/history.hpp>
@@ -51,6 +62,18 @@ struct Running {
     double seconds = 0;                                          ///< how long the steps of the epoch took
 };
 
+namespace detail {
+
+/// The run as what can be saved: see `RunState`.
+struct RunHandle {
+    std::function<StateItems()> snapshot;                      ///< all state, copied on its device
+    std::function<void(const std::filesystem::path&)> resume;  ///< goes back to a checkpoint
+    std::function<bool()> begun;                               ///< whether there is something to lose
+    at::Device device = at::kCPU;
+};
+
+}  // namespace detail
+
 /// What the hooks of a callback see.
 struct FitContext {
     Progress progress;                          ///< of the epoch or step at hand
@@ -59,6 +82,8 @@ struct FitContext {
     const std::vector<at::Tensor>& parameters;  ///< all that is trained: the student's and the learnable
                                                 ///< parts'; empty before the first step
     Running running{};
+    bool ending = false;                 ///< in `on_settled`: whether the run ends here
+    detail::RunHandle run{};             ///< for callbacks that save the run
     std::vector<std::string> claimed{};  ///< the columns that somebody writes in this call of `fit`
 
     /// Makes a column of the history one's own for this call of `fit`.
@@ -123,19 +148,23 @@ namespace detail {
         }                                                                                           \
     }
 
+RETORT_HOOK(on_restore)
 RETORT_HOOK(on_fit_begin)
 RETORT_HOOK(on_epoch_begin)
 RETORT_HOOK(on_gradients)
 RETORT_HOOK(on_step_end)
 RETORT_HOOK(on_report)
 RETORT_HOOK(on_epoch_end)
+RETORT_HOOK(on_settled)
 RETORT_HOOK(on_fit_end)
+RETORT_HOOK(on_error)
 #undef RETORT_HOOK
 
 template <class T>
 constexpr bool names_any_hook() {
-    return names_on_fit_begin<T>() || names_on_epoch_begin<T>() || names_on_gradients<T>() ||
-           names_on_step_end<T>() || names_on_report<T>() || names_on_epoch_end<T>() || names_on_fit_end<T>();
+    return names_on_restore<T>() || names_on_settled<T>() || names_on_error<T>() || names_on_fit_begin<T>() ||
+           names_on_epoch_begin<T>() || names_on_gradients<T>() || names_on_step_end<T>() ||
+           names_on_report<T>() || names_on_epoch_end<T>() || names_on_fit_end<T>();
 }
 
 }  // namespace detail

@@ -41,6 +41,10 @@ class EarlyStopping {
         // The run does not end in an epoch that was not measured.
         return waited_ < options_.patience || verdict == Verdict::unmeasured;
     }
+    void checkpoint(Archive& archive) {
+        monitor_.checkpoint(archive);
+        archive("waited", waited_);
+    }
     /// The best epoch so far (from 0), and its value. -1 and NaN before the first.
     std::int64_t best_epoch() const { return monitor_.best_epoch(); }
     double best() const { return monitor_.best(); }

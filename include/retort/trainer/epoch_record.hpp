@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/trainer/callback.hpp>
@@ -129,6 +130,26 @@ class EpochRecord {
         if (skipped_ > 0) history.set("skipped_steps", static_cast<double>(skipped_));
         history.set("seconds", seconds_);
         history.set("samples_per_second", static_cast<double>(all_) / seconds_);
+    }
+
+    /// Stores or sets the numbers of the epoch. Waits for the device.
+    /// \throws NonFiniteError see `read`
+    void checkpoint(Archive& archive) {
+        if (archive.saving()) read();
+        archive("sums", sums_);
+        archive("term_samples", samples_);
+        archive("weights", weights_);
+        archive("total", total_);
+        archive("right", right_);
+        archive("seconds", seconds_);
+        archive("samples", all_);
+        archive("counted", counted_);
+        archive("steps", steps_);
+        archive("skipped", skipped_);
+        if (archive.loading() && (sums_.size() != names_.size() || samples_.size() != names_.size() ||
+                                  weights_.size() != names_.size())) {
+            throw CheckpointError(text(archive.where(), ": expected the means of ", names_.size(), " terms"));
+        }
     }
 
   private:

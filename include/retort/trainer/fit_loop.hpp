@@ -13,14 +13,18 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/random_state.hpp>
+#include <retort/detail/type_name.hpp>
 #include <retort/trainer/callback.hpp>
 #include <retort/trainer/fit_options.hpp>
 #include <retort/trainer/history.hpp>
+#include <retort/trainer/run_state.hpp>
 #include <retort/trainer/source.hpp>
 
 namespace retort::detail {
@@ -63,6 +67,7 @@ decltype(auto) input_of(const B& batch, const Progress& progress) {
 /// | expression                           | meaning |
 /// |--------------------------------------|----------------------------------------------------------------|
 /// | `s.progress_`, `s.history_`          | where the run stands, what was measured |
+/// | `s.run_`                             | a `RunState` of its record: what else the run carries from step to step |
 /// | `s.context()`                        | what callbacks see: a `FitContextOf` |
 /// | `s.columns()`, `s.record()`          | the columns of the history; the numbers of an epoch (`EpochRecord`) |
 /// | `s.begin_fit()`                      | before the first epoch |
@@ -84,33 +89,59 @@ class FitLoop {
             "(std::int64_t) and gives one");
         static_assert((Callback<Callbacks> && ...),
                       "retort: a callback has no hook: see retort/trainer/callback.hpp for the names");
+        check(options);
+        const auto in_checkpoints =
+            subject_.run_.during_fit([&](Archive& archive) { archive_fit(archive, source, callbacks...); });
+        try {
+            run_checked(source, options, callbacks...);
+        } catch (...) {
+            sync();
+            each([&](auto& callback) { return call_on_error(callback, context_); }, callbacks...);
+            throw;
+        }
+    }
+
+  private:
+    template <class Source, class... Callbacks>
+    void run_checked(Source& source, const FitOptions& options, Callbacks&... callbacks) {
         Progress& progress = subject_.progress_;
-        check(options, progress);
+        auto& state = subject_.run_;
+        context_.run = {[this] { return subject_.run_.snapshot(subject_); },
+                        [this](const std::filesystem::path& path) { subject_.run_.resume(subject_, path); },
+                        [this] { return subject_.run_.begun(subject_); }, subject_.device()};
+        const bool by_hand = state.resumed;  // the user has brought back a state, and wants to go on with it
+        sync();
+        each([&](auto& callback) { return call_on_restore(callback, context_); }, callbacks...);
+        const bool resumed = std::exchange(state.resumed, false);
+        check_epochs(options, resumed);
+        state.go_on(subject_);
+        const bool over = resumed && !by_hand && state.stopped;
+        state.stopped = over;
         progress.epochs = options.epochs;
-        progress.step = 0;
+        if (!state.record) progress.step = 0;
         for (const std::string& column : subject_.columns()) context_.claim(column);
         sync();
-        bool go_on =
-            each([&](auto& callback) { return call_on_fit_begin(callback, context_); }, callbacks...);
+        bool go_on = ask([&](auto& callback) { return call_on_fit_begin(callback, context_); }, callbacks...);
+        go_on = go_on && !over;
         subject_.begin_fit();
         while (go_on && progress.epoch < options.epochs) {
-            auto&& batches = batches_of_epoch(source, progress.epoch);
-            if (const std::int64_t count = batch_count(batches); count > 0) progress.steps_per_epoch = count;
-            subject_.history_.begin_row();
             try {
-                go_on = epoch(batches, options, callbacks...);
+                go_on = epoch(source, options, callbacks...);
             } catch (...) {
-                subject_.history_.drop_row();  // a row is an epoch that was completed, or that a callback
-                                               // ended
+                subject_.history_
+                    .drop_row();  // a row is an epoch that has come to an end, or will in another fit
                 progress.step = 0;
+                state.record.reset();
                 throw;
             }
+            sync();
+            context_.ending = !go_on || progress.epoch >= options.epochs;
+            go_on = settled(callbacks...) && go_on;
         }
         sync();
         each([&](auto& callback) { return call_on_fit_end(callback, context_); }, callbacks...);
     }
 
-  private:
     /// Calls every callback, in order; tells whether all say that the run goes on.
     template <class Call, class... Callbacks>
     static bool each(Call&& call, Callbacks&... callbacks) {
@@ -118,31 +149,75 @@ class FitLoop {
         ((go_on = call(callbacks) && go_on), ...);
         return go_on;
     }
+    /// The same; a run that one of them stops is over.
+    template <class Call, class... Callbacks>
+    bool ask(Call&& call, Callbacks&... callbacks) {
+        const bool go_on = each(call, callbacks...);
+        if (!go_on) subject_.run_.stopped = true;
+        return go_on;
+    }
+    /// Not so here: who stops the run at this moment has saved it in order to go on.
+    template <class... Callbacks>
+    bool settled(Callbacks&... callbacks) {
+        return each([&](auto& callback) { return call_on_settled(callback, context_); }, callbacks...);
+    }
 
-    template <class Batches, class... Callbacks>
-    bool epoch(Batches& batches, const FitOptions& options, Callbacks&... callbacks) {
+    template <class Source, class... Callbacks>
+    bool epoch(Source& source, const FitOptions& options, Callbacks&... callbacks) {
         Progress& progress = subject_.progress_;
         History& history = subject_.history_;
-        history.set("epoch", static_cast<double>(progress.epoch));
-        sync();
-        context_.running = {};
-        bool go_on =
-            each([&](auto& callback) { return call_on_epoch_begin(callback, context_); }, callbacks...);
+        auto& state = subject_.run_;
         const at::Device device = subject_.device();
-        auto record = subject_.record();
+        const bool under_way = state.record.has_value();
+        context_.running = {};
+        context_.ending = false;
+        if (!under_way) {
+            history.begin_row();
+            history.set("epoch", static_cast<double>(progress.epoch));
+            sync();
+            if (!ask([&](auto& callback) { return call_on_epoch_begin(callback, context_); }, callbacks...)) {
+                history.drop_row();
+                return false;
+            }
+            state.record.emplace(subject_.record());
+        }
+        // Where an epoch's order is drawn from the program's random numbers, it must be drawn as it was.
+        std::vector<at::Tensor> random = random_state(device);
+        if (!under_way) {
+            state.epoch_random = std::move(random);
+        } else {
+            set_random_state(state.epoch_random, device);
+        }
+        auto& record = *state.record;
+        auto&& batches = batches_of_epoch(source, progress.epoch, progress.step);
+        constexpr bool seeks = SeekableSource<Source>;
+        if (const std::int64_t count = batch_count(batches); count > 0)
+            progress.steps_per_epoch = count + (seeks ? progress.step : 0);
+        bool go_on = true;
         bool complete = false;  // whether the range has ended; a stopped run asks it for no further batch
         auto it = std::ranges::begin(batches);
+        using B = std::remove_cvref_t<decltype(*it)>;
+        if constexpr (!seeks) {
+            for (std::int64_t done = 0; done < progress.step; ++done, ++it) {
+                if (it == std::ranges::end(batches)) {
+                    throw DataError(text("fit: expected the batches of epoch ", progress.epoch,
+                                         " to be what they were, found ", done, " where ", progress.step,
+                                         " steps are done"));
+                }
+                [[maybe_unused]] const B passed_over(*it);
+            }
+        }
+        if (under_way) set_random_state(random, device);
         while (go_on) {
             complete = it == std::ranges::end(batches);
             if (complete) break;
-            using B = std::remove_cvref_t<decltype(*it)>;
             const auto began = std::chrono::steady_clock::now();
             const B batch = to_device(B(*it), device);
-            const auto buffers = options.non_finite == NonFinite::skip ? copy_buffers() : Copies{};
+            const Copies buffers =
+                options.non_finite == NonFinite::skip ? copies_of(subject_.buffers()) : Copies{};
             auto result = subject_.forward(batch);
             if (options.non_finite == NonFinite::skip && !subject_.finite(result)) {
-                const at::NoGradGuard no_grad;
-                for (const auto& [buffer, copy] : buffers) buffer.copy_(copy);
+                give_back(buffers);
                 record.skip();
                 ++progress.step;
             } else {
@@ -150,21 +225,21 @@ class FitLoop {
                 subject_.backward(result);
                 sync();
                 go_on =
-                    each([&](auto& callback) { return call_on_gradients(callback, context_); }, callbacks...);
+                    ask([&](auto& callback) { return call_on_gradients(callback, context_); }, callbacks...);
                 subject_.update();
             }
             record.add_seconds(
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
             sync();
-            go_on =
-                each([&](auto& callback) { return call_on_step_end(callback, context_); }, callbacks...) &&
-                go_on;
+            go_on = ask([&](auto& callback) { return call_on_step_end(callback, context_); }, callbacks...) &&
+                    go_on;
             if (progress.step % options.report_every == 0) {
                 context_.running = record.read();
                 go_on =
-                    each([&](auto& callback) { return call_on_report(callback, context_); }, callbacks...) &&
+                    ask([&](auto& callback) { return call_on_report(callback, context_); }, callbacks...) &&
                     go_on;
             }
+            if (go_on) go_on = settled(callbacks...);
             if (go_on) ++it;
         }
         if (complete && progress.step == 0) {
@@ -175,28 +250,34 @@ class FitLoop {
         context_.running = record.read();
         subject_.write(history);
         record.write(history);
+        if (!complete) return false;  // another fit goes on here
         sync();
-        go_on = each([&](auto& callback) { return call_on_epoch_end(callback, context_); }, callbacks...) &&
-                go_on;
+        go_on = ask([&](auto& callback) { return call_on_epoch_end(callback, context_); }, callbacks...);
+        state.record.reset();
         ++progress.epoch;
         progress.step = 0;
         return go_on;
     }
 
-    /// The buffers, each with a copy of itself: a forward changes them (batch norm's statistics), and they
-    /// must not remember a step that is left out.
-    using Copies = std::vector<std::pair<at::Tensor, at::Tensor>>;
-    Copies copy_buffers() const {
-        Copies result;
-        for (const at::Tensor& buffer : subject_.buffers()) {
-            if (buffer.defined()) result.emplace_back(buffer, buffer.detach().clone());
-        }
-        return result;
+    /// What checkpoints hold of `fit`: what the batches depend on, where the source says it, and the callbacks' state.
+    template <class Source, class... Callbacks>
+    static void archive_fit(Archive& archive, Source& source, Callbacks&... callbacks) {
+        if constexpr (requires { std::string(source.description()); })
+            archive.expect("data", source.description());
+        std::string names;
+        [[maybe_unused]] const auto name = [&]<class C>(C&) {
+            if constexpr (Checkpointed<C>)
+                names.append(names.empty() ? "" : ", ").append(type_name<std::remove_cv_t<C>>());
+        };
+        (name(callbacks), ...);
+        archive.expect("callbacks with state", names);
+        [[maybe_unused]] std::size_t position = 0;
+        (archive_policy(archive, std::to_string(position++), callbacks), ...);
     }
 
     void sync() { context_.progress = subject_.progress_; }
 
-    static void check(const FitOptions& options, const Progress& progress) {
+    static void check(const FitOptions& options) {
         if (options.epochs < 1) {
             throw ConfigError(text("fit: expected at least 1 epoch, found ", options.epochs));
         }
@@ -204,7 +285,12 @@ class FitLoop {
             throw ConfigError(
                 text("fit: expected a report every 1 or more steps, found ", options.report_every));
         }
-        if (options.epochs <= progress.epoch) {
+    }
+    /// A run that was brought back from a checkpoint may have come to its end already.
+    void check_epochs(const FitOptions& options, bool resumed) const {
+        const Progress& progress = subject_.progress_;
+        const bool done = progress.epoch >= options.epochs;
+        if (done && !(resumed && progress.epoch == options.epochs && !subject_.run_.record)) {
             throw ConfigError(
                 text("fit: ", options.epochs, " epochs were asked for, and ", progress.epoch,
                      " are done already; FitOptions::epochs counts all epochs of the training"));

@@ -7,12 +7,14 @@
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 
 namespace retort {
@@ -96,6 +98,35 @@ class History {
             stream << '\n';
         }
         return std::move(stream).str();
+    }
+
+    /// Stores or sets all of it.
+    void checkpoint(Archive& archive) {
+        std::vector<std::string> columns = columns_;
+        std::vector<double> values;
+        std::vector<std::int64_t> lengths;  // of the rows: one is as long as the columns that it knew
+        for (const std::vector<double>& row : rows_) {
+            lengths.push_back(static_cast<std::int64_t>(row.size()));
+            values.insert(values.end(), row.begin(), row.end());
+        }
+        archive("columns", columns);
+        archive("lengths", lengths);
+        archive("values", values);
+        if (!archive.loading()) return;
+        std::vector<std::vector<double>> rows;
+        std::size_t done = 0;
+        for (const std::int64_t length : lengths) {
+            const auto size = static_cast<std::size_t>(length);
+            if (length < 0 || size > columns.size() || size > values.size() - done) {
+                throw CheckpointError(
+                    detail::text(archive.where(), ": history: a row of ", length, " values"));
+            }
+            const auto first = values.begin() + static_cast<std::ptrdiff_t>(done);
+            rows.emplace_back(first, first + static_cast<std::ptrdiff_t>(size));
+            done += size;
+        }
+        columns_ = std::move(columns);
+        rows_ = std::move(rows);
     }
 
   private:

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/trainer/history.hpp>
@@ -58,6 +59,11 @@ class Monitor {
             best_epoch_ = static_cast<std::int64_t>(history.last("epoch"));
         }
         return better ? Verdict::better : Verdict::worse;
+    }
+    void checkpoint(Archive& archive) {
+        archive.expect("column", column_);
+        archive("best", best_);
+        archive("best_epoch", best_epoch_);
     }
     double best() const { return best_; }
     std::int64_t best_epoch() const { return best_epoch_; }

@@ -17,6 +17,7 @@
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/type_name.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/schedule/schedule.hpp>
 
@@ -108,6 +109,23 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
 
     const Knowledge<Terms...>& knowledge() const { return knowledge_; }
     Knowledge<Terms...>& knowledge() { return knowledge_; }
+    const Schedule<S...>& schedule() const { return schedule_; }
+    Schedule<S...>& schedule() { return schedule_; }
+    /// The terms with their weights' types, in words: checkpoints remember it.
+    std::string description() const {
+        std::string result;
+        [&]<std::size_t... I>(std::index_sequence<I...>) {
+            ((result.append(I > 0 ? ", " : "")
+                  .append(names_[I])
+                  .append(" (")
+                  .append(detail::type_name<Terms>())
+                  .append(") by ")
+                  .append(detail::type_name<S>())),
+             ...);
+        }
+        (std::make_index_sequence<size>{});
+        return result;
+    }
     /// The names of the terms.
     const std::array<std::string, size>& names() const { return names_; }
 

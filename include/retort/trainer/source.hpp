@@ -22,11 +22,17 @@ template <class S>
 concept EpochSource =
     std::is_invocable_v<S&, std::int64_t> && RangeOfBatches<std::invoke_result_t<S&, std::int64_t>>;
 
-/// The batches of an epoch: the range itself, which is iterated once an epoch, or what the callable gives for
-/// the epoch.
 template <class S>
-decltype(auto) batches_of_epoch(S& source, std::int64_t epoch) {
-    if constexpr (EpochSource<S>) {
+concept SeekableSource = EpochSource<S> && std::is_invocable_v<S&, std::int64_t, std::int64_t> &&
+    RangeOfBatches<std::invoke_result_t<S&, std::int64_t, std::int64_t>>;
+
+/// The batches of an epoch: the range itself, which is iterated once an epoch, or what the callable gives for
+/// the epoch; from number `first` on where the callable takes it.
+template <class S>
+decltype(auto) batches_of_epoch(S& source, std::int64_t epoch, std::int64_t first = 0) {
+    if constexpr (SeekableSource<S>) {
+        return source(epoch, first);
+    } else if constexpr (EpochSource<S>) {
         return source(epoch);
     } else {
         static_assert(
@@ -51,6 +57,10 @@ std::int64_t batch_count(R& range) {
 
 /// Where batches come from: an input range of batches, iterated once an epoch, or a callable that takes the
 /// number of the epoch and gives such a range.
+///
+/// A run that goes on in the middle of an epoch takes up at the batch that it had reached. A callable that also takes a
+/// second number gives the epoch's batches from that one on (`data::Loader` does); what any other source gives for the
+/// epoch is gone through up to there, and must be what it was before.
 template <class S>
 concept BatchSource = detail::RangeOfBatches<S> || detail::EpochSource<S>;
 

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,8 +19,12 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/network.hpp>
+#include <retort/detail/module_state.hpp>
+#include <retort/detail/teacher_state.hpp>
+#include <retort/detail/type_name.hpp>
 #include <retort/optim/policy.hpp>
 #include <retort/trainer/callback.hpp>
 #include <retort/trainer/epoch_record.hpp>
@@ -27,6 +32,7 @@
 #include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>
 #include <retort/trainer/objective.hpp>
+#include <retort/trainer/run_state.hpp>
 #include <retort/trainer/source.hpp>
 
 namespace retort {
@@ -127,6 +133,20 @@ class Trainer {
         return history_;
     }
 
+    /// Writes all that the training depends on to a file, whole or not at all: what `Checkpoint` writes. Between two
+    /// steps, or in a callback's `on_settled`. Without a `fit` under way it holds no state of callbacks.
+    ///
+    /// \throws OutputError if it cannot be written
+    void save(const std::filesystem::path& path) { detail::write_state(path, run_.snapshot(*this)); }
+    /// Goes back, or on, to what a file holds (or the newest checkpoint in a directory): `step` and `fit` go on from
+    /// there, `fit` in the middle of an epoch if need be. What takes its size from a first batch (learnable parts, the
+    /// optimiser's memory) is set with that batch.
+    ///
+    /// \throws CheckpointError if the file is damaged, or of another composition (see `Checkpoint`); nothing is changed
+    void resume(const std::filesystem::path& path) { run_.resume(*this, path); }
+    /// Where the student is.
+    at::Device device() const { return detail::device_of(student_.module()); }
+
     /// Measures the student: see `retort::evaluate`. Metrics that compare with a teacher get this trainer's.
     template <class Source, class... Metrics>
     auto evaluate(Source&& source, Metrics... metrics) {
@@ -161,6 +181,11 @@ class Trainer {
 
     template <class B>
     auto forward(const B& batch) {
+        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch); });
+        return losses_of(batch);
+    }
+    template <class B>
+    auto losses_of(const B& batch) {
         const auto& value = detail::input_of(batch, progress_);
         using I = std::remove_cvref_t<decltype(value)>;
         static_assert(Forwards<Student, I>,
@@ -216,6 +241,27 @@ class Trainer {
         ++progress_.step;
     }
 
+    // What checkpoints ask for: see `detail::RunState`.
+    using RunState = detail::RunState<detail::EpochRecord>;
+    friend RunState;
+    bool built() const { return optimizer_.built(); }
+    bool sized() const { return objective_.knowledge().prepared(); }
+    void build() { build_optimizer(); }
+    void archive(Archive& archive) {
+        archive.in("student", [&] {
+            archive.expect("type", std::string(detail::type_name<Student>()));
+            detail::archive_module(archive, student_.module());
+        });
+        archive.in("teacher", [&] { detail::archive_teacher(archive, teacher_, run_.teacher_hash()); });
+        archive.in("objective", [&] { archive.expect("terms", objective_.description()); });
+    }
+    void archive_built(Archive& archive) {
+        archive.in("knowledge", [&] { objective_.knowledge().checkpoint(archive); });
+        archive.in("schedule", [&] { objective_.schedule().checkpoint(archive); });
+        archive.in("optimiser", [&] { optimizer_.checkpoint(archive); });
+        detail::archive_gradients(archive, parameters_);
+    }
+
     // What the loop of `fit` asks for: see `detail::FitLoop`.
     friend class detail::FitLoop<Trainer>;
     FitContextOf<Trainer> context() { return {{progress_, history_, student_.module(), parameters_}, *this}; }
@@ -227,7 +273,6 @@ class Trainer {
     void begin_fit() {
         if (!student_.module().is_training()) student_.module().train();
     }
-    at::Device device() const { return detail::device_of(student_.module()); }
     std::vector<at::Tensor> buffers() const {
         std::vector<at::Tensor> result = student_.module().buffers();
         for (const at::Tensor& buffer : objective_.knowledge().module()->buffers()) result.push_back(buffer);
@@ -289,6 +334,7 @@ class Trainer {
     std::vector<at::Tensor> parameters_;
     Progress progress_;
     History history_;
+    RunState run_;
     bool prepared_ = false;
 };
 
