@@ -33,11 +33,15 @@ namespace {
 struct Crash : std::runtime_error {
     Crash() : std::runtime_error("crash") {}
 };
-/// Breaks a run off in a step, when its gradients are there.
+/// Breaks a run off in a step, when its gradients are there, or at the end of an epoch, when its steps are done.
 struct CrashIn {
     std::int64_t step;
+    bool with_epoch = false;
     void on_gradients(retort::FitContext&) {
-        if (step-- == 0) throw Crash();
+        if (step-- == 0 && !with_epoch) throw Crash();
+    }
+    void on_epoch_end(retort::FitContext&) {
+        if (step < 0 && with_epoch) throw Crash();
     }
 };
 
@@ -91,7 +95,7 @@ void check_same(const Outcome& a, const Outcome& b) {
 /// \param seed another process has other random numbers before it takes up the run
 template <class Optimizer>
 Outcome process(const std::filesystem::path& directory, std::uint64_t seed, std::int64_t crash_in,
-                const Optimizer& optimizer) {
+                const Optimizer& optimizer, bool with_epoch = false) {
     torch::manual_seed(5);
     ConvNet teacher(6);
     auto generator = at::detail::createCPUGenerator(5);
@@ -117,8 +121,8 @@ Outcome process(const std::filesystem::path& directory, std::uint64_t seed, std:
         retort::WithLearningRate{optimizer, retort::Cosine{.every = retort::Every::step}}};
     retort::EarlyStopping early({.patience = 2});
     retort::BestModel best;
-    trainer.fit(batches, {.epochs = 4, .report_every = 2}, CrashIn{crash_in}, retort::Validation{batches},
-                retort::GradientClipping{.max_norm = 1.0}, early, best,
+    trainer.fit(batches, {.epochs = 4, .report_every = 2}, CrashIn{crash_in, with_epoch},
+                retort::Validation{batches}, retort::GradientClipping{.max_norm = 1.0}, early, best,
                 Checkpoint{directory, {.every_steps = 1, .stream = std::fopen("/dev/null", "w")}});
     Outcome result = outcome_of(trainer);
     result.best_epoch = best.best_epoch();
@@ -127,11 +131,11 @@ Outcome process(const std::filesystem::path& directory, std::uint64_t seed, std:
 }
 /// A run that begins a new process for every entry of `crashes`, and one more that is not broken off.
 template <class Optimizer>
-Outcome run(const std::vector<std::int64_t>& crashes, const Optimizer& optimizer) {
+Outcome run(const std::vector<std::int64_t>& crashes, const Optimizer& optimizer, bool with_epoch = false) {
     const TemporaryDirectory directory;
     std::uint64_t seed = 1;
     for (const std::int64_t step : crashes) {
-        CHECK_THROWS_AS(process(directory.path(), seed++, step, optimizer), Crash);
+        CHECK_THROWS_AS(process(directory.path(), seed++, step, optimizer, with_epoch), Crash);
         if (step == 0 && seed == 2) seed = 1;  // nothing was saved: the same command begins anew
     }
     return process(directory.path(), seed, 1000, optimizer);
@@ -148,6 +152,11 @@ TEST_CASE("law 9: interrupted in any step, with momentum") {
         check_same(run({step}, sgd), undisturbed);
     }
     check_same(run({1, 1, 2, 1, 3}, sgd), undisturbed);
+    for (const std::int64_t step : {0, 3, 6}) {
+        INFO("at the end of the epoch of step " << step);
+        check_same(run({step}, sgd, true), undisturbed);
+        check_same(run({step, -1, -1}, sgd, true), undisturbed);
+    }
 }
 
 TEST_CASE("law 9: a run that had come to its end gives its results again") {

@@ -146,8 +146,12 @@ class CohortRun {
 
     template <class B>
     auto forward(const B& batch) {
-        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch); });
+        complete(batch);
         return losses_of(batch);
+    }
+    template <class B>
+    void complete(const B& batch) {
+        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch); });
     }
     template <class B>
     auto losses_of(const B& batch) {

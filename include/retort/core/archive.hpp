@@ -291,10 +291,12 @@ constexpr bool names_checkpoint() {
 }
 
 /// Stores or sets the state of a policy, in a scope of that name, if it has state.
+/// \param count how many policies with state there were
 template <class T>
-void archive_policy(Archive& archive, std::string_view name, T& policy) {
+void archive_policy(Archive& archive, std::string_view name, T& policy, std::size_t* count = nullptr) {
     if constexpr (Checkpointed<T>) {
         archive.in(name, [&] { policy.checkpoint(archive); });
+        if (count != nullptr) ++*count;
     } else {
         static_assert(
             !names_checkpoint<std::remove_cv_t<T>>(),

@@ -72,6 +72,7 @@ decltype(auto) input_of(const B& batch, const Progress& progress) {
 /// | `s.columns()`, `s.record()`          | the columns of the history; the numbers of an epoch (`EpochRecord`) |
 /// | `s.begin_fit()`                      | before the first epoch |
 /// | `s.device()`, `s.buffers()`          | where batches go; what a forward changes |
+/// | `s.complete(batch)`                  | sets what a checkpoint left to a first batch: see `RunState::complete` |
 /// | `s.forward(batch)`, `s.finite(result)`| losses with their graph; whether all are finite |
 /// | `s.record_step(record, result, batch, options)` | shows a record the losses |
 /// | `s.backward(result)`, `s.update()`   | gradients; the optimisers' step, which counts |
@@ -189,23 +190,26 @@ class FitLoop {
             set_random_state(state.epoch_random, device);
         }
         auto& record = *state.record;
-        auto&& batches = batches_of_epoch(source, progress.epoch, progress.step);
+        // What a checkpoint leaves to a first batch is due now, even where the epoch has no batch left: the last one that
+        // was used serves for that.
+        const bool look_back = subject_.run_.incomplete() && progress.step > 0;
+        const std::int64_t first = progress.step - (look_back ? 1 : 0);
+        auto&& batches = batches_of_epoch(source, progress.epoch, first);
         constexpr bool seeks = SeekableSource<Source>;
         if (const std::int64_t count = batch_count(batches); count > 0)
-            progress.steps_per_epoch = count + (seeks ? progress.step : 0);
+            progress.steps_per_epoch = count + (seeks ? first : 0);
         bool go_on = true;
         bool complete = false;  // whether the range has ended; a stopped run asks it for no further batch
         auto it = std::ranges::begin(batches);
         using B = std::remove_cvref_t<decltype(*it)>;
-        if constexpr (!seeks) {
-            for (std::int64_t done = 0; done < progress.step; ++done, ++it) {
-                if (it == std::ranges::end(batches)) {
-                    throw DataError(text("fit: expected the batches of epoch ", progress.epoch,
-                                         " to be what they were, found ", done, " where ", progress.step,
-                                         " steps are done"));
-                }
-                [[maybe_unused]] const B passed_over(*it);
+        for (std::int64_t done = seeks ? first : 0; done < progress.step; ++done, ++it) {
+            if (it == std::ranges::end(batches)) {
+                throw DataError(text("fit: expected the batches of epoch ", progress.epoch,
+                                     " to be what they were, found ", done, " where ", progress.step,
+                                     " steps are done"));
             }
+            const B passed_over(*it);
+            if (look_back && done == first) subject_.complete(to_device(B(passed_over), device));
         }
         if (under_way) set_random_state(random, device);
         while (go_on) {
@@ -272,7 +276,7 @@ class FitLoop {
         (name(callbacks), ...);
         archive.expect("callbacks with state", names);
         [[maybe_unused]] std::size_t position = 0;
-        (archive_policy(archive, std::to_string(position++), callbacks), ...);
+        (archive_policy(archive, std::to_string(position), callbacks, &position), ...);
     }
 
     void sync() { context_.progress = subject_.progress_; }

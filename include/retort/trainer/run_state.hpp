@@ -8,6 +8,7 @@
 #include <c10/util/Exception.h>
 #include <torch/version.h>
 
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -193,19 +194,30 @@ class RunState {
                 if (!archive.saving()) read.emplace(s.record());
                 archive.in("record", [&] { (read ? *read : *record).checkpoint(archive); });
                 if (archive.loading()) record = std::move(read);
-                archive("epoch_random", epoch_random);
+                archive_random(archive, "epoch_random", s, epoch_random);
             } else if (archive.loading()) {
                 record.reset();
             }
             std::vector<at::Tensor> random;
             if (archive.saving()) random = random_state(s.device());
-            archive("random", random);
+            archive_random(archive, "random", s, random);
             if (archive.loading()) {
                 set_random(random, s);
                 random_ = std::move(random);
             }
         });
         archive.in("history", [&] { s.history_.checkpoint(archive); });
+    }
+
+    /// As many states as there are generators, of their sizes.
+    template <class Subject>
+    static void archive_random(Archive& archive, const char* name, Subject& s,
+                               std::vector<at::Tensor>& states) {
+        std::vector<at::Tensor> own = archive.saving() ? states : random_state(s.device());
+        archive.in(name, [&] {
+            for (std::size_t i = 0; i < own.size(); ++i) archive(std::to_string(i), own[i]);
+        });
+        if (archive.loading()) states = std::move(own);
     }
 
     std::shared_ptr<Pending> pending_;
