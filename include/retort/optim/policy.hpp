@@ -163,6 +163,7 @@ class OptimizerPolicy {
         }
         archive.expect("groups", groups);
         archive("rates", rates);
+        archive("epoch", epoch_);
         archive.in("state", [&] { archive_(archive); });
         if (archive_schedule_) archive_schedule_(archive);
         if (!archive.loading()) return;
