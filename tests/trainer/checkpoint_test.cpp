@@ -658,6 +658,22 @@ TEST_CASE("a teacher that learns along is saved; one that does not say how is re
                 "learns along (update), and has no member checkpoint(retort::Archive&)"));
 }
 
+TEST_CASE("a moving average of the student goes on where it was") {
+    const auto run = [](const std::filesystem::path& directory, std::uint64_t seed, std::int64_t epochs) {
+        torch::manual_seed(seed);
+        Perceptron student, teacher;
+        Trainer trainer{student, retort::MovingAverage{teacher, student, {.decay = 0.8}},
+                        Knowledge{CrossEntropy{}, SoftTarget{}}, Schedule{0.5, 0.5}, sgd};
+        trainer.fit(vectors(3), {.epochs = epochs}, Checkpoint{directory, quiet()});
+        auto result = state(*student);
+        for (const auto& each : state(*teacher)) result.push_back(each);
+        return result;
+    };
+    const TemporaryDirectory directory, apart;
+    run(directory.path(), 1, 2);
+    CHECK(same(run(directory.path(), 2, 4), run(apart.path(), 1, 4)));
+}
+
 TEST_CASE("an optimiser that stores nothing is refused") {
     struct Mine : torch::optim::Optimizer {
         explicit Mine(std::vector<torch::Tensor> parameters)

@@ -16,9 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/module_state.hpp>
 #include <retort/teacher/frozen.hpp>
 
 namespace retort {
@@ -111,6 +113,12 @@ class MovingAverage {
             if (mine.empty()) return;
             at::_foreach_mul_(mine, decay);
             at::_foreach_add_(mine, theirs, 1 - decay);
+        }
+
+        /// Stores or sets the average.
+        void checkpoint(Archive& archive) {
+            detail::archive_module(archive, average_.module());
+            archive("steps", steps_);
         }
 
         std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }

@@ -20,8 +20,11 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/archive.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/error.hpp>
+#include <retort/detail/checkpoint_file.hpp>
+#include <retort/detail/hash.hpp>
 
 namespace retort {
 
@@ -110,6 +113,15 @@ class Scripted {
 
     /// The program.
     const torch::jit::Module& module() const { return module_; }
+    /// Compares the program: checkpoints remember a hash of its file.
+    void checkpoint(Archive& archive) {
+        if (hash_.empty()) {
+            detail::Hash hash;
+            hash.add(detail::read_whole_file(path_));
+            hash_ = hash.text();
+        }
+        archive.expect("hash of its file", hash_);
+    }
 
   private:
     /// What can be known of the outputs' names before anything runs.
@@ -148,6 +160,7 @@ class Scripted {
 
     ScriptedOptions options_;
     std::string path_;
+    std::string hash_;                   // of the file, once a checkpoint has asked for it
     mutable torch::jit::Module module_;  // LibTorch's forward is not const
     std::vector<std::string> names_;
 };
