@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// All of retort but the catalogue of losses: of it only cross-entropy, soft targets and hints. The whole catalogue is
+/// All of retort but several learners (<retort/cohort.hpp>) and the catalogue of losses: of it only cross-entropy, soft
+/// targets and hints. The whole catalogue is
 /// <retort/knowledge.hpp>, which takes a second more to compile.
 #pragma once
 
