@@ -6,7 +6,7 @@
 ///
 /// Counted: operators, without the optimisers', which are the same. The hand-written step detaches each peer
 /// once, with an operator; the cohort makes constants without one. Timed: processor time of one thread, in
-/// turn; the ratio is the median over the pairs.
+/// turn; the ratio is that of the fastest, so that what else the machine does falls on neither.
 #include <torch/torch.h>
 
 #include <array>
@@ -130,16 +130,18 @@ void report(const std::function<Net()>& make, const std::pair<torch::Tensor, tor
     const Times fixed_time = compare(by_hand, composed, pairs, times);
     check_equal(hand, known);
     const Times open_time = compare(by_hand, at_run_time, pairs, times);
-    if (one_learner == 0) one_learner = fixed_time.second / N;
+    const auto ratio = [](const Times& each) { return each.fastest_second / each.fastest_first; };
+    if (one_learner == 0) one_learner = fixed_time.fastest_second / N;
     const double operators =
         static_cast<double>(without_detach(ours)) / static_cast<double>(without_detach(theirs));
     const double open_operators =
         static_cast<double>(without_detach(open_ours)) / static_cast<double>(without_detach(theirs));
     std::printf("  %zu        %6ld   %6ld   %.3f   %.3f    %8.3f ms  %8.3f ms   %.3f   %.3f      %.2f\n", N,
-                theirs.total(), ours.total(), operators, open_operators, 1e3 * fixed_time.first,
-                1e3 * fixed_time.second, fixed_time.ratio, open_time.ratio, fixed_time.second / one_learner);
+                theirs.total(), ours.total(), operators, open_operators, 1e3 * fixed_time.fastest_first,
+                1e3 * fixed_time.fastest_second, ratio(fixed_time), ratio(open_time),
+                fixed_time.fastest_second / one_learner);
     std::fflush(stdout);
-    within = within && operators == 1.0 && open_operators == 1.0 && fixed_time.ratio <= 1.02;
+    within = within && operators == 1.0 && open_operators == 1.0 && ratio(fixed_time) <= 1.02;
 }
 
 template <class Net>

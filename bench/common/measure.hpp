@@ -108,6 +108,7 @@ struct Times {
     double second = 0;
     double ratio = 0;           // second to first, median over the pairs
     double fastest_second = 0;  // for comparisons with what is not timed in turn
+    double fastest_first = 0;
 };
 
 /// Times two kinds of work in turn, and which goes first in turn too.
@@ -127,7 +128,8 @@ inline Times compare(const std::function<void()>& first, const std::function<voi
         ratios.push_back(seconds.back() / firsts.back());
     }
     return {median(firsts), median(seconds), median(ratios),
-            *std::min_element(seconds.begin(), seconds.end())};
+            *std::min_element(seconds.begin(), seconds.end()),
+            *std::min_element(firsts.begin(), firsts.end())};
 }
 
 }  // namespace measure
