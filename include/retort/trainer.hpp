@@ -17,5 +17,6 @@
 #include <retort/trainer/on.hpp>
 #include <retort/trainer/progress_bar.hpp>
 #include <retort/trainer/source.hpp>
+#include <retort/trainer/stages.hpp>
 #include <retort/trainer/trainer.hpp>
 #include <retort/trainer/validation.hpp>
