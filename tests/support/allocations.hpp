@@ -3,10 +3,15 @@
 /// Counts what tensors allocate: a measure of memory without noise.
 #pragma once
 
-#include <retort_test.hpp>
-
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
 
 namespace retort_test {
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <allocations.hpp>
+#include <retort_test.hpp>
 
 using namespace retort_test;
 

@@ -5,13 +5,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/linalg_vector_norm.h>
 
 #include <string_view>
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/products.hpp>
 #include <retort/detail/tensor.hpp>
 
 namespace retort::detail {
@@ -52,16 +52,6 @@ inline RowPair row_pair(std::string_view where, const at::Tensor& student, const
         result.teacher = result.teacher.to(result.student.scalar_type());
     }
     return result;
-}
-
-/// The squared distances of all pairs of rows, at least 0: through one matrix product, without the
-/// differences themselves. Distances do not change when all rows move, so the rows are centred first, which
-/// keeps the digits that the subtraction of large norms would lose; for the same reason the centre needs no
-/// gradient.
-inline at::Tensor squared_distances(const at::Tensor& rows) {
-    const at::Tensor centred = rows - constant(rows).mean(0, /*keepdim=*/true);
-    const at::Tensor norms = centred.square().sum(1);
-    return at::addmm(norms.unsqueeze(1) + norms.unsqueeze(0), centred, centred.t(), 1, -2).clamp_min(0);
 }
 
 /// Rows of length 1; a row shorter than `epsilon` is divided by `epsilon` instead. A row of zeros stays one.

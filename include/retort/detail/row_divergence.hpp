@@ -8,11 +8,14 @@
 #include <ATen/ops/logaddexp.h>
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <string_view>
 #include <utility>
 
 #include <retort/core/error.hpp>
+#include <retort/core/reduction.hpp>
+#include <retort/detail/known_gradient.hpp>
 
 namespace retort::detail {
 
@@ -40,30 +43,23 @@ struct RowDivergence {
 
 /// A divergence of each row, [rows], and where asked for its gradient by the student's logits, [rows,
 /// elements].
-struct RowDivergenceResult {
-    at::Tensor value;
-    at::Tensor gradient;
-};
+using RowDivergenceResult = ValueAndGradient;
 
-// An element without probability adds nothing, whatever the other logarithm is: 0 times infinity would be
-// NaN. Only such elements are filled, so that a NaN in the logits stays visible.
+// An element without probability adds nothing, whatever the other logarithm is: 0 times infinity would be NaN. So the logarithms
+// that come here are finite: the lowest number stands for that of 0. What that makes huge is infinite in truth, and becomes so in
+// the end. (Masks would do the same, at several times the cost.) A NaN in the logits stays visible.
 
 inline RowDivergenceResult forward_rows(at::Tensor log_student, at::Tensor log_teacher,
-                                        const RowDivergence& how, bool with_gradient) {
+                                        const RowDivergence& how, const at::Tensor& impossible,
+                                        bool with_gradient) {
     at::Tensor teacher = log_teacher.exp();
-    at::Tensor nothing = teacher.eq(0);
-    if (how.skip_impossible) {
-        const at::Tensor impossible = log_student.eq(-std::numeric_limits<double>::infinity());
-        nothing.logical_or_(impossible);
-        teacher.masked_fill_(impossible, 0);
-    }
-    at::Tensor terms;
+    if (how.skip_impossible) teacher.masked_fill_(impossible, 0);
     if (how.without_teacher_entropy()) {
-        terms = at::mul_out(log_teacher, log_student, teacher).neg_();
+        at::mul_out(log_teacher, log_student, teacher).neg_();
     } else {
-        terms = log_teacher.sub_(log_student).mul_(teacher);
+        log_teacher.sub_(log_student).mul_(teacher);
     }
-    RowDivergenceResult result{terms.masked_fill_(nothing, 0).sum(1), {}};
+    RowDivergenceResult result{log_teacher.sum(1), {}};
     if (with_gradient) {
         result.gradient = log_student.exp_();
         if (how.skip_impossible) result.gradient.mul_(teacher.sum(1, /*keepdim=*/true));
@@ -76,11 +72,24 @@ inline RowDivergenceResult forward_rows(at::Tensor log_student, at::Tensor log_t
 inline RowDivergenceResult student_rows(at::Tensor log_student, const at::Tensor& log_other,
                                         bool with_gradient) {
     const at::Tensor student = log_student.exp();
-    const at::Tensor nothing = student.eq(0);
     at::Tensor ratio = log_student.sub_(log_other);
-    RowDivergenceResult result{(ratio * student).masked_fill_(nothing, 0).sum(1), {}};
+    RowDivergenceResult result{(ratio * student).sum(1), {}};
+    if (with_gradient) result.gradient = ratio.sub_(result.value.unsqueeze(1)).mul_(student);
+    return result;
+}
+
+/// beta t u - (1 - beta) s u, where u = log t - log s.
+inline RowDivergenceResult symmetric_rows(at::Tensor log_student, at::Tensor log_teacher, double beta,
+                                          bool with_gradient) {
+    const at::Tensor teacher = log_teacher.exp();
+    const at::Tensor student = log_student.exp();
+    at::Tensor ratio = log_student.sub_(log_teacher);
+    const at::Tensor reverse = at::mul_out(log_teacher, ratio, student).sum(1);
+    const at::Tensor forward = at::mul_out(log_teacher, ratio, teacher).sum(1);
+    RowDivergenceResult result{at::mul(reverse, 1 - beta).sub_(forward, beta), {}};
     if (with_gradient) {
-        result.gradient = ratio.sub_(result.value.unsqueeze(1)).mul_(student).masked_fill_(nothing, 0);
+        const at::Tensor shift = at::mul(reverse, beta - 1).add_(beta).unsqueeze(1);
+        result.gradient = at::add_out(ratio, shift, ratio, 1 - beta).mul_(student).sub_(teacher, beta);
     }
     return result;
 }
@@ -91,8 +100,7 @@ inline RowDivergenceResult jensen_shannon_rows(at::Tensor log_student, at::Tenso
         at::logaddexp(log_student + std::log1p(-beta), log_teacher + std::log(beta));
     RowDivergenceResult of_student = student_rows(std::move(log_student), log_mixture, with_gradient);
     const at::Tensor teacher = log_teacher.exp();
-    const at::Tensor of_teacher =
-        log_teacher.sub_(log_mixture).mul_(teacher).masked_fill_(teacher.eq(0), 0).sum(1);
+    const at::Tensor of_teacher = log_teacher.sub_(log_mixture).mul_(teacher).sum(1);
     of_student.value.mul_(1 - beta).add_(of_teacher, beta);
     if (with_gradient) of_student.gradient.mul_(1 - beta);
     return of_student;
@@ -102,19 +110,34 @@ inline RowDivergenceResult jensen_shannon_rows(at::Tensor log_student, at::Tenso
 /// memory is worked in. Without autograd.
 inline RowDivergenceResult row_divergence(at::Tensor log_student, at::Tensor log_teacher,
                                           const RowDivergence& how, bool with_gradient) {
+    const double infinity = std::numeric_limits<double>::infinity();
+    const double lowest = log_student.scalar_type() == at::kDouble
+                              ? std::numeric_limits<double>::lowest()
+                              : static_cast<double>(std::numeric_limits<float>::lowest());
+    const at::Tensor impossible = how.skip_impossible ? log_student.eq(-infinity) : at::Tensor();
+    log_student.clamp_min_(lowest);
+    log_teacher.clamp_min_(lowest);
     RowDivergenceResult result;
     switch (how.form) {
         case RowForm::forward:
         case RowForm::cross_entropy:
-            result = forward_rows(std::move(log_student), std::move(log_teacher), how, with_gradient);
+            result =
+                forward_rows(std::move(log_student), std::move(log_teacher), how, impossible, with_gradient);
             break;
         case RowForm::reverse:
             result = student_rows(std::move(log_student), log_teacher, with_gradient);
             break;
         case RowForm::symmetric:
+            if (how.beta > 0 && how.beta < 1 && !how.skip_impossible) {
+                result =
+                    symmetric_rows(std::move(log_student), std::move(log_teacher), how.beta, with_gradient);
+                break;
+            }
+            [[fallthrough]];
         case RowForm::symmetric_cross_entropy: {
             const RowDivergenceResult reverse = student_rows(log_student.clone(), log_teacher, with_gradient);
-            result = forward_rows(std::move(log_student), std::move(log_teacher), how, with_gradient);
+            result =
+                forward_rows(std::move(log_student), std::move(log_teacher), how, impossible, with_gradient);
             result.value.mul_(how.beta).add_(reverse.value, 1 - how.beta);
             if (with_gradient) result.gradient.mul_(how.beta).add_(reverse.gradient, 1 - how.beta);
             break;
@@ -124,9 +147,30 @@ inline RowDivergenceResult row_divergence(at::Tensor log_student, at::Tensor log
                 jensen_shannon_rows(std::move(log_student), std::move(log_teacher), how.beta, with_gradient);
             break;
     }
+    if (how.form != RowForm::jensen_shannon) {
+        result.value.masked_fill_(result.value > lowest * -1e-12, infinity);
+    }
     // No divergence is negative; rounding alone makes it so.
     if (!how.without_teacher_entropy() && !how.skip_impossible) result.value.clamp_min_(0);
     return result;
+}
+
+/// Values of rows of `elements` each, reduced as `reduce_over_classes` does, and their gradients.
+/// \param value_factor, slope what values and gradients are multiplied by
+inline ValueAndGradient reduced_rows(ValueAndGradient rows, std::int64_t elements, Reduction reduction,
+                                     double value_factor, double slope) {
+    if (reduction == Reduction::none) {
+        if (value_factor != 1.0) rows.value.mul_(value_factor);
+    } else {
+        double items = 1;
+        if (reduction != Reduction::sum) items = static_cast<double>(rows.value.size(0));
+        if (reduction == Reduction::mean) items *= static_cast<double>(elements);
+        rows.value = rows.value.sum();
+        if (value_factor != items) rows.value.mul_(value_factor / items);
+        slope /= items;
+    }
+    rows.scale *= slope;
+    return rows;
 }
 
 ///

@@ -3,13 +3,15 @@
 /// Activation boundaries: the student's neurons shall fire where the teacher's do.
 #pragma once
 
-#include <ATen/ops/relu.h>
+#include <ATen/ops/clamp_max.h>
+#include <ATen/ops/clamp_min.h>
 #include <ATen/ops/where.h>
 
 #include <cmath>
 #include <utility>
 
 #include <retort/detail/feature.hpp>
+#include <retort/detail/sum_of_squares.hpp>
 #include <retort/knowledge/feature/term.hpp>
 
 namespace retort {
@@ -47,13 +49,14 @@ inline at::Tensor activation_boundary(const at::Tensor& student, const at::Tenso
     detail::check_alike("activation_boundary", "the student's feature", student, "the teacher's feature",
                         teacher);
     detail::check_feature("activation_boundary", "the student's feature", student, 1, "[batch, ...]");
-    const at::Tensor values = detail::at_least_float32(student);
-    // One hinge: how far the student's value is on the wrong side, or inside of the margin.
-    const at::Tensor wrong =
-        at::relu(options.margin + at::where(detail::constant(teacher) > 0, -values, values));
-    const at::Tensor result =
-        detail::reduce_elements(wrong * wrong, options.reduction, /*none_is_mean=*/false);
-    return options.scale == 1 ? result : result * options.scale;
+    const at::Tensor goal = detail::constant(teacher);
+    // How far the student's value is on the wrong side, or inside of the margin: 0 or more where it should not fire, 0 or less
+    // where it should.
+    return detail::sum_of_squares(detail::at_least_float32(student), options.reduction, options.scale,
+                                  [goal, margin = options.margin](const at::Tensor& values) {
+                                      return at::where(goal > 0, at::clamp_max(values - margin, 0),
+                                                       at::clamp_min(values + margin, 0));
+                                  });
 }
 
 }  // namespace functional

@@ -3,10 +3,13 @@
 /// Attention transfer: where in the image the student's feature is large shall be where the teacher's is.
 #pragma once
 
+#include <ATen/ops/mse_loss.h>
+
 #include <cmath>
 #include <utility>
 
 #include <retort/detail/feature.hpp>
+#include <retort/detail/products.hpp>
 #include <retort/knowledge/feature/term.hpp>
 
 namespace retort {
@@ -44,8 +47,10 @@ namespace functional {
 inline at::Tensor attention_map(const at::Tensor& feature, double power = 2) {
     detail::check_feature("attention_map", "the feature", feature, 3, "[batch, channels, ...]");
     const at::Tensor values = detail::at_least_float32(feature);
-    const at::Tensor powers = power == 1 ? values : power == 2 ? values * values : values.pow(power);
-    return detail::normalised(powers.mean(1).reshape({feature.size(0), -1}), 1);
+    const at::Tensor means = power == 2   ? detail::mean_square(values)
+                             : power == 1 ? values.mean(1)
+                                          : values.pow(power).mean(1);
+    return detail::normalised(means.reshape({feature.size(0), -1}), 1);
 }
 
 }  // namespace functional
@@ -71,8 +76,8 @@ namespace functional {
 inline at::Tensor attention_code(const at::Tensor& student, const at::Tensor& teacher,
                                  const AttentionTransferOptions& options = {}) {
     const auto [map_s, map_t] = detail::attention_maps("attention_code", student, teacher, options);
-    const at::Tensor difference = map_s - map_t;
-    return detail::reduce_elements(difference * difference, options.reduction);
+    if (options.reduction == Reduction::mean) return at::mse_loss(map_s, map_t);
+    return detail::reduce_elements((map_s - map_t).square(), options.reduction);
 }
 
 /// Formula: \f$ \mathrm{mean}_b \| \hat a_s - \hat a_t \|_2 \f$ with the maps of `attention_code`; the

@@ -12,6 +12,7 @@
 
 #include <retort/detail/feature.hpp>
 #include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
 
 namespace retort {
 
@@ -37,17 +38,19 @@ inline at::Tensor channel_wise(const at::Tensor& student, const at::Tensor& teac
     options.check();
     detail::check_features("channel_wise", student, teacher, 3, "[batch, channels, ...]");
     detail::check_alike("channel_wise", "the student's feature", student, "the teacher's feature", teacher);
-    const auto log_probabilities = [&](const at::Tensor& feature) {
-        const at::Tensor rows =
-            detail::at_least_float32(feature).reshape({feature.size(0), feature.size(1), -1});
-        return at::log_softmax(options.temperature == 1 ? rows : rows / options.temperature, 2);
+    const auto rows = [](const at::Tensor& feature) {
+        return detail::at_least_float32(feature).reshape({feature.size(0) * feature.size(1), -1});
     };
-    const at::Tensor log_teacher = log_probabilities(detail::constant(teacher));
-    const at::Tensor divergence = (log_teacher.exp() * (log_teacher - log_probabilities(student))).sum(2);
-    const at::Tensor result = detail::reduce_elements(divergence, options.reduction);
-    return options.t_squared && options.temperature != 1
-               ? result * (options.temperature * options.temperature)
-               : result;
+    // A row for each channel of each sample.
+    const at::Tensor value = soft_target(
+        rows(student), rows(detail::constant(teacher)),
+        {.temperature = options.temperature,
+         .reduction = options.reduction == Reduction::mean
+                          ? Reduction::batchmean
+                          : (options.reduction == Reduction::none ? Reduction::none : Reduction::sum),
+         .t_squared = options.t_squared});
+    if (options.reduction == Reduction::batchmean) return value / student.size(0);
+    return options.reduction == Reduction::none ? value.reshape({student.size(0), -1}).mean(1) : value;
 }
 
 }  // namespace functional

@@ -9,11 +9,13 @@
 #include <torch/nn/pimpl.h>
 
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <utility>
 
 #include <retort/core/batch.hpp>
 #include <retort/core/logits.hpp>
+#include <retort/detail/cosine_distances.hpp>
 #include <retort/detail/feature.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
 #include <retort/knowledge/feature/term.hpp>
@@ -70,6 +72,11 @@ inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor
     const at::Tensor other = detail::at_least_float32(embedding);
     if (options.distance == CompressedEmbeddingOptions::Distance::squared) {
         return detail::reduce_samples((one - other).pow(2).mean(1), options.reduction);
+    }
+    if (!other.requires_grad()) {
+        return detail::reduce_samples(
+            detail::cosine_distances(one, other, 1e-12, std::numeric_limits<double>::infinity()),
+            options.reduction);
     }
     return detail::reduce_samples(1 - (detail::normalised(one, 1) * detail::normalised(other, 1)).sum(1),
                                   options.reduction);

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <retort/detail/feature.hpp>
+#include <retort/detail/known_gradient.hpp>
 #include <retort/knowledge/feature/term.hpp>
 
 namespace retort {
@@ -41,13 +42,37 @@ inline at::Tensor log_sum(const at::Tensor& student, const at::Tensor& teacher,
     options.check();
     detail::check_alike("log_sum", "the student's feature", student, "the teacher's feature", teacher);
     detail::check_feature("log_sum", "the student's feature", student, 1, "[batch, ...]");
-    const at::Tensor distance =
-        (detail::at_least_float32(student) - detail::at_least_float32(detail::constant(teacher))).abs();
-    const at::Tensor sum = (options.exponent == 1 ? distance : distance.pow(options.exponent)).sum();
-    const double smallest = sum.scalar_type() == at::kDouble
+    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const at::Tensor own = detail::at_least_float32(student);
+    const double smallest = own.scalar_type() == at::kDouble
                                 ? std::numeric_limits<double>::min()
                                 : static_cast<double>(std::numeric_limits<float>::min());
-    return options.scale * sum.clamp_min(smallest).log();
+    const auto composed = [goal, smallest, options](const at::Tensor& values) {
+        const at::Tensor distance = (values - goal).abs();
+        const at::Tensor sum = (options.exponent == 1 ? distance : distance.pow(options.exponent)).sum();
+        return options.scale * sum.clamp_min(smallest).log();
+    };
+    if (options.exponent < 2) return composed(own);
+    return detail::with_known_gradient(
+        own,
+        [&](bool with_gradient) {
+            const at::Tensor difference = own - goal;
+            // |d|^(p - 1) with the sign of d.
+            at::Tensor power = options.exponent == 2 ? difference.clone()
+                               : options.exponent == 4
+                                   ? difference.square().mul_(difference)
+                                   : difference.abs().pow_(options.exponent - 2).mul_(difference);
+            const at::Tensor sum = (power * difference).sum();
+            const at::Tensor counted = sum.clamp_min(smallest);
+            detail::ValueAndGradient result{counted.log().mul_(options.scale), {}};
+            if (with_gradient) {
+                // Where the sum counts as the smallest number, it has no gradient.
+                result.gradient = power.mul_(counted.reciprocal().masked_fill_(sum < smallest, 0));
+                result.scale = options.scale * options.exponent;
+            }
+            return result;
+        },
+        composed);
 }
 
 }  // namespace functional

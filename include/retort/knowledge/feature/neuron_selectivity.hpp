@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <retort/detail/feature.hpp>
+#include <retort/detail/products.hpp>
 #include <retort/knowledge/feature/term.hpp>
 
 namespace retort {
@@ -39,15 +40,16 @@ inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor
     // moments over positions, so that the discrepancy is the squared distance of two such matrices. Where
     // there are many more positions than channels, products between channels are the smaller ones.
     if (positions * (count_s + count_t) <= count_s * count_s + count_t * count_t + count_s * count_t) {
-        const at::Tensor moments_s = at::bmm(of_student.transpose(1, 2), of_student);
-        const at::Tensor moments_t = at::bmm(of_teacher.transpose(1, 2), of_teacher);
+        const at::Tensor moments_s = detail::gram(of_student.transpose(1, 2));
+        const at::Tensor moments_t = detail::gram(of_teacher.transpose(1, 2));
         const at::Tensor difference =
             moments_s / static_cast<double>(count_s) - moments_t / static_cast<double>(count_t);
-        return detail::reduce_samples((difference * difference).sum({1, 2}), options.reduction);
+        return detail::reduce_samples(difference.square().sum({1, 2}), options.reduction);
     }
     const auto kernel = [](const at::Tensor& one, const at::Tensor& other) {
-        const at::Tensor products = at::bmm(one, other.transpose(1, 2));
-        return (products * products).mean({1, 2});
+        const at::Tensor products =
+            one.is_same(other) ? detail::gram(one) : at::bmm(one, other.transpose(1, 2));
+        return products.square().mean({1, 2});
     };
     return detail::reduce_samples(
         kernel(of_teacher, of_teacher) + kernel(of_student, of_student) - 2 * kernel(of_student, of_teacher),

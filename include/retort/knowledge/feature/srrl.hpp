@@ -53,16 +53,23 @@ inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, con
                         teacher_logits);
     const auto pooled = [](const at::Tensor& feature) {
         const at::Tensor values = detail::at_least_float32(feature);
-        return values.dim() == 2 ? values : values.reshape({values.size(0), values.size(1), -1}).mean(2);
+        if (values.dim() == 2) return values;
+        return values.dim() == 4 ? values.mean({2, 3}) : values.flatten(2).mean(2);
     };
+    const auto weighted = [](const at::Tensor& value, double weight) {
+        return weight == 1 ? value : value * weight;
+    };
+    const bool whole = options.reduction == Reduction::mean || options.reduction == Reduction::batchmean;
     const auto distance = [&](const at::Tensor& one, const at::Tensor& other) {
+        if (whole) return at::mse_loss(one, other);
         return detail::reduce_elements(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
     };
-    return detail::reduce_samples(
-        options.feature_weight * distance(pooled(student), pooled(detail::constant(teacher))) +
-            options.logit_weight * distance(detail::at_least_float32(student_logits),
-                                            detail::at_least_float32(detail::constant(teacher_logits))),
-        options.reduction);
+    const at::Tensor value =
+        weighted(distance(pooled(student), pooled(detail::constant(teacher))), options.feature_weight) +
+        weighted(distance(detail::at_least_float32(student_logits),
+                          detail::at_least_float32(detail::constant(teacher_logits))),
+                 options.logit_weight);
+    return whole ? value : detail::reduce_samples(value, options.reduction);
 }
 
 }  // namespace functional

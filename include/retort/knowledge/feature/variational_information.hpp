@@ -62,7 +62,10 @@ inline at::Tensor variational_information(const at::Tensor& mean, const at::Tens
         (at::softplus(detail::at_least_float32(log_scale)) + options.epsilon).reshape(per_channel);
     const at::Tensor difference =
         detail::at_least_float32(mean) - detail::at_least_float32(detail::constant(teacher));
-    return detail::reduce_elements(0.5 * (difference * difference / variance + variance.log()),
+    if (options.reduction == Reduction::mean) {  // the mean of the logarithms is that over the channels
+        return (difference.square() * (0.5 / variance)).mean() + 0.5 * variance.log().mean();
+    }
+    return detail::reduce_elements(0.5 * (difference.square() / variance + variance.log()),
                                    options.reduction);
 }
 

@@ -65,7 +65,16 @@ inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const 
     const std::int64_t batch = rows.student.size(0);
     const bool logarithms = options.divergence == NeighbourDivergence::jeffreys ||
                             options.divergence == NeighbourDivergence::exponential;
-    const auto [p, teacher] = neighbours(rows.teacher, goal, logarithms, options.diagonal);
+    const Neighbours of_teacher = neighbours(rows.teacher, goal, logarithms, options.diagonal);
+    const at::Tensor &p = of_teacher.probability, &teacher = of_teacher.logarithm;
+    if (options.divergence == NeighbourDivergence::jeffreys && options.diagonal && !is_logarithmic(own)) {
+        return neighbour_divergence(
+            similarities(rows.student, own), /*with_logarithm=*/true, options.reduction,
+            [of_teacher](const Neighbours& each) {
+                return (of_teacher.probability - each.probability) * (of_teacher.logarithm - each.logarithm);
+            },
+            [&](const Neighbours& each) { return each.logarithm.sub(teacher).sub_(p / each.probability); });
+    }
     const auto [q, student] = neighbours(rows.student, own, logarithms, options.diagonal);
     at::Tensor values;
     switch (options.divergence) {

@@ -11,6 +11,7 @@
 #include <string>
 
 #include <retort/detail/logit_loss.hpp>
+#include <retort/detail/products.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 
@@ -48,14 +49,14 @@ inline at::Tensor probabilities(const at::Tensor& logits, double temperature) {
 inline at::Tensor class_relation_elements(const at::Tensor& student, const at::Tensor& teacher,
                                           double temperature) {
     const at::Tensor s = probabilities(student, temperature), t = probabilities(teacher, temperature);
-    return (at::mm(s.t(), s) - at::mm(t.t(), t)).square();
+    return (gram(s.t()) - gram(t.t())).square();
 }
 
 /// Squared differences of the Gram matrices of the rows: [batch, batch].
 inline at::Tensor sample_relation_elements(const at::Tensor& student, const at::Tensor& teacher,
                                            double temperature) {
     const at::Tensor s = probabilities(student, temperature), t = probabilities(teacher, temperature);
-    return (at::mm(s, s.t()) - at::mm(t, t.t())).square();
+    return (gram(s) - gram(t)).square();
 }
 
 }  // namespace detail

@@ -5,11 +5,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/linalg_vector_norm.h>
 
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/cosine_distances.hpp>
 #include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
@@ -43,14 +43,13 @@ namespace functional {
 inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& teacher,
                                 const CosineLogits& options = {}) {
     detail::check_logit_pair("cosine_logits", student, teacher);
-    const auto direction = [&](const at::Tensor& logits) {
+    const auto rows = [&](const at::Tensor& logits) {
         const at::Tensor scores = detail::at_least_float32(logits);
-        const at::Tensor rows = options.centred ? scores - scores.mean(1, /*keepdim=*/true) : scores;
-        const at::Tensor length = at::linalg_vector_norm(rows, 2, {1}, /*keepdim=*/true);
-        return rows / length.masked_fill(length == 0, 1.0);
+        return options.centred ? scores - scores.mean(1, /*keepdim=*/true) : scores;
     };
-    const at::Tensor cosine = (direction(student) * direction(detail::constant(teacher))).sum(1);
-    return detail::reduce_over_samples(1 - cosine, options.reduction, 1.0);
+    return detail::reduce_over_samples(
+        detail::cosine_distances(rows(student), rows(detail::constant(teacher)), 0.0, 1.0), options.reduction,
+        1.0);
 }
 
 }  // namespace functional

@@ -5,12 +5,17 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logsumexp.h>
 
 #include <limits>
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/known_gradient.hpp>
 #include <retort/detail/logit_loss.hpp>
+#include <retort/detail/row_divergence.hpp>
 #include <retort/detail/target_split.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
@@ -83,6 +88,67 @@ inline void DecoupledKd::check() const {
     detail::check_temperature("DecoupledKd", temperature);
 }
 
+namespace detail {
+
+inline at::Tensor scores_at(const at::Tensor& logits, double temperature) {
+    const at::Tensor scores = at_least_float32(logits);
+    return temperature == 1.0 ? scores : scores / temperature;
+}
+
+/// The loss in operators that autograd knows.
+inline at::Tensor composed_decoupled_kd(const at::Tensor& student, const at::Tensor& teacher,
+                                        const at::Tensor& column, const DecoupledKd& options) {
+    const TargetSplit of_teacher = split_target(scores_at(teacher, options.temperature), column);
+    const TargetSplit of_student = split_target(scores_at(student, options.temperature), column);
+    const at::Tensor binary = of_teacher.log_target.exp() * (of_teacher.log_target - of_student.log_target) +
+                              of_teacher.log_rest.exp() * (of_teacher.log_rest - of_student.log_rest);
+    // At the target class both logarithms are 0, and so is their difference.
+    const at::Tensor others =
+        (of_teacher.log_others.exp() * (of_teacher.log_others - of_student.log_others)).sum(1);
+    return reduce_over_samples(
+        scaled(binary, options.target_weight) + scaled(others, options.non_target_weight), options.reduction,
+        options.temperature * options.temperature);
+}
+
+/// The loss of each sample without the factor T^2, and its gradient by the student's logits divided by T.
+inline ValueAndGradient decoupled_rows(const at::Tensor& student, const at::Tensor& teacher,
+                                       const at::Tensor& column, const DecoupledKd& options,
+                                       bool with_gradient) {
+    struct Side {
+        at::Tensor binary;  ///< log-probabilities of target and rest, [batch, 2]
+        at::Tensor
+            others;  ///< log-probabilities of the others among themselves; minus infinity at the target
+    };
+    const auto split = [&](const at::Tensor& logits) {
+        at::Tensor scores = scores_at(logits, options.temperature);
+        if (scores.is_same(logits)) scores = scores.clone();
+        const at::Tensor target = scores.gather(1, column);
+        scores.scatter_(1, column, -std::numeric_limits<double>::infinity());
+        const at::Tensor rest = at::logsumexp(scores, 1, /*keepdim=*/true);
+        return Side{at::log_softmax(at::cat({target, rest}, 1), 1), scores.sub_(rest)};
+    };
+    const Side of_teacher = split(teacher);
+    const Side of_student = split(student);
+    ValueAndGradient binary = row_divergence(of_student.binary, of_teacher.binary, {}, with_gradient);
+    const at::Tensor teacher_others = of_teacher.others.exp();
+    const at::Tensor others = of_teacher.others.sub_(of_student.others)
+                                  .mul_(teacher_others)
+                                  .masked_fill_(teacher_others.eq(0), 0)
+                                  .sum(1);
+    ValueAndGradient result{binary.value.mul_(options.target_weight).add_(others, options.non_target_weight),
+                            {}};
+    if (with_gradient) {
+        const at::Tensor on_target = binary.gradient.narrow(1, 0, 1).mul_(options.target_weight);
+        result.gradient = of_student.others.exp_()
+                              .mul_(options.non_target_weight - on_target)
+                              .sub_(teacher_others, options.non_target_weight)
+                              .scatter_(1, column, on_target);
+    }
+    return result;
+}
+
+}  // namespace detail
+
 namespace functional {
 
 /// See `DecoupledKd`.
@@ -95,21 +161,18 @@ inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teac
     detail::check_logit_pair("decoupled_kd", student, teacher);
     detail::check_two_classes("decoupled_kd", student);
     const at::Tensor column = detail::class_indices("decoupled_kd", target, student).unsqueeze(1);
-    const auto split = [&](const at::Tensor& logits) {
-        const at::Tensor scores = detail::at_least_float32(logits);
-        return detail::split_target(options.temperature == 1.0 ? scores : scores / options.temperature,
-                                    column);
-    };
-    const detail::TargetSplit of_teacher = split(detail::constant(teacher));
-    const detail::TargetSplit of_student = split(student);
-    const at::Tensor binary = of_teacher.log_target.exp() * (of_teacher.log_target - of_student.log_target) +
-                              of_teacher.log_rest.exp() * (of_teacher.log_rest - of_student.log_rest);
-    // At the target class both logarithms are 0, and so is their difference.
-    const at::Tensor others =
-        (of_teacher.log_others.exp() * (of_teacher.log_others - of_student.log_others)).sum(1);
-    return detail::reduce_over_samples(
-        detail::scaled(binary, options.target_weight) + detail::scaled(others, options.non_target_weight),
-        options.reduction, options.temperature * options.temperature);
+    const at::Tensor own = detail::at_least_float32(student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    return detail::with_known_gradient(
+        own,
+        [&](bool with_gradient) {
+            const double temperature = options.temperature;
+            return detail::reduced_rows(detail::decoupled_rows(own, goal, column, options, with_gradient), 1,
+                                        options.reduction, temperature * temperature, temperature);
+        },
+        [goal, column, options](const at::Tensor& input) {
+            return detail::composed_decoupled_kd(input, goal, column, options);
+        });
 }
 
 }  // namespace functional

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/mse_loss.h>
 
 #include <string>
 
@@ -50,10 +52,20 @@ inline at::Tensor mean_squared_logits(const at::Tensor& student, const at::Tenso
                                       const MeanSquaredLogits& options = {}) {
     options.check();
     detail::check_logit_pair("mean_squared_logits", student, teacher);
-    const at::Tensor difference =
-        detail::at_least_float32(student) - detail::at_least_float32(detail::constant(teacher));
-    return detail::reduce_over_classes(difference.square(), options.reduction,
-                                       1 / (options.temperature * options.temperature));
+    const at::Tensor own = detail::at_least_float32(student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const double factor = 1 / (options.temperature * options.temperature);
+    switch (options.reduction) {
+        case Reduction::mean:
+            return detail::scaled(at::mse_loss(own, goal), factor);
+        case Reduction::sum:
+            return detail::scaled(at::mse_loss(own, goal, at::Reduction::Sum), factor);
+        case Reduction::batchmean:
+        case Reduction::none:
+            break;
+    }
+    return detail::reduce_over_classes(at::mse_loss(own, goal, at::Reduction::None), options.reduction,
+                                       factor);
 }
 
 }  // namespace functional

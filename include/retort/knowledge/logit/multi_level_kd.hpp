@@ -16,6 +16,7 @@
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/logit/class_relation.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/knowledge/logit/standardised.hpp>
 
 namespace retort {
@@ -121,9 +122,8 @@ inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tenso
     const at::Tensor student_scores[2] = {for_divergence(student_weak), for_divergence(student_strong)};
     const at::Tensor teacher_scores[2] = {for_divergence(fixed_weak), for_divergence(fixed_strong)};
     const auto divergence = [&](int view, double temperature) {  // per sample, with T^2
-        const at::Tensor log_teacher = detail::log_probabilities(teacher_scores[view], temperature);
-        const at::Tensor log_student = detail::log_probabilities(student_scores[view], temperature);
-        return (log_teacher.exp() * (log_teacher - log_student)).sum(1) * (temperature * temperature);
+        return soft_target(student_scores[view], teacher_scores[view],
+                           {.temperature = temperature, .reduction = Reduction::none});
     };
 
     at::Tensor instances, of_class, of_batch;

@@ -8,10 +8,13 @@
 #include <ATen/ops/logaddexp.h>
 
 #include <cmath>
+#include <optional>
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/known_gradient.hpp>
 #include <retort/detail/logit_loss.hpp>
+#include <retort/detail/row_divergence.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 
@@ -26,7 +29,9 @@ namespace retort {
 /// Gradient: to the student's logits; the teacher's are constants. Reductions: `batchmean` (default), `sum`,
 /// `mean` (over samples and classes: 1 / classes of batchmean, as in some released code), `none` (one value
 /// per sample).
-/// Hazards: logits of minus infinity (masked classes) give NaN; use `OnClasses` instead.
+/// Masked classes: a class with a logit of minus infinity on both sides is as if it were not there (`squared` and
+/// `guarded` too). A class that is impossible for the student alone makes `forward` infinite, as theory has it, and the other
+/// way round `reverse`; `jensen_shannon` is always finite.
 /// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 struct SoftTarget {
     static constexpr bool needs_teacher = true;
@@ -111,42 +116,41 @@ struct SoftTarget {
     static std::string name() { return "soft_target"; }
 };
 
-namespace functional {
+namespace detail {
 
-/// See `SoftTarget`.
-///
-/// \throws ConfigError if the temperature is not above 0 or beta not within 0 and 1; ShapeError if the logits
-/// do not fit together.
-inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher,
-                              const SoftTarget& options = {}) {
+/// The loss in operators that autograd knows.
+inline at::Tensor composed_soft_target(const at::Tensor& student, const at::Tensor& teacher,
+                                       const SoftTarget& options) {
     using Form = SoftTarget::Form;
-    options.check();
-    detail::check_logit_pair("soft_target", student, teacher);
-    const at::Tensor log_teacher =
-        detail::log_probabilities(options.detach ? detail::constant(teacher) : teacher, options.temperature);
-    const at::Tensor log_student = detail::log_probabilities(student, options.temperature);
+    const at::Tensor log_teacher = log_probabilities(teacher, options.temperature);
+    const at::Tensor log_student = log_probabilities(student, options.temperature);
     const double beta = options.beta;
+    // An element without probability adds nothing, whatever the other logarithm is.
+    const auto weighted = [](const at::Tensor& log_weight, const at::Tensor& value) {
+        const at::Tensor weight = log_weight.exp();
+        return weight * value.masked_fill(weight == 0, 0);
+    };
     at::Tensor divergence;
     switch (options.form) {
         case Form::forward:
-            divergence = log_teacher.exp() * (log_teacher - log_student);
+            divergence = weighted(log_teacher, log_teacher - log_student);
             break;
         case Form::reverse:
-            divergence = log_student.exp() * (log_student - log_teacher);
+            divergence = weighted(log_student, log_student - log_teacher);
             break;
         case Form::symmetric:
-            divergence =
-                (beta * log_teacher.exp() - (1 - beta) * log_student.exp()) * (log_teacher - log_student);
+            divergence = beta * weighted(log_teacher, log_teacher - log_student) +
+                         (1 - beta) * weighted(log_student, log_student - log_teacher);
             break;
         case Form::jensen_shannon: {
             const at::Tensor log_mixture =
                 at::logaddexp(log_teacher + std::log(beta), log_student + std::log(1 - beta));
-            divergence = beta * log_teacher.exp() * (log_teacher - log_mixture) +
-                         (1 - beta) * log_student.exp() * (log_student - log_mixture);
+            divergence = beta * weighted(log_teacher, log_teacher - log_mixture) +
+                         (1 - beta) * weighted(log_student, log_student - log_mixture);
             break;
         }
         case Form::cross_entropy:
-            divergence = -log_teacher.exp() * log_student;
+            divergence = -weighted(log_teacher, log_student);
             break;
         case Form::squared:
             divergence = (log_student.exp() - log_teacher.exp()).square();
@@ -164,7 +168,59 @@ inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teach
         }
     }
     const double factor = options.t_squared ? options.temperature * options.temperature : 1.0;
-    return detail::reduce_over_classes(divergence, options.reduction, factor);
+    return reduce_over_classes(divergence, options.reduction, factor);
+}
+
+/// The divergence among those of `row_divergence` that a form is, where it is one.
+inline std::optional<RowForm> row_form(SoftTarget::Form form) {
+    switch (form) {
+        case SoftTarget::Form::forward:
+            return RowForm::forward;
+        case SoftTarget::Form::reverse:
+            return RowForm::reverse;
+        case SoftTarget::Form::symmetric:
+            return RowForm::symmetric;
+        case SoftTarget::Form::jensen_shannon:
+            return RowForm::jensen_shannon;
+        case SoftTarget::Form::cross_entropy:
+            return RowForm::cross_entropy;
+        case SoftTarget::Form::squared:
+        case SoftTarget::Form::guarded:
+        case SoftTarget::Form::shifted:
+            break;
+    }
+    return std::nullopt;
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// See `SoftTarget`.
+///
+/// \throws ConfigError if the temperature is not above 0 or beta not within 0 and 1; ShapeError if the logits
+/// do not fit together.
+inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher,
+                              const SoftTarget& options = {}) {
+    options.check();
+    detail::check_logit_pair("soft_target", student, teacher);
+    const at::Tensor own = detail::at_least_float32(student);
+    const at::Tensor goal = options.detach ? detail::constant(teacher) : teacher;
+    const std::optional<detail::RowForm> form = detail::row_form(options.form);
+    if (!form || goal.requires_grad()) return detail::composed_soft_target(own, goal, options);
+    return detail::with_known_gradient(
+        own,
+        [&](bool with_gradient) {
+            const double factor = options.t_squared ? options.temperature * options.temperature : 1.0;
+            return detail::reduced_rows(
+                detail::row_divergence(detail::log_probabilities(own, options.temperature),
+                                       detail::log_probabilities(goal, options.temperature),
+                                       {.form = *form, .beta = options.beta}, with_gradient),
+                student.size(1), options.reduction, factor, factor / options.temperature);
+        },
+        [goal, options](const at::Tensor& input) {
+            return detail::composed_soft_target(input, goal, options);
+        });
 }
 
 }  // namespace functional

@@ -13,6 +13,7 @@
 #include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
 
 namespace retort {
 
@@ -70,11 +71,10 @@ inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tens
         return -detail::log_probabilities(logits, 1.0).gather(1, column).squeeze(1);
     };
     const at::Tensor weight = 1 - (-hard(student.detach()) / (hard(fixed) + options.epsilon)).exp();
-    const at::Tensor soft = -(detail::log_probabilities(fixed, options.temperature).exp() *
-                              detail::log_probabilities(student, options.temperature))
-                                 .sum(1);
-    return detail::reduce_over_samples(weight * soft, options.reduction,
-                                       options.temperature * options.temperature);
+    const SoftTarget soft{.temperature = options.temperature,
+                          .reduction = Reduction::none,
+                          .form = SoftTarget::Form::cross_entropy};
+    return detail::reduce_over_samples(weight * soft_target(student, fixed, soft), options.reduction, 1.0);
 }
 
 }  // namespace functional

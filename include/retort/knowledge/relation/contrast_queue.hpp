@@ -5,12 +5,13 @@
 #pragma once
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/Reduction.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
@@ -106,7 +107,8 @@ inline at::Tensor queue_contrast(const at::Tensor& vectors, const at::Tensor& po
     const at::Tensor positive = (own * other).sum(1, /*keepdim=*/true);
     const at::Tensor rows = detail::constant(queue).to(own.scalar_type());
     const at::Tensor logits = at::cat({positive, at::mm(own, rows.t())}, 1) / options.temperature;
-    return detail::reduce_samples(at::logsumexp(logits, at::IntArrayRef({1})) - logits.select(1, 0),
+    const at::Tensor first = at::zeros({logits.size(0)}, logits.options().dtype(at::kLong));
+    return detail::reduce_samples(at::cross_entropy_loss(logits, first, /*weight=*/{}, at::Reduction::None),
                                   options.reduction);
 }
 

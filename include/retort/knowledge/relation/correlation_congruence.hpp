@@ -76,7 +76,7 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
     const detail::RowPair rows = detail::row_pair("correlation_congruence", student, teacher);
     const auto kernel = [&](const at::Tensor& given) {
         const at::Tensor feature = options.normalise_input ? detail::unit_rows(given) : given;
-        const at::Tensor products = at::mm(feature, feature.t());
+        const at::Tensor products = detail::gram(feature);
         if (options.kernel == CorrelationCongruenceOptions::Kernel::bilinear) return products;
         // Horner's scheme: 1 + x (c / 1 + ...) with c = 2 gamma.
         const double c = 2 * options.gamma;

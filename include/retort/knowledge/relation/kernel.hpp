@@ -5,17 +5,19 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/eye.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/log_softmax.h>
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <string_view>
 
 #include <retort/core/error.hpp>
+#include <retort/core/reduction.hpp>
+#include <retort/detail/known_gradient.hpp>
+#include <retort/detail/products.hpp>
 #include <retort/detail/relations.hpp>
 
 namespace retort {
@@ -56,59 +58,90 @@ struct Neighbours {
     at::Tensor probability, logarithm;
 };
 
+/// Whether a kernel is a logarithm first, since its values would underflow.
+inline bool is_logarithmic(const Kernel& kernel) {
+    return kernel.kind == Kernel::Kind::rbf || kernel.kind == Kernel::Kind::adaptive_rbf;
+}
+
+/// The squared distances of all pairs of rows, plus 1e-6. A sample is at no distance from itself, whatever rounding says: through
+/// the root of 1e-6 it would be amplified.
+inline at::Tensor kernel_squares(const at::Tensor& rows) {
+    const at::Tensor itself = at::eye(rows.size(0), rows.options().dtype(at::kBool));
+    return squared_distances(rows).masked_fill(itself, 0).add_(1e-6);
+}
+
+/// A kernel that is not logarithmic: [batch, batch], above 0.
+inline at::Tensor similarities(const at::Tensor& rows, const Kernel& kernel) {
+    if (kernel.kind == Kernel::Kind::cosine) {
+        const at::Tensor lengths = at::linalg_vector_norm(rows, 2, at::IntArrayRef({1}), /*keepdim=*/true);
+        // Half the cosines. Opposite rows may reach 0, and through rounding fall below.
+        return gram(rows / ((lengths + kernel.epsilon) * std::numbers::sqrt2)).add_(0.5).clamp_min(1e-12);
+    }
+    const at::Tensor squares = kernel_squares(rows);
+    if (kernel.kind == Kernel::Kind::cauchy) {
+        return (squares / (kernel.sigma * kernel.sigma) + 1).reciprocal().clamp_min(1e-30);
+    }
+    const at::Tensor powers = kernel.degree == 2   ? squares
+                              : kernel.degree == 1 ? squares.sqrt()
+                                                   : squares.pow(kernel.degree / 2);
+    const at::Tensor result = (powers + 1).reciprocal();
+    return kernel.degree > 2 ? result.clamp_min(1e-30) : result;  // large powers underflow
+}
+
+/// The probabilities of similarities, [batch, batch].
+/// \param self where a sample meets itself, whose similarity does not count; may be undefined
+inline Neighbours neighbours_of(const at::Tensor& values, bool with_logarithm, const at::Tensor& self = {}) {
+    const auto without_self = [&](const at::Tensor& each, double value) {
+        return self.defined() ? each.masked_fill(self, value) : each;
+    };
+    const at::Tensor counted = without_self(values, 0);
+    Neighbours result{counted / counted.sum(1, /*keepdim=*/true), {}};
+    // The logarithm of 1 in place of that of 0, whose derivative is infinite.
+    if (with_logarithm) result.logarithm = without_self(result.probability, 1).log();
+    return result;
+}
+
 /// \param diagonal whether a sample counts as its own neighbour; where not, both are 0 there. A batch of one always does.
 inline Neighbours neighbours(const at::Tensor& rows, const Kernel& kernel, bool with_logarithm,
                              bool diagonal = true) {
     at::Tensor self;
     if (!diagonal && rows.size(0) > 1) self = at::eye(rows.size(0), rows.options().dtype(at::kBool));
-    const auto without_self = [&](const at::Tensor& values, double value) {
-        return self.defined() ? values.masked_fill(self, value) : values;
+    if (!is_logarithmic(kernel)) return neighbours_of(similarities(rows, kernel), with_logarithm, self);
+    const at::Tensor distances = kernel_squares(rows).sqrt();
+    at::Tensor values = kernel.kind == Kernel::Kind::rbf ? distances / -kernel.sigma
+                                                         : -distances / constant(distances).mean();
+    if (self.defined()) values = values.masked_fill(self, -std::numeric_limits<double>::infinity());
+    const at::Tensor logarithm = at::log_softmax(values, 1);
+    return {logarithm.exp(), self.defined() ? logarithm.masked_fill(self, 0) : logarithm};
+}
+
+/// A divergence of probabilities q, made of `values` by dividing their rows by their sums, reduced as `reduce_pairs` does.
+/// \param divergence `Tensor divergence(Neighbours)`, element by element, in operators that autograd knows
+/// \param slope `Tensor slope(Neighbours)`, its derivative by q, up to a constant in each row
+/// \param with_logarithm whether they need the logarithms of q
+template <class Divergence, class Slope>
+at::Tensor neighbour_divergence(const at::Tensor& values, bool with_logarithm, Reduction reduction,
+                                const Divergence& divergence, const Slope& slope) {
+    const auto reduced = [divergence, with_logarithm, reduction](const at::Tensor& input) {
+        return reduce_pairs(divergence(neighbours_of(input, with_logarithm)), reduction);
     };
-    at::Tensor similarities;
-    if (kernel.kind == Kernel::Kind::cosine) {
-        const at::Tensor unit =
-            rows / (at::linalg_vector_norm(rows, 2, at::IntArrayRef({1}), /*keepdim=*/true) + kernel.epsilon);
-        // Opposite rows may reach 0, and through rounding fall below.
-        similarities =
-            at::addmm(at::full({1, 1}, 0.5, rows.options().requires_grad(false)), unit, unit.t(), 1, 0.5)
-                .clamp_min(1e-12);
-    } else {
-        // A sample is at no distance from itself, whatever rounding says: through the root of 1e-6 it would be amplified.
-        const at::Tensor diagonal_mask =
-            self.defined() ? self : at::eye(rows.size(0), rows.options().dtype(at::kBool));
-        const at::Tensor squares = squared_distances(rows).masked_fill(diagonal_mask, 0).add_(1e-6);
-        switch (kernel.kind) {
-            case Kernel::Kind::student_t:
-                similarities = ((kernel.degree == 2   ? squares
-                                 : kernel.degree == 1 ? squares.sqrt()
-                                                      : squares.pow(kernel.degree / 2)) +
-                                1)
-                                   .reciprocal();
-                if (kernel.degree > 2)
-                    similarities = similarities.clamp_min(1e-30);  // large powers underflow
-                break;
-            case Kernel::Kind::cauchy:
-                similarities = (squares / (kernel.sigma * kernel.sigma) + 1).reciprocal().clamp_min(1e-30);
-                break;
-            case Kernel::Kind::rbf:
-            case Kernel::Kind::adaptive_rbf:
-            case Kernel::Kind::cosine: {
-                // Exponentials of large distances underflow, so that these two stay logarithms.
-                const at::Tensor distances = squares.sqrt();
-                const at::Tensor logarithms = kernel.kind == Kernel::Kind::rbf
-                                                  ? distances / -kernel.sigma
-                                                  : -distances / constant(distances).mean();
-                const at::Tensor logarithm =
-                    at::log_softmax(without_self(logarithms, -std::numeric_limits<double>::infinity()), 1);
-                return {logarithm.exp(), without_self(logarithm, 0)};
+    return with_known_gradient(
+        values,
+        [&](bool with_gradient) {
+            const at::Tensor sums = values.sum(1, /*keepdim=*/true);
+            Neighbours own{values / sums, {}};
+            if (with_logarithm) own.logarithm = own.probability.log();
+            ValueAndGradient result{reduce_pairs(divergence(own), reduction), {}};
+            if (with_gradient) {
+                at::Tensor by_own = slope(own);
+                result.gradient = by_own.sub_((by_own * own.probability).sum(1, /*keepdim=*/true)).div_(sums);
+                const auto batch = static_cast<double>(values.size(0));
+                if (reduction != Reduction::sum) result.scale /= batch;
+                if (reduction == Reduction::mean) result.scale /= batch;
             }
-        }
-    }
-    similarities = without_self(similarities, 0);
-    Neighbours result{similarities / similarities.sum(1, /*keepdim=*/true), {}};
-    // The logarithm of 1 in place of that of 0, whose derivative is infinite.
-    if (with_logarithm) result.logarithm = without_self(result.probability, 1).log();
-    return result;
+            return result;
+        },
+        reduced);
 }
 
 }  // namespace detail

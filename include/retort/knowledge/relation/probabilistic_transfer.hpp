@@ -41,11 +41,17 @@ struct ProbabilisticTransferOptions {
 
 namespace detail {
 
-inline at::Tensor neighbour_divergence(const at::Tensor& probabilities, const at::Tensor& student,
-                                       const ProbabilisticTransferOptions& options) {
-    const at::Tensor own = neighbours(student, options.kernel, false).probability;
-    return reduce_pairs(probabilities * ((probabilities + options.epsilon) / (own + options.epsilon)).log(),
-                        options.reduction);
+inline at::Tensor divergence_from(const at::Tensor& probabilities, const at::Tensor& student,
+                                  const ProbabilisticTransferOptions& options) {
+    const auto elements = [probabilities, epsilon = options.epsilon](const Neighbours& own) {
+        return probabilities * ((probabilities + epsilon) / (own.probability + epsilon)).log();
+    };
+    if (is_logarithmic(options.kernel)) {
+        return reduce_pairs(elements(neighbours(student, options.kernel, false)), options.reduction);
+    }
+    return neighbour_divergence(
+        similarities(student, options.kernel), /*with_logarithm=*/false, options.reduction, elements,
+        [&](const Neighbours& own) { return probabilities.div(own.probability + options.epsilon).neg_(); });
 }
 
 }  // namespace detail
@@ -71,8 +77,8 @@ inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Te
                                          const ProbabilisticTransferOptions& options = {}) {
     options.check();
     const detail::RowPair rows = detail::row_pair("probabilistic_transfer", student, teacher);
-    return detail::neighbour_divergence(detail::neighbours(rows.teacher, options.kernel, false).probability,
-                                        rows.student, options);
+    return detail::divergence_from(detail::neighbours(rows.teacher, options.kernel, false).probability,
+                                   rows.student, options);
 }
 
 /// Divergence of the student's neighbourhoods from those of the labels: samples of one class are each other's
@@ -96,7 +102,7 @@ inline at::Tensor class_neighbours(const at::Tensor& student, const at::Tensor& 
     }
     detail::check_same_device("class_neighbours", "the student's feature", feature, "the targets", target);
     const at::Tensor alike = (target.unsqueeze(1) == target.unsqueeze(0)).to(feature.scalar_type());
-    return detail::neighbour_divergence(alike / alike.sum(1, /*keepdim=*/true), feature, options);
+    return detail::divergence_from(alike / alike.sum(1, /*keepdim=*/true), feature, options);
 }
 
 }  // namespace functional

@@ -5,7 +5,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/mse_loss.h>
 
 #include <cmath>
@@ -62,7 +61,7 @@ inline at::Tensor similarity_preserving(const at::Tensor& student, const at::Ten
     options.check();
     const detail::RowPair rows = detail::row_pair("similarity_preserving", student, teacher);
     const auto similarities = [&](const at::Tensor& feature) {
-        return detail::unit_rows(at::mm(feature, feature.t()), options.norm, options.epsilon);
+        return detail::unit_rows(detail::gram(feature), options.norm, options.epsilon);
     };
     const at::Tensor own = similarities(rows.student);
     const at::Tensor goal = similarities(rows.teacher);

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSL-1.0
+#include <retort/knowledge/logit/class_relation.hpp>
+#include <retort/knowledge/logit/cosine_logits.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+#include <retort/knowledge/logit/decoupled_kd.hpp>
+#include <retort/knowledge/logit/dist_kd.hpp>
+#include <retort/knowledge/logit/mean_squared_logits.hpp>
+#include <retort/knowledge/logit/multi_level_kd.hpp>
+#include <retort/knowledge/logit/normalised_kd.hpp>
+#include <retort/knowledge/logit/sample_relation.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/knowledge/logit/standardised.hpp>
+#include <retort/knowledge/logit/teacher_free_regularisation.hpp>
+#include <retort/knowledge/logit/universal_self_kd.hpp>
+#include <retort/knowledge/logit/weighted_soft_labels.hpp>
+
+#include "compositions.hpp"
+#include "measure.hpp"
+
+namespace bench {
+
+namespace {
+
+namespace own = retort::functional;
+using retort::SoftTarget;
+
+std::string sizes(std::int64_t batch, std::int64_t classes) {
+    return std::to_string(batch) + "x" + std::to_string(classes);
+}
+
+/// Two functions of student, teacher and target.
+template <class Own, class ByHand>
+Entry with_target(std::string name, std::int64_t batch, std::int64_t classes, Own mine, ByHand by_hand) {
+    return {std::move(name), sizes(batch, classes), [=] {
+                const torch::Tensor s = leaf({batch, classes});
+                const torch::Tensor t = normal({batch, classes});
+                const torch::Tensor y = torch::randint(classes, {batch}, torch::kLong);
+                return Case{{s}, [=] { return mine(s, t, y); }, [=] { return by_hand(s, t, y); }};
+            }};
+}
+
+}  // namespace
+
+Entries logit_entries() {
+    Entries result;
+    // The protocol's batch on CIFAR-100, and one of ImageNet.
+    for (const auto& [batch, classes] : {std::pair<std::int64_t, std::int64_t>{64, 100}, {256, 1000}}) {
+        const auto add = [&result, batch = batch, classes = classes](std::string name, auto mine,
+                                                                     auto by_hand) {
+            result.push_back(entry(std::move(name), sizes(batch, classes), {batch, classes}, {batch, classes},
+                                   mine, by_hand));
+        };
+        const auto add_with_target = [&result, batch = batch, classes = classes](std::string name, auto mine,
+                                                                                 auto by_hand) {
+            result.push_back(with_target(std::move(name), batch, classes, mine, by_hand));
+        };
+        using T = const torch::Tensor&;
+        add_with_target(
+            "cross_entropy", [](T s, T, T y) { return own::cross_entropy(s, y); },
+            [](T s, T, T y) { return by_hand::F::cross_entropy(s, y); });
+        add(
+            "soft_target", [](T s, T t) { return own::soft_target(s, t); },
+            [](T s, T t) { return by_hand::soft_target(s, t, 4.0); });
+        add(
+            "soft_target (beside kl_div)", [](T s, T t) { return own::soft_target(s, t); },
+            [](T s, T t) { return by_hand::soft_target_kl_div(s, t, 4.0); });
+        add(
+            "soft_target, reverse",
+            [](T s, T t) { return own::soft_target(s, t, {.form = SoftTarget::Form::reverse}); },
+            [](T s, T t) { return by_hand::reverse_soft_target(s, t, 4.0); });
+        add(
+            "soft_target, symmetric",
+            [](T s, T t) { return own::soft_target(s, t, {.form = SoftTarget::Form::symmetric}); },
+            [](T s, T t) { return by_hand::symmetric_soft_target(s, t, 4.0); });
+        add(
+            "soft_target, Jensen-Shannon",
+            [](T s, T t) { return own::soft_target(s, t, {.form = SoftTarget::Form::jensen_shannon}); },
+            [](T s, T t) { return by_hand::jensen_shannon_soft_target(s, t, 4.0); });
+        add_with_target(
+            "decoupled_kd",
+            [](T s, T t, T y) { return own::decoupled_kd(s, t, y, {.non_target_weight = 8.0}); },
+            [](T s, T t, T y) { return by_hand::decoupled_kd(s, t, y, 1.0, 8.0, 4.0); });
+        add_with_target(
+            "normalised_kd", [](T s, T t, T y) { return own::normalised_kd(s, t, y); },
+            [](T s, T t, T y) { return by_hand::normalised_kd(s, t, y, 1.5, 1.0); });
+        add_with_target(
+            "weighted_soft_labels", [](T s, T t, T y) { return own::weighted_soft_labels(s, t, y); },
+            [](T s, T t, T y) { return by_hand::weighted_soft_labels(s, t, y, 4.0); });
+        add(
+            "dist_kd", [](T s, T t) { return own::dist_kd(s, t); },
+            [](T s, T t) { return by_hand::dist_kd(s, t); });
+        add(
+            "standardised soft_target",
+            [](T s, T t) {
+                return own::soft_target(own::standardise(s), own::standardise(t), {.temperature = 2.0});
+            },
+            [](T s, T t) {
+                return by_hand::soft_target(by_hand::standardised(s), by_hand::standardised(t), 2.0);
+            });
+        add(
+            "multi_level_kd",
+            [](T s, T t) {
+                const std::int64_t half = s.size(0) / 2;
+                return own::multi_level_kd(s.narrow(0, 0, half), s.narrow(0, half, half),
+                                           t.narrow(0, 0, half), t.narrow(0, half, half));
+            },
+            [](T s, T t) { return by_hand::multi_level_kd(s, t); });
+        add_with_target(
+            "teacher_free_regularisation", [](T s, T, T y) { return own::teacher_free_regularisation(s, y); },
+            [](T s, T, T y) { return by_hand::teacher_free_regularisation(s, y); });
+        add(
+            "class_relation", [](T s, T t) { return own::class_relation(s, t); },
+            [](T s, T t) { return by_hand::class_relation(s, t, 4.0); });
+        add(
+            "sample_relation", [](T s, T t) { return own::sample_relation(s, t); },
+            [](T s, T t) { return by_hand::sample_relation(s, t, 4.0); });
+        add(
+            "mean_squared_logits", [](T s, T t) { return own::mean_squared_logits(s, t); },
+            [](T s, T t) { return by_hand::F::mse_loss(s, t); });
+        add(
+            "cosine_logits", [](T s, T t) { return own::cosine_logits(s, t); },
+            [](T s, T t) { return by_hand::cosine_logits(s, t); });
+        result.push_back({"universal_self_kd", sizes(batch, classes), [batch = batch, classes = classes] {
+                              const torch::Tensor s = leaf({batch, classes});
+                              const torch::Tensor w = leaf({batch, classes});
+                              const torch::Tensor y = torch::randint(classes, {batch}, torch::kLong);
+                              return Case{{s, w},
+                                          [=] { return own::universal_self_kd(s, w, y); },
+                                          [=] { return by_hand::universal_self_kd(s, w, y); }};
+                          }});
+    }
+    return result;
+}
+
+}  // namespace bench

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Two ways to compute one loss, timed in turn.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace bench {
+
+/// A loss on tensors that are ready, computed by retort and by hand.
+struct Case {
+    std::vector<torch::Tensor> leaves;  ///< whose gradients are computed
+    std::function<torch::Tensor()> own;
+    std::function<torch::Tensor()> by_hand;
+    double tolerance = 1e-3;  ///< how far values and gradients may be apart, relative; below 0: not compared
+};
+
+/// A row of the table.
+struct Entry {
+    std::string name;
+    std::string shapes;
+    std::function<Case()> make;
+};
+using Entries = std::vector<Entry>;
+
+inline torch::Tensor normal(std::vector<std::int64_t> sizes) { return torch::randn(sizes); }
+inline torch::Tensor leaf(std::vector<std::int64_t> sizes) { return torch::randn(sizes).requires_grad_(); }
+
+/// `own(student, teacher)` and `by_hand(student, teacher)` on two random tensors.
+template <class Own, class ByHand>
+Entry entry(std::string name, std::string shapes, std::vector<std::int64_t> student,
+            std::vector<std::int64_t> teacher, Own own, ByHand by_hand, double tolerance = 1e-3) {
+    return {std::move(name), std::move(shapes), [=] {
+                const torch::Tensor s = leaf(student);
+                const torch::Tensor t = normal(teacher);
+                return Case{{s}, [=] { return own(s, t); }, [=] { return by_hand(s, t); }, tolerance};
+            }};
+}
+
+Entries logit_entries();
+Entries feature_entries();
+Entries relation_entries();
+Entries language_entries();
+
+}  // namespace bench
