@@ -43,11 +43,10 @@ struct PerceptronImpl : torch::nn::Module {
 };
 TORCH_MODULE(Perceptron);
 
-torch::Tensor hand_written_soft_target(const torch::Tensor& student, const torch::Tensor& teacher) {
-    const torch::Tensor log_teacher = torch::log_softmax(teacher / temperature, 1);
-    const torch::Tensor log_student = torch::log_softmax(student / temperature, 1);
-    const double scale = temperature * temperature / static_cast<double>(student.size(0));
-    return (log_teacher.exp() * (log_teacher - log_student)).sum() * scale;
+/// The hand-written step calls the library's function, too: what is compared here is what objective and trainer add. The
+/// function beside the written-out formula is a row of bench/losses. (The step in Python writes it out.)
+torch::Tensor soft_target(const torch::Tensor& student, const torch::Tensor& teacher) {
+    return retort::functional::soft_target(student, teacher, {.temperature = temperature});
 }
 
 struct Ratios {
@@ -122,7 +121,7 @@ Ratios perceptron(int pairs, double python_seconds) {
         }
         const torch::Tensor logits = hand_student->forward(batch.first);
         const torch::Tensor loss = 0.1 * torch::nn::functional::cross_entropy(logits, batch.second) +
-                                   0.9 * hand_written_soft_target(logits, teacher_logits);
+                                   0.9 * soft_target(logits, teacher_logits);
         optimizer.zero_grad();
         loss.backward();
         optimizer.step();
@@ -162,7 +161,7 @@ Ratios residual(int pairs, double python_seconds) {
         }
         const models::ImageOutputs outputs = hand_student->forward(batch.first);
         torch::Tensor loss = 0.1 * torch::nn::functional::cross_entropy(outputs.logits, batch.second) +
-                             0.9 * hand_written_soft_target(outputs.logits, from.logits);
+                             0.9 * soft_target(outputs.logits, from.logits);
         if (with_hints) {
             loss = loss + 0.5 * torch::mse_loss(connector1(outputs.stages[1]), from.stages[1]);
             loss = loss + 0.5 * torch::mse_loss(connector2(outputs.stages[2]), from.stages[2]);

@@ -19,7 +19,8 @@ namespace examples {
 
 /// Lets gnuplot draw `folder/name.svg` from the script `folder/name.gp`, which finds the names of both in its
 /// variables `folder` and `picture`.
-/// \returns whether there is a gnuplot \throws retort::OutputError if it failed
+/// \returns whether there is a gnuplot
+/// \throws retort::OutputError if it failed
 inline bool draw(const std::filesystem::path& folder, const std::string& name) {
     const auto quoted = [](const std::filesystem::path& path) {
         std::string result = "'";

@@ -52,7 +52,8 @@ struct Machine {
             ->capture_default_str()
             ->check(examples::zero_or_more());
     }
-    /// Applies the threads and finds the device. \throws retort::ConfigError if there is no such device
+    /// Applies the threads and finds the device.
+    /// \throws retort::ConfigError if there is no such device
     at::Device apply() const {
         retort::set_threads(threads);
         return retort::device(device);
@@ -93,7 +94,8 @@ class OutputFolder {
             throw retort::OutputError(path_.string() + ": cannot make this folder: " + error.message());
         }
     }
-    /// The path of a file in it. \throws retort::OutputError if it cannot be written
+    /// The path of a file in it.
+    /// \throws retort::OutputError if it cannot be written
     std::filesystem::path file(const std::string& name) const {
         const std::filesystem::path result = path_ / name;
         retort::detail::check_writable(result);

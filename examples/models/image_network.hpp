@@ -37,7 +37,6 @@ struct ImageNetworkOf : ImageNetwork {
 
 /// The network of a name: `cnn16` (`SmallCnn` of that width), `resnet32` (depth 6n + 2), `wrn28-2` (depth
 /// 6n + 4, width).
-///
 /// \throws retort::ConfigError if there is no such network
 inline std::shared_ptr<ImageNetwork> image_network(const std::string& name, std::int64_t classes,
                                                    std::int64_t channels) {

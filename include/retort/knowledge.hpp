@@ -44,6 +44,7 @@
 #include <retort/knowledge/flow/singular_vectors.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
 #include <retort/knowledge/knowledge.hpp>
+#include <retort/knowledge/logit/augmented_heads.hpp>
 #include <retort/knowledge/logit/class_relation.hpp>
 #include <retort/knowledge/logit/cosine_logits.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
@@ -67,6 +68,7 @@
 #include <retort/knowledge/relation/contrast_queue.hpp>
 #include <retort/knowledge/relation/contrastive_representation.hpp>
 #include <retort/knowledge/relation/correlation_congruence.hpp>
+#include <retort/knowledge/relation/diversity.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
 #include <retort/knowledge/relation/probabilistic_transfer.hpp>

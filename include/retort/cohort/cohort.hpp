@@ -510,7 +510,6 @@ class CohortRun {
 ///
 /// The learners may be of different types. Where their number is known at run time only, or a graph of the
 /// kind `RuntimeGraph` is used, they return one type: `retort::Cohort{std::vector{...}}`.
-///
 /// \tparam Learners `std::tuple<Learner<N>...>` or `std::vector<Learner<N>>`
 template <class Learners>
 class Cohort {
@@ -524,7 +523,6 @@ class Cohort {
         }
     }();
 
-    ///
     /// \throws ConfigError if there are no learners, two of them share parameters, the device does not exist,
     /// or they are on different ones
     explicit Cohort(Learners learners, CohortOptions options = {}) requires detail::Row<Learners>
@@ -594,7 +592,6 @@ class Cohort {
     /// `samples_per_second`; then what the callbacks add (`Validation`: `validation_accuracy_i`). Callbacks see
     /// all learners as one module with children `learner0`, `learner1`, ...; the running means are those over
     /// the learners that learn.
-    ///
     /// \throws ConfigError, DataError, ShapeError, OutputError before the first step where they can be;
     /// NonFiniteError
     template <class Graph, class Source, class... Callbacks>
@@ -605,7 +602,6 @@ class Cohort {
     }
 
     /// Measures a learner: see `retort::evaluate`.
-    ///
     /// \throws ConfigError if there is no such learner
     template <class Source, class... Metrics>
     auto evaluate(std::size_t learner, Source&& source, const Metrics&... metrics) {

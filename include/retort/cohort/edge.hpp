@@ -53,7 +53,6 @@ concept Position = std::same_as<T, std::size_t> || IsLearnerIndex<T>::value;
 /// The loss of the edge is weight x G(term), with the weight of the schedule and the gate G. A gate that looks
 /// at single samples gets the term's loss of each (`Reduction::none`), and the mean of what passes counts;
 /// other gates leave the term's own reduction.
-///
 /// \tparam Source `Labels`, `LearnerIndex<I>`, or `std::size_t` for a position that is known at run time
 /// \tparam Receiver `LearnerIndex<I>`, or `std::size_t`
 template <class Source, detail::Position Receiver, class Term, class GatePolicy, class S>
@@ -82,7 +81,6 @@ class Edge {
                   "retort: the gate looks at single samples, and the term has no losses per sample (a member "
                   "`reduction`)");
 
-    ///
     /// \throws ConfigError if the options of term, gate or schedule make no sense
     Edge(Source source, Receiver receiver, Term term, GatePolicy gate, S schedule)
         : source_(source),
@@ -109,7 +107,6 @@ class Edge {
 
     /// The loss behind the gate, before the weight: a tensor without dimensions.
     /// \param from the source's outputs as constants; `NoOutputs` on an edge from the labels
-    ///
     /// \throws ShapeError if the term or the gate gives another shape
     template <class ReceiverOutputs, class SourceOutputs, class B>
     at::Tensor loss(const ReceiverOutputs& to, const SourceOutputs& from, const B& batch,

@@ -165,7 +165,6 @@ class GraphCatalogue {
     }
 
     /// The graph that a description means.
-    ///
     /// \throws ConfigError if it has a term or gate that is not known, an option that the gate does not have, or
     /// terms and gates that do not fit together
     Graph build(const GraphDescription& description) const {

@@ -144,7 +144,6 @@ class GraphReader {
 }  // namespace detail
 
 /// The text of a graph's file.
-///
 /// \throws ConfigError if a weight follows a schedule, or a name would not read back: those of terms and gates
 /// are one word, those of learners one line
 inline std::string graph_text(const GraphDescription& graph) {
@@ -183,7 +182,6 @@ inline std::string graph_text(const GraphDescription& graph) {
 
 /// Reads the text of a graph's file.
 /// \param where what errors call it
-///
 /// \throws DataError with the line, what was expected there and what was found
 inline GraphDescription parse_graph(const std::string& words, const std::string& where = "graph") {
     std::istringstream stream(words);
@@ -191,14 +189,12 @@ inline GraphDescription parse_graph(const std::string& words, const std::string&
 }
 
 /// Writes a graph's file: beside its place, then renamed.
-///
 /// \throws ConfigError as `graph_text`; OutputError if it cannot be written
 inline void save_graph(const GraphDescription& graph, const std::filesystem::path& path) {
     detail::write_atomically(path, graph_text(graph));
 }
 
 /// Reads a graph's file.
-///
 /// \throws DataError if it cannot be read, or with the line, what was expected there and what was found
 inline GraphDescription load_graph(const std::filesystem::path& path) {
     std::ifstream stream(path);

@@ -26,7 +26,6 @@ class Learner {
   public:
     using NetworkType = N;
 
-    ///
     /// \param network a module holder, a `shared_ptr` to a module, or a module object that outlives the learner
     template <class M, class O>
         requires std::same_as<std::remove_cvref_t<M>, N>

@@ -116,7 +116,6 @@ class AnyEdge {
 ///     retort::RuntimeGraph graph;
 ///     graph.label(0);
 ///     graph.edge(1, 0, retort::SoftTarget{}, retort::gate::Correct{});
-///
 /// \tparam Outputs what the learners' `forward` returns
 /// \tparam B the batches
 template <class Outputs = at::Tensor, class B = data::Batch>

@@ -32,7 +32,6 @@ class GraphState {
   public:
     /// How many steps each edge has made. What a gate counts with; a checkpoint holds it.
     const std::vector<std::int64_t>& iterations() const { return iterations_; }
-    ///
     /// \throws ConfigError if there is not one number of at least 0 for each edge
     void set_iterations(std::vector<std::int64_t> iterations) {
         bool good = iterations.size() == iterations_.size();

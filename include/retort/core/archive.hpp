@@ -70,7 +70,6 @@ class Archive {
     bool loading() const { return !saving() && load_; }
 
     /// Stores or sets a value.
-    ///
     /// \throws CheckpointError if the checkpoint has none of that name, or one of another kind or shape
     template <class T>
         requires std::integral<T> || std::floating_point<T>

@@ -16,7 +16,6 @@
 namespace retort {
 
 /// The device of a name: `cpu`, `cuda`, `cuda:1`, or `auto` (a CUDA device if there is one, else the CPU).
-///
 /// \throws ConfigError if the name is none of these or the device does not exist on this machine.
 inline at::Device device(const std::string& name) {
     if (name == "auto") return at::Device(at::hasCUDA() ? at::kCUDA : at::kCPU);

@@ -19,7 +19,6 @@
 namespace retort::data {
 
 /// How many pieces `chunks` makes of `count` samples.
-///
 /// \throws ConfigError if `batch_size` is below 1 or `count` negative.
 inline std::int64_t chunk_count(std::int64_t count, std::int64_t batch_size, bool drop_last = false) {
     using ::retort::detail::text;

@@ -73,9 +73,7 @@ inline void check_targets(const at::Tensor& targets, std::int64_t classes) {
 }  // namespace detail
 
 /// A data set of tensors that are in memory already. Nothing is copied.
-///
 /// \param inputs N x ..., N >= 1, of any type; floating-point values must be finite.
-///
 /// \param targets N class indices (int64) from 0 to classes - 1 on the device of the inputs, or an undefined
 /// tensor.
 /// \param classes the number of classes; at least 1 where there are targets.

@@ -54,7 +54,6 @@ inline std::string hexadecimal(const std::uint8_t* bytes, std::size_t count) {
 /// A regular file that is not empty, opened for reading.
 class File {
   public:
-    ///
     /// \throws DataError if there is no such file, or it is a directory, a pipe or a device, or empty, or
     /// unreadable.
     explicit File(std::filesystem::path path) : path_(std::move(path)) {
@@ -257,7 +256,6 @@ class Source {
         return bytes;
     }
 
-    ///
     /// \throws DataError if anything is left.
     void expect_end() {
         const auto end = offset_;

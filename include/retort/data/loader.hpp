@@ -34,7 +34,6 @@ namespace retort::data {
 template <Transform TransformPolicy = Identity>
 class Loader {
   public:
-    ///
     /// \throws ConfigError if an option is out of its range or an epoch would have no batch; DataError if the
     /// data set is empty.
     explicit Loader(Dataset dataset, LoaderOptions options = {}, TransformPolicy transform = {})
@@ -43,7 +42,6 @@ class Loader {
     }
 
     /// The batches of epoch `epoch`, 0 or more, from batch number `first` on. Those before are not made.
-    ///
     /// \throws ConfigError if the epoch is negative; DataError if the epoch has fewer batches than `first`. What the
     /// transform throws comes out of the range.
     auto operator()(std::int64_t epoch, std::int64_t first = 0) const {

@@ -27,6 +27,7 @@
 
 #include <retort/core/error.hpp>
 #include <retort/detail/ranges.hpp>
+#include <retort/detail/state_iterator.hpp>
 
 namespace retort::data {
 
@@ -122,7 +123,7 @@ class PrefetchState {
         ended_ = !current_.has_value();
     }
 
-    bool has_current() const { return current_.has_value(); }
+    bool at_end() const { return !current_.has_value(); }
     Value& current() { return *current_; }
 
   private:
@@ -274,38 +275,13 @@ class Prefetch : public ranges::view_base {
     using State = detail::PrefetchState<Source, Function>;
 
   public:
-    class iterator {
-      public:
-        using value_type = typename State::Value;
-        using difference_type = std::ptrdiff_t;
-        using reference = value_type&;
-        using pointer = value_type*;
-        using iterator_category = std::input_iterator_tag;
-
-        iterator() = default;
-        explicit iterator(State* state) : state_(state) {}
-        /// The current element, which may be moved from.
-        reference operator*() const { return state_->current(); }
-        pointer operator->() const { return &state_->current(); }
-        iterator& operator++() {
-            state_->next();
-            return *this;
-        }
-        void operator++(int) { state_->next(); }
-        friend bool operator==(const iterator& it, std::default_sentinel_t) {
-            return !it.state_->has_current();
-        }
-
-      private:
-        State* state_ = nullptr;
-    };
+    using iterator = ::retort::detail::StateIterator<State>;
 
     Prefetch() = default;
     Prefetch(Source source, Function function, PrefetchOptions options)
         : state_(std::make_shared<State>(std::move(source), std::move(function), options)) {}
 
     /// Starts the threads and waits for the first element.
-    ///
     /// \throws ConfigError if it was called before, and whatever source or function throw.
     iterator begin() {
         if (!state_) throw ConfigError("prefetch: expected a range to go through, found an empty Prefetch");

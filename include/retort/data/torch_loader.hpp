@@ -16,6 +16,7 @@
 #include <retort/core/batch.hpp>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/state_iterator.hpp>
 
 namespace retort::data {
 
@@ -82,28 +83,7 @@ class TorchBatches : public ranges::view_base {
     using State = detail::TorchLoaderState<LoaderType>;
 
   public:
-    class iterator {
-      public:
-        using value_type = typename State::Value;
-        using difference_type = std::ptrdiff_t;
-        using reference = value_type&;
-        using pointer = value_type*;
-        using iterator_category = std::input_iterator_tag;
-
-        iterator() = default;
-        explicit iterator(State* state) : state_(state) {}
-        reference operator*() const { return state_->current(); }
-        pointer operator->() const { return &state_->current(); }
-        iterator& operator++() {
-            state_->next();
-            return *this;
-        }
-        void operator++(int) { state_->next(); }
-        friend bool operator==(const iterator& it, std::default_sentinel_t) { return it.state_->at_end(); }
-
-      private:
-        State* state_ = nullptr;
-    };
+    using iterator = ::retort::detail::StateIterator<State>;
 
     TorchBatches() = default;
     explicit TorchBatches(std::shared_ptr<State> state) : state_(std::move(state)) {}

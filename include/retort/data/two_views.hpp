@@ -27,7 +27,6 @@ namespace retort::data {
 template <Transform Weak, Transform Strong>
 class TwoViews {
   public:
-    ///
     /// \throws ConfigError if an option is out of its range or an epoch would have no batch; DataError if the
     /// data set is empty.
     TwoViews(Dataset dataset, LoaderOptions options, Weak weak, Strong strong)
@@ -39,7 +38,6 @@ class TwoViews {
     }
 
     /// The batches of epoch `epoch`, 0 or more, from batch number `first` on. Those before are not made.
-    ///
     /// \throws ConfigError if the epoch is negative; DataError if the epoch has fewer batches than `first`. What the
     /// transforms throw comes out of the range.
     auto operator()(std::int64_t epoch, std::int64_t first = 0) const {

@@ -62,7 +62,6 @@ void write_beside(const std::filesystem::path& target, Write&& write) {
 /// Writes to `target`, whole or not at all, what `produce(append)` hands to `append(std::string_view)` piece by piece.
 ///
 /// `append` does not throw, since it may be called through C: after an error it takes what comes and does nothing.
-///
 /// \throws OutputError with the path and the system's reason
 template <class Produce>
 void write_pieces(const std::filesystem::path& target, Produce&& produce) {
@@ -93,14 +92,12 @@ void write_pieces(const std::filesystem::path& target, Produce&& produce) {
 }
 
 /// Writes `content` to `target`, whole or not at all.
-///
 /// \throws OutputError with the path and the system's reason
 inline void write_atomically(const std::filesystem::path& target, std::string_view content) {
     write_pieces(target, [&](auto&& append) { append(content); });
 }
 
 /// Finds out whether a file can be written at `target`, before any work is done for it.
-///
 /// \throws OutputError with the path and the system's reason
 inline void check_writable(const std::filesystem::path& target) {
     std::error_code ignored;  // what cannot be looked at cannot be created either

@@ -52,7 +52,6 @@ inline constexpr std::uint8_t undefined_kind = 254;
 inline constexpr std::uint8_t text_kind = 255;
 
 /// The bytes of a file with these values. Tensors of a device are brought to the CPU.
-///
 /// \throws ConfigError if a tensor is of a type that the format has not
 inline std::string encode_state(const StateItems& items) {
     std::vector<at::Tensor> tensors;
@@ -183,7 +182,6 @@ inline StateItems decode_values(std::string_view bytes, std::uint64_t count, con
 }
 
 /// The values of the bytes of a file.
-///
 /// \param where stands in front of errors
 /// \throws CheckpointError if they are no checkpoint, of another version, cut off or damaged
 inline StateItems decode_state(std::string_view bytes, const std::string& where) {

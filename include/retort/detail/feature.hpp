@@ -70,7 +70,6 @@ inline at::Tensor pooled_to(const at::Tensor& maps, std::int64_t height, std::in
 }
 
 /// Averages the larger of two maps to the size of the smaller; in each direction on its own.
-///
 /// \throws ShapeError where the spatial sizes differ and the features are not [batch, channels, height,
 /// width]
 inline std::pair<at::Tensor, at::Tensor> pool_larger(std::string_view where, const at::Tensor& student,

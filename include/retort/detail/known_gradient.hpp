@@ -71,7 +71,6 @@ class KnownGradientFunction : public torch::autograd::Function<KnownGradientFunc
 };
 
 /// A loss of `input` whose gradient is computed with it.
-///
 /// \param compute `ValueAndGradient compute(bool with_gradient)`, called without autograd. The gradient is in the type of the
 /// input, in memory of its own.
 /// \param composition `Tensor composition(input)`, the same loss in operators that autograd knows; called for second

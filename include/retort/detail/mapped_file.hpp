@@ -22,7 +22,6 @@ namespace retort::detail {
 /// A regular file, mapped for reading. Nothing is read before it is looked at.
 class MappedFile {
   public:
-    ///
     /// \throws DataError if there is no such file, or it is not a regular one, or unreadable
     explicit MappedFile(const std::filesystem::path& path) {
         const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);

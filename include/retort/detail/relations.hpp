@@ -17,7 +17,6 @@
 namespace retort::detail {
 
 /// A feature as a matrix with a row per sample, at least in float32.
-///
 /// \throws ShapeError if it is not of shape [batch, ...] with at least one element of a floating-point type
 inline at::Tensor rows(std::string_view where, std::string_view what, const at::Tensor& feature) {
     check_defined(where, what, feature);
@@ -38,7 +37,6 @@ struct RowPair {
     at::Tensor student, teacher;
 };
 
-///
 /// \throws ShapeError if one of them is no feature, or if the batches or devices differ
 inline RowPair row_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
     RowPair result{rows(where, "the student's feature", student),

@@ -173,7 +173,6 @@ inline ValueAndGradient reduced_rows(ValueAndGradient rows, std::int64_t element
     return rows;
 }
 
-///
 /// \throws ConfigError if the beta makes no sense for the form
 inline void check_beta(std::string_view where, RowForm form, double beta) {
     if (form == RowForm::jensen_shannon && !(beta > 0 && beta < 1)) {

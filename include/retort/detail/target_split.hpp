@@ -22,9 +22,7 @@ struct TargetSplit {
     at::Tensor log_others;  ///< of the others among themselves: [batch, classes], with 0 at the target class
 };
 
-///
 /// \param scores [batch, classes], at least 2 classes
-///
 /// \param column the target classes: [batch, 1]
 inline at::Tensor log_others(const at::Tensor& scores, const at::Tensor& column) {
     const at::Tensor rest = at::scatter(scores, 1, column, -std::numeric_limits<double>::infinity());

@@ -14,7 +14,6 @@
 namespace retort::detail {
 
 /// Stores or sets the state of a teacher that has some; else compares the hash of its modules.
-///
 /// \param hash of its modules, if it is known already; else it is computed, and put there
 /// \throws ConfigError if a teacher learns along and does not say what goes into a checkpoint; CheckpointError if it
 /// is another teacher

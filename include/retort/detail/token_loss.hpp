@@ -112,7 +112,6 @@ class TokenLossEngine {
         if (const auto* sparse = std::get_if<SparseTeacher>(&loss.teacher)) prepare(*sparse);
     }
 
-    ///
     /// \param weights [tokens]: of each token in the gradients
     TokenLossResult run(const at::Tensor& weights, const TokenLossWanted& wanted) const {
         const std::int64_t tokens = loss_.tokens();

@@ -29,7 +29,6 @@ class ZipArchive {
 
     static bool recognises(std::string_view archive) { return archive.starts_with("PK\x03\x04"); }
 
-    ///
     /// \throws MalformedBytes if this is no such archive
     explicit ZipArchive(std::string_view archive) : archive_(archive) {
         const Directory directory = find_directory();

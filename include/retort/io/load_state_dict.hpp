@@ -81,9 +81,7 @@ inline std::vector<std::pair<std::string, at::Tensor>> renamed(const torch::nn::
 ///
 ///     retort::load_state_dict(*teacher, retort::read_weights("resnet.pt"),
 ///                             {.names = {retort::names::replace("fc.", "classifier.")}});
-///
 /// \returns what was not loaded; empty where `strict`
-///
 /// \throws DataError where `strict` and names or shapes differ, with all of them listed; where not strict and
 /// nothing at all fits; ConfigError if two names become the same
 inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& dictionary,

@@ -38,9 +38,7 @@ using Metadata = std::map<std::string, std::string>;
 #if defined(RETORT_WITH_JSON) && RETORT_WITH_JSON
 
 /// Reads a file in the format safetensors. The tensors are on the CPU.
-///
 /// \param metadata gets what the file says beside its tensors, if not null
-///
 /// \throws DataError if there is no such file, or it is malformed; ConfigError if retort is built without
 /// nlohmann-json
 inline StateDict read_safetensors(const std::filesystem::path& path, Metadata* metadata = nullptr) {
@@ -54,7 +52,6 @@ inline StateDict read_safetensors(const std::filesystem::path& path, Metadata* m
 
 /// Writes a file in the format safetensors, whole or not at all. Tensors that share memory are written each by
 /// itself, as the format wants it.
-///
 /// \throws OutputError with the system's reason; ConfigError if a tensor has a type that the format lacks, or
 /// retort is built without nlohmann-json
 inline void write_safetensors(const std::filesystem::path& path, const StateDict& dictionary,

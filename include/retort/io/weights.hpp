@@ -42,7 +42,6 @@ struct ReadOptions {
 ///
 /// Nothing in the file is run, and no more memory is taken than the file is long. The tensors are on the CPU;
 /// those that share memory in Python share it here.
-///
 /// \throws DataError if there is no such file, or it is malformed, or holds something else; ConfigError if
 /// retort lacks what the format needs (zlib, nlohmann-json)
 inline StateDict read_weights(const std::filesystem::path& path, const ReadOptions& options = {}) {
@@ -122,7 +121,6 @@ class PickleWriter {
 ///     model.load_state_dict(torch.load("student.pt", weights_only=True))          # Python
 ///
 /// Two names for the very same tensor are written once, and are one in Python, too.
-///
 /// \throws OutputError with the system's reason; ConfigError if a tensor is of a kind that files have not
 inline void write_weights(const std::filesystem::path& path, const StateDict& dictionary) {
     if (path.extension() == ".safetensors") return write_safetensors(path, dictionary);

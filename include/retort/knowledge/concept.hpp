@@ -2,20 +2,16 @@
 /// \file
 /// The contract of a knowledge term: one kind of knowledge, as a loss.
 ///
-/// | expression                                     | meaning |
-/// |------------------------------------------------|--------------------------------------------------------------------|
-/// | `T::needs_teacher`                             | required, `static constexpr bool`; where false, the
-/// term gets `retort::NoOutputs` for the teacher's outputs | | `T::needs_target` | required, `static
-/// constexpr bool`; where true, the batch must have targets | | `term(student_outputs, teacher_outputs,
-/// batch)`| required; the loss, a tensor without dimensions; gradients to the student's outputs and the
-/// term's own parameters only | | `term(..., batch, progress)`                   | instead of it, for a term
-/// that changes with the progress            | | `term.name()`                                  | optional;
-/// what histories and errors call it; default: the name of its type | | `term.check()` | optional; throws
-/// ConfigError where the options make no sense        | | `term.module()`                                |
-/// optional; a `shared_ptr` to the module with the learnable parts     | | `term.prepared()`,
-/// `term.prepare(student_outputs, &teacher_outputs, batch)` | optional, together; builds the learnable parts
-/// where their sizes come from the first batch, and moves them to its device; the pointer may be null where
-/// `prepared()` |
+/// | expression | meaning |
+/// |---|---|
+/// | `T::needs_teacher` | required, `static constexpr bool`; where false, the term gets `retort::NoOutputs` for the teacher's outputs |
+/// | `T::needs_target` | required, `static constexpr bool`; where true, the batch must have targets |
+/// | `term(student_outputs, teacher_outputs, batch)` | required; the loss, a tensor without dimensions; gradients to the student's outputs and the term's own parameters only |
+/// | `term(..., batch, progress)` | instead of it, for a term that changes with the progress |
+/// | `term.name()` | optional; what histories and errors call it; default: the name of its type |
+/// | `term.check()` | optional; throws ConfigError where the options make no sense |
+/// | `term.module()` | optional; a `shared_ptr` to the module with the learnable parts, or null |
+/// | `term.prepared()`, `term.prepare(student_outputs, &teacher_outputs, batch)` | optional, together; builds the learnable parts where their sizes come from the first batch, and moves them to its device; the pointer may be null where `prepared()` |
 ///
 /// A minimal example:
 ///
@@ -41,6 +37,10 @@
 #include <retort/core/no_outputs.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/detail/type_name.hpp>
+
+namespace torch::nn {
+class Module;
+}
 
 namespace retort {
 
@@ -88,6 +88,28 @@ at::Tensor call_term(const Term& term, const Student& student, const Teacher& te
     } else {
         return term(student, teacher, batch);
     }
+}
+
+/// Shows a term the outputs of a first batch, where it wants to see them.
+template <class T, class Student, class Teacher, class B>
+void prepare_term(T& term, const Student& student, const Teacher* teacher, const B& batch) {
+    if constexpr (requires { term.prepare(student, teacher, batch); }) term.prepare(student, teacher, batch);
+}
+
+/// The learnable part of a term; null where it has none.
+template <class T>
+std::shared_ptr<torch::nn::Module> term_module(const T& term) {
+    if constexpr (requires { term.module(); }) {
+        return term.module();
+    } else {
+        return nullptr;
+    }
+}
+
+/// Throws ConfigError where the options of a term make no sense.
+template <class T>
+void check_term(const T& term) {
+    if constexpr (requires { term.check(); }) term.check();
 }
 
 template <class T>

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <concepts>
+#include <memory>
 #include <string>
 
 #include <retort/core/error.hpp>
@@ -98,21 +99,17 @@ struct Filtered {
         return weighted.mean();
     }
     void check() const {
-        if constexpr (requires { term.check(); }) term.check();
+        detail::check_term(term);
         if constexpr (requires { filter.check(); }) filter.check();
     }
     std::string name() const { return "filtered_" + detail::term_name(term); }
 
     // Learnable parts are those of the term.
-    auto module() const requires requires(const Term& each) { each.module(); }
-    { return term.module(); }
+    std::shared_ptr<torch::nn::Module> module() const { return detail::term_module(term); }
     bool prepared() const { return detail::term_prepared(term); }
     template <class Student, class Teacher, class B>
-        requires requires(Term& each, const Student& student, const Teacher* teacher, const B& batch) {
-            each.prepare(student, teacher, batch);
-        }
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        term.prepare(student, teacher, batch);
+        detail::prepare_term(term, student, teacher, batch);
     }
 };
 

@@ -40,7 +40,6 @@ class FixedHead {
             }
         }
     }
-    ///
     /// \param feature [batch, size]
     at::Tensor operator()(const at::Tensor& feature) const {
         if constexpr (std::same_as<Head, torch::nn::Linear>) {

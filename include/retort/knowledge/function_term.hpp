@@ -6,30 +6,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
-#include <string_view>
 #include <utility>
 
-#include <retort/core/error.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/tap_pair.hpp>
 
 namespace retort::detail {
 
-/// Calls `compute()`; where it finds that shapes do not fit, the error names the taps too.
-template <class Taps, class Compute>
-at::Tensor naming_taps(const Taps& taps, std::string_view kind, Compute&& compute) {
-    try {
-        return std::forward<Compute>(compute)();
-    } catch (const ShapeError& error) {
-        std::string_view words = error.what();
-        if (words.starts_with(kind)) words.remove_prefix(kind.size());
-        if (words.starts_with(": ")) words.remove_prefix(2);
-        throw ShapeError(text(taps.name(), ": ", words));
-    }
-}
-
 /// A term bound to taps: `Function(student, teacher, options)`.
-///
 /// \tparam Options with `check()`, which throws ConfigError where the options make no sense
 template <class StudentTap, class TeacherTap, class Options, auto Function>
 class FunctionTerm {

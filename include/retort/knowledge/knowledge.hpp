@@ -24,8 +24,6 @@ namespace retort {
 /// The terms of the loss, in order. See `knowledge/concept.hpp` for what a term is.
 ///
 ///     retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = 4.0}}
-///
-///
 /// \throws ConfigError on construction, if the options of a term make no sense.
 template <class... Terms>
 class Knowledge {
@@ -39,9 +37,7 @@ class Knowledge {
 
     Knowledge() requires(std::default_initializable<Terms>&&...) : Knowledge(Terms{}...) {}
     explicit Knowledge(Terms... terms) : terms_(std::move(terms)...) {
-        each([](const auto& term) {
-            if constexpr (requires { term.check(); }) term.check();
-        });
+        each([](const auto& term) { detail::check_term(term); });
     }
 
     const std::tuple<Terms...>& terms() const { return terms_; }
@@ -73,10 +69,7 @@ class Knowledge {
     /// \param teacher the teacher's outputs; may be null where `prepared()` is true
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        each([&](auto& term) {
-            if constexpr (requires { term.prepare(student, teacher, batch); })
-                term.prepare(student, teacher, batch);
-        });
+        each([&](auto& term) { detail::prepare_term(term, student, teacher, batch); });
     }
 
     /// The learnable parts of all terms as one module: for moving, saving and counting. Children are named by
@@ -85,10 +78,8 @@ class Knowledge {
         auto result = std::make_shared<torch::nn::Module>("Knowledge");
         std::size_t position = 0;
         each([&](const auto& term) {
-            if constexpr (requires { term.module(); }) {
-                if (const std::shared_ptr<torch::nn::Module> part = term.module()) {
-                    result->register_module(detail::text("term", position), part);
-                }
+            if (const std::shared_ptr<torch::nn::Module> part = detail::term_module(term)) {
+                result->register_module(detail::text("term", position), part);
             }
             ++position;
         });

@@ -61,7 +61,6 @@ class Learnable {
     void follow(const at::Tensor& like) const {
         if (built()) state_->holder->to(like.device(), like.scalar_type());
     }
-    ///
     /// \throws ConfigError if there is no module yet
     auto* operator->() const {
         if (!built()) {

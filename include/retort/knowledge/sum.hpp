@@ -64,16 +64,15 @@ class Sum {
     }
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        std::apply([&](auto&... term) { (prepare_one(term, student, teacher, batch), ...); }, terms_);
+        std::apply([&](auto&... term) { (detail::prepare_term(term, student, teacher, batch), ...); },
+                   terms_);
     }
     std::shared_ptr<torch::nn::Module> module() const {
         auto result = std::make_shared<torch::nn::Module>("Sum");
         std::size_t position = 0;
         each([&](const auto& term, double) {
-            if constexpr (requires { term.module(); }) {
-                if (const std::shared_ptr<torch::nn::Module> part = term.module()) {
-                    result->register_module(detail::text("term", position), part);
-                }
+            if (const std::shared_ptr<torch::nn::Module> part = detail::term_module(term)) {
+                result->register_module(detail::text("term", position), part);
             }
             ++position;
         });
@@ -83,7 +82,7 @@ class Sum {
         each([](const auto& term, double weight) {
             if (!std::isfinite(weight))
                 throw ConfigError(detail::text("Sum: expected finite weights, found ", weight));
-            if constexpr (requires { term.check(); }) term.check();
+            detail::check_term(term);
         });
     }
     std::string name() const {
@@ -101,11 +100,6 @@ class Sum {
             (function(std::get<I>(terms_), weights_[I]), ...);
         }
         (std::index_sequence_for<Terms...>{});
-    }
-    template <class Term, class Student, class Teacher, class B>
-    static void prepare_one(Term& term, const Student& student, const Teacher* teacher, const B& batch) {
-        if constexpr (requires { term.prepare(student, teacher, batch); })
-            term.prepare(student, teacher, batch);
     }
 
     std::tuple<Terms...> terms_;

@@ -71,4 +71,17 @@ class TapPair {
     TeacherTap teacher_;
 };
 
+/// Calls `compute()`; where it finds that shapes do not fit, the error names the taps too.
+template <class Taps, class Compute>
+at::Tensor naming_taps(const Taps& taps, std::string_view kind, Compute&& compute) {
+    try {
+        return std::forward<Compute>(compute)();
+    } catch (const ShapeError& error) {
+        std::string_view words = error.what();
+        if (words.starts_with(kind)) words.remove_prefix(kind.size());
+        if (words.starts_with(": ")) words.remove_prefix(2);
+        throw ShapeError(text(taps.name(), ": ", words));
+    }
+}
+
 }  // namespace retort::detail

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <concepts>
+#include <memory>
 #include <string>
 
 #include <retort/knowledge/concept.hpp>
@@ -30,23 +31,19 @@ struct Tempered {
                           const Progress& progress) const {
         Term now = term;
         now.temperature = temperature.weight(progress);
-        return now(student, teacher, batch);
+        return detail::call_term(now, student, teacher, batch, progress);
     }
     void check() const {
-        if constexpr (requires { term.check(); }) term.check();
+        detail::check_term(term);
         detail::check_schedule(temperature);
     }
     std::string name() const { return detail::term_name(term); }
     // Learnable parts are those of the term.
-    auto module() const requires requires(const Term& each) { each.module(); }
-    { return term.module(); }
+    std::shared_ptr<torch::nn::Module> module() const { return detail::term_module(term); }
     bool prepared() const { return detail::term_prepared(term); }
     template <class Student, class Teacher, class B>
-        requires requires(Term& each, const Student& student, const Teacher* teacher, const B& batch) {
-            each.prepare(student, teacher, batch);
-        }
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        term.prepare(student, teacher, batch);
+        detail::prepare_term(term, student, teacher, batch);
     }
 };
 

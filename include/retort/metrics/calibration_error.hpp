@@ -24,7 +24,6 @@ namespace retort::metrics {
 /// ICML 2017, equation 3). From 0 to 1.
 ///
 /// Probabilities are computed in float32 for half-precision logits.
-///
 /// \throws (update) ConfigError if there is less than 1 bin; ShapeError as Accuracy does; (value) DataError
 /// if there were no samples, a target was no class, or a row of logits gave a probability of NaN.
 struct CalibrationError {

@@ -27,7 +27,6 @@ struct Features {
 namespace detail {
 
 /// Features as a matrix, N x D, in float64 where they are and in float32 otherwise.
-///
 /// \throws ShapeError if they are no features; DataError if a value is not finite or a class negative
 inline Features matrix(const std::string& where, const char* what, const Features& features) {
     using ::retort::detail::text;
@@ -66,7 +65,6 @@ inline Features matrix(const std::string& where, const char* what, const Feature
 }
 
 /// Queries as a matrix that fits to the database.
-///
 /// \throws also ShapeError if widths or devices differ
 inline Features queries_for(const std::string& where, const Features& database, const Features& queries) {
     using ::retort::detail::text;

@@ -91,7 +91,6 @@ inline double centroid_information(const Features& features, Distance distance, 
 /// How much about the classes the features know: an estimate of their mutual information, the
 /// \f$ I(f, Y) \f$ of information flow modelling. The paper's vectors are of this kind, but neither it nor its
 /// code computes them; the estimates and the default are this library's choice.
-///
 /// \returns a number of at least 0
 /// \throws ShapeError, DataError if these are no features, or have less than 2 samples of a class
 /// (`nearest_centroid`)

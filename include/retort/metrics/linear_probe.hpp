@@ -41,7 +41,6 @@ struct LinearProbeOptions {
 /// database (a feature that is constant there is 0). The default of \f$ \lambda \f$ is this library's own.
 class LinearProbe {
   public:
-    ///
     /// \throws ShapeError, DataError if the database is no set of features; ConfigError for options out of
     /// range
     explicit LinearProbe(const Features& database, LinearProbeOptions options = {})
@@ -56,7 +55,6 @@ class LinearProbe {
         database_.values = mean_.unsqueeze(0);  // its width and type are all that is needed from here on
     }
     /// The classes of these features: [samples], int64.
-    ///
     /// \throws ShapeError, DataError if these are no features of the database's width
     at::Tensor predict(const Features& queries) const {
         const at::NoGradGuard no_grad;

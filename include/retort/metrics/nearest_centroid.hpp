@@ -26,7 +26,6 @@ namespace retort::metrics {
 ///     const double accuracy = metrics::NearestCentroid{database, metrics::Distance::cosine}.accuracy(queries);
 class NearestCentroid {
   public:
-    ///
     /// \throws ShapeError, DataError if the database is no set of features
     explicit NearestCentroid(const Features& database, Distance distance = Distance::euclidean)
         : database_(detail::matrix("NearestCentroid", "database", database)) {
@@ -43,7 +42,6 @@ class NearestCentroid {
         database_.values = centroids_;  // its width and type are all that is needed from here on
     }
     /// The classes of these features: [samples], int64.
-    ///
     /// \throws ShapeError, DataError if these are no features of the database's width
     at::Tensor predict(const Features& queries) const {
         const c10::NoGradGuard no_grad;

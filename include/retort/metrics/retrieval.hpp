@@ -69,7 +69,6 @@ struct RetrievalScores {
 /// may round otherwise for another number of queries at a time.)
 class Retrieval {
   public:
-    ///
     /// \throws ShapeError, DataError if the database is no set of features; ConfigError for options out of
     /// range
     explicit Retrieval(const Features& database, RetrievalOptions options = {})
@@ -93,7 +92,6 @@ class Retrieval {
             at::_unique2(database_.target, /*sorted=*/true, /*return_inverse=*/false, /*return_counts=*/true);
     }
 
-    ///
     /// \throws ShapeError, DataError if these are no features of the database's width, or if a query's class
     /// does not occur in the database
     RetrievalScores scores(const Features& queries) const {

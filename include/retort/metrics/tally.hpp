@@ -63,7 +63,6 @@ inline at::Tensor no_class(const at::Tensor& target, std::int64_t classes) {
 /// Adds up tensors of one shape on their device, and the number of samples that they stand for on the host.
 class Tally {
   public:
-    ///
     /// \param values are added to those of earlier calls, element by element.
     void add(const std::string& metric, std::int64_t samples, const at::Tensor& values) {
         if (sum_.defined() && sum_.device() != values.device()) {
@@ -82,7 +81,6 @@ class Tally {
     }
     std::int64_t samples() const { return samples_; }
     /// The sums, on the CPU as float64 or int64. Waits for the device.
-    ///
     /// \throws DataError if there were no samples.
     at::Tensor read(const std::string& metric) const {
         if (samples_ == 0) {

@@ -2,11 +2,10 @@
 /// \file
 /// The contract of an optimiser recipe: what a trainer builds its optimiser from.
 ///
-/// | expression              | meaning |
-/// |-------------------------|-------------------------------------------------------------------------------------------|
-/// | `r.build(parameters)`   | required; a `std::unique_ptr` to a `torch::optim::Optimizer` (or a class
-/// derived from it)  | | `r.check()`             | optional; throws ConfigError where the options make no
-/// sense                               |
+/// | expression | meaning |
+/// |---|---|
+/// | `r.build(parameters)` | required; a `std::unique_ptr` to a `torch::optim::Optimizer` (or a class derived from it) |
+/// | `r.check()` | optional; throws ConfigError where the options make no sense |
 ///
 /// A trainer also takes an optimiser that exists already. See `OptimizerPolicy`. What an optimiser remembers goes into
 /// checkpoints by its member `checkpoint(retort::Archive&)`, or by `save` and `load` of `torch::optim::Optimizer`.

@@ -20,7 +20,6 @@ template <class O>
     requires std::derived_from<O, torch::optim::Optimizer>
 class FromTorch {
   public:
-    ///
     /// \param options what the optimiser's constructor takes behind the parameters
     template <class Options>
         requires std::is_constructible_v<O, std::vector<at::Tensor>, Options>

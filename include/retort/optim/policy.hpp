@@ -145,7 +145,6 @@ class OptimizerPolicy {
 
     /// Stores or sets what the optimiser remembers (its own `checkpoint(retort::Archive&)`, or what LibTorch stores
     /// of it), the learning rates, and the schedule's state. Other options are those of this program.
-    ///
     /// \throws CheckpointError if it is another optimiser, for other parameters, or began with other learning rates
     /// \pre built()
     void checkpoint(Archive& archive) {

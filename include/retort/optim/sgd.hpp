@@ -171,7 +171,6 @@ struct Sgd {
         options.nesterov = nesterov;
         return std::make_unique<MultiTensorSgd>(std::move(parameters), options);
     }
-    ///
     /// \throws ConfigError if the options make no sense.
     void check() const {
         const auto not_negative = [](const char* what, double value) {

@@ -60,7 +60,6 @@ struct AdaptiveCriticalPeriodOptions {
 class AdaptiveCriticalPeriod {
   public:
     /// Measures the norm of the gradient.
-    ///
     /// \throws ConfigError if the options make no sense
     explicit AdaptiveCriticalPeriod(AdaptiveCriticalPeriodOptions options = {}) : options_(options) {
         check();
@@ -74,7 +73,6 @@ class AdaptiveCriticalPeriod {
     }
 
     /// The weight in an epoch, from the measures of the epochs before it.
-    ///
     /// \throws ConfigError if one of these was not measured: where the period was not given to `fit`
     double weight(const Progress& progress) const {
         const auto measured = static_cast<std::int64_t>(state_->measures.size());

@@ -2,11 +2,10 @@
 /// \file
 /// The contract of a schedule: when something counts, and how much.
 ///
-/// | expression             | meaning                                                                  |
-/// |------------------------|--------------------------------------------------------------------------|
-/// | `s.weight(progress)`   | required; a finite number; a pure function of the progress, and of what the
-/// schedule's checkpoint holds where it has one, so that a resumed run sees the same weights |
-/// | `s.check()`            | optional; throws ConfigError where the options make no sense |
+/// | expression | meaning |
+/// |---|---|
+/// | `s.weight(progress)` | required; a finite number; a pure function of the progress, and of what the schedule's checkpoint holds where it has one, so that a resumed run sees the same weights |
+/// | `s.check()` | optional; throws ConfigError where the options make no sense |
 ///
 /// A minimal example:
 ///

@@ -16,8 +16,6 @@ namespace retort {
 /// One schedule per term of a `Knowledge`, in the same order. A plain number is a constant:
 ///
 ///     retort::Schedule{0.1, 0.9, retort::Exponential{.initial = 100.0, .factor = 0.7}}
-///
-///
 /// \throws ConfigError on construction, if the options of a schedule make no sense.
 template <class... S>
 class Schedule {

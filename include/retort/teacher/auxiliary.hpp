@@ -50,7 +50,6 @@ class Auxiliary {
     /// Whether it teaches.
     bool learned() const { return *learned_; }
 
-    ///
     /// \throws ConfigError if it has not learned yet
     template <class I>
         requires Forwards<N, I> OutputsOf<N, I>

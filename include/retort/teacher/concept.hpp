@@ -2,12 +2,11 @@
 /// \file
 /// The contract of a teacher: where knowledge comes from.
 ///
-/// | expression                    | meaning |
-/// |-------------------------------|------------------------------------------------------------------------------------|
-/// | `teacher(input)`              | required; the outputs, without gradient, in evaluation mode, the
-/// teacher's state untouched | | `teacher.modules()`           | optional; the modules behind it, as
-/// `std::vector<torch::nn::Module*>`: for moving to a device and for checks | | `teacher.update(progress)` |
-/// optional; for a teacher that learns along; called after every step                   |
+/// | expression | meaning |
+/// |---|---|
+/// | `teacher(input)` | required; the outputs, without gradient, in evaluation mode, the teacher's state untouched |
+/// | `teacher.modules()` | optional; the modules behind it, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
+/// | `teacher.update(progress)` | optional; for a teacher that learns along; called after every step |
 ///
 /// A teacher that learns along says what goes into checkpoints by a member `checkpoint(retort::Archive&)`; any other is
 /// left out of them and recognised by a hash of its modules.

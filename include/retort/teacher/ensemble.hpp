@@ -46,8 +46,6 @@ struct EnsembleOutputs {
 ///
 ///     retort::Ensemble{retort::Frozen{a}, retort::Frozen{b}}
 ///     retort::Ensemble{retort::EnsembleOptions{.weights = {2.0, 1.0}}, retort::Frozen{a}, retort::Frozen{b}}
-///
-///
 /// \throws ConfigError on construction, if the weights make no sense; ShapeError if the members differ in
 /// their classes.
 template <class... Teachers>

@@ -52,7 +52,6 @@ struct MovingAverageOptions {
 ///     retort::Trainer trainer{student, retort::MovingAverage{average, student, {.decay = 0.99}}, ...};
 ///
 /// Copies of the policy share the networks, but count their steps each by itself. Module objects must outlive it.
-///
 /// \throws ConfigError if the decay is out of its range, or the networks differ in the names, shapes or types of
 /// their parameters and buffers, or share one
 template <Network Average, Network Student>

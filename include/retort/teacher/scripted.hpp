@@ -55,7 +55,6 @@ struct ScriptedOptions {
 /// A TorchScript file is a program: load those that you trust. Copies share it.
 class Scripted {
   public:
-    ///
     /// \throws DataError if the file is no TorchScript program; ConfigError if its `forward` returns something else,
     /// the names do not fit what it returns, or the device is not there
     explicit Scripted(const std::filesystem::path& path, ScriptedOptions options = {})

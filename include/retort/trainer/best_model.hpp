@@ -52,7 +52,6 @@ class BestModel {
     }
 
     /// Gives a module the parameters and buffers of the best epoch.
-    ///
     /// \throws ConfigError if there was no epoch yet, or the module is another one
     void restore(torch::nn::Module& module) const {
         const at::NoGradGuard no_grad;

@@ -87,7 +87,6 @@ struct FitContext {
     std::vector<std::string> claimed{};  ///< the columns that somebody writes in this call of `fit`
 
     /// Makes a column of the history one's own for this call of `fit`.
-    ///
     /// \throws ConfigError if another callback, or the trainer, writes it already
     void claim(const std::string& column) {
         if (std::find(claimed.begin(), claimed.end(), column) != claimed.end()) {

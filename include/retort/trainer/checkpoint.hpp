@@ -59,7 +59,6 @@ struct CheckpointOptions {
 /// as usual. Handlers are set during `fit` only.
 class Checkpoint {
   public:
-    ///
     /// \param directory of this run alone; made if it is not there
     /// \throws ConfigError if an option makes no sense
     explicit Checkpoint(std::filesystem::path directory, CheckpointOptions options = {})

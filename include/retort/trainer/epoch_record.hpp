@@ -35,7 +35,6 @@ class EpochRecord {
           weights_(names_.size()) {}
 
     /// The columns that every epoch has, whether or not there is something to write into them.
-    ///
     /// \throws ConfigError if a term has the name of another column
     static std::vector<std::string> columns(const std::vector<std::string>& names) {
         std::vector<std::string> result{"epoch", "learning_rate", "loss"};
@@ -47,7 +46,6 @@ class EpochRecord {
         check_columns(result);
         return result;
     }
-    ///
     /// \throws ConfigError if two columns have one name
     static void check_columns(const std::vector<std::string>& columns) {
         for (auto name = columns.begin(); name != columns.end(); ++name) {
@@ -58,7 +56,6 @@ class EpochRecord {
         }
     }
 
-    ///
     /// \param right how many answers of the batch were right; undefined where nobody knows
     void add(const Losses& losses, const at::Tensor& right, std::int64_t samples) {
         Step step{steps_, samples, right.defined()};
@@ -81,7 +78,6 @@ class EpochRecord {
     void add_seconds(double seconds) { seconds_ += seconds; }
 
     /// Reads what has come since the last time. Waits for the device.
-    ///
     /// \throws NonFiniteError with the name of the term and the step, if a loss is not finite
     Running read() {
         if (!pending_.empty()) {

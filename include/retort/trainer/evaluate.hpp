@@ -91,16 +91,10 @@ auto measured(const NetworkRef<N>& network, T& teacher, Source& source, Metrics.
 ///     const double accuracy = retort::evaluate(net, test_batches).value();
 ///     const auto [top1, top5] = retort::evaluate(net, test_batches, retort::metrics::Accuracy{},
 ///                                                retort::metrics::TopK{5});
-///
-///
 /// \param network a module holder, `shared_ptr` to a module, or module object
-///
 /// \param source batches: see `BatchSource`; a callable is asked for epoch 0
-///
 /// \param metrics see `metrics/concept.hpp`; none: `metrics::Accuracy`
-///
 /// \returns the metric, or a tuple of the metrics where there are several
-///
 /// \throws DataError if there are no batches
 template <class N, class Source, metrics::Metric... Metrics>
     requires Network<std::remove_cvref_t<N>>

@@ -67,7 +67,6 @@ std::vector<metrics::Features> read_features(const NetworkRef<N>& network, Sourc
 /// network runs in evaluation mode and without gradient; its state stays as it was.
 ///
 ///     const metrics::Features features = retort::features(student, retort::tap<&Outputs::body>, test_batches);
-///
 /// \param network a module holder, `shared_ptr` to a module, or module object
 /// \param source batches with targets: see `BatchSource`; a callable is asked for epoch 0
 /// \throws DataError if there are no batches; ShapeError if the tap reads no [batch, ...]

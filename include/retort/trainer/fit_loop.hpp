@@ -46,7 +46,6 @@ at::Tensor right_answers(const Outputs& outputs, const B& batch) {
 }
 
 /// The input of a batch.
-///
 /// \throws DataError if it has no samples
 template <class B>
 decltype(auto) input_of(const B& batch, const Progress& progress) {

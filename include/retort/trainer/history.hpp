@@ -31,7 +31,6 @@ class History {
     bool has(std::string_view column) const { return find(column) < columns_.size(); }
 
     /// The value in a row; NaN where none was measured.
-    ///
     /// \throws ConfigError if there is no such column or row
     double at(std::size_t row, std::string_view column) const {
         const std::size_t position = known(column);
@@ -43,7 +42,6 @@ class History {
     /// The value in the last row.
     double last(std::string_view column) const { return at(rows_.empty() ? 0 : rows_.size() - 1, column); }
     /// The row with the largest value of a column (the smallest, if `smallest`); the first of equals.
-    ///
     /// \throws ConfigError if there is no such column, or it has no value in any row
     std::size_t best(std::string_view column, bool smallest = false) const {
         std::size_t result = rows_.size();
@@ -70,7 +68,6 @@ class History {
         if (!rows_.empty()) rows_.pop_back();
     }
     /// Sets a value of the last row.
-    ///
     /// \throws ConfigError if there is no row
     void set(std::string_view column, double value) {
         if (rows_.empty()) {

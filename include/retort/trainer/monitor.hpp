@@ -26,7 +26,6 @@ class Monitor {
   public:
     Monitor(std::string column, Goal goal) : column_(std::move(column)), goal_(goal) {}
 
-    ///
     /// \throws ConfigError if nobody has declared the column
     void check(const char* who, const History& history) const {
         if (history.has(column_)) return;
@@ -42,7 +41,6 @@ class Monitor {
         worse,
         better,  ///< than the best so far by more than `margin`: it is the best from now on
     };
-    ///
     /// \throws NonFiniteError if the value is infinite, or the run ends without any value
     Verdict judge(const char* who, const History& history, double margin, const Progress& progress) {
         const double value = history.last(column_);

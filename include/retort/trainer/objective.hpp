@@ -64,7 +64,6 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
     }
 
     /// The weights at a progress.
-    ///
     /// \throws ConfigError if a weight is not finite, or all are 0
     Weights weights(const Progress& progress) const {
         const Weights result = schedule_.weights(progress);

@@ -42,7 +42,6 @@ class Stages {
   public:
     /// Stages that leave nothing behind.
     Stages() = default;
-    ///
     /// \param folder of this run alone; made if it is not there
     /// \throws ConfigError if the path is empty
     explicit Stages(std::filesystem::path folder, CheckpointOptions options = {})
@@ -51,7 +50,6 @@ class Stages {
     }
 
     /// Runs a stage, or what is left of it: `trainer.fit(source, options, callbacks...)`.
-    ///
     /// \param name of the stage and its sub-folder: letters, digits, `_`, `-` and `.`; each but once
     /// \returns the trainer's history
     /// \throws ConfigError for a name that does not do; Interrupted if a signal has ended the stage early; what

@@ -66,7 +66,6 @@ class Trainer {
                   "retort::NoTeacher{}");
 
   public:
-    ///
     /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the
     /// trainer
     /// \param optimizer see `OptimizerPolicy`
@@ -117,14 +116,9 @@ class Trainer {
     /// `weight_` its name (means over the samples, before the weight; of the steps that computed it),
     /// `accuracy` (on the training batches, in training mode), `samples`, `seconds`, `samples_per_second`;
     /// then what the callbacks add.
-    ///
-    ///
     /// \param source batches: see `BatchSource`; a callable is asked for every epoch's batches
-    ///
     /// \param callbacks see `trainer/callback.hpp`
-    ///
     /// \returns the history of this and all earlier calls
-    ///
     /// \throws ConfigError, DataError, ShapeError, OutputError before the first step where they can be;
     /// NonFiniteError
     template <class Source, class... Callbacks>
@@ -135,13 +129,11 @@ class Trainer {
 
     /// Writes all that the training depends on to a file, whole or not at all: what `Checkpoint` writes. Between two
     /// steps, or in a callback's `on_settled`. Without a `fit` under way it holds no state of callbacks.
-    ///
     /// \throws OutputError if it cannot be written
     void save(const std::filesystem::path& path) { detail::write_state(path, run_.snapshot(*this)); }
     /// Goes back, or on, to what a file holds (or the newest checkpoint in a directory): `step` and `fit` go on from
     /// there, `fit` in the middle of an epoch if need be. What takes its size from a first batch (learnable parts, the
     /// optimiser's memory) is set with that batch.
-    ///
     /// \throws CheckpointError if the file is damaged, or of another composition (see `Checkpoint`); nothing is changed
     void resume(const std::filesystem::path& path) { run_.resume(*this, path); }
     /// Where the student is.

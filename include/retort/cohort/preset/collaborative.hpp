@@ -36,7 +36,6 @@ struct CollaborativeOptions {
     Reduction reduction = Reduction::mean;
     CrossEntropy labels{};
 
-    ///
     /// \throws ConfigError
     void check() const {
         for (const auto& [what, weight] :

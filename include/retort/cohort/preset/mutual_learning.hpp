@@ -58,7 +58,6 @@ struct MutualLearningOptions {
 /// (`average`).
 /// Source: Zhang, Xiang, Hospedales, Lu, "Deep Mutual Learning", CVPR 2018. There the learners are updated in
 /// turn; a cohort updates them at once.
-///
 /// \tparam N number of learners, at least 2
 template <std::size_t N>
 auto mutual_learning(const MutualLearningOptions& options = {}) {

@@ -67,7 +67,6 @@ struct BranchGateImpl : torch::nn::Cloneable<BranchGateImpl> {
         control = register_module("control", torch::nn::Linear(features_, branches_));
         norm = register_module("norm", torch::nn::BatchNorm1d(branches_));
     }
-    ///
     /// \throws ShapeError if the branches do not fit together
     at::Tensor forward(const at::Tensor& feature, const std::vector<at::Tensor>& branches) {
         const at::Tensor all =
@@ -106,7 +105,6 @@ struct PeerAttentionImpl : torch::nn::Cloneable<PeerAttentionImpl> {
         query = register_module("query", torch::nn::Linear(options));
         key = register_module("key", torch::nn::Linear(options));
     }
-    ///
     /// \throws ShapeError if features or branches do not fit together
     std::vector<at::Tensor> forward(const std::vector<at::Tensor>& features,
                                     const std::vector<at::Tensor>& branches) {

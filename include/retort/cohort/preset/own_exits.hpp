@@ -62,7 +62,6 @@ struct OwnTeacherOptions {
     double temperature = 3.0;  ///< above 0
     CrossEntropy labels{};
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!(alpha >= 0 && alpha <= 1)) {

@@ -30,7 +30,6 @@ enum class Padding {
 /// x 32.
 ///
 /// Shapes: B x C x H x W in, B x C x size x size out (H x W where `size` is 0); any type, which stays.
-///
 /// \throws ConfigError if `padding` or `size` is negative; ShapeError if the window does not fit or there are
 /// fewer than `padding + 1` pixels to mirror.
 struct RandomCrop {

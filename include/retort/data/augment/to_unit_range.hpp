@@ -11,7 +11,6 @@
 namespace retort::data {
 
 /// uint8 samples divided by 255, as float32; floating-point samples stay as they are.
-///
 /// \throws ShapeError for samples of any other type.
 struct ToUnitRange {
     at::Tensor operator()(const at::Tensor& images, at::Generator& /*generator*/) const {

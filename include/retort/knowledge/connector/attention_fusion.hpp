@@ -23,7 +23,6 @@ namespace retort {
 /// Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, Fig. 3a.
 class AttentionFusionImpl : public torch::nn::Module {
   public:
-    ///
     /// \param fuse whether there is a residual; the deepest layer has none
     AttentionFusionImpl(std::int64_t in, std::int64_t middle, std::int64_t out, bool fuse)
         : torch::nn::Module("AttentionFusion"),
@@ -39,7 +38,6 @@ class AttentionFusionImpl : public torch::nn::Module {
         }
     }
     /// The output and the residual for the next shallower layer; both of the given height and width.
-    ///
     /// \param residual [batch, middle, ...]; not used without fusion
     std::pair<at::Tensor, at::Tensor> forward(const at::Tensor& feature, const at::Tensor& residual,
                                               std::int64_t height, std::int64_t width) {

@@ -17,7 +17,6 @@ class BottleneckConnectorImpl : public torch::nn::Module {
           reduce_(register_module("reduce", layer(in, hidden, 1))),
           spatial_(register_module("spatial", layer(hidden, hidden, 3))),
           expand_(register_module("expand", layer(hidden, out, 1))) {}
-    ///
     /// \throws ShapeError if the feature is not [batch, in, height, width]
     at::Tensor forward(const at::Tensor& feature) {
         return expand_->forward(spatial_->forward(reduce_->forward(feature)));

@@ -2,12 +2,11 @@
 /// \file
 /// The contract of a connector: what makes a student's feature comparable with a teacher's.
 ///
-/// | expression                                | meaning |
-/// |-------------------------------------------|-----------------------------------------------------------------------|
-/// | `c.sized()`                               | required; whether the options give all sizes | |
-/// `c.build(student_sizes, teacher_sizes)`   | required; a module holder whose `forward` maps a student's
-/// feature; the sizes are empty where `sized()` | | `c.name()`                                | required; for
-/// messages                                                 |
+/// | expression | meaning |
+/// |---|---|
+/// | `c.sized()` | required; whether the options give all sizes |
+/// | `c.build(student_sizes, teacher_sizes)` | required; a module holder whose `forward` maps a student's feature; the sizes are empty where `sized()` |
+/// | `c.name()` | required; for messages |
 ///
 /// A minimal example:
 ///
@@ -58,7 +57,6 @@ inline std::pair<std::int64_t, std::int64_t> spatial_sizes(std::string_view wher
     return {sizes[2], sizes[3]};
 }
 
-///
 /// \throws ShapeError if a feature is not [batch, channels, height, width]
 inline void check_map(std::string_view where, const at::Tensor& feature, std::int64_t channels) {
     if (feature.dim() != 4 || feature.size(1) != channels) {

@@ -23,7 +23,6 @@ class ConvolutionConnectorImpl : public torch::nn::Module {
         : ConvolutionConnectorImpl(options.in_channels(), options.out_channels(), batch_norm, relu) {
         transposed_ = register_module("convolution", torch::nn::ConvTranspose2d(options));
     }
-    ///
     /// \throws ShapeError if the feature is not [batch, in, height, width]
     at::Tensor forward(const at::Tensor& feature) {
         detail::check_map("convolution", feature, in_);

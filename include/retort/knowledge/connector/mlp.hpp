@@ -23,7 +23,6 @@ class MlpConnectorImpl : public torch::nn::Module {
           second_(register_module("second", torch::nn::Linear(hidden, out))) {
         if (batch_norm) norm_ = register_module("norm", torch::nn::BatchNorm1d(hidden));
     }
-    ///
     /// \throws ShapeError if the feature is not [batch, ..., in], or with batch norm not [batch, in]
     at::Tensor forward(const at::Tensor& feature) {
         const std::int64_t in = first_->options.in_features();

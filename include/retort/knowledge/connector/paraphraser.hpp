@@ -23,7 +23,6 @@ namespace detail {
 template <class Convolution, class ConvolutionOptions>
 class FactorLayersImpl : public torch::nn::Module {
   public:
-    ///
     /// \param widths the numbers of channels, from the input's to the output's
     FactorLayersImpl(const std::vector<std::int64_t>& widths, bool batch_norm)
         : torch::nn::Module("FactorLayers") {
@@ -75,9 +74,7 @@ inline std::int64_t factor_channels(const char* where, std::int64_t channels, do
 /// ones back. It is trained first, by `FactorReconstruction`, and fixed afterwards.
 class ParaphraserImpl : public torch::nn::Module {
   public:
-    ///
     /// \param channels of the teacher's feature
-    ///
     /// \param rate channels of the factor per channel of the feature, above 0
     explicit ParaphraserImpl(std::int64_t channels, double rate = 0.5, bool batch_norm = false)
         : torch::nn::Module("Paraphraser"), channels_(channels) {

@@ -42,7 +42,6 @@ class ResizeConnectorImpl : public torch::nn::Module {
   public:
     ResizeConnectorImpl(std::int64_t height, std::int64_t width, Resampling resampling)
         : torch::nn::Module("ResizeConnector"), height_(height), width_(width), resampling_(resampling) {}
-    ///
     /// \throws ShapeError if the feature is not [batch, channels, height, width]
     at::Tensor forward(const at::Tensor& feature) const {
         detail::spatial_sizes("ResizeTo", feature.sizes());

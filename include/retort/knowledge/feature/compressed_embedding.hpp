@@ -165,7 +165,7 @@ class CompressedEmbedding : public detail::FeatureTerm<StudentTap, TeacherTap, d
         const CompressedEmbeddingOptions& options = this->parts_.options;
         const at::Tensor feature = this->taps_.student(student);
         const at::Tensor embedding = detail::constant(this->taps_.teacher(teacher));
-        return this->explained(feature, embedding, [&] {
+        return this->naming([&] {
             const at::Tensor compressed = this->learnable_->forward(embedding);
             at::Tensor result =
                 options.distance_weight *

@@ -64,7 +64,6 @@ inline at::Tensor overhaul_margins(const at::Tensor& weight, const at::Tensor& b
 }
 
 /// See `FeatureOverhaul`.
-///
 /// \param margins [channels], not above 0; undefined: there are none
 inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& teacher,
                                    const at::Tensor& margins, const FeatureOverhaulOptions& options = {}) {
@@ -160,7 +159,6 @@ struct OverhaulParts {
 template <class StudentTap, class TeacherTap, Connector C = Conv1x1>
 class FeatureOverhaul : public detail::FeatureTerm<StudentTap, TeacherTap, detail::OverhaulParts<C>> {
   public:
-    ///
     /// \param norm the teacher's batch norm in front of the ReLU, with weight and bias
     explicit FeatureOverhaul(StudentTap student, TeacherTap teacher, const torch::nn::BatchNorm2d& norm,
                              C connector = default_connector(), FeatureOverhaulOptions options = {})

@@ -99,7 +99,6 @@ class SimKd : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SimKdPa
     }
     /// The logits: the teacher's classifier on the mean of the projected feature. Set `module()->eval()` and
     /// a `NoGradGuard` for inference, as for the student.
-    ///
     /// \param classifier `torch::nn::Linear`, or another network or callable on [batch, channels]
     template <class Student, class Head>
     at::Tensor predict(const Student& outputs, const Head& classifier) const {

@@ -39,9 +39,7 @@ struct SrrlOptions {
 namespace functional {
 
 /// See `Srrl`.
-///
 /// \param student, teacher features [batch, channels] or [batch, channels, height, width]
-///
 /// \param student_logits what the teacher's classifier makes of the student's feature
 inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& student_logits,
                        const at::Tensor& teacher_logits, const SrrlOptions& options = {}) {
@@ -112,7 +110,6 @@ class Srrl : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlPart
     using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlParts<Head, C>>;
 
   public:
-    ///
     /// \param classifier the teacher's: `torch::nn::Linear`, or another network or callable on [batch,
     /// channels]
     explicit Srrl(StudentTap student, TeacherTap teacher, Head classifier, C connector = default_connector(),
@@ -134,7 +131,7 @@ class Srrl : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlPart
                       "is no function logits(outputs) beside their type");
         const at::Tensor feature = as_map(this->taps_.student(student));
         const at::Tensor goal = as_map(this->taps_.teacher(teacher));
-        return this->explained(feature, goal, [&] {
+        return this->naming([&] {
             const at::Tensor mapped = this->learnable_->forward(feature);
             return functional::srrl(mapped, goal, this->parts_.head(mapped.mean({2, 3})), logits(teacher),
                                     this->parts_.options);

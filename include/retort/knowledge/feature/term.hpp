@@ -51,25 +51,19 @@ class FeatureTerm {
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
         const at::Tensor feature = taps_.student(student);
         const at::Tensor goal = taps_.teacher(teacher);
-        return explained(feature, goal, [&] { return parts_.loss(*learnable_.operator->(), feature, goal); });
+        return naming([&] { return parts_.loss(*learnable_.operator->(), feature, goal); });
     }
 
   protected:
     FeatureTerm(const char* kind, StudentTap student, TeacherTap teacher, Parts parts)
-        : taps_(kind, std::move(student), std::move(teacher)), parts_(std::move(parts)) {
+        : kind_(kind), taps_(kind, std::move(student), std::move(teacher)), parts_(std::move(parts)) {
         if (parts_.sized()) build({}, {});
     }
 
-    /// Calls `function`; says in its errors which taps they are about.
-    template <class Function>
-    at::Tensor explained(const at::Tensor& student, const at::Tensor& teacher, Function&& function) const {
-        try {
-            return std::forward<Function>(function)();
-        } catch (const ShapeError& error) {
-            throw ShapeError(text(error.what(), "; in ", name(), ", where the student's ",
-                                  taps_.student_name(), " is ", shape_text(student), " and the teacher's ",
-                                  taps_.teacher_name(), " ", shape_text(teacher)));
-        }
+    /// Calls `compute()`; says in its errors which taps they are about.
+    template <class Compute>
+    at::Tensor naming(Compute&& compute) const {
+        return naming_taps(taps_, kind_, std::forward<Compute>(compute));
     }
 
     void build(at::IntArrayRef from, at::IntArrayRef to) {
@@ -77,6 +71,7 @@ class FeatureTerm {
         learnable_.build(name() + typeid(FeatureTerm).name(), [&] { return parts_.build(from, to); });
     }
 
+    const char* kind_;
     TapPair<StudentTap, TeacherTap> taps_;
     Parts parts_;
     Learnable<decltype(std::declval<const Parts&>().build(at::IntArrayRef(), at::IntArrayRef()))> learnable_;

@@ -40,9 +40,7 @@ struct VariationalInformationOptions {
 namespace functional {
 
 /// Negative log-likelihood of the teacher's feature under a Gaussian; see `VariationalInformation`.
-///
 /// \param mean [batch, channels, ...], predicted from the student's feature
-///
 /// \param log_scale [channels]: the variances are softplus(log_scale) + epsilon
 inline at::Tensor variational_information(const at::Tensor& mean, const at::Tensor& teacher,
                                           const at::Tensor& log_scale,

@@ -2,12 +2,11 @@
 /// \file
 /// The contract of a filter: how much each sample counts.
 ///
-/// | expression                                      | meaning |
-/// |-------------------------------------------------|------------------------------------------------------------|
-/// | `filter(student_outputs, teacher_outputs, batch)` | required; a weight for each sample, or whether it
-/// counts: [batch], floating-point or bool, without gradient | | `F::needs_teacher`, `F::needs_target` |
-/// optional, `static constexpr bool`; where missing, false    | | `filter.check()` | optional; throws
-/// ConfigError where options make no sense   |
+/// | expression | meaning |
+/// |---|---|
+/// | `filter(student_outputs, teacher_outputs, batch)` | required; a weight for each sample, or whether it counts: [batch], floating-point or bool, without gradient |
+/// | `F::needs_teacher`, `F::needs_target` | optional, `static constexpr bool`; where missing, false |
+/// | `filter.check()` | optional; throws ConfigError where options make no sense |
 ///
 /// A minimal example, samples that come with a weight in the user's own batch:
 ///

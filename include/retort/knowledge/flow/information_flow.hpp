@@ -46,7 +46,6 @@ struct InformationFlowOptions {
     /// The paper's formula as others report it: k != i, the sum over all pairs; about batch^2 times as large.
     static InformationFlowOptions paper() { return {.diagonal = false, .reduction = Reduction::sum}; }
 
-    ///
     /// \throws ConfigError
     void check() const {
         kernel.check("InformationFlow");
@@ -59,7 +58,6 @@ struct InformationFlowOptions {
 
 namespace detail {
 
-///
 inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const Kernel& goal,
                                   const InformationFlowOptions& options) {
     const std::int64_t batch = rows.student.size(0);
@@ -130,8 +128,7 @@ namespace functional {
 /// rows exists. With the paper's normalisation a batch of one has no pairs: 0.
 /// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation Using Information Flow Modeling",
 /// CVPR 2020, Eq. 7 and 8, and the authors' code.
-/// \throws
-/// ShapeError, ConfigError
+/// \throws ShapeError, ConfigError
 inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& teacher,
                                    const InformationFlowOptions& options = {}) {
     options.check();

@@ -67,7 +67,6 @@ class LayerMap {
     const std::vector<std::size_t>& layers() const { return layers_; }
     friend bool operator==(const LayerMap&, const LayerMap&) = default;
 
-    ///
     /// \throws ConfigError unless the map is for so many layers of the student and leads to so many of the
     /// teacher
     void check(const char* where, std::size_t student_layers, std::size_t teacher_layers) const {

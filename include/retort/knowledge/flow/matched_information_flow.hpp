@@ -25,7 +25,6 @@ struct MatchedInformationFlowOptions {
     std::optional<LayerMap> map = {};  ///< none: one to one, for equal numbers of layers
     std::vector<double> weights = {};  ///< one per layer of the student, finite; none: all 1
 
-    ///
     /// \throws ConfigError
     void check() const {
         layer.check();

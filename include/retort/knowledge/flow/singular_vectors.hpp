@@ -45,7 +45,6 @@ struct SingularVectorsOptions {
     /// mdistiller, but for its float32: here float64 stays float64.
     static SingularVectorsOptions mdistiller() { return {.unfold = Unfold::channel_rows_by_width}; }
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (count < 1 || extra < 0) {

@@ -43,7 +43,6 @@ struct SolutionProcedureOptions {
         return {.pool = Pool::max, .distance = Distance::column_norms, .reduction = Reduction::batchmean};
     }
 
-    ///
     /// \throws ConfigError
     void check() const {
         for (const double weight : weights) {
@@ -56,7 +55,6 @@ struct SolutionProcedureOptions {
 
 namespace detail {
 
-///
 /// \throws ShapeError unless both are lists of maps [batch, channels, height, width], as many as each other,
 /// at least 2
 inline void check_layers(std::string_view where, const std::vector<at::Tensor>& student,
@@ -115,7 +113,6 @@ namespace functional {
 /// elements (default), `batchmean`, `sum`, `none` (the mean of each sample's).
 /// Source: Yim, Joo, Bae, Kim, "A Gift from Knowledge Distillation", CVPR 2017. There it is a first stage of
 /// its own (`Phases`); RepDistiller gives it weight 50 and 30 epochs.
-///
 /// \throws ShapeError, ConfigError
 inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
                                      const std::vector<at::Tensor>& teacher,

@@ -64,7 +64,6 @@ inline at::Tensor sample_relation_elements(const at::Tensor& student, const at::
 namespace functional {
 
 /// See `ClassRelation`.
-///
 /// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
 inline at::Tensor class_relation(const at::Tensor& student, const at::Tensor& teacher,
                                  const ClassRelation& options = {}) {

@@ -38,7 +38,6 @@ struct CosineLogits {
 namespace functional {
 
 /// See `CosineLogits`.
-///
 /// \throws ShapeError if the logits do not fit together.
 inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& teacher,
                                 const CosineLogits& options = {}) {

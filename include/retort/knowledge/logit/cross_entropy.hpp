@@ -39,7 +39,6 @@ struct CrossEntropy {
 namespace functional {
 
 /// See `CrossEntropy`.
-///
 /// \throws ShapeError if the shapes or types do not fit together.
 inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target,
                                 const CrossEntropy& options = {}) {

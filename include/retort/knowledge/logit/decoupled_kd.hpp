@@ -152,7 +152,6 @@ inline ValueAndGradient decoupled_rows(const at::Tensor& student, const at::Tens
 namespace functional {
 
 /// See `DecoupledKd`.
-///
 /// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
 /// together.
 inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& target,

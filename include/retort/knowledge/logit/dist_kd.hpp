@@ -66,7 +66,6 @@ struct DistKd {
 namespace functional {
 
 /// See `DistKd`.
-///
 /// \throws ConfigError if an option is out of its range; ShapeError if the logits do not fit together.
 inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, const DistKd& options = {}) {
     options.check();

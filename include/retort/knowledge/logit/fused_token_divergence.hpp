@@ -87,7 +87,6 @@ namespace functional {
 
 /// See `FusedTokenDivergence`.
 /// \param labels may be undefined where there is no hard part
-///
 /// \throws ConfigError if the options make no sense; ShapeError if the two sides and the labels do not fit
 /// together
 inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const ProjectedLogits& teacher,

@@ -46,7 +46,6 @@ struct MeanSquaredLogits {
 namespace functional {
 
 /// See `MeanSquaredLogits`.
-///
 /// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
 inline at::Tensor mean_squared_logits(const at::Tensor& student, const at::Tensor& teacher,
                                       const MeanSquaredLogits& options = {}) {

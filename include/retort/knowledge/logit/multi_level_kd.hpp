@@ -92,7 +92,6 @@ inline at::Tensor at_most_median(const at::Tensor& values) {
 namespace functional {
 
 /// See `MultiLevelKd`.
-///
 /// \throws ConfigError if an option is out of its range; ShapeError if the logits do not fit together.
 inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tensor& student_strong,
                                  const at::Tensor& teacher_weak, const at::Tensor& teacher_strong,

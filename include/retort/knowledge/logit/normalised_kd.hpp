@@ -54,7 +54,6 @@ struct NormalisedKd {
 namespace functional {
 
 /// See `NormalisedKd`.
-///
 /// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
 /// together.
 inline at::Tensor normalised_kd(const at::Tensor& student, const at::Tensor& teacher,

@@ -48,7 +48,7 @@ struct OnClasses {
                              "least one; found ",
                              detail::shape_text(classes)));
         }
-        if constexpr (requires { term.check(); }) term.check();
+        detail::check_term(term);
     }
     std::string name() const { return detail::term_name(term) + "_on_classes"; }
 

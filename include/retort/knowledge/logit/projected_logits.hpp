@@ -62,7 +62,6 @@ concept HasProjectedLogits = requires(const O& outputs) {
 
 namespace detail {
 
-///
 /// \throws ShapeError if the parts do not fit together
 inline void check_projected(std::string_view where, std::string_view whose, const ProjectedLogits& logits) {
     const std::string hidden = text(whose, " hidden states"), weight = text(whose, " projection"),

@@ -40,7 +40,6 @@ struct SampleRelation {
 namespace functional {
 
 /// See `SampleRelation`.
-///
 /// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
 inline at::Tensor sample_relation(const at::Tensor& student, const at::Tensor& teacher,
                                   const SampleRelation& options = {}) {

@@ -197,7 +197,6 @@ inline std::optional<RowForm> row_form(SoftTarget::Form form) {
 namespace functional {
 
 /// See `SoftTarget`.
-///
 /// \throws ConfigError if the temperature is not above 0 or beta not within 0 and 1; ShapeError if the logits
 /// do not fit together.
 inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher,

@@ -94,7 +94,6 @@ inline void check_words(std::string_view where, const at::Tensor& indices, const
     }
 }
 
-///
 /// \throws ShapeError if the parts do not fit together, or to `vocabulary` words for each of `sizes` tokens
 inline void check_sparse(std::string_view where, const SparseTeacher& teacher, at::IntArrayRef sizes,
                          std::int64_t vocabulary) {
@@ -134,7 +133,6 @@ namespace functional {
 ///
 /// Shapes: logits [tokens, vocabulary] or [batch, time, vocabulary]; see `SparseTeacher` for the result,
 /// which is float32 (float64 for float64 logits), without gradient.
-///
 /// \throws ConfigError if the temperature is not above 0; ShapeError if there are fewer than k words
 inline SparseTeacher sparse_teacher(const at::Tensor& logits, std::int64_t k, double temperature = 1.0) {
     constexpr std::string_view where = "sparse_teacher";

@@ -28,7 +28,6 @@ namespace functional {
 /// Shapes: [batch, classes], at least 2 classes.
 /// Gradient: through mean and deviation too.
 /// Hazards: equal logits of a sample have deviation 0, and a gradient of the order of 1 / epsilon.
-///
 /// \throws ConfigError if epsilon is not above 0; ShapeError if these are no logits of 2 classes or more.
 inline at::Tensor standardise(const at::Tensor& logits, double epsilon = 1e-7) {
     if (!(epsilon > 0 && std::isfinite(epsilon))) {
@@ -82,7 +81,7 @@ struct Standardised {
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
             throw ConfigError(detail::text("Standardised: expected an epsilon above 0, found ", epsilon));
         }
-        if constexpr (requires { term.check(); }) term.check();
+        detail::check_term(term);
     }
     std::string name() const { return "standardised_" + detail::term_name(term); }
 };

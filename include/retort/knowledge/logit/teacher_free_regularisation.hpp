@@ -55,7 +55,6 @@ struct TeacherFreeRegularisation {
 namespace functional {
 
 /// See `TeacherFreeRegularisation`.
-///
 /// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
 /// together.
 inline at::Tensor teacher_free_regularisation(const at::Tensor& logits, const at::Tensor& target,

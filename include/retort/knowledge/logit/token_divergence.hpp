@@ -176,7 +176,6 @@ namespace functional {
 
 /// See `TokenDivergence`.
 /// \param labels may be undefined
-///
 /// \throws ConfigError if the options make no sense; ShapeError if logits and labels do not fit together, the
 /// two vocabularies among them
 inline at::Tensor token_divergence(const at::Tensor& student, const at::Tensor& teacher,
@@ -193,7 +192,6 @@ inline at::Tensor token_divergence(const at::Tensor& student, const at::Tensor& 
 }
 
 /// The same with a teacher that is known by its most probable words only.
-///
 /// \throws ConfigError if the teacher was taken at another temperature; ShapeError if its words are out of
 /// range or named twice for a token (found out on the CPU only; elsewhere it would take a wait for the
 /// device)

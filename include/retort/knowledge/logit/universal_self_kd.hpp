@@ -78,7 +78,6 @@ namespace functional {
 /// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
 /// Source: Yang, Zeng, Li, Zhang, Yuan, Li, "From Knowledge Distillation to Self-Knowledge Distillation: A
 /// Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023; settings of cls_KD.
-///
 /// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
 /// together.
 inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor& weak,

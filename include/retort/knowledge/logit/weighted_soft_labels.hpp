@@ -58,7 +58,6 @@ struct WeightedSoftLabels {
 namespace functional {
 
 /// See `WeightedSoftLabels`.
-///
 /// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
 /// together.
 inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tensor& teacher,

@@ -41,7 +41,6 @@ struct NoiseContrastOptions {
     double temperature = 0.07;  ///< above 0
     double epsilon = 1e-7;      ///< added to the noise's probability; at least 0
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && epsilon >= 0 && std::isfinite(temperature) && std::isfinite(epsilon))) {
@@ -181,8 +180,7 @@ namespace functional {
 /// Memory: blocks of 2^24 numbers, not batch * (1 + K) * size.
 /// Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, in the form of the
 /// released code (its Eq. 18); Gutmann, Hyvarinen, 2010.
-/// \throws ShapeError,
-/// ConfigError
+/// \throws ShapeError, ConfigError
 inline at::Tensor noise_contrast(const at::Tensor& vectors, const at::Tensor& bank, const at::Tensor& indices,
                                  const at::Tensor& log_normaliser, const at::Tensor& log_noise,
                                  const NoiseContrastOptions& options = {}) {
@@ -231,7 +229,6 @@ struct ContrastBankOptions {
 /// the position in the sequence of random numbers, the table that draws from unequal weights.
 class ContrastBankImpl : public torch::nn::Module {
   public:
-    ///
     /// \throws ConfigError
     explicit ContrastBankImpl(ContrastBankOptions options)
         : torch::nn::Module("ContrastBank"), options_(std::move(options)) {

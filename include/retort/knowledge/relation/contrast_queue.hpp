@@ -38,7 +38,6 @@ struct ContrastOptions {
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature))) {
@@ -126,7 +125,6 @@ struct ContrastQueueOptions {
 /// State, all of it in buffers and so in checkpoints: both queues and the place where the next rows go.
 class ContrastQueueImpl : public torch::nn::Module {
   public:
-    ///
     /// \throws ConfigError
     explicit ContrastQueueImpl(const ContrastQueueOptions& options)
         : torch::nn::Module("ContrastQueue"), options_(options) {

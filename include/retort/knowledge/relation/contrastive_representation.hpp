@@ -29,7 +29,6 @@ struct ContrastiveRepresentationOptions {
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature)) || size < 1) {

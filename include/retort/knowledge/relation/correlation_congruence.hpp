@@ -38,7 +38,6 @@ struct CorrelationCongruenceOptions {
     /// default.
     static CorrelationCongruenceOptions torchdistill() { return {}; }
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!(gamma > 0 && std::isfinite(gamma)) || order < 1) {
@@ -136,7 +135,6 @@ class CorrelationCongruence
 struct NeighbourDifferencesOptions {
     std::int64_t size = 128;  ///< of the embeddings; at least 1
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (size < 1) {

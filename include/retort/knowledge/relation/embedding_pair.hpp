@@ -76,7 +76,6 @@ struct PlainEmbeddings {
 };
 
 /// A term that compares embeddings of a student's and a teacher's feature.
-///
 /// \tparam Parts `build(options)` gives the holder of all that is learnt or kept, `embeddings(module)` the
 /// embeddings in it
 template <class StudentTap, class TeacherTap, class Parts = PlainEmbeddings>

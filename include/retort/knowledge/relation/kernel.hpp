@@ -39,7 +39,6 @@ struct Kernel {
     double sigma = 1;       ///< of rbf and cauchy; above 0
     double epsilon = 1e-6;  ///< of cosine: added to the lengths; above 0
 
-    ///
     /// \throws ConfigError
     void check(std::string_view where) const {
         if (!(degree > 0 && sigma > 0 && epsilon > 0 && std::isfinite(degree) && std::isfinite(sigma))) {

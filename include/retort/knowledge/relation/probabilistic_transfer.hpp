@@ -28,7 +28,6 @@ struct ProbabilisticTransferOptions {
     /// RepDistiller, mdistiller and the authors' code: mean over the batch^2 pairs. The default.
     static ProbabilisticTransferOptions rep_distiller() { return {}; }
 
-    ///
     /// \throws ConfigError
     void check() const {
         kernel.check("ProbabilisticTransfer");
@@ -71,8 +70,7 @@ namespace functional {
 /// (RepDistiller, mdistiller).
 /// Source: Passalis, Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018;
 /// kernel, epsilon and reduction as in the authors' code.
-/// \throws ShapeError,
-/// ConfigError
+/// \throws ShapeError, ConfigError
 inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                          const ProbabilisticTransferOptions& options = {}) {
     options.check();

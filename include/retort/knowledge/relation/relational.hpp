@@ -46,7 +46,6 @@ struct RelationalOptions {
     /// mmrazor: features of length 1 first.
     static RelationalOptions mmrazor() { return {.normalise_input = true}; }
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!std::isfinite(distance_weight) || !std::isfinite(angle_weight)) {
@@ -100,7 +99,6 @@ struct AngleLoss {
 };
 
 /// Smooth L1 distance (beta 1) of all angles, one block of vertices after the other.
-///
 /// \param weights [batch] of the vertices; undefined: no gradient is computed
 inline AngleLoss angle_loss(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& weights,
                             std::int64_t block) {
@@ -269,7 +267,6 @@ inline at::Tensor relational_distance(const at::Tensor& student, const at::Tenso
 /// Hazards: depends on the batch as a whole. Between two equal rows there is no direction: their cosines are
 /// 0, as in released code, and have no gradient here, where released code divides by 1e-12.
 /// Source: as `relational_distance`.
-///
 /// \throws ShapeError, ConfigError
 inline at::Tensor relational_angle(const at::Tensor& student, const at::Tensor& teacher,
                                    const RelationalOptions& options = {}) {
@@ -280,7 +277,6 @@ inline at::Tensor relational_angle(const at::Tensor& student, const at::Tensor& 
 /// The weighted sum of `relational_distance` and `relational_angle`.
 ///
 /// Formula: 25 distance + 50 angle by default (RepDistiller, mdistiller), with weight 1 outside.
-///
 /// \throws ShapeError, ConfigError
 inline at::Tensor relational(const at::Tensor& student, const at::Tensor& teacher,
                              const RelationalOptions& options = {}) {
@@ -318,7 +314,6 @@ struct HardDarkRankOptions {
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!(alpha > 0 && beta > 0 && epsilon > 0 && std::isfinite(alpha) && std::isfinite(beta)) ||

@@ -35,7 +35,6 @@ struct SelfSupervisionOptions {
     bool t_squared = true;     ///< times the temperature's square
     Reduction reduction = Reduction::batchmean;  ///< elements are the views that count; not `mean`
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (views < 2 || !(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
@@ -58,7 +57,6 @@ struct TransformedTargetOptions {
     bool t_squared = true;   ///< times the temperature's square
     Reduction reduction = Reduction::batchmean;  ///< elements are the views that count; not `mean`
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
@@ -154,7 +152,6 @@ namespace functional {
 /// Source: Xu, Liu, Li, Loy, "Knowledge Distillation Meets Self-Supervision", ECCV 2020, and the authors'
 /// code: weight 10, beside 0.1 for cross-entropy, 0.9 for soft targets (temperature 4) and 2.7 for
 /// `transformed_target`.
-///
 /// \throws ShapeError, ConfigError
 inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& teacher,
                                    const SelfSupervisionOptions& options = {}) {
@@ -178,8 +175,7 @@ inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& 
 /// [samples].
 /// Gradient: to the student's logits; the teacher's are constants. Reductions: as `self_supervision`.
 /// Source: as `self_supervision`; all views count there.
-/// \throws ShapeError,
-/// ConfigError
+/// \throws ShapeError, ConfigError
 inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor& teacher,
                                      const at::Tensor& target, const TransformedTargetOptions& options = {}) {
     options.check();
@@ -213,7 +209,6 @@ inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor
 /// Shapes: [samples * views, ...], the views of a sample one behind the other, the plain one first.
 /// Gradient: to the representation.
 /// Source: as `self_supervision`.
-///
 /// \throws ShapeError, ConfigError
 inline at::Tensor view_recognition(const at::Tensor& representation, std::int64_t views = 4) {
     if (views < 2)

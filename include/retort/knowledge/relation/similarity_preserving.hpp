@@ -28,7 +28,6 @@ struct SimilarityPreservingOptions {
     /// order of the norm.
     static SimilarityPreservingOptions torchdistill() { return {.norm = 1}; }
 
-    ///
     /// \throws ConfigError
     void check() const {
         if (norm != 1 && norm != 2) {
