@@ -68,6 +68,33 @@ TEST_CASE("the same bits as LibTorch's SGD, for all options") {
     }
 }
 
+TEST_CASE("torch::save and torch::load carry the momenta") {
+    const auto recipe = Sgd{.learning_rate = 0.05, .momentum = 0.9};
+    const auto whole = parameters(torch::kFloat32), halves = parameters(torch::kFloat32);
+    const auto steps = [](auto& optimizer, const std::vector<torch::Tensor>& p, int from, int to) {
+        for (int step = from; step < to; ++step) {
+            optimizer.zero_grad();
+            loss(p, step).backward();
+            optimizer.step();
+        }
+    };
+    steps(*recipe.build(whole), whole, 0, 8);
+    std::stringstream stream;
+    {
+        const auto before = recipe.build(halves);
+        steps(*before, halves, 0, 4);
+        torch::serialize::OutputArchive archive;
+        before->save(archive);
+        archive.save_to(stream);
+    }
+    const auto after = recipe.build(halves);
+    torch::serialize::InputArchive archive;
+    archive.load_from(stream);
+    after->load(archive);
+    steps(*after, halves, 4, 8);
+    CHECK(same(whole, halves));
+}
+
 TEST_CASE("one step by hand") {
     const auto p = torch::tensor({2.0}, torch::kFloat64).requires_grad_();
     const auto optimizer =

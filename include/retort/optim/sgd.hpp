@@ -11,6 +11,7 @@
 #include <ATen/ops/clone.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/optim/optimizer.h>
+#include <torch/serialize/archive.h>
 
 #include <cmath>
 #include <memory>
@@ -21,6 +22,7 @@
 
 #include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
 
 namespace retort {
 
@@ -60,17 +62,45 @@ class MultiTensorSgd : public torch::optim::Optimizer {
         return loss;
     }
 
+    /// The momenta, for `torch::save` and `torch::load`. Options are not stored.
+    void save(torch::serialize::OutputArchive& archive) const override {
+        each_parameter([&](const std::string& name, const at::Tensor& parameter) {
+            const auto found = buffers_.find(parameter.unsafeGetTensorImpl());
+            if (found != buffers_.end()) archive.write(name, found->second, /*is_buffer=*/true);
+        });
+    }
+    void load(torch::serialize::InputArchive& archive) override {
+        buffers_.clear();
+        each_parameter([&](const std::string& name, const at::Tensor& parameter) {
+            at::Tensor momentum;
+            if (!archive.try_read(name, momentum, /*is_buffer=*/true)) return;
+            if (momentum.sizes() != parameter.sizes()) {
+                throw CheckpointError(detail::text("Sgd: expected ", name, " of the parameter's shape ",
+                                                   detail::shape_text(parameter), ", found ",
+                                                   detail::shape_text(momentum)));
+            }
+            buffers_[parameter.unsafeGetTensorImpl()] =
+                momentum.to(parameter.device(), parameter.scalar_type());
+        });
+    }
     /// Stores or sets the momenta.
     void checkpoint(Archive& archive) {
-        std::size_t position = 0;
-        for (const torch::optim::OptimizerParamGroup& group : param_groups_) {
-            for (const at::Tensor& parameter : group.params()) {
-                archive_momentum(archive, detail::text("momentum", position++), parameter);
-            }
-        }
+        each_parameter([&](const std::string& name, const at::Tensor& parameter) {
+            archive_momentum(archive, name, parameter);
+        });
     }
 
   private:
+    /// Every parameter, with the name of its momentum in files.
+    template <class Function>
+    void each_parameter(Function&& function) const {
+        std::size_t position = 0;
+        for (const torch::optim::OptimizerParamGroup& group : param_groups_) {
+            for (const at::Tensor& parameter : group.params()) {
+                function(detail::text("momentum", position++), parameter);
+            }
+        }
+    }
     void archive_momentum(Archive& archive, const std::string& name, const at::Tensor& parameter) {
         const auto found = buffers_.find(parameter.unsafeGetTensorImpl());
         at::Tensor momentum = found != buffers_.end() ? found->second : at::Tensor();
