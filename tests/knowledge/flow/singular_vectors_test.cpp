@@ -32,12 +32,9 @@ Layers with_signs_of(const golden::Case& signs, const std::vector<torch::Tensor>
 }
 
 torch::Tensor loss_of(const std::vector<torch::Tensor>& student, const Layers& teacher,
-                      const SingularVectorsOptions& options) {
-    auto value = torch::zeros({}, torch::kFloat64);
-    for (const auto& difference : retort::detail::singular_differences(student, teacher, options)) {
-        value = value + difference.sum() / student[0].size(0);
-    }
-    return value;
+                      SingularVectorsOptions options) {
+    options.reduction = retort::Reduction::batchmean;
+    return retort::detail::singular_differences(student, teacher, options);
 }
 
 /// The signs of the first layer's vectors, of each sample, for which the value is closest to `value`.

@@ -146,15 +146,41 @@ inline at::Tensor matched_vectors(const at::Tensor& student, const at::Tensor& g
     return at::matmul(vectors, choice);
 }
 
-/// Squared differences of the comparisons of neighbouring layers, given the teacher's vectors: one tensor
-/// [batch, size of the deeper layer, size of the other, count] for each pair of layers.
-inline std::vector<at::Tensor> singular_differences(const std::vector<at::Tensor>& student,
-                                                    const std::vector<SingularLayer>& teacher,
-                                                    const SingularVectorsOptions& options) {
-    const auto compared = [](const at::Tensor& deeper, const at::Tensor& other) {
-        return (deeper.unsqueeze(2) - other.unsqueeze(1)).square().div(-8).exp();
-    };
-    std::vector<at::Tensor> result;
+/// How the vectors of two layers, [batch, size, count] each, compare with one another in student and teacher, summed
+/// to one number a sample: \f$ \sum (\exp(-(a \ominus b)^2 / 8) - \exp(-(a^t \ominus b^t)^2 / 8))^2 \f$ over all pairs of
+/// elements. The gradient is computed with the value, so that no tensor of all pairs outlives the forward pass.
+class PairDifferences : public torch::autograd::Function<PairDifferences> {
+  public:
+    static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& deeper,
+                              const at::Tensor& other, const at::Tensor& goal_deeper,
+                              const at::Tensor& goal_other, bool with_gradient) {
+        const at::Tensor apart = deeper.unsqueeze(2) - other.unsqueeze(1);
+        const at::Tensor kernel = apart.square().div_(-8).exp_();
+        at::Tensor error = goal_deeper.unsqueeze(2) - goal_other.unsqueeze(1);
+        error.square_().div_(-8).exp_().neg_().add_(kernel);
+        const at::Tensor value = error.square().flatten(1).sum(1);
+        if (with_gradient) {
+            error.mul_(kernel).mul_(apart).mul_(-0.5);
+            context->save_for_backward({error.sum(2), error.sum(1).neg_()});
+        }
+        return value;
+    }
+    static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                   torch::autograd::variable_list gradients) {
+        if (at::GradMode::is_enabled()) {
+            throw ConfigError("singular_vectors: its gradient has no gradient of its own (create_graph)");
+        }
+        const auto saved = context->get_saved_variables();
+        const at::Tensor factor = gradients[0].unsqueeze(1).unsqueeze(2);
+        return {saved[0] * factor, saved[1] * factor, {}, {}, {}};
+    }
+};
+
+/// The sum of the comparisons of neighbouring layers, given the teacher's vectors; a sum of each sample, or reduced.
+inline at::Tensor singular_differences(const std::vector<at::Tensor>& student,
+                                       const std::vector<SingularLayer>& teacher,
+                                       const SingularVectorsOptions& options) {
+    at::Tensor result;
     at::Tensor own_before;
     at::Tensor goal_before;
     for (std::size_t layer = 0; layer < student.size(); ++layer) {
@@ -162,15 +188,20 @@ inline std::vector<at::Tensor> singular_differences(const std::vector<at::Tensor
         at::Tensor own = matched_vectors(student[layer], given.vectors, options) * given.weights;
         at::Tensor goal = given.vectors * given.weights;
         if (layer > 0) {
-            if (own.size(2) != own_before.size(2)) {
-                const std::int64_t count = std::min(own.size(2), own_before.size(2));
-                const auto first = [count](const at::Tensor& each) { return each.narrow(2, 0, count); };
-                result.push_back(
-                    (compared(first(own), first(own_before)) - compared(first(goal), first(goal_before)))
-                        .square());
-            } else {
-                result.push_back((compared(own, own_before) - compared(goal, goal_before)).square());
-            }
+            const std::int64_t count = std::min(own.size(2), own_before.size(2));
+            const auto first = [count](const at::Tensor& each) {
+                return each.size(2) == count ? each : each.narrow(2, 0, count);
+            };
+            const bool with_gradient =
+                at::GradMode::is_enabled() && (own.requires_grad() || own_before.requires_grad());
+            const at::Tensor sums = PairDifferences::apply(first(own), first(own_before), first(goal),
+                                                           first(goal_before), with_gradient);
+            const auto samples = static_cast<double>(own.size(0));
+            const auto pairs = static_cast<double>(own.size(1) * own_before.size(1) * count);
+            at::Tensor value = options.reduction == Reduction::none ? sums : sums.sum();
+            if (options.reduction == Reduction::batchmean) value = value / samples;
+            if (options.reduction == Reduction::mean) value = value / (samples * pairs);
+            result = result.defined() ? result + value : value;
         }
         own_before = own;
         goal_before = goal;
@@ -221,15 +252,7 @@ inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
         if (each.vectors.scalar_type() != type) each = {each.vectors.to(type), each.weights.to(type)};
         goal.push_back(std::move(each));
     }
-    at::Tensor result;
-    for (const at::Tensor& difference : detail::singular_differences(student, goal, options)) {
-        const at::Tensor flat = difference.flatten(1);
-        const at::Tensor value = options.reduction == Reduction::none
-                                     ? flat.sum(1)
-                                     : detail::reduce_pairs(flat, options.reduction);
-        result = result.defined() ? result + value : value;
-    }
-    return result;
+    return detail::singular_differences(student, goal, options);
 }
 
 }  // namespace functional

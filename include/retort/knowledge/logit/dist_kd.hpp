@@ -79,8 +79,13 @@ inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, 
     const at::Tensor of_teacher = probabilities(detail::constant(teacher));
     // One minus the mean correlation along a dimension.
     const auto distance = [&](std::int64_t dimension) {
-        const at::Tensor s = of_student - of_student.mean(dimension, /*keepdim=*/true);
-        const at::Tensor t = of_teacher - of_teacher.mean(dimension, /*keepdim=*/true);
+        // The mean probability of a sample is 1 / classes, whatever the logits.
+        const auto centred = [&](const at::Tensor& probability) {
+            return dimension == 1 ? probability - 1.0 / static_cast<double>(probability.size(1))
+                                  : probability - probability.mean(dimension, /*keepdim=*/true);
+        };
+        const at::Tensor s = centred(of_student);
+        const at::Tensor t = centred(of_teacher);
         const at::Tensor norm_s = at::linalg_vector_norm(s, 2, {dimension});
         const at::Tensor norm_t = at::linalg_vector_norm(t, 2, {dimension});
         const at::Tensor norms = options.epsilon_is == DistKd::Epsilon::added
