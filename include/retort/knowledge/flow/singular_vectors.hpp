@@ -98,10 +98,11 @@ class RightVectors : public torch::autograd::Function<RightVectors> {
         const at::Tensor inner = gaps * turned;
         const at::Tensor middle = s.unsqueeze(2) * (inner + inner.transpose(1, 2));
         const at::Tensor outside = full - at::matmul(v, turned);
-        const at::Tensor scaled = u * inverse(s, largest * precision).unsqueeze(1);
-        return {at::matmul(at::matmul(u, middle), v.transpose(1, 2)) +
-                    at::matmul(scaled, outside.transpose(1, 2)),
-                {}};
+        // U is the largest of them: it takes part in one product alone.
+        const at::Tensor within =
+            at::matmul(middle, v.transpose(1, 2))
+                .add_(inverse(s, largest * precision).unsqueeze(2) * outside.transpose(1, 2));
+        return {at::matmul(u, within), {}};
     }
 };
 
