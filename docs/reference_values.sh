@@ -17,7 +17,8 @@ done
 
 What the losses give, beside what published implementations give on the same inputs (`tests/golden`). The deviation is relative to the
 largest number of the reference's value or gradient; an absolute difference up to 1e-12 counts as none. Cases whose reference is not finite,
-or known to be wrong, are not in the table: their tests say what is expected instead. Made by `docs/reference_values.sh`.
+or known to be wrong (such as KD_Lib's mutual learning, whose gradient leaks into the peers), are not in the table: their tests say what
+is expected instead. Made by `docs/reference_values.sh`.
 
 | reference | cases | worst deviation of a value | worst deviation of a gradient | tolerance |
 |---|---|---|---|---|
