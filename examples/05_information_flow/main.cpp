@@ -45,6 +45,7 @@ struct Options {
     std::vector<std::string> students = all_students;
     std::int64_t samples = 0;
     std::int64_t test_samples = 0;
+    std::int64_t teacher_samples = 0;
     std::int64_t teacher_width = 0;
     std::int64_t teacher_epochs = 0;
     std::int64_t auxiliary_epochs = 0;
@@ -80,12 +81,13 @@ void fill_in(Options& options) {
 struct Data {
     std::string name;
     retort::data::Dataset train, test;
+    retort::data::Dataset teachers;  // what the teacher learns from
     retort::data::Normalise normalise;
     double mirrored = 0.5;  // share of the images that are; letters are not
 
-    auto shuffled(std::int64_t batch_size, std::uint64_t seed) const {
+    auto shuffled(const retort::data::Dataset& dataset, std::int64_t batch_size, std::uint64_t seed) const {
         return retort::data::Loader{
-            train,
+            dataset,
             {.batch_size = batch_size, .seed = seed},
             retort::data::Compose{retort::data::RandomCrop{.padding = 4},
                                   retort::data::HorizontalFlip{.probability = mirrored}, normalise}};
@@ -108,25 +110,33 @@ retort::data::Dataset some(const retort::data::Dataset& dataset, std::int64_t co
 
 Data load(const Options& options) {
     using retort::data::Split;
+    const std::int64_t teachers = options.teacher_samples > 0 ? options.teacher_samples : options.samples;
     if (options.data.empty()) {
-        return {"Built-in letters",
-                examples::glyphs({.samples = options.samples, .seed = 1, .size = 32, .colour = true}),
-                examples::glyphs({.samples = options.test_samples, .seed = 2, .size = 32, .colour = true}),
-                retort::data::cifar10_eval(), 0.0};
+        const auto letters = [](std::int64_t samples, std::uint64_t seed) {
+            return examples::glyphs({.samples = samples, .seed = seed, .size = 32, .colour = true});
+        };
+        return {"Built-in letters",   letters(options.samples, 1),  letters(options.test_samples, 2),
+                letters(teachers, 1), retort::data::cifar10_eval(), 0.0};
     }
     const std::filesystem::path folder = options.data;
     Data data;
     if (std::filesystem::exists(folder / "test_batch.bin") ||
         std::filesystem::exists(folder / "cifar-10-batches-bin")) {
-        data = {"CIFAR-10", retort::data::cifar10(folder, Split::train),
-                retort::data::cifar10(folder, Split::test), retort::data::cifar10_eval()};
+        data = {"CIFAR-10",
+                retort::data::cifar10(folder, Split::train),
+                retort::data::cifar10(folder, Split::test),
+                {},
+                retort::data::cifar10_eval()};
     } else {
         const auto labels =
             options.labels == "fine" ? retort::data::CifarLabels::fine : retort::data::CifarLabels::coarse;
         data = {"CIFAR-100, " + options.labels + " classes",
                 retort::data::cifar100(folder, Split::train, labels),
-                retort::data::cifar100(folder, Split::test, labels), retort::data::cifar100_eval()};
+                retort::data::cifar100(folder, Split::test, labels),
+                {},
+                retort::data::cifar100_eval()};
     }
+    data.teachers = some(data.train, teachers, "--teacher-samples");
     data.train = some(data.train, options.samples, "--samples");
     data.test = some(data.test, options.test_samples, "--test-samples");
     return data;
@@ -184,15 +194,17 @@ class Experiment {
         const auto script = out_.file("information_flow.gp");
         const auto picture = out_.file("information_flow.svg");
         std::printf(
-            "%s: %lld samples to learn from, %lld to ask with, %lld classes; on %s with %d threads.\n",
+            "%s: %lld samples to learn from (%lld for the teacher), %lld to ask with, %lld classes; on %s "
+            "with "
+            "%d threads.\n",
             data_.name.c_str(), static_cast<long long>(data_.train.size()),
-            static_cast<long long>(data_.test.size()), static_cast<long long>(classes()),
-            device_.str().c_str(), at::get_num_threads());
+            static_cast<long long>(data_.teachers.size()), static_cast<long long>(data_.test.size()),
+            static_cast<long long>(classes()), device_.str().c_str(), at::get_num_threads());
         std::fflush(stdout);
         torch::manual_seed(0);
         teacher_ = PreActivationNet(
             models::PreActivationOptions{.width = options_.teacher_width, .classes = classes()});
-        learn_classes("teacher", teacher_, options_.teacher_epochs, 0);
+        learn_classes("teacher", teacher_, data_.teachers, options_.teacher_epochs, 0);
         measure("teacher", teacher_);
         for (int seed = 0; seed < options_.seeds; ++seed) {
             one_seed(static_cast<std::uint64_t>(seed));
@@ -211,30 +223,30 @@ class Experiment {
     std::int64_t classes() const { return data_.test.classes; }
 
     template <class Trainer, class... Callbacks>
-    void fit(const std::string& name, Trainer& trainer, std::int64_t epochs, std::uint64_t seed,
-             Callbacks&&... callbacks) {
+    void fit(const std::string& name, Trainer& trainer, const retort::data::Dataset& dataset,
+             std::int64_t epochs, std::uint64_t seed, Callbacks&&... callbacks) {
         std::string label = name;
         label.resize(30, ' ');
-        stages_.fit(name, trainer, data_.shuffled(options_.batch_size, seed), {.epochs = epochs},
+        stages_.fit(name, trainer, data_.shuffled(dataset, options_.batch_size, seed), {.epochs = epochs},
                     callbacks..., retort::ProgressBar{{.label = label}});
     }
     /// As in the released code: most of the epochs at the whole learning rate, the others at a tenth with a new
     /// optimiser. `make(rate)` gives the trainer.
     template <class Make>
-    void in_two_stages(const std::string& name, std::int64_t epochs, std::int64_t first, std::uint64_t seed,
-                       Make&& make) {
+    void in_two_stages(const std::string& name, const retort::data::Dataset& dataset, std::int64_t epochs,
+                       std::int64_t first, std::uint64_t seed, Make&& make) {
         auto fast = make(options_.learning_rate);
-        fit(name, fast, first, seed);
+        fit(name, fast, dataset, first, seed);
         if (epochs == first) return;
         auto slow = make(options_.learning_rate / 10);
-        fit(name + "-slow", slow, epochs - first, seed + 10000);
+        fit(name + "-slow", slow, dataset, epochs - first, seed + 10000);
     }
     /// Cross-entropy: 50 of 80 epochs at the whole rate.
     template <class Network>
-    void learn_classes(const std::string& name, const Network& network, std::int64_t epochs,
-                       std::uint64_t seed) {
+    void learn_classes(const std::string& name, const Network& network, const retort::data::Dataset& dataset,
+                       std::int64_t epochs, std::uint64_t seed) {
         const std::int64_t first = std::max<std::int64_t>(1, epochs * 5 / 8);
-        in_two_stages(name, epochs, first, seed, [&](double rate) {
+        in_two_stages(name, dataset, epochs, first, seed, [&](double rate) {
             return retort::Trainer{network,
                                    retort::NoTeacher{},
                                    retort::Knowledge{retort::CrossEntropy{}},
@@ -250,12 +262,12 @@ class Experiment {
         torch::manual_seed(100 + seed);
         FlowCnn wide = models::cnn1_auxiliary(classes());
         const std::string name = retort::detail::text("seed", seed, "-auxiliary");
-        learn_classes(name + "-plain", wide, options_.auxiliary_epochs, 2000 + seed);
+        learn_classes(name + "-plain", wide, data_.train, options_.auxiliary_epochs, 2000 + seed);
         measure("auxiliary, plain", wide);
         retort::Auxiliary auxiliary{wide};
         auxiliary.learn([&](FlowCnn& network) {
             const std::int64_t first = std::max<std::int64_t>(1, options_.transfer_epochs * 3 / 4);
-            in_two_stages(name, options_.transfer_epochs, first, 3000 + seed, [&](double rate) {
+            in_two_stages(name, data_.train, options_.transfer_epochs, first, 3000 + seed, [&](double rate) {
                 return retort::Trainer{network,
                                        retort::Frozen{teacher_},
                                        retort::Knowledge{retort::InformationFlow{layer<3>, layer<3>}},
@@ -328,7 +340,7 @@ class Experiment {
         FlowCnn net = models::cnn1(classes());
         if (!wanted(name) && name != "plain") return net;
         retort::Trainer trainer{net, teacher, knowledge, schedule, optimizer, where_};
-        fit(retort::detail::text("seed", seed, "-", name), trainer, options_.epochs, 4000 + seed,
+        fit(retort::detail::text("seed", seed, "-", name), trainer, data_.train, options_.epochs, 4000 + seed,
             FlowWatch{net, auxiliary_, images_}, callbacks...);
         if (!wanted(name)) return net;
         measure(name, net);
@@ -453,6 +465,8 @@ void describe(CLI::App& app, Options& options) {
            examples::zero_or_more());
     option("--test-samples", options.test_samples, "Samples to ask with; 0: all of --data, or 1000 letters",
            examples::zero_or_more());
+    option("--teacher-samples", options.teacher_samples,
+           "Samples that the teacher learns from; 0: as many as --samples", examples::zero_or_more());
     option("--students", options.students, "Which students to compare", CLI::IsMember(all_students));
     option("--seeds", options.seeds, "Runs of auxiliary and students, each with another seed",
            CLI::Range(1, 1000));
