@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -250,6 +251,15 @@ class CohortRun {
 
     // What checkpoints ask for: see `RunState`.
     bool built() const { return graph_.cohort_ == cohort_.id_; }
+    /// What is built belongs to a graph: a checkpoint along another one would leave it out.
+    /// \throws ConfigError if there are optimisers, and none of their steps were along this graph
+    void check_followed() const {
+        if (built() || cohort_.parameters_.empty()) return;
+        throw ConfigError(
+            "Cohort::save: expected the graph of the last step (it knows what its edges have learned), found "
+            "one along "
+            "which this cohort has made no step");
+    }
     bool sized() const {
         bool result = true;
         graph_.each([&](std::size_t, const auto& edge) { result = result && edge.prepared(); });
@@ -599,6 +609,27 @@ class Cohort {
         detail::CohortRun<Learners, Graph> run(*this, graph);
         detail::FitLoop<detail::CohortRun<Learners, Graph>>(run).run(source, options, callbacks...);
         return history_;
+    }
+
+    /// Writes all that the training along a graph depends on to a file, whole or not at all: what `Checkpoint` writes.
+    /// Between two steps, or in a callback's `on_settled`. Without a `fit` under way it holds no state of callbacks.
+    /// \throws OutputError if it cannot be written; ConfigError if the cohort has made steps and none of them along
+    /// this graph
+    template <class Graph>
+    void save(Graph& graph, const std::filesystem::path& path) {
+        detail::CohortRun<Learners, Graph> run(*this, graph);
+        run.check_followed();
+        detail::write_state(path, run_.snapshot(run));
+    }
+    /// Goes back, or on, to what a file holds (or the newest checkpoint in a directory): `step` and `fit` along this
+    /// graph go on from there, `fit` in the middle of an epoch if need be. What takes its size from a first batch
+    /// (learnable parts) is set with that batch, and with it the optimisers.
+    /// \throws CheckpointError if the file is damaged, or of another composition (learners, edges with their terms and
+    /// gates, optimisers: see `Checkpoint`); nothing is changed
+    template <class Graph>
+    void resume(Graph& graph, const std::filesystem::path& path) {
+        detail::CohortRun<Learners, Graph> run(*this, graph);
+        run_.resume(run, path);
     }
 
     /// Measures a learner: see `retort::evaluate`.
