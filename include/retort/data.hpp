@@ -15,6 +15,8 @@
 #include <retort/data/mnist.hpp>
 #include <retort/data/prefetch.hpp>
 #include <retort/data/presets.hpp>
+#include <retort/data/rotated_batch.hpp>
+#include <retort/data/rotated_views.hpp>
 #include <retort/data/split.hpp>
 #include <retort/data/stratified_split.hpp>
 #include <retort/data/torch_loader.hpp>

@@ -3,6 +3,7 @@
 /// All kinds of knowledge.
 #pragma once
 
+#include <retort/knowledge/augmented_network.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/attention_fusion.hpp>
 #include <retort/knowledge/connector/bottleneck.hpp>

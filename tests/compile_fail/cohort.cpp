@@ -272,4 +272,39 @@ namespace learner_optimiser_is_none {
 }  // namespace learner_optimiser_is_none
 #endif
 
+#if defined(RETORT_CASE_augmented_peers_of_one)
+// expect: retort: learning from each other needs at least two learners
+namespace augmented_peers_of_one {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto graph = augmented_peers<1>(); }
+}  // namespace augmented_peers_of_one
+#else
+namespace augmented_peers_of_one {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto graph = augmented_peers<2>(); }
+}  // namespace augmented_peers_of_one
+#endif
+
+#if defined(RETORT_CASE_block_that_students_do_not_have)
+// expect: retort: a tap of OfStudent does not read a tensor from a student's outputs
+namespace block_that_students_do_not_have {
+struct Other {
+    at::Tensor late;
+};
+[[maybe_unused]] void run() {
+    auto net = stem_ensemble(torch::nn::Flatten(), std::vector{ConvNet(2), ConvNet(2)});
+    Cohort cohort{Learner{net, Sgd{}}};
+    auto graph = compressed_students<2>(Taps{tap<&Other::late>});
+    cohort.step(graph, images(1)[0]);
+}
+}  // namespace block_that_students_do_not_have
+#else
+namespace block_that_students_do_not_have {
+[[maybe_unused]] void run() {
+    auto net = stem_ensemble(torch::nn::Flatten(), std::vector{ConvNet(2), ConvNet(2)});
+    Cohort cohort{Learner{net, Sgd{}}};
+    auto graph = compressed_students<2>(Taps{tap<&ConvOutputs::late>});
+    cohort.step(graph, images(1)[0]);
+}
+}  // namespace block_that_students_do_not_have
+#endif
+
 }  // namespace

@@ -347,7 +347,7 @@ class CohortRun {
             if (!learns_[i]) return;
             at::Tensor right;
             if (options.train_accuracy) right = right_answers(*slot(result.outputs, i), batch);
-            record.of(i).add(result.losses[i], right, input(batch).size(0));
+            record.of(i).add(result.losses[i], right, sample_count(batch));
         });
     }
     void write(History& history) const {

@@ -7,6 +7,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <concepts>
+#include <cstddef>
+#include <cstdint>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -112,6 +114,17 @@ template <class B>
 concept LabelledBatch = Batch<B> && requires(const B& batch) {
     ::retort::target(batch);
 };
+
+/// How many views of each sample the input of a batch holds, one behind the other, the plain one first: a member `views`,
+/// else 1. There is one target for each sample.
+template <Batch B>
+std::int64_t view_count(const B& batch) {
+    if constexpr (requires { std::int64_t{batch.views}; }) {
+        return batch.views;
+    } else {
+        return 1;
+    }
+}
 
 namespace detail::batch {
 

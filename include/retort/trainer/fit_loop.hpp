@@ -29,8 +29,8 @@
 
 namespace retort::detail {
 
-/// How many answers of a batch are right: a tensor on its device; undefined where targets are no class
-/// indices.
+/// How many answers of a batch are right, of several views those to the plain ones: a tensor on its device; undefined
+/// where targets are no class indices.
 template <class Outputs, class B>
 at::Tensor right_answers(const Outputs& outputs, const B& batch) {
     at::Tensor right;
@@ -39,10 +39,18 @@ at::Tensor right_answers(const Outputs& outputs, const B& batch) {
         const auto& scores = logits(outputs);
         if (truth.defined() && truth.dim() == 1 && scores.dim() == 2 && truth.scalar_type() == at::kLong) {
             const at::NoGradGuard no_grad;
-            right = scores.argmax(1).eq(truth).sum();
+            const std::int64_t views = view_count(batch);
+            const at::Tensor plain = views == 1 ? scores : scores.slice(0, 0, scores.size(0), views);
+            right = plain.argmax(1).eq(truth).sum();
         }
     }
     return right;
+}
+
+/// How many samples a batch has, whatever the number of their views.
+template <class B>
+std::int64_t sample_count(const B& batch) {
+    return input(batch).size(0) / view_count(batch);
 }
 
 /// The input of a batch.

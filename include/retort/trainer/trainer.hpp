@@ -283,7 +283,7 @@ class Trainer {
                             const FitOptions& options) {
         at::Tensor right;
         if (options.train_accuracy) right = detail::right_answers(result.outputs, batch);
-        record.add(result.losses, right, input(batch).size(0));
+        record.add(result.losses, right, detail::sample_count(batch));
     }
     template <class Outputs>
     void backward(const StepResult<Outputs>& result) {

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Hierarchical self-supervision augmented distillation (HSAKD, HSSAKD), from a teacher and among peers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <tuple>
+#include <utility>
+
+#include <retort/cohort/edge.hpp>
+#include <retort/cohort/gate/through.hpp>
+#include <retort/cohort/preset/mutual_learning.hpp>
+#include <retort/cohort/transfer_graph.hpp>
+#include <retort/knowledge/augmented_network.hpp>
+#include <retort/knowledge/logit/augmented_heads.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
+
+namespace retort {
+
+/// Options of `augmented_teacher`, `augmented_student` and `augmented_peers`. The defaults are the released code's; a
+/// weight of 0 leaves its part out.
+struct AugmentedLearningOptions {
+    double label_weight = 1.0;  ///< of the labels, for the main head on the plain views
+    double joint_weight = 1.0;  ///< of the joint labels, for the auxiliary heads (not in `augmented_student`)
+    double head_weight = 1.0;   ///< of what the auxiliary heads learn from another learner's
+    double response_weight = 1.0;  ///< of what the main head learns from another learner's
+    double temperature = 3.0;      ///< of both; above 0
+    bool plain_responses = false;  ///< whether the main heads' transfer is on the plain views only, or on all
+    std::int64_t views = 4;        ///< of each sample; at least 1
+    CrossEntropy labels{};
+
+    /// \throws ConfigError
+    void check() const {
+        for (const auto& [what, weight] :
+             {std::pair("a label_weight", label_weight), std::pair("a joint_weight", joint_weight),
+              std::pair("a head_weight", head_weight), std::pair("a response_weight", response_weight)}) {
+            detail::check_weight("AugmentedLearningOptions", what, weight);
+        }
+        detail::check_temperature("AugmentedLearningOptions", temperature);
+        detail::check_view_count("AugmentedLearningOptions", views);
+    }
+};
+
+namespace detail {
+
+/// What a learner's heads learn from the labels.
+template <std::size_t To, class Heads>
+auto augmented_labels(const Heads& heads, const AugmentedLearningOptions& options) {
+    const gate::Through through;
+    return std::tuple(
+        label<To>(OnPlainViews<CrossEntropy>{options.labels, options.views}, through, options.label_weight),
+        label<To>(AugmentedCrossEntropy<Heads>(heads, options.views), through, options.joint_weight));
+}
+
+/// The edges by which the heads of one learner teach those of another, and one main head the other.
+template <std::size_t From, std::size_t To, class ToHeads, class FromHeads, class Main>
+auto augmented_transfer(const ToHeads& to, const FromHeads& from, const Main& main,
+                        const AugmentedLearningOptions& options) {
+    const gate::Through through;
+    return std::tuple(edge<From, To>(AugmentedSoftTarget<ToHeads, FromHeads>(
+                                         to, from, {.temperature = options.temperature}),
+                                     through, options.head_weight),
+                      edge<From, To>(main, through, options.response_weight));
+}
+
+/// The main heads' term, on all views; where the option says so, on the plain ones.
+struct AugmentedResponse {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = false;
+
+    SoftTarget term{};
+    std::int64_t views = 4;
+    bool plain = false;
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
+        const at::Tensor own = logits_for<AugmentedResponse>(student);
+        const at::Tensor goal = logits_for<AugmentedResponse>(teacher);
+        if (!plain) return functional::soft_target(own, goal, term);
+        return functional::soft_target(functional::plain_views(own, views),
+                                       functional::plain_views(goal, views), term);
+    }
+    void check() const { term.check(); }
+    std::string name() const { return plain ? "soft_target_on_plain_views" : "soft_target"; }
+};
+
+inline AugmentedResponse augmented_response(const AugmentedLearningOptions& options) {
+    return {SoftTarget{.temperature = options.temperature}, options.views, options.plain_responses};
+}
+
+}  // namespace detail
+
+/// How a teacher with auxiliary heads learns, alone: as edges of learner `Position`. Whether the network below the heads
+/// learns with them, apart from them or not at all is the network's option (`Backbone`).
+///
+///     retort::Cohort cohort{retort::Learner{retort::augmented(net, stages, heads, {.backbone = retort::Backbone::frozen}), sgd}};
+///     auto graph = retort::augmented_teacher();
+///     cohort.fit(graph, retort::data::RotatedViews{dataset, {.batch_size = 64}, retort::data::cifar100_train()}, ...);
+///
+/// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) \f$ with the views \f$ r_j x \f$ of a
+/// sample; the second part is a mean over all views.
+/// Shapes: batches of `views` views of each sample, one behind the other, with one target for each sample
+/// (`data::RotatedViews`). \param heads gives the logits of the auxiliary heads: `AllHeads`, or `Taps`
+/// Source: see `AugmentedNetwork`.
+/// \throws ConfigError if an option makes no sense
+template <std::size_t Position = 0, class Heads = AllHeads>
+auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads& heads = {}) {
+    options.check();
+    return detail::graph_of(detail::augmented_labels<Position>(heads, options));
+}
+
+/// Distillation from the heads of a trained teacher to those of a student. No edge ends at the teacher, so that its learner
+/// needs no optimiser.
+///
+///     retort::Cohort cohort{retort::Learner{teacher}, retort::Learner{student, sgd}};
+///     auto graph = retort::augmented_student<0, 1>();
+///
+/// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h T^2 \mathrm{KL}(p^t_h \| p^s_h) + T^2 \mathrm{KL}(p^t \| p^s) \f$; both
+/// divergences are means over all views. The student's heads learn nothing from the labels, and teach its network.
+/// Shapes: as `augmented_teacher`; as many heads of both, of equal classes.
+/// Source: see `AugmentedNetwork`.
+/// \throws ConfigError if an option makes no sense
+template <std::size_t Teacher, std::size_t Student, class StudentHeads = AllHeads,
+          class TeacherHeads = AllHeads>
+auto augmented_student(const AugmentedLearningOptions& options = {}, const StudentHeads& student = {},
+                       const TeacherHeads& teacher = {}) {
+    static_assert(Teacher != Student, "retort: teacher and student are two learners");
+    options.check();
+    return detail::graph_of(
+        std::tuple_cat(std::tuple(label<Student>(OnPlainViews<CrossEntropy>{options.labels, options.views},
+                                                 gate::Through{}, options.label_weight)),
+                       detail::augmented_transfer<Teacher, Student>(
+                           student, teacher, detail::augmented_response(options), options)));
+}
+
+/// Learners with auxiliary heads that learn together: each from the labels, as `augmented_teacher`, and from the heads of
+/// all others.
+///
+/// Formula, for peer i: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) + \sum_{k \ne i} T^2 \left(
+/// \sum_h \mathrm{KL}(p^k_h \| p^i_h) + \mathrm{KL}(p^k \| p^i) \right) \f$; peers are constants.
+/// Shapes: as `augmented_student`.
+/// Source: see `AugmentedNetwork`; there N = 2. The sum over more peers is ours.
+/// \tparam N number of learners, at least 2
+/// \throws ConfigError if an option makes no sense
+template <std::size_t N = 2, class Heads = AllHeads>
+auto augmented_peers(const AugmentedLearningOptions& options = {}, const Heads& heads = {}) {
+    static_assert(N > 1, "retort: learning from each other needs at least two learners");
+    options.check();
+    const auto from = [&]<std::size_t To, std::size_t From>(LearnerIndex<To>, LearnerIndex<From>) {
+        if constexpr (To == From) {
+            return std::tuple();
+        } else {
+            return detail::augmented_transfer<From, To>(heads, heads, detail::augmented_response(options),
+                                                        options);
+        }
+    };
+    const auto to = [&]<std::size_t To, std::size_t... From>(LearnerIndex<To> receiver,
+                                                             std::index_sequence<From...>) {
+        return std::tuple_cat(detail::augmented_labels<To>(heads, options),
+                              from(receiver, LearnerIndex<From>{})...);
+    };
+    return [&]<std::size_t... To>(std::index_sequence<To...> all) {
+        return detail::graph_of(std::tuple_cat(to(LearnerIndex<To>{}, all)...));
+    }
+    (std::make_index_sequence<N>{});
+}
+
+}  // namespace retort
