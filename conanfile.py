@@ -19,8 +19,8 @@ class RetortConan(ConanFile):
     topics = ("knowledge-distillation", "libtorch", "deep-learning", "header-only")
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"with_zlib": [True, False], "with_json": [True, False]}
-    default_options = {"with_zlib": True, "with_json": True}
+    options = {"with_zlib": [True, False], "with_json": [True, False], "with_sqlite": [True, False]}
+    default_options = {"with_zlib": True, "with_json": True, "with_sqlite": True}
     exports_sources = "CMakeLists.txt", "LICENSE", "cmake/*.cmake", "cmake/*.in", "include/*"
 
     def set_version(self):
@@ -39,6 +39,8 @@ class RetortConan(ConanFile):
             self.requires("zlib/[>=1.2.11 <2]", transitive_headers=True, transitive_libs=True)
         if self.options.with_json:
             self.requires("nlohmann_json/[>=3.9]", transitive_headers=True, transitive_libs=True)
+        if self.options.with_sqlite:
+            self.requires("sqlite3/[>=3.37]", transitive_headers=True, transitive_libs=True)
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -56,6 +58,7 @@ class RetortConan(ConanFile):
         toolchain.cache_variables["RETORT_INSTALL"] = True
         toolchain.cache_variables["RETORT_WITH_ZLIB"] = bool(self.options.with_zlib)
         toolchain.cache_variables["RETORT_WITH_JSON"] = bool(self.options.with_json)
+        toolchain.cache_variables["RETORT_WITH_SQLITE"] = bool(self.options.with_sqlite)
         toolchain.generate()
 
     def build(self):
@@ -70,8 +73,8 @@ class RetortConan(ConanFile):
     def package_info(self):
         self.cpp_info.bindirs = []
         self.cpp_info.libdirs = []
-        # retort's own CMake package is used instead of a generated one: it finds LibTorch, range-v3, zlib and
-        # nlohmann-json by find_package, from Conan or, with [platform_requires], from the system.
+        # retort's own CMake package is used instead of a generated one: it finds LibTorch, range-v3, zlib,
+        # nlohmann-json and SQLite by find_package, from Conan or, with [platform_requires], from the system.
         self.cpp_info.set_property("cmake_find_mode", "none")
         self.cpp_info.builddirs = [os.path.join("share", "cmake", "retort")]
         # For generators other than CMake's.
@@ -80,3 +83,5 @@ class RetortConan(ConanFile):
             self.cpp_info.defines.append("RETORT_WITH_ZLIB=1")
         if self.options.with_json:
             self.cpp_info.defines.append("RETORT_WITH_JSON=1")
+        if self.options.with_sqlite:
+            self.cpp_info.defines.append("RETORT_WITH_SQLITE=1")

@@ -79,6 +79,9 @@ zlib
 #if __has_include(<nlohmann/json.hpp>)
 nlohmann_json
 #endif
+#if __has_include(<sqlite3.h>)
+sqlite3
+#endif
 HEADERS
 )
 has_header() {
@@ -95,6 +98,7 @@ has_header cli11 || missing libcli11-dev "CLI11"
 has_header google_benchmark || missing libbenchmark-dev "Google Benchmark"
 has_header zlib || missing zlib1g-dev "zlib with its headers"
 has_header nlohmann_json || missing nlohmann-json3-dev "nlohmann-json"
+has_header sqlite3 || missing libsqlite3-dev "SQLite 3.37 or later with its headers"
 
 if [ -z "$own_torch" ]; then
     found=

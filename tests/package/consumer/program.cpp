@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A user's program: it links LibTorch, range-v3 and zlib only through retort::retort.
+/// A user's program: it links LibTorch, range-v3, zlib and SQLite only through retort::retort.
 #include <ATen/ops/tensor.h>
 
 #include <cmath>
@@ -11,6 +11,9 @@
 #include <retort/version.hpp>
 #if RETORT_WITH_ZLIB
 #include <zlib.h>
+#endif
+#if RETORT_WITH_SQLITE
+#include <sqlite3.h>
 #endif
 
 int main() {
@@ -25,6 +28,9 @@ int main() {
     for (const int i : ranges::views::iota(0, 4)) sum += i;
 #if RETORT_WITH_ZLIB
     std::printf("zlib %s\n", zlibVersion());
+#endif
+#if RETORT_WITH_SQLITE
+    std::printf("SQLite %s\n", sqlite3_libversion());
 #endif
     std::printf("retort %d.%d.%d: %s\n", RETORT_VERSION_MAJOR, RETORT_VERSION_MINOR, RETORT_VERSION_PATCH,
                 right ? "right" : "wrong");

@@ -8,7 +8,7 @@ set(VCPKG_BUILD_TYPE release) # header-only
 
 get_filename_component(SOURCE_PATH "${CMAKE_CURRENT_LIST_DIR}/../../../.." ABSOLUTE)
 
-vcpkg_check_features(OUT_FEATURE_OPTIONS FEATURE_OPTIONS FEATURES json RETORT_WITH_JSON zlib RETORT_WITH_ZLIB)
+vcpkg_check_features(OUT_FEATURE_OPTIONS FEATURE_OPTIONS FEATURES json RETORT_WITH_JSON sqlite RETORT_WITH_SQLITE zlib RETORT_WITH_ZLIB)
 
 vcpkg_cmake_configure(
     SOURCE_PATH "${SOURCE_PATH}"
