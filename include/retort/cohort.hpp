@@ -10,6 +10,7 @@
 #include <retort/cohort/graph_description.hpp>
 #include <retort/cohort/graph_file.hpp>
 #include <retort/cohort/graph_picture.hpp>
+#include <retort/cohort/graph_space.hpp>
 #include <retort/cohort/learner.hpp>
 #include <retort/cohort/preset.hpp>
 #include <retort/cohort/runtime_graph.hpp>

@@ -33,9 +33,6 @@ inline std::string dot_quoted(const std::string& words) {
 /// a box, edges with their term, gate and weight. Edges that are cut off are dashed; learners that nothing
 /// reaches, the frozen teachers, are grey.
 inline std::string graph_dot(const GraphDescription& graph) {
-    const auto shut = [](const EdgeDescription& edge) {
-        return edge.gate == "cutoff" || (edge.weight && *edge.weight == 0);
-    };
     std::size_t count = graph.learners.size();
     bool labels = false;
     for (const EdgeDescription& edge : graph.edges) {
@@ -47,7 +44,7 @@ inline std::string graph_dot(const GraphDescription& graph) {
     for (std::size_t i = 0; i < count; ++i) {
         const bool learns =
             std::any_of(graph.edges.begin(), graph.edges.end(),
-                        [&](const EdgeDescription& edge) { return edge.to == i && !shut(edge); });
+                        [&](const EdgeDescription& edge) { return edge.to == i && !cut_off(edge); });
         std::string name = std::to_string(i);
         if (i < graph.learners.size() && !graph.learners[i].empty())
             name.append("\n").append(graph.learners[i]);
@@ -65,7 +62,7 @@ inline std::string graph_dot(const GraphDescription& graph) {
         }
         result += detail::text("  ", edge.from ? std::to_string(*edge.from) : std::string("labels"), " -> ",
                                edge.to, " [label=", detail::dot_quoted(name),
-                               shut(edge) ? ", style=dashed, color=grey60, fontcolor=grey60" : "", "];\n");
+                               cut_off(edge) ? ", style=dashed, color=grey60, fontcolor=grey60" : "", "];\n");
     }
     return result += "}\n";
 }

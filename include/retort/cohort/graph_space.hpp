@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The transfer graphs among which a search chooses.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/cohort/graph_description.hpp>
+#include <retort/cohort/graph_file.hpp>
+#include <retort/core/error.hpp>
+#include <retort/search/space.hpp>
+
+namespace retort {
+
+/// Options of `GraphSpace`. A gate may have options, as in a graph's file: `linear extra_steps=0`,
+/// `outcome both=0.5 source=1`, `through weight=0.5`.
+struct GraphSpaceOptions {
+    std::size_t learners = 3;
+    /// What learner 0 is, for which the graph is searched; may be an empty word.
+    std::string target{};
+    /// What each of the others may be. Empty: all are the same as learner 0, and nothing is chosen.
+    std::vector<std::string> architectures{};
+    std::vector<std::string> gates{"through", "cutoff", "linear", "correct"};        ///< between learners
+    std::vector<std::string> label_gates{"through", "cutoff", "linear", "correct"};  ///< from the labels
+    std::string term = "soft_target";                                                ///< between learners
+    std::string label_term = "cross_entropy";                                        ///< from the labels
+};
+
+/// A search space of transfer graphs: a gate for each edge, those from the labels included, and an architecture for
+/// each learner but the first, for which the graph is searched.
+///
+///     const retort::GraphSpace graphs{{.learners = 3, .target = "resnet32",
+///                                      .architectures = {"resnet32", "resnet110", "wrn28-2"}}};
+///     graphs.space().size();                                 // 4^9 * 3^2 = "2359296"
+///     retort::search::Study study{"graphs.study", {.space = graphs.space()}};
+///     study.run([&](retort::search::Trial& trial) { train(graphs.graph(trial.point())); ... });
+///
+/// Formula: \f$ G^{N(N-1)} \, L^N \, A^{N-1} \f$ graphs of N learners with G gates, L gates from the labels and A
+/// architectures. Left out are those in which learner 0 learns nothing, all edges to it being cut off. (Behind the
+/// labels `correct` is the same as `through`; both count.)
+///
+/// Source: Minami, Hirakawa, Yamashita, Fujiyoshi, "Knowledge Transfer Graph for Deep Collaborative Learning", ACCV
+/// 2020; gates, architectures and what is left out as in the released code.
+class GraphSpace {
+  public:
+    /// \throws ConfigError if there is nothing to choose, a choice stands twice, or a gate is not one as in a graph's
+    /// file
+    explicit GraphSpace(GraphSpaceOptions options = {}) : options_(std::move(options)) {
+        const std::size_t count = options_.learners;
+        if (count < 1) throw ConfigError("GraphSpace: expected at least one learner, found none");
+        for (std::size_t i = 1; i < count && !options_.architectures.empty(); ++i)
+            space_.choice(detail::text("learner ", i), options_.architectures);
+        for (std::size_t to = 0; to < count; ++to) {
+            space_.choice(detail::text("label ", to), options_.label_gates);
+            for (std::size_t from = 0; from < count; ++from) {
+                if (from == to) continue;
+                space_.choice(detail::text("edge ", from, ' ', to), options_.gates);
+            }
+        }
+        // Every gate is read once, so that a mistake is found here.
+        for (const std::vector<std::string>* gates : {&options_.label_gates, &options_.gates}) {
+            for (std::size_t i = 0; i < gates->size(); ++i) {
+                search::Point point(space_.variables().size(), 0);
+                for (std::size_t v = 0; v < point.size(); ++v) {
+                    const bool label = space_.variables()[v].name.starts_with("label");
+                    if (space_.variables()[v].name.starts_with("learner") ||
+                        label != (gates == &options_.label_gates))
+                        continue;
+                    point[v] = i;
+                }
+                try {
+                    graph(point);
+                } catch (const DataError& error) {
+                    throw ConfigError(
+                        detail::text("GraphSpace: expected gates as in a graph's file, found \"", (*gates)[i],
+                                     "\" (", error.what(), ')'));
+                }
+            }
+        }
+        space_.only_if("learner 0 learns", [graphs = *this](const search::Point& point) {
+            const GraphDescription graph = graphs.graph(point);
+            return std::any_of(graph.edges.begin(), graph.edges.end(),
+                               [](const EdgeDescription& edge) { return edge.to == 0 && !cut_off(edge); });
+        });
+    }
+
+    const GraphSpaceOptions& options() const { return options_; }
+    const search::Space& space() const { return space_; }
+    /// The graph of a point; `save_graph` writes it, `GraphCatalogue` makes it.
+    /// \throws ConfigError if the point is none of this space
+    GraphDescription graph(const search::Point& point) const {
+        // In the words of a graph's file: there is one meaning of a gate with options.
+        std::string words(detail::graph_file_header);
+        for (std::size_t i = 0; i < options_.learners; ++i) {
+            const bool chosen = i > 0 && !options_.architectures.empty();
+            words += detail::text("\nlearner ", i, ' ',
+                                  chosen ? space_.word(point, detail::text("learner ", i)) : options_.target);
+        }
+        const std::vector<std::string> choices = space_.words(point);
+        for (std::size_t i = 0; i < choices.size(); ++i) {
+            const std::string& name = space_.variables()[i].name;
+            if (name.starts_with("learner")) continue;
+            const std::string& term = name.starts_with("label") ? options_.label_term : options_.term;
+            words += detail::text('\n', name, ' ', term, ' ', choices[i]);
+        }
+        return parse_graph(words + '\n', "graph");
+    }
+
+  private:
+    GraphSpaceOptions options_;
+    search::Space space_;
+};
+
+}  // namespace retort
