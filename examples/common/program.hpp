@@ -18,6 +18,7 @@
 #include <system_error>
 
 #include <retort/core/device.hpp>
+#include <retort/core/environment.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
 
@@ -56,6 +57,9 @@ struct Machine {
     /// \throws retort::ConfigError if there is no such device
     at::Device apply() const {
         retort::set_threads(threads);
+        const retort::Environment environment = retort::environment();
+        if (environment.reference_blas)
+            std::fprintf(stderr, "warning: %s\n", environment.warnings().front().c_str());
         return retort::device(device);
     }
 };

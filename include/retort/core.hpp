@@ -5,6 +5,7 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/device.hpp>
+#include <retort/core/environment.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/flat_tap.hpp>
 #include <retort/core/global_average.hpp>

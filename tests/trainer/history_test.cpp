@@ -6,6 +6,7 @@
 
 #include <retort/trainer/csv_history.hpp>
 #include <retort/trainer/history.hpp>
+#include <retort/trainer/json_lines.hpp>
 
 using namespace retort_test;
 using retort::History;
@@ -101,22 +102,39 @@ TEST_CASE("names with commas, quotes and line ends are quoted") {
     CHECK(history.csv() == "plain name,\"hint(a,b)\",\"say \"\"x\"\"\",\"two\nlines\"\n1,2,3,4\n");
 }
 
-TEST_CASE("the file is replaced after every epoch, and refused before the first") {
+TEST_CASE("JSON lines leave out what was not measured") {
+    History history = three_rows();
+    CHECK(history.json_lines() ==
+          "{\"loss\":3}\n{\"loss\":1,\"accuracy\":0.5}\n{\"loss\":1,\"accuracy\":0.25}\n");
+    history.begin_row();
+    history.set("loss", std::numeric_limits<double>::infinity());
+    history.set("say \"x\" \\ \n\x1f", -std::numeric_limits<double>::infinity());
+    history.set("small", 5e-324);
+    const std::string lines = history.json_lines();
+    CHECK(lines.substr(lines.rfind('{')) ==
+          "{\"loss\":\"Infinity\",\"say \\\"x\\\" \\\\ \\u000a\\u001f\":\"-Infinity\",\"small\":5e-324}\n");
+    CHECK(History().json_lines().empty());
+}
+
+TEMPLATE_TEST_CASE("the file is replaced after every epoch, and refused before the first", "",
+                   retort::CsvHistory, retort::JsonLines) {
+    const auto written = [](const History& history) {
+        return std::is_same_v<TestType, retort::CsvHistory> ? history.csv() : history.json_lines();
+    };
     const TemporaryDirectory directory;
     torch::nn::Module module;
     const std::vector<torch::Tensor> parameters;
     History history = three_rows();
     retort::FitContext context{{}, history, module, parameters};
-    const retort::CsvHistory csv{directory / "history.csv"};
-    csv.on_fit_begin(context);
+    const TestType file{directory / "history"};
+    file.on_fit_begin(context);
     CHECK(directory.names().empty());
-    csv.on_epoch_end(context);
-    CHECK(read_file(directory / "history.csv") == history.csv());
+    file.on_epoch_end(context);
+    CHECK(read_file(directory / "history") == written(history));
     history.drop_row();
-    csv.on_epoch_end(context);
-    CHECK(read_file(directory / "history.csv") == history.csv());
-    CHECK(directory.names() == std::vector<std::string>{"history.csv"});
-    CHECK_THROWS_AS(retort::CsvHistory(directory / "missing/history.csv").on_fit_begin(context),
-                    retort::OutputError);
-    CHECK_THROWS_AS(retort::CsvHistory(directory.path()).on_fit_begin(context), retort::OutputError);
+    file.on_epoch_end(context);
+    CHECK(read_file(directory / "history") == written(history));
+    CHECK(directory.names() == std::vector<std::string>{"history"});
+    CHECK_THROWS_AS(TestType(directory / "missing/history").on_fit_begin(context), retort::OutputError);
+    CHECK_THROWS_AS(TestType(directory.path()).on_fit_begin(context), retort::OutputError);
 }

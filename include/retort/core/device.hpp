@@ -39,6 +39,10 @@ inline at::Device device(const std::string& name) {
     return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
+namespace detail {
+inline int cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+}  // namespace detail
+
 /// Lets LibTorch compute with `count` threads, or with as many as the machine has cores where `count` is 0.
 /// Debian's LibTorch starts with one. This changes the whole process and, through the order of summation, the
 /// last bits of results; the library therefore never calls it by itself.
@@ -46,8 +50,7 @@ inline at::Device device(const std::string& name) {
 /// negative.
 inline void set_threads(int count = 0) {
     if (count < 0) throw ConfigError(detail::text("threads: expected 0 (all cores) or more, found ", count));
-    at::set_num_threads(count > 0 ? count
-                                  : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+    at::set_num_threads(count > 0 ? count : detail::cores());
 }
 
 }  // namespace retort

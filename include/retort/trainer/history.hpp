@@ -97,6 +97,28 @@ class History {
         return std::move(stream).str();
     }
 
+    /// All of it as JSON lines: an object a row, such as `{"epoch":0,"loss":0.25}`. What was not measured is left out;
+    /// infinities, which JSON does not have, are the texts "Infinity" and "-Infinity". Numbers read back exactly.
+    std::string json_lines() const {
+        std::string result;
+        for (const std::vector<double>& row : rows_) {
+            const char* separator = "";
+            result.append("{");
+            for (std::size_t i = 0; i < row.size(); ++i) {
+                if (std::isnan(row[i])) continue;
+                result.append(separator).append(json_text(columns_[i])).append(":");
+                if (std::isinf(row[i])) {
+                    result.append(row[i] > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+                } else {
+                    result.append(shortest(row[i]));
+                }
+                separator = ",";
+            }
+            result.append("}\n");
+        }
+        return result;
+    }
+
     /// Stores or sets all of it.
     void checkpoint(Archive& archive) {
         std::vector<std::string> columns = columns_;
@@ -151,6 +173,20 @@ class History {
         std::string result = "\"";
         for (const char c : name) result += c == '"' ? std::string("\"\"") : std::string(1, c);
         return result + '"';
+    }
+    static std::string json_text(const std::string& name) {
+        std::string result = "\"";
+        for (const char c : name) {
+            if (c == '"' || c == '\\') {
+                result.append(1, '\\').append(1, c);
+            } else if (static_cast<unsigned char>(c) < 0x20) {
+                constexpr const char* digits = "0123456789abcdef";
+                result.append("\\u00").append(1, digits[c >> 4]).append(1, digits[c & 15]);
+            } else {
+                result.append(1, c);
+            }
+        }
+        return result.append("\"");
     }
 
     std::vector<std::string> columns_;
