@@ -15,10 +15,10 @@
 #include <retort/cohort.hpp>
 #include <retort/retort.hpp>
 
-#include "../common/glyphs.hpp"
 #include "../common/image_data.hpp"
 #include "../common/program.hpp"
 #include "../common/spread.hpp"
+#include "../common/study.hpp"
 #include "../models/image_network.hpp"
 
 namespace {
@@ -26,27 +26,14 @@ namespace {
 using Net = std::shared_ptr<models::ImageNetwork>;
 using Graph = retort::RuntimeGraph<>;
 
-struct Options {
-    std::string data;
-    std::string out = "examples-output/mutual_learning";
+struct Options : examples::StudyOptions {
     std::string graph;
     std::vector<std::string> networks;
-    std::int64_t samples = 0;
-    int seeds = 3;
-    std::int64_t epochs = 20;
-    std::int64_t batch_size = 64;
-    double learning_rate = 0.1;
-    examples::Machine machine;
 };
 
 void describe(CLI::App& app, Options& options) {
-    const auto option = [&](const char* name, auto& value, const char* text, const CLI::Validator& valid) {
-        app.add_option(name, value, text)->capture_default_str()->check(valid);
-    };
-    app.add_option(
-        "--data", options.data,
-        "Folder with CIFAR-100 (binary version), Fashion-MNIST or MNIST (IDX files). Without it, a "
-        "built-in data set of letters that draws itself");
+    options.out = "examples-output/mutual_learning";
+    options.add_to(app, "Epochs of each run");
     app.add_option("--networks", options.networks,
                    "The learners: cnn<width>, resnet<depth>, wrn<depth>-<width>; at least two. Default: cnn8 "
                    "cnn8 cnn16, or resnet32 resnet32 resnet110 for CIFAR-100")
@@ -55,18 +42,6 @@ void describe(CLI::App& app, Options& options) {
         "--graph", options.graph,
         "File with the graph to compare with. Default: the first learner learns from the last what "
         "the last gets right, and teaches the others more as time goes by");
-    option("--samples", options.samples,
-           "Training samples, a tenth of them put aside for validation; 0: all of --data, or 2000 letters",
-           examples::zero_or_more());
-    option("--seeds", options.seeds, "Runs, each with another seed for weights and order of the samples",
-           CLI::Range(1, 1000));
-    option("--epochs", options.epochs, "Epochs of each run", CLI::Range(1, 1000000));
-    option("--batch-size", options.batch_size, "Samples in a step", CLI::Range(1, 1000000));
-    option("--learning-rate", options.learning_rate, "At the start; falls to 0 along a cosine",
-           examples::above_zero());
-    app.add_option("--out", options.out, "Folder for the results; files of an earlier run are replaced")
-        ->capture_default_str();
-    options.machine.add_to(app);
     app.footer(
         "Writes into the folder of --out, for independent, mutual and graph:\n"
         "  <name>.graph         the graph as text, for --graph\n"
@@ -105,32 +80,27 @@ void train(Way& way, const examples::ImageData& data, const Options& options, co
            std::uint64_t seed, const examples::OutputFolder& out) {
     // All ways begin with the same weights and see the same batches.
     torch::manual_seed(seed);
-    const retort::WithLearningRate optimiser{
-        retort::Sgd{
-            .learning_rate = options.learning_rate, .momentum = 0.9, .weight_decay = 5e-4, .nesterov = true},
-        retort::Cosine{.every = retort::Every::step}};
     std::vector<retort::Learner<Net>> learners;
     for (const std::string& name : options.networks)
-        learners.emplace_back(models::image_network(name, data.classes(), data.channels()), optimiser);
+        learners.emplace_back(models::image_network(name, data.classes(), data.channels()),
+                              options.optimiser());
     retort::Cohort cohort{std::move(learners), {.device = device.str()}};
     Graph graph = retort::GraphCatalogue<>().build(way.words);
 
-    std::string label = retort::detail::text("seed ", seed + 1, "/", options.seeds, "  ", way.name);
-    label.resize(26, ' ');
     std::deque<retort::BestModel> best;
     for (std::size_t i = 0; i < cohort.size(); ++i)
         best.emplace_back(retort::BestModelOptions{.column = retort::detail::text("validation_accuracy_", i),
                                                    .restore = false});
-    const retort::History& history = cohort.fit(graph, data.shuffled(options.batch_size, seed),
-                                                {.epochs = options.epochs, .report_every = 20},
-                                                retort::Validation{data.in_order(data.validation)},
-                                                retort::on_fit_begin([&](retort::FitContext& context) {
-                                                    for (auto& each : best) each.on_fit_begin(context);
-                                                }),
-                                                retort::on_epoch_end([&](retort::FitContext& context) {
-                                                    for (auto& each : best) each.on_epoch_end(context);
-                                                }),
-                                                retort::ProgressBar{{.label = label}});
+    const retort::History& history = cohort.fit(
+        graph, data.shuffled(options.batch_size, seed), {.epochs = options.epochs, .report_every = 20},
+        retort::Validation{data.in_order(data.validation)},
+        retort::on_fit_begin([&](retort::FitContext& context) {
+            for (auto& each : best) each.on_fit_begin(context);
+        }),
+        retort::on_epoch_end([&](retort::FitContext& context) {
+            for (auto& each : best) each.on_epoch_end(context);
+        }),
+        retort::ProgressBar{{.label = options.label(seed, way.name)}});
     way.last.resize(cohort.size());
     way.best.resize(cohort.size());
     const auto accuracy = [&](std::size_t i) {
@@ -177,7 +147,7 @@ void print_table(const std::vector<Way>& ways, const Options& options) {
 
 void compare(Options options) {
     const at::Device device = options.machine.apply();
-    const examples::ImageData data = examples::image_data(options.data, options.samples, 2000);
+    const examples::ImageData data = options.load();
     if (options.networks.empty()) {
         options.networks = data.coloured ? std::vector<std::string>{"resnet32", "resnet32", "resnet110"}
                                          : std::vector<std::string>{"cnn8", "cnn8", "cnn16"};
@@ -201,11 +171,7 @@ void compare(Options options) {
         retort::save_graph(way.words, out.file(way.name + ".graph"));
         retort::detail::write_atomically(out.file(way.name + ".dot"), retort::graph_dot(way.words));
     }
-    std::printf("%s: %lld samples to learn from, %lld to validate, %lld to test.\nOn %s with %d threads.\n\n",
-                data.name.c_str(), static_cast<long long>(data.train.size()),
-                static_cast<long long>(data.validation.size()), static_cast<long long>(data.test.size()),
-                device.str().c_str(), at::get_num_threads());
-    std::fflush(stdout);
+    examples::announce(data, device);
     for (int seed = 0; seed < options.seeds; ++seed) {
         for (Way& way : ways) train(way, data, options, device, static_cast<std::uint64_t>(seed), out);
     }

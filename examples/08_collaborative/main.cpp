@@ -17,6 +17,7 @@
 #include "../common/image_data.hpp"
 #include "../common/program.hpp"
 #include "../common/spread.hpp"
+#include "../common/study.hpp"
 #include "../models/residual.hpp"
 #include "../models/wide_residual.hpp"
 
@@ -25,38 +26,20 @@ namespace {
 using models::ImageOutputs;
 using retort::Learner;
 
-struct Options {
-    std::string data;
-    std::string out = "examples-output/collaborative";
-    std::int64_t samples = 0;
-    int seeds = 3;
-    std::int64_t epochs = 15;
-    std::int64_t batch_size = 64;
-    double learning_rate = 0.1;
+struct Options : examples::StudyOptions {
     std::int64_t depth = 0;
     std::int64_t width = 0;
     retort::CollaborativeOptions weights{};
     std::string start = "scratch";
-    examples::Machine machine;
 };
 
 void describe(CLI::App& app, Options& options) {
+    options.out = "examples-output/collaborative";
+    options.epochs = 15;
+    options.add_to(app, "Epochs of each stage");
     const auto option = [&](const char* name, auto& value, const char* text, const CLI::Validator& valid) {
-        app.add_option(name, value, text)->capture_default_str()->check(valid);
+        options.add(app, name, value, text, valid);
     };
-    app.add_option(
-        "--data", options.data,
-        "Folder with CIFAR-100 (binary version), Fashion-MNIST or MNIST (IDX files). Without it, a "
-        "built-in data set of letters that draws itself");
-    option("--samples", options.samples,
-           "Training samples, a tenth of them put aside for validation; 0: all of --data, or 2000 letters",
-           examples::zero_or_more());
-    option("--seeds", options.seeds, "Runs, each with another seed for weights and order of the samples",
-           CLI::Range(1, 1000));
-    option("--epochs", options.epochs, "Epochs of each stage", CLI::Range(1, 1000000));
-    option("--batch-size", options.batch_size, "Samples in a step", CLI::Range(1, 1000000));
-    option("--learning-rate", options.learning_rate, "At the start; falls to 0 along a cosine",
-           examples::above_zero());
     option("--depth", options.depth,
            "Depth 6n + 2 of the residual peer; the wide residual one has 2 more. 0: 32 for CIFAR-100, else 8",
            examples::zero_or_more());
@@ -71,9 +54,6 @@ void describe(CLI::App& app, Options& options) {
            examples::zero_or_more());
     option("--start", options.start, "How the peers begin the second stage: scratch, or stage-one",
            CLI::IsMember({"scratch", "stage-one"}));
-    app.add_option("--out", options.out, "Folder for the results; files of an earlier run are replaced")
-        ->capture_default_str();
-    options.machine.add_to(app);
     app.footer(
         "Writes into the folder of --out:\n"
         "  collaborative.dot    the whole graph as a picture: dot -Tsvg collaborative.dot > graph.svg\n"
@@ -128,10 +108,7 @@ auto graph_of(const retort::CollaborativeOptions& weights) {
 class Study {
   public:
     explicit Study(const Options& options)
-        : options_(options),
-          device_(options.machine.apply()),
-          data_(examples::image_data(options.data, options.samples, 2000)),
-          out_(options.out) {
+        : options_(options), device_(options.machine.apply()), data_(options.load()), out_(options.out) {
         if (options_.depth == 0) options_.depth = data_.coloured ? 32 : 8;
         if (options_.width == 0) options_.width = data_.coloured ? 16 : 8;
         options_.weights.check();
@@ -139,10 +116,7 @@ class Study {
 
     void run() {
         retort::detail::write_atomically(out_.file("collaborative.dot"), picture());
-        std::printf("%s: %lld samples to learn from, %lld to test.\nOn %s with %d threads.\n\n",
-                    data_.name.c_str(), static_cast<long long>(data_.train.size()),
-                    static_cast<long long>(data_.test.size()), device_.str().c_str(), at::get_num_threads());
-        std::fflush(stdout);
+        examples::announce(data_, device_);
         for (int run = 0; run < options_.seeds; ++run) one_seed(static_cast<std::uint64_t>(run));
         print_table();
     }
@@ -153,15 +127,15 @@ class Study {
         const Peers alone = make_peers(options_, data_, seed);
         auto independent = retort::independent<2>();
         {
-            retort::Cohort cohort{where(), Learner{alone.narrow, optimiser()},
-                                  Learner{alone.wide, optimiser()}};
+            retort::Cohort cohort{where(), Learner{alone.narrow, options_.optimiser()},
+                                  Learner{alone.wide, options_.optimiser()}};
             fit(ways_[0], cohort, independent, seed);
         }
         auto mutual = retort::mutual_learning<2>();
         {
             const Peers peers = begin(alone, seed);
-            retort::Cohort cohort{where(), Learner{peers.narrow, optimiser()},
-                                  Learner{peers.wide, optimiser()}};
+            retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimiser()},
+                                  Learner{peers.wide, options_.optimiser()}};
             fit(ways_[1], cohort, mutual, seed);
         }
         for (std::size_t i = 2; i < ways_.size(); ++i) {
@@ -170,8 +144,8 @@ class Study {
             if (ways_[i].name == "no-relations") weights.relation_weight = 0;
             if (ways_[i].name == "no-responses") weights.response_weight = 0;
             const Peers peers = begin(alone, seed);
-            retort::Cohort cohort{where(), Learner{peers.narrow, optimiser()},
-                                  Learner{peers.wide, optimiser()}, Learner{alone.narrow},
+            retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimiser()},
+                                  Learner{peers.wide, options_.optimiser()}, Learner{alone.narrow},
                                   Learner{alone.wide}};
             auto graph = graph_of(weights);
             fit(ways_[i], cohort, graph, seed);
@@ -197,21 +171,12 @@ class Study {
     }
 
     retort::CohortOptions where() const { return {.device = device_.str()}; }
-    retort::WithLearningRate<retort::Sgd, retort::Cosine> optimiser() const {
-        return {retort::Sgd{.learning_rate = options_.learning_rate,
-                            .momentum = 0.9,
-                            .weight_decay = 5e-4,
-                            .nesterov = true},
-                retort::Cosine{.every = retort::Every::step}};
-    }
-
     template <class Cohort, class Graph>
     void fit(Way& way, Cohort& cohort, Graph& graph, std::uint64_t seed) {
-        std::string label = retort::detail::text("seed ", seed + 1, "/", options_.seeds, "  ", way.name);
-        label.resize(26, ' ');
         const retort::History& history = cohort.fit(
             graph, data_.shuffled(options_.batch_size, seed), {.epochs = options_.epochs, .report_every = 20},
-            retort::Validation{data_.in_order(data_.validation)}, retort::ProgressBar{{.label = label}});
+            retort::Validation{data_.in_order(data_.validation)},
+            retort::ProgressBar{{.label = options_.label(seed, way.name)}});
         for (std::size_t i = 0; i < 2; ++i) {
             way.accuracy[i].push_back(
                 100 * cohort.evaluate(i, data_.in_order(data_.test), retort::metrics::Accuracy{}).value());

@@ -29,13 +29,20 @@ struct ImageData {
     std::int64_t channels() const { return train.inputs.size(1); }
     std::int64_t classes() const { return train.classes; }
 
+    /// What is done to an image that is learned from.
+    auto moved() const {
+        return retort::data::Compose{retort::data::RandomCrop{.padding = padding},
+                                     retort::data::HorizontalFlip{.probability = flip}, normalise};
+    }
     /// Batches to learn from: shuffled, each image moved and perhaps mirrored.
     auto shuffled(std::int64_t batch_size, std::uint64_t seed) const {
         return retort::data::Loader{
-            train,
-            {.batch_size = batch_size, .drop_last = true, .seed = seed},
-            retort::data::Compose{retort::data::RandomCrop{.padding = padding},
-                                  retort::data::HorizontalFlip{.probability = flip}, normalise}};
+            train, {.batch_size = batch_size, .drop_last = true, .seed = seed}, moved()};
+    }
+    /// The same images in the same order, each in four rotations.
+    auto rotated(std::int64_t batch_size, std::uint64_t seed) const {
+        return retort::data::RotatedViews{
+            train, {.batch_size = batch_size, .drop_last = true, .seed = seed}, moved()};
     }
     /// Batches to measure on.
     auto in_order(const retort::data::Dataset& dataset) const {

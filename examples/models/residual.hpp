@@ -14,11 +14,15 @@
 #include <torch/nn/modules/container/sequential.h>
 #include <torch/nn/modules/conv.h>
 #include <torch/nn/modules/linear.h>
+#include <torch/nn/modules/pooling.h>
 #include <torch/nn/pimpl.h>
 
 #include <array>
 #include <cstdint>
 #include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "image_outputs.hpp"
 
@@ -58,6 +62,28 @@ struct ResidualBlockImpl : torch::nn::Module {
 };
 TORCH_MODULE(ResidualBlock);
 
+/// Puts some blocks behind what is there; the first of them changes size and width.
+inline void add_residual_stage(torch::nn::Sequential& network, std::int64_t from, std::int64_t to,
+                               std::int64_t blocks, std::int64_t stride) {
+    for (std::int64_t block = 0; block < blocks; ++block)
+        network->push_back(ResidualBlock(block == 0 ? from : to, to, block == 0 ? stride : 1));
+}
+/// The same alone.
+inline torch::nn::Sequential residual_stage(std::int64_t from, std::int64_t to, std::int64_t blocks,
+                                            std::int64_t stride) {
+    torch::nn::Sequential stage;
+    add_residual_stage(stage, from, to, blocks, stride);
+    return stage;
+}
+
+/// Convolutions as He et al. begin with them.
+inline void begin_residual(torch::nn::Module& network) {
+    for (const auto& module : network.modules(/*include_self=*/false)) {
+        if (auto* convolution = module->as<torch::nn::Conv2d>())
+            torch::nn::init::kaiming_normal_(convolution->weight, 0.0, torch::kFanOut, torch::kReLU);
+    }
+}
+
 struct ResidualOptions {
     std::int64_t depth = 20;                            ///< 6n + 2
     std::int64_t stem = 16;                             ///< channels of the first convolution
@@ -79,19 +105,12 @@ struct ResidualNetImpl : torch::nn::Module {
         norm = register_module("norm", torch::nn::BatchNorm2d(options.stem));
         std::int64_t width = options.stem;
         for (std::size_t i = 0; i < 3; ++i) {
-            torch::nn::Sequential stage;
-            for (std::int64_t block = 0; block < blocks; ++block) {
-                stage->push_back(ResidualBlock(width, options.stages[i], i > 0 && block == 0 ? 2 : 1));
-                width = options.stages[i];
-            }
-            stages[i] = register_module("stage" + std::to_string(i + 1), stage);
+            stages[i] = register_module("stage" + std::to_string(i + 1),
+                                        residual_stage(width, options.stages[i], blocks, i > 0 ? 2 : 1));
+            width = options.stages[i];
         }
         classifier = register_module("classifier", torch::nn::Linear(width, options.classes));
-        for (const auto& module : modules(/*include_self=*/false)) {
-            if (auto* convolution = module->as<torch::nn::Conv2d>()) {
-                torch::nn::init::kaiming_normal_(convolution->weight, 0.0, torch::kFanOut, torch::kReLU);
-            }
-        }
+        begin_residual(*this);
     }
 
     ImageOutputs forward(const at::Tensor& images) {
@@ -111,6 +130,31 @@ struct ResidualNetImpl : torch::nn::Module {
     torch::nn::Linear classifier{nullptr};
 };
 TORCH_MODULE(ResidualNet);
+
+/// The auxiliary heads of hierarchical self-supervised augmented distillation, one behind each stage: a copy of the
+/// stages that remain, of as many blocks (behind the last stage one more, which keeps the size), the mean over the map
+/// and a classifier.
+/// \param classes of the heads: those of the labels times the views
+inline std::vector<torch::nn::Sequential> residual_heads(const ResidualOptions& options,
+                                                         std::int64_t classes) {
+    const std::int64_t blocks = (options.depth - 2) / 6;
+    std::vector<torch::nn::Sequential> heads;
+    for (std::size_t i = 0; i < 3; ++i) {
+        torch::nn::Sequential head;
+        std::int64_t width = options.stages[i];
+        for (std::size_t stage = i + 1; stage < 3; ++stage) {
+            add_residual_stage(head, width, options.stages[stage], blocks, 2);
+            width = options.stages[stage];
+        }
+        if (i == 2) add_residual_stage(head, width, width, blocks, 1);
+        head->push_back(torch::nn::AdaptiveAvgPool2d(torch::nn::AdaptiveAvgPool2dOptions(1)));
+        head->push_back(torch::nn::Flatten());
+        head->push_back(torch::nn::Linear(width, classes));
+        begin_residual(*head);
+        heads.push_back(std::move(head));
+    }
+    return heads;
+}
 
 /// resnet20, resnet32, resnet56, ...: stages of 16, 32 and 64 channels.
 inline ResidualNet resnet(std::int64_t depth, std::int64_t classes = 100) {

@@ -47,6 +47,21 @@ TEST_CASE("residual networks hand out stem, stages and pooled features") {
     CHECK(shape(wide.logits) == Shape{2, 7});
 }
 
+TEST_CASE("auxiliary heads are copies of the stages that remain, with classifiers of their own") {
+    const models::ResidualOptions options{.depth = 14, .stem = 4, .stages = {4, 8, 16}, .classes = 5};
+    auto heads = models::residual_heads(options, 20);
+    const auto outputs = models::ResidualNet(options)->forward(at::rand({2, 3, 16, 16}));
+    REQUIRE(heads.size() == 3);
+    for (std::size_t i = 0; i < 3; ++i) {
+        auto& head = heads[i];
+        CHECK(shape(head->forward(outputs.stages[i])) == std::vector<std::int64_t>{2, 20});
+        // Two blocks a stage, then mean, flattening and classifier.
+        CHECK(head->size() == (i == 0 ? 4 : 2) + 3);
+    }
+    CHECK(shape(heads[2][1]->as<models::ResidualBlock>()->forward(outputs.stages[2])) ==
+          shape(outputs.stages[2]));
+}
+
 TEST_CASE("the networks of information flow modelling are those of the paper") {
     using Shape = std::vector<std::int64_t>;
     CHECK(models::parameter_count(*models::cnn1()) == 15050);

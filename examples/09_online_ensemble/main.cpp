@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Networks that learn together without a teacher, beside the same networks alone: ONE, OKDDip, BOC-KD, Be Your Own
+/// Teacher and peers with self-supervision augmented heads.
+#include <torch/torch.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/cohort.hpp>
+#include <retort/retort.hpp>
+
+#include "../common/gnuplot.hpp"
+#include "../common/spread.hpp"
+#include "../common/study.hpp"
+#include "networks.hpp"
+
+namespace {
+
+using ensembles::BranchOutputs;
+using models::ImageOutputs;
+using retort::Learner;
+using retort::tap;
+using retort::Taps;
+
+constexpr std::size_t students = 3;
+
+struct Options : examples::StudyOptions {
+    std::int64_t depth = 0;
+    std::int64_t width = 0;
+    std::vector<std::string> ways{"independent", "one", "okddip", "bockd", "byot", "hsakd"};
+};
+
+void describe(CLI::App& app, Options& options) {
+    options.out = "examples-output/online_ensemble";
+    options.epochs = 15;
+    options.add_to(app, "Epochs of each run");
+    options.add(app, "--depth", options.depth, "Depth 6n + 2 of the networks; 0: 32 for CIFAR-100, else 8",
+                examples::zero_or_more());
+    options.add(app, "--width", options.width,
+                "Channels of the stem and the first stage, at least 4; 0: 16 for CIFAR-100, else 8",
+                examples::zero_or_more());
+    app.add_option("--ways", options.ways, "Which ways to learn are tried, with commas between them")
+        ->delimiter(',')
+        ->capture_default_str()
+        ->check(CLI::IsMember(options.ways));
+    app.footer(
+        "Ways: independent networks of 3/3, 2/3 and 1/3 of the channels; one (3 branches and a gate); okddip "
+        "(3 peers\n"
+        "and a leader); bockd (students of 3/3, 2/3 and 1/3 of the channels behind one stem); byot (exits); "
+        "hsakd (2\n"
+        "peers with augmented heads). All take the same number of steps, of as many samples, with the same "
+        "optimiser;\n"
+        "hsakd sees each sample in four rotations, so that its steps cost four times as much.\n"
+        "Writes into the folder of --out:\n"
+        "  <way>_<seed>.csv     all that was measured, by epoch\n"
+        "  results.csv          the table that is printed at the end\n"
+        "  curves.csv, .gp, .svg  validation accuracy by epoch; the picture where gnuplot is installed\n"
+        "  checkpoints/         the same command goes on with a run that was interrupted; remove it to begin "
+        "anew");
+}
+
+/// An answer of what is trained: logits that could be used afterwards.
+struct Answer {
+    std::string name;
+    std::int64_t parameters = 0;  ///< that it needs
+    std::vector<double> last{};   ///< test accuracy in percent of each seed: of the last epoch,
+    std::vector<double> best{};   ///< and of the epoch of the best validation accuracy
+};
+
+// The columns of the histories.
+std::string validation_of(const Answer& answer) { return answer.name + ": validation"; }
+std::string test_of(const Answer& answer) { return answer.name + ": test"; }
+
+/// A way to learn, with what came of it.
+struct Way {
+    std::string name;
+    std::vector<Answer> answers{};
+    std::vector<retort::History> histories{};
+    std::vector<double> samples_per_second{};
+};
+
+/// The logits of all answers.
+using Read = std::function<std::vector<at::Tensor>(const at::Tensor&)>;
+
+/// Measures all answers at the end of every epoch on the validation samples; on the test samples, too, after the last epoch
+/// and where an answer is better on the validation samples than before.
+class Measure {
+  public:
+    Measure(const Way& way, Read read, const examples::ImageData& data)
+        : way_(way), read_(std::move(read)), data_(data) {}
+
+    void on_fit_begin(retort::FitContext& context) {
+        for (const Answer& each : way_.answers) {
+            context.claim(validation_of(each));
+            context.claim(test_of(each));
+        }
+    }
+    void on_epoch_end(retort::FitContext& context) {
+        retort::History& history = context.history;
+        const std::vector<double> validation = accuracies(context.student, data_.validation);
+        bool test = context.progress.epoch + 1 == context.progress.epochs;
+        for (std::size_t i = 0; i < way_.answers.size(); ++i) {
+            const std::string column = validation_of(way_.answers[i]);
+            double before = -1;
+            for (std::size_t row = 0; row + 1 < history.size(); ++row)
+                before = std::max(before, history.at(row, column));
+            test = test || validation[i] > before;
+            history.set(column, validation[i]);
+        }
+        if (!test) return;
+        const std::vector<double> found = accuracies(context.student, data_.test);
+        for (std::size_t i = 0; i < way_.answers.size(); ++i) history.set(test_of(way_.answers[i]), found[i]);
+    }
+
+  private:
+    std::vector<double> accuracies(torch::nn::Module& module, const retort::data::Dataset& dataset) const {
+        const torch::NoGradGuard no_grad;
+        const retort::detail::EvalMode eval(module);
+        const at::Device device = module.parameters().front().device();
+        std::vector<retort::metrics::Accuracy> result(way_.answers.size());
+        for (auto& each : data_.in_order(dataset)(0)) {
+            const auto batch = retort::to_device(each, device);
+            const std::vector<at::Tensor> logits = read_(batch.input);
+            for (std::size_t i = 0; i < result.size(); ++i) result[i].update(logits.at(i), batch.target);
+        }
+        std::vector<double> values;
+        for (const auto& each : result) values.push_back(each.value());
+        return values;
+    }
+
+    const Way& way_;
+    Read read_;
+    const examples::ImageData& data_;
+};
+
+class Study {
+  public:
+    explicit Study(const Options& options)
+        : options_(options), device_(options.machine.apply()), data_(options.load()), out_(options.out) {
+        if (options_.depth == 0) options_.depth = data_.coloured ? 32 : 8;
+        if (options_.width == 0) options_.width = data_.coloured ? 16 : 8;
+        if (options_.width < 4) throw retort::ConfigError("--width: expected at least 4 channels");
+        models::ResidualNet{residual()};  // refuses what is no depth
+        for (const std::string& name : options_.ways) ways_.push_back({.name = name});
+    }
+
+    void run() {
+        examples::announce(data_, device_);
+        for (int seed = 0; seed < options_.seeds; ++seed) {
+            for (Way& way : ways_) one_run(way, static_cast<std::uint64_t>(seed));
+        }
+        print_table();
+        draw_curves();
+        std::printf("\nHistories, table and curves: %s\n", out_.path().c_str());
+    }
+
+  private:
+    /// The network of all ways, or with as many channels as student j of BOC-KD has.
+    models::ResidualOptions residual(std::size_t student = 0) const {
+        const auto kept = [&](std::int64_t channels) {
+            return retort::compressed_channels(channels, static_cast<std::int64_t>(student), students);
+        };
+        const std::int64_t w = options_.width;
+        return {.depth = options_.depth,
+                .stem = w,
+                .stages = {kept(w), kept(2 * w), kept(4 * w)},
+                .classes = data_.classes(),
+                .channels = data_.channels()};
+    }
+    std::int64_t parameters_of(std::size_t student = 0) const {
+        const torch::NoGradGuard no_grad;
+        return models::parameter_count(*models::ResidualNet(residual(student)));
+    }
+
+    auto plain(std::uint64_t seed) const { return data_.shuffled(options_.batch_size, seed); }
+
+    void one_run(Way& way, std::uint64_t seed) {
+        // What is only counted, draws its random numbers before.
+        std::array<std::int64_t, students> sizes{};
+        for (std::size_t j = 0; j < students; ++j) sizes[j] = parameters_of(j);
+        torch::manual_seed(seed);
+        const std::int64_t whole = sizes[0];
+        if (way.name == "independent") independent(way, seed, sizes);
+        if (way.name == "one") {
+            ensembles::GatedBranches net(residual(), students);
+            way_of(way, {{"branch 0", whole}, {"ensemble", models::parameter_count(*net)}});
+            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            auto graph = retort::native_ensemble(
+                Taps{tap<&BranchOutputs::branches, 0>, tap<&BranchOutputs::branches, 1>,
+                     tap<&BranchOutputs::branches, 2>},
+                tap<&BranchOutputs::ensemble>, {.ramp = {.epochs = ramp()}});
+            fit(way, cohort, graph, plain(seed), seed, [net](const at::Tensor& x) mutable {
+                const auto outputs = net->forward(x);
+                return std::vector{outputs.logits, outputs.ensemble};
+            });
+        }
+        if (way.name == "okddip") {
+            ensembles::PeerBranches net(residual(), students);
+            way_of(way, {{"leader", whole}, {"mean of peers", models::parameter_count(*net)}});
+            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            auto graph = retort::diverse_peers(
+                Taps{tap<&BranchOutputs::branches, 0>, tap<&BranchOutputs::branches, 1>,
+                     tap<&BranchOutputs::branches, 2>},
+                Taps{tap<&BranchOutputs::groups, 0>, tap<&BranchOutputs::groups, 1>,
+                     tap<&BranchOutputs::groups, 2>},
+                tap<&BranchOutputs::logits>, tap<&BranchOutputs::ensemble>, {.ramp = {.epochs = ramp()}});
+            fit(way, cohort, graph, plain(seed), seed, [net](const at::Tensor& x) mutable {
+                const auto outputs = net->forward(x);
+                return std::vector{outputs.logits, outputs.ensemble};
+            });
+        }
+        if (way.name == "bockd") {
+            std::vector<ensembles::Body> bodies;
+            for (std::size_t j = 0; j < students; ++j) bodies.emplace_back(residual(j));
+            const auto net = retort::stem_ensemble(ensembles::make_stem(residual()), bodies);
+            way_of(way, {{"student 0", sizes[0]},
+                         {"student 1", sizes[1]},
+                         {"student 2", sizes[2]},
+                         {"ensemble", models::parameter_count(*net)}});
+            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            auto graph = retort::compressed_students<students>(Taps{
+                tap<&ImageOutputs::stages, 0>, tap<&ImageOutputs::stages, 1>, tap<&ImageOutputs::stages, 2>});
+            fit(way, cohort, graph, plain(seed), seed, [net](const at::Tensor& x) {
+                const auto outputs = net->forward(x);
+                std::vector<at::Tensor> result;
+                for (const auto& each : outputs.students) result.push_back(each.logits);
+                result.push_back(outputs.logits);
+                return result;
+            });
+        }
+        if (way.name == "byot") {
+            ensembles::ExitNet net(residual());
+            way_of(way, {{"last exit", whole}});
+            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            using ensembles::ExitOutputs;
+            auto graph = retort::be_your_own_teacher(
+                Taps{tap<&ExitOutputs::exits, 0>, tap<&ExitOutputs::exits, 1>}, tap<&ExitOutputs::logits>,
+                Taps{tap<&ExitOutputs::features, 0>, tap<&ExitOutputs::features, 1>},
+                tap<&ExitOutputs::feature>);
+            fit(way, cohort, graph, plain(seed), seed,
+                [net](const at::Tensor& x) mutable { return std::vector{net->forward(x).logits}; });
+        }
+        if (way.name == "hsakd") {
+            const auto peer = [&] {
+                const models::ResidualNet net(residual());
+                return retort::augmented(net,
+                                         Taps{tap<&ImageOutputs::stages, 0>, tap<&ImageOutputs::stages, 1>,
+                                              tap<&ImageOutputs::stages, 2>},
+                                         models::residual_heads(residual(), 4 * data_.classes()));
+            };
+            const auto first = peer(), second = peer();
+            way_of(way, {{"peer 0", whole}, {"peer 1", whole}});
+            retort::Cohort cohort{where(), Learner{first, options_.optimiser()},
+                                  Learner{second, options_.optimiser()}};
+            auto graph = retort::augmented_peers();
+            // The networks alone: the heads are of no use afterwards.
+            const auto a = first->network(), b = second->network();
+            fit(way, cohort, graph, data_.rotated(options_.batch_size, seed), seed,
+                [a, b](const at::Tensor& x) {
+                    return std::vector{a->forward(x).logits, b->forward(x).logits};
+                });
+        }
+    }
+
+    void independent(Way& way, std::uint64_t seed, const std::array<std::int64_t, students>& sizes) {
+        std::vector<models::ResidualNet> nets;
+        std::vector<Learner<models::ResidualNet>> learners;
+        std::vector<Answer> answers;
+        std::int64_t all = 0;
+        for (std::size_t j = 0; j < students; ++j) {
+            nets.emplace_back(residual(j));
+            learners.emplace_back(nets.back(), options_.optimiser());
+            answers.push_back({retort::detail::text("student ", j), sizes[j]});
+            all += sizes[j];
+        }
+        answers.push_back({"mean of all", all});
+        way_of(way, std::move(answers));
+        retort::Cohort cohort{std::move(learners), where()};
+        auto graph = retort::RuntimeGraph<ImageOutputs>();
+        for (std::size_t j = 0; j < students; ++j) graph.label(j);
+        fit(way, cohort, graph, plain(seed), seed, [nets](const at::Tensor& x) mutable {
+            std::vector<at::Tensor> result;
+            for (auto& each : nets) result.push_back(each->forward(x).logits);
+            result.push_back(at::stack(result).mean(0));
+            return result;
+        });
+    }
+
+    static void way_of(Way& way, std::vector<Answer> answers) {
+        if (way.answers.empty()) way.answers = std::move(answers);
+    }
+    retort::CohortOptions where() const { return {.device = device_.str()}; }
+    /// ONE and OKDDip bring their ensemble in over the first 80 of 300 epochs.
+    double ramp() const { return static_cast<double>(options_.epochs) * 80 / 300; }
+
+    template <class Cohort, class Graph, class Source>
+    void fit(Way& way, Cohort& cohort, Graph& graph, const Source& source, std::uint64_t seed, Read read) {
+        Measure measure(way, std::move(read), data_);
+        // Runs of other lengths have other learning rates.
+        retort::Checkpoint checkpoint(
+            out_.path() / "checkpoints" /
+                retort::detail::text(way.name, '_', seed, "_of_", options_.epochs, "_epochs"),
+            {.keep = 1});
+        const retort::History& history =
+            cohort.fit(graph, source, {.epochs = options_.epochs, .report_every = 20}, measure,
+                       retort::ProgressBar{{.label = options_.label(seed, way.name)}}, checkpoint);
+        if (retort::interrupted()) throw std::runtime_error("interrupted");
+        double seconds = 0, samples = 0;
+        for (std::size_t row = 0; row < history.size(); ++row) {
+            seconds += history.at(row, "seconds");
+            samples += history.at(row, "samples");
+        }
+        way.samples_per_second.push_back(samples / seconds);
+        for (Answer& each : way.answers) {
+            const std::string test = test_of(each);
+            std::size_t best = 0;
+            for (std::size_t row = 1; row < history.size(); ++row) {
+                const std::string column = validation_of(each);
+                if (history.at(row, column) > history.at(best, column)) best = row;
+            }
+            each.last.push_back(100 * history.last(test));
+            each.best.push_back(100 * history.at(best, test));
+        }
+        // After every run, so that a run that is broken off leaves what it has found.
+        retort::detail::write_atomically(out_.file(retort::detail::text(way.name, '_', seed, ".csv")),
+                                         history.csv());
+        way.histories.push_back(history);
+    }
+
+    void print_table() const {
+        std::printf("\nTest accuracy in percent%s; samples that a second of training takes:\n\n",
+                    options_.seeds > 1 ? ", mean +- standard deviation over the seeds" : "");
+        std::printf("%-12s %-14s %10s  %-15s %-17s %s\n", "way", "answer", "parameters", "last epoch",
+                    "best epoch (*)", "samples/s");
+        std::ostringstream csv;
+        csv << "way,answer,parameters,last,last deviation,best,best deviation,samples per second\n";
+        for (const Way& way : ways_) {
+            const examples::Spread speed(way.samples_per_second);
+            for (const Answer& each : way.answers) {
+                std::printf("%-12s %-14s %10lld  %-15s %-17s %.0f\n", way.name.c_str(), each.name.c_str(),
+                            static_cast<long long>(each.parameters),
+                            examples::with_deviation(each.last).c_str(),
+                            examples::with_deviation(each.best).c_str(), speed.mean);
+                const examples::Spread last(each.last), best(each.best);
+                csv << way.name << ',' << each.name << ',' << each.parameters << ',' << last.mean << ','
+                    << last.deviation << ',' << best.mean << ',' << best.deviation << ',' << speed.mean
+                    << '\n';
+            }
+        }
+        std::printf("(*) chosen on the validation samples\n\n");
+        retort::detail::write_atomically(out_.file("results.csv"), csv.str());
+        print_gains();
+    }
+
+    /// Beside the independent network of the same architecture, seed by seed.
+    void print_gains() const {
+        const auto alone = std::find_if(ways_.begin(), ways_.end(),
+                                        [](const Way& way) { return way.name == "independent"; });
+        if (alone == ways_.end()) return;
+        for (const Way& way : ways_) {
+            if (way.name == "independent") continue;
+            for (const Answer& each : way.answers) {
+                for (std::size_t j = 0; j < students; ++j) {
+                    const Answer& same = alone->answers[j];
+                    if (same.parameters != each.parameters) continue;
+                    std::vector<double> gains;
+                    for (std::size_t s = 0; s < each.last.size(); ++s)
+                        gains.push_back(each.last[s] - same.last[s]);
+                    const examples::Spread gain(gains);
+                    std::printf("%s, %s: %+.2f points beside the same network alone, last epoch",
+                                way.name.c_str(), each.name.c_str(), gain.mean);
+                    if (options_.seeds > 1)
+                        std::printf(" (standard error %.2f)", gain.deviation / std::sqrt(options_.seeds));
+                    std::printf("\n");
+                }
+            }
+        }
+    }
+
+    /// The validation accuracy of the first answer of each way, mean over the seeds.
+    void draw_curves() const {
+        std::ostringstream table, script;
+        table << "epoch";
+        for (const Way& way : ways_) table << ',' << way.name << ", " << way.answers[0].name;
+        table << '\n';
+        for (std::int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
+            table << epoch + 1;
+            for (const Way& way : ways_) {
+                std::vector<double> values;
+                for (const retort::History& history : way.histories)
+                    values.push_back(
+                        100 * history.at(static_cast<std::size_t>(epoch), validation_of(way.answers[0])));
+                table << ',' << examples::Spread(values).mean;
+            }
+            table << '\n';
+        }
+        script << "# gnuplot curves.gp\n"
+                  "if (!exists(\"folder\")) folder = \".\"\n"
+                  "if (!exists(\"picture\")) picture = folder . \"/curves.svg\"\n"
+                  "set terminal svg size 900,560 background \"white\" font \"sans-serif,16\"\n"
+                  "set output picture\n"
+                  "set datafile separator \",\"\n"
+                  "set title \"Validation accuracy, mean over the seeds\"\n"
+                  "set xlabel \"epoch\"\nset ylabel \"accuracy (%)\"\n"
+                  "set key bottom right\nset grid back linecolor rgb \"#dddddd\"\nset border 3\nset tics "
+                  "nomirror\n"
+                  "set offsets 0.5, 0.5, 1, 1\n"
+                  "table = folder . \"/curves.csv\"\nplot ";
+        for (std::size_t i = 0; i < ways_.size(); ++i) {
+            script << (i > 0 ? ", \\\n     " : "") << "table using 1:" << i + 2
+                   << " skip 1 with linespoints pt 7 ps 0.5 lw 2 title \"" << ways_[i].name << ", "
+                   << ways_[i].answers[0].name << '"';
+        }
+        script << '\n';
+        retort::detail::write_atomically(out_.file("curves.csv"), table.str());
+        retort::detail::write_atomically(out_.file("curves.gp"), script.str());
+        if (!examples::draw(out_.path(), "curves")) std::printf("\n(no picture: gnuplot is not installed)\n");
+    }
+
+    Options options_;
+    at::Device device_;
+    examples::ImageData data_;
+    examples::OutputFolder out_;
+    std::vector<Way> ways_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{
+        "Networks that learn together without a teacher, beside the same networks alone: ONE (Zhu, Gong, "
+        "NeurIPS\n"
+        "2018), OKDDip (Chen et al., AAAI 2020), BOC-KD (Walawalkar, Shen, Savvides, ECCV 2020), Be Your Own "
+        "Teacher\n"
+        "(Zhang et al., ICCV 2019) and peers with self-supervision augmented heads (Yang et al., IJCAI "
+        "2021)."};
+    Options options;
+    describe(app, options);
+    return examples::run(app, argc, argv, [&] { Study(options).run(); });
+}
