@@ -1,28 +1,26 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Stochastic gradient descent on LibTorch's multi-tensor operators.
+/// Stochastic gradient descent for many parameters at once.
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
-#include <ATen/ops/add.h>
 #include <ATen/ops/clone.h>
-#include <ATen/ops/empty_like.h>
 #include <torch/optim/optimizer.h>
-#include <torch/serialize/archive.h>
 
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <memory>
-#include <string>
-#include <unordered_map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/own_optimizer.hpp>
+#include <retort/detail/update_kernel.hpp>
 
 namespace retort {
 
@@ -38,144 +36,133 @@ struct MultiTensorSgdOptions : torch::optim::OptimizerCloneableOptions<MultiTens
     void set_lr(const double value) override { learning_rate = value; }
 };
 
-/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD`. Away from the CPU the number of
-/// operators does not grow with the number of parameters. On the CPU the multi-tensor operators would only call
-/// the single ones in loops of their own, so that each parameter goes through the caches several times; there
-/// the parameters are updated one after the other.
-class MultiTensorSgd : public torch::optim::Optimizer {
-  public:
-    MultiTensorSgd(std::vector<at::Tensor> parameters, const MultiTensorSgdOptions& options)
-        : Optimizer(std::move(parameters), std::make_unique<MultiTensorSgdOptions>(options)) {}
+namespace detail {
 
-    using Optimizer::step;
-    /// One step. Parameters without a gradient stay as they are.
-    at::Tensor step(LossClosure closure = nullptr) override {
-        at::Tensor loss;
-        if (closure != nullptr) {
-            const at::AutoGradMode with_grad(true);
-            loss = closure();
-        }
-        const at::NoGradGuard no_grad;
-        for (torch::optim::OptimizerParamGroup& group : param_groups_) {
-            step_group(group.params(), static_cast<const MultiTensorSgdOptions&>(group.options()));
-        }
-        return loss;
-    }
+/// One step of `Sgd` on the elements of a parameter.
+template <class T>
+struct SgdKernel {
+    T* parameter;
+    const T* gradient;
+    T* momentum;  // null: none
+    T rate, factor, rest, decay;
+    bool fresh, nesterov;
 
-    /// The momenta, for `torch::save` and `torch::load`. Options are not stored.
-    void save(torch::serialize::OutputArchive& archive) const override {
-        each_parameter([&](const std::string& name, const at::Tensor& parameter) {
-            const auto found = buffers_.find(parameter.unsafeGetTensorImpl());
-            if (found != buffers_.end()) archive.write(name, found->second, /*is_buffer=*/true);
-        });
-    }
-    void load(torch::serialize::InputArchive& archive) override {
-        buffers_.clear();
-        each_parameter([&](const std::string& name, const at::Tensor& parameter) {
-            at::Tensor momentum;
-            if (!archive.try_read(name, momentum, /*is_buffer=*/true)) return;
-            if (momentum.sizes() != parameter.sizes()) {
-                throw CheckpointError(detail::text("Sgd: expected ", name, " of the parameter's shape ",
-                                                   detail::shape_text(parameter), ", found ",
-                                                   detail::shape_text(momentum)));
+    template <bool fused>
+    [[gnu::always_inline]] inline void block(std::int64_t at, int count) const {
+        T* const p = parameter + at;
+        const T* const g = gradient + at;
+        T* const v = momentum + at;
+        const bool decays = decay != 0;
+        const auto update = [&](int i) [[gnu::always_inline]] {
+            return decays ? multiply_add<fused>(p[i], decay, g[i]) : g[i];
+        };
+        if (momentum == nullptr) {
+            RETORT_UPDATE_LOOP
+            for (int i = 0; i < count; ++i) p[i] = multiply_add<fused>(update(i), -rate, p[i]);
+        } else if (fresh) {
+            RETORT_UPDATE_LOOP
+            for (int i = 0; i < count; ++i) {
+                const T u = update(i);
+                v[i] = u;
+                p[i] = multiply_add<fused>(nesterov ? multiply_add<fused>(u, factor, u) : u, -rate, p[i]);
             }
-            buffers_[parameter.unsafeGetTensorImpl()] =
-                momentum.to(parameter.device(), parameter.scalar_type());
-        });
+        } else {
+            RETORT_UPDATE_LOOP
+            for (int i = 0; i < count; ++i) {
+                const T u = update(i);
+                const T moved = multiply_add<fused>(u, rest, v[i] * factor);
+                v[i] = moved;
+                p[i] = multiply_add<fused>(nesterov ? multiply_add<fused>(moved, factor, u) : moved, -rate,
+                                           p[i]);
+            }
+        }
     }
-    /// Stores or sets the momenta.
-    void checkpoint(Archive& archive) {
-        each_parameter([&](const std::string& name, const at::Tensor& parameter) {
-            archive_momentum(archive, name, parameter);
-        });
+};
+
+}  // namespace detail
+
+/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD`. On the processor the parameters go
+/// through one loop (float and double; dense), elsewhere through multi-tensor operators, whose number does not grow with
+/// that of the parameters.
+class MultiTensorSgd : public detail::OwnOptimizer<MultiTensorSgd, MultiTensorSgdOptions, 1> {
+  public:
+    static constexpr const char* name = "Sgd";
+    static constexpr std::array<const char*, 1> slot_names{"momentum"};
+    static constexpr bool counts_steps = false;
+    static bool takes_sparse(const MultiTensorSgdOptions& options) {
+        return options.momentum == 0 && options.weight_decay == 0;
     }
+
+    MultiTensorSgd(std::vector<at::Tensor> parameters, const MultiTensorSgdOptions& options)
+        : OwnOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
+    MultiTensorSgd(std::vector<torch::optim::OptimizerParamGroup> groups,
+                   const MultiTensorSgdOptions& options)
+        : OwnOptimizer(std::move(groups), options) {}
 
   private:
-    /// Every parameter, with the name of its momentum in files.
-    template <class Function>
-    void each_parameter(Function&& function) const {
-        std::size_t position = 0;
-        for (const torch::optim::OptimizerParamGroup& group : param_groups_) {
-            for (const at::Tensor& parameter : group.params()) {
-                function(detail::text("momentum", position++), parameter);
+    friend OwnOptimizer;
+
+    template <class T>
+    void step_dense(const Moves& moved, const MultiTensorSgdOptions& options) {
+        detail::SgdKernel<T> kernel{};
+        kernel.rate = static_cast<T>(options.learning_rate);
+        kernel.factor = static_cast<T>(options.momentum);
+        kernel.rest = static_cast<T>(1.0 - options.dampening);
+        kernel.decay = static_cast<T>(options.weight_decay);
+        kernel.nesterov = options.nesterov;
+        for (const auto& each : moved) {
+            kernel.parameter = each.parameter->template data_ptr<T>();
+            kernel.gradient = each.gradient->template data_ptr<T>();
+            kernel.momentum = nullptr;
+            if (options.momentum != 0) {
+                kernel.fresh = !each.state->of[0].defined();
+                each.state->need(0, *each.parameter);
+                kernel.momentum = each.state->of[0].template data_ptr<T>();
             }
+            std::get<detail::Updates<detail::SgdKernel<T>>>(updates_).add(kernel, each.parameter->numel());
         }
     }
-    void archive_momentum(Archive& archive, const std::string& name, const at::Tensor& parameter) {
-        const auto found = buffers_.find(parameter.unsafeGetTensorImpl());
-        at::Tensor momentum = found != buffers_.end() ? found->second : at::Tensor();
-        bool any = momentum.defined();
-        archive.now(detail::text(name, "_any"), any);
-        if (!any) {
-            if (archive.loading()) buffers_.erase(parameter.unsafeGetTensorImpl());
-            return;
-        }
-        if (!momentum.defined()) momentum = at::empty_like(parameter);
-        archive(name, momentum);
-        if (archive.loading()) buffers_[parameter.unsafeGetTensorImpl()] = momentum;
+    void finish_dense() {
+        std::apply([](auto&... each) { (each.run(), ...); }, updates_);
     }
-    void step_group(const std::vector<at::Tensor>& all, const MultiTensorSgdOptions& options) {
-        parameters_.clear();
-        gradients_.clear();
-        for (const at::Tensor& parameter : all) {
-            const at::Tensor& gradient = parameter.grad();
-            if (!gradient.defined()) continue;
-            if (parameter.is_cpu()) {
-                step_one(parameter, gradient, options);
-                continue;
+
+    void step_operators(const Moves& all, const MultiTensorSgdOptions& options) {
+        Moves moved;
+        for (const auto& each : all) {
+            if (each.gradient->layout() == at::kStrided) {
+                moved.push_back(each);
+            } else {
+                each.parameter->add_(*each.gradient, -options.learning_rate);
             }
-            parameters_.push_back(parameter);
-            gradients_.push_back(gradient);
         }
-        if (parameters_.empty()) return;
-        std::vector<at::Tensor> update = options.weight_decay != 0
-                                             ? at::_foreach_add(gradients_, parameters_, options.weight_decay)
-                                             : gradients_;
+        if (moved.empty()) return;
+        const auto parameters = detail::list_of(moved, [](const auto& each) { return *each.parameter; });
+        std::vector<at::Tensor> update =
+            detail::list_of(moved, [](const auto& each) { return *each.gradient; });
+        if (options.weight_decay != 0) update = at::_foreach_add(update, parameters, options.weight_decay);
         if (options.momentum != 0) {
-            momenta_.clear();
-            std::vector<at::Tensor> old_momenta;
-            std::vector<at::Tensor> old_update;
-            for (std::size_t i = 0; i < parameters_.size(); ++i) {
-                auto [slot, fresh] = buffers_.try_emplace(parameters_[i].unsafeGetTensorImpl());
-                if (fresh) {
-                    slot->second = update[i].clone();  // the first momentum is the first update, undampened
+            std::vector<at::Tensor> momenta, old_momenta, old_update;
+            for (std::size_t i = 0; i < moved.size(); ++i) {
+                at::Tensor& momentum = moved[i].state->of[0];
+                if (!momentum.defined()) {
+                    momentum = update[i].clone();  // the first momentum is the first update, undampened
                 } else {
-                    old_momenta.push_back(slot->second);
+                    old_momenta.push_back(momentum);
                     old_update.push_back(update[i]);
                 }
-                momenta_.push_back(slot->second);
+                momenta.push_back(momentum);
             }
             if (!old_momenta.empty()) {
                 at::_foreach_mul_(old_momenta, options.momentum);
                 at::_foreach_add_(old_momenta, old_update, 1.0 - options.dampening);
             }
-            update = options.nesterov ? at::_foreach_add(update, momenta_, options.momentum) : momenta_;
+            update = options.nesterov ? at::_foreach_add(update, momenta, options.momentum) : momenta;
         }
-        at::_foreach_add_(parameters_, update, -options.learning_rate);
+        at::_foreach_add_(parameters, update, -options.learning_rate);
     }
 
-    void step_one(const at::Tensor& parameter, const at::Tensor& gradient,
-                  const MultiTensorSgdOptions& options) {
-        at::Tensor update =
-            options.weight_decay != 0 ? at::add(gradient, parameter, options.weight_decay) : gradient;
-        if (options.momentum != 0) {
-            auto [slot, fresh] = buffers_.try_emplace(parameter.unsafeGetTensorImpl());
-            at::Tensor& momentum = slot->second;
-            if (fresh) {
-                momentum = update.clone();
-            } else {
-                momentum.mul_(options.momentum).add_(update, 1.0 - options.dampening);
-            }
-            update = options.nesterov ? at::add(update, momentum, options.momentum) : momentum;
-        }
-        parameter.add_(update, -options.learning_rate);
-    }
-
-    std::unordered_map<const void*, at::Tensor> buffers_;  // momentum by parameter
-    // Lists that every step fills anew; kept to spare the allocations.
-    std::vector<at::Tensor> parameters_;
-    std::vector<at::Tensor> gradients_;
-    std::vector<at::Tensor> momenta_;
+    std::tuple<detail::Updates<detail::SgdKernel<float>>, detail::Updates<detail::SgdKernel<double>>>
+        updates_;
 };
 
 /// Stochastic gradient descent with momentum.
@@ -183,7 +170,7 @@ class MultiTensorSgd : public torch::optim::Optimizer {
 /// Formula: \f$ g \leftarrow g + \lambda\theta;\; v \leftarrow \mu v + (1 - d) g;\; \theta \leftarrow \theta
 /// - \eta v \f$ (with Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g. Source:
 /// Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
-/// ICML 2013, in the form of `torch::optim::SGD`.
+/// ICML 2013, in the form of `torch::optim::SGD`. Sparse gradients are taken without momentum and weight decay, else refused.
 struct Sgd {
     double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
     double momentum = 0.0;       ///< \f$ \mu \f$, at least 0
@@ -192,6 +179,11 @@ struct Sgd {
     bool nesterov = false;       ///< needs a momentum above 0
 
     std::unique_ptr<MultiTensorSgd> build(std::vector<at::Tensor> parameters) const {
+        return std::make_unique<MultiTensorSgd>(std::move(parameters), options());
+    }
+    /// The options of a parameter group.
+    /// \throws ConfigError as `check` does
+    MultiTensorSgdOptions options() const {
         check();
         MultiTensorSgdOptions options;
         options.learning_rate = learning_rate;
@@ -199,18 +191,13 @@ struct Sgd {
         options.dampening = dampening;
         options.weight_decay = weight_decay;
         options.nesterov = nesterov;
-        return std::make_unique<MultiTensorSgd>(std::move(parameters), options);
+        return options;
     }
     /// \throws ConfigError if the options make no sense.
     void check() const {
-        const auto not_negative = [](const char* what, double value) {
-            if (!(value >= 0 && std::isfinite(value))) {
-                throw ConfigError(detail::text("Sgd: expected a ", what, " of at least 0, found ", value));
-            }
-        };
-        not_negative("learning rate", learning_rate);
-        not_negative("momentum", momentum);
-        not_negative("weight decay", weight_decay);
+        detail::check_optimizer_number("Sgd", "a learning rate", learning_rate);
+        detail::check_optimizer_number("Sgd", "a momentum", momentum);
+        detail::check_optimizer_number("Sgd", "a weight decay", weight_decay);
         if (!std::isfinite(dampening)) {
             throw ConfigError(detail::text("Sgd: expected a finite dampening, found ", dampening));
         }
