@@ -493,7 +493,7 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("rotated views by hand, in a loader, and resumed within an epoch") {
+TEST_CASE("rotated views by hand and in a loader, from any batch on") {
     const auto image = torch::tensor({1, 2, 3, 4}, torch::kByte).view({1, 1, 2, 2});
     const auto views = retort::data::rotated(torch::cat({image, image + 4}));
     REQUIRE(views.sizes() == torch::IntArrayRef({8, 1, 2, 2}));
@@ -519,6 +519,65 @@ TEST_CASE("rotated views by hand, in a loader, and resumed within an epoch") {
     }
     CHECK(number == 3);
     CHECK(retort::view_count(images(1)[0]) == 1);
+}
+
+namespace {
+/// All that a cohort has when it was trained in one go, and when it was saved in the middle of an epoch and another one went
+/// on: `make(seed)` gives a cohort.
+template <class Make, class Graph, class Source>
+void check_resumed(Make&& make, Graph&& graph_of, const Source& source) {
+    const TemporaryDirectory directory;
+    const auto bytes_of = [&](auto& cohort, auto& graph) {
+        cohort.save(graph, directory / "all");
+        std::map<std::string, torch::Tensor> result;
+        for (const auto& item : retort::detail::read_state(directory / "all")) {
+            if (!item.name.starts_with("history/")) result[item.name] = item.tensor;
+        }
+        return result;
+    };
+    auto whole = make(1);
+    auto graph = graph_of();
+    whole.fit(graph, source, {.epochs = 2});
+    const auto expected = bytes_of(whole, graph);
+    auto first = make(1);
+    auto along = graph_of();
+    first.fit(along, source, {.epochs = 2}, retort::on_step_end([](retort::FitContext& context) {
+                  return context.progress.epoch != 1 || context.progress.step != 1;
+              }));
+    first.save(along, directory / "middle");
+    auto second = make(2);
+    auto again = graph_of();
+    second.resume(again, directory / "middle");
+    REQUIRE(second.progress().step == 1);
+    second.fit(again, source, {.epochs = 2});
+    const auto found = bytes_of(second, again);
+    REQUIRE(found.size() == expected.size());
+    for (const auto& [name, value] : expected) {
+        INFO(name);
+        CHECK(same(found.at(name), value));
+    }
+}
+}  // namespace
+
+TEST_CASE("law 9: augmented peers and compressed students go on in the middle of an epoch, bit for bit") {
+    auto generator = at::detail::createCPUGenerator(5);
+    const auto dataset = retort::data::in_memory(torch::randn({12, 1, 8, 8}, generator),
+                                                 torch::randint(0, 3, {12}, generator, torch::kLong), 3);
+    const retort::data::LoaderOptions options{.batch_size = 4, .seed = 3};
+    check_resumed(
+        [](std::uint64_t seed) {
+            torch::manual_seed(seed);
+            return Cohort{Learner{with_heads(ConvNet(4, 0.3)), sgd}, Learner{with_heads(ConvNet(6)), sgd}};
+        },
+        [] { return retort::augmented_peers(); },
+        retort::data::RotatedViews{dataset, options, retort::data::HorizontalFlip{}});
+    check_resumed(
+        [](std::uint64_t seed) {
+            torch::manual_seed(seed);
+            return Cohort{Learner{ensemble_of({.weights = {.learnable = true}}), sgd}};
+        },
+        [] { return retort::compressed_students<3>(student_maps, {.ensemble_weight = 0.5}); },
+        retort::data::Loader{dataset, options, retort::data::HorizontalFlip{}});
 }
 
 TEST_CASE("heads, students, views and options that do not fit say so") {
