@@ -4,6 +4,7 @@
 #pragma once
 
 #include <retort/teacher/auxiliary.hpp>
+#include <retort/teacher/cached.hpp>
 #include <retort/teacher/concept.hpp>
 #include <retort/teacher/ensemble.hpp>
 #include <retort/teacher/frozen.hpp>

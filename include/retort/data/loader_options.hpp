@@ -40,6 +40,9 @@ struct LoaderOptions {
     std::int64_t workers = 1;
     /// Batches made ahead of the one in use, at least 1.
     std::int64_t prefetch = 2;
+    /// Epochs after which orders and transforms come again: epoch e is epoch e mod `cycle` once more, batch for batch,
+    /// so that what a teacher said of it can be kept (`retort::Cached`). 0: no epoch comes again.
+    std::int64_t cycle = 0;
 };
 
 namespace detail {
@@ -48,6 +51,8 @@ namespace detail {
 inline void check(const Dataset& dataset, const LoaderOptions& options) {
     using ::retort::detail::text;
     check(PrefetchOptions{.workers = options.workers, .depth = options.prefetch});
+    if (options.cycle < 0)
+        throw ConfigError(text("loader: expected a cycle of 0 or more epochs, found ", options.cycle));
     if (dataset.size() < 1)
         throw DataError("loader: expected a data set of at least one sample, found an empty one");
     if (chunk_count(dataset.size(), options.batch_size, options.drop_last) == 0) {
@@ -55,6 +60,11 @@ inline void check(const Dataset& dataset, const LoaderOptions& options) {
             text("loader: expected at least one batch in an epoch, found none: ", dataset.size(),
                  " samples do not fill a batch of ", options.batch_size, ", and drop_last leaves it out"));
     }
+}
+
+/// The epoch whose random numbers `epoch` uses.
+inline std::int64_t drawn_epoch(const LoaderOptions& options, std::int64_t epoch) {
+    return options.cycle > 0 ? epoch % options.cycle : epoch;
 }
 
 /// Applies `transform` to `samples` and checks that it gives as many.
@@ -73,10 +83,12 @@ at::Tensor transformed(const TransformPolicy& transform, const at::Tensor& sampl
 /// What the batches of a loader depend on, in words.
 inline std::string describe(const Dataset& dataset, const LoaderOptions& options,
                             std::string_view transform) {
-    return ::retort::detail::text(dataset.size(), " samples in batches of ", options.batch_size,
-                                  options.shuffle ? ", shuffled" : ", in order",
-                                  options.drop_last ? ", full batches only" : "", ", seed ", options.seed,
-                                  ", ", transform);
+    return ::retort::detail::text(
+        dataset.size(), " samples in batches of ", options.batch_size,
+        options.shuffle ? ", shuffled" : ", in order", options.drop_last ? ", full batches only" : "",
+        ", seed ", options.seed,
+        options.cycle > 0 ? ::retort::detail::text(", a cycle of ", options.cycle, " epochs") : std::string(),
+        ", ", transform);
 }
 
 /// The batches of one epoch, from number `first` on. `make(samples, targets, index, batch number)` makes each of them,

@@ -41,6 +41,7 @@ class TwoViews {
     /// \throws ConfigError if the epoch is negative; DataError if the epoch has fewer batches than `first`. What the
     /// transforms throw comes out of the range.
     auto operator()(std::int64_t epoch, std::int64_t first = 0) const {
+        epoch = detail::drawn_epoch(options_, epoch);
         const auto seed = options_.seed;
         return detail::epoch_batches(
             dataset_, options_, epoch, first,
