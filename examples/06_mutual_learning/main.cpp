@@ -6,8 +6,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <deque>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,15 +13,12 @@
 #include <retort/cohort.hpp>
 #include <retort/retort.hpp>
 
-#include "../common/image_data.hpp"
-#include "../common/program.hpp"
-#include "../common/spread.hpp"
 #include "../common/study.hpp"
-#include "../models/image_network.hpp"
+#include "../common/ways.hpp"
 
 namespace {
 
-using Net = std::shared_ptr<models::ImageNetwork>;
+using examples::Way;
 using Graph = retort::RuntimeGraph<>;
 
 struct Options : examples::StudyOptions {
@@ -60,91 +55,6 @@ Graph example_graph(std::size_t learners) {
     return graph;
 }
 
-Graph all_independent(std::size_t learners) {
-    Graph graph;
-    for (std::size_t i = 0; i < learners; ++i) graph.label(i);
-    return graph;
-}
-
-/// A way to learn, with what came of it: by learner, the test accuracy in percent of each seed.
-struct Way {
-    std::string name;
-    retort::GraphDescription words{};
-    std::vector<std::vector<double>> last{};
-    std::vector<std::vector<double>> best{};
-};
-
-/// Trains the learners along a graph, chooses the best epoch of each on the validation samples, and only then
-/// looks at the test samples.
-void train(Way& way, const examples::ImageData& data, const Options& options, const at::Device& device,
-           std::uint64_t seed, const examples::OutputFolder& out) {
-    // All ways begin with the same weights and see the same batches.
-    torch::manual_seed(seed);
-    std::vector<retort::Learner<Net>> learners;
-    for (const std::string& name : options.networks)
-        learners.emplace_back(models::image_network(name, data.classes(), data.channels()),
-                              options.optimiser());
-    retort::Cohort cohort{std::move(learners), {.device = device.str()}};
-    Graph graph = retort::GraphCatalogue<>().build(way.words);
-
-    std::deque<retort::BestModel> best;
-    for (std::size_t i = 0; i < cohort.size(); ++i)
-        best.emplace_back(retort::BestModelOptions{.column = retort::detail::text("validation_accuracy_", i),
-                                                   .restore = false});
-    const retort::History& history = cohort.fit(
-        graph, data.shuffled(options.batch_size, seed), {.epochs = options.epochs, .report_every = 20},
-        retort::Validation{data.in_order(data.validation)},
-        retort::on_fit_begin([&](retort::FitContext& context) {
-            for (auto& each : best) each.on_fit_begin(context);
-        }),
-        retort::on_epoch_end([&](retort::FitContext& context) {
-            for (auto& each : best) each.on_epoch_end(context);
-        }),
-        retort::ProgressBar{{.label = options.label(seed, way.name)}});
-    way.last.resize(cohort.size());
-    way.best.resize(cohort.size());
-    const auto accuracy = [&](std::size_t i) {
-        return 100 * cohort.evaluate(i, data.in_order(data.test), retort::metrics::Accuracy{}).value();
-    };
-    for (std::size_t i = 0; i < cohort.size(); ++i) way.last[i].push_back(accuracy(i));
-    for (std::size_t i = 0; i < cohort.size(); ++i) {
-        best[i].restore(cohort.module());
-        way.best[i].push_back(accuracy(i));
-    }
-    // After every run, so that a run that is broken off leaves what it has found.
-    retort::detail::write_atomically(out.file(retort::detail::text(way.name, '_', seed, ".csv")),
-                                     history.csv());
-}
-
-void print_table(const std::vector<Way>& ways, const Options& options) {
-    std::printf("\nTest accuracy in percent%s; last epoch, and best epoch (*):\n\n%-16s",
-                options.seeds > 1 ? ", mean +- standard deviation over the seeds" : "", "learner");
-    for (const Way& way : ways) std::printf("  %-31s", way.name.c_str());
-    std::printf("\n");
-    for (std::size_t i = 0; i < options.networks.size(); ++i) {
-        std::printf("%-16s", retort::detail::text(i, " ", options.networks[i]).c_str());
-        for (const Way& way : ways) {
-            std::printf("  %-14s %-16s", examples::with_deviation(way.last[i]).c_str(),
-                        (examples::with_deviation(way.best[i]) + " *").c_str());
-        }
-        std::printf("\n");
-    }
-    std::printf("(*) chosen on the validation samples\n\n");
-    for (std::size_t w = 1; w < ways.size(); ++w) {
-        for (std::size_t i = 0; i < options.networks.size(); ++i) {
-            std::vector<double> gains;
-            for (std::size_t s = 0; s < ways[w].last[i].size(); ++s)
-                gains.push_back(ways[w].last[i][s] - ways[0].last[i][s]);
-            const examples::Spread gain(gains);
-            std::printf("%s changes learner %zu after the last epoch by %+.2f points", ways[w].name.c_str(),
-                        i, gain.mean);
-            if (options.seeds > 1)
-                std::printf(" (standard error %.2f)", gain.deviation / std::sqrt(options.seeds));
-            std::printf("\n");
-        }
-    }
-}
-
 void compare(Options options) {
     const at::Device device = options.machine.apply();
     const examples::ImageData data = options.load();
@@ -158,7 +68,7 @@ void compare(Options options) {
         models::image_network(name, data.classes(), data.channels());  // refuses what is not one
     const examples::OutputFolder out(options.out);
 
-    std::vector<Way> ways{{"independent", all_independent(count).description()},
+    std::vector<Way> ways{{"independent", examples::all_independent(count)},
                           {"mutual", retort::mutual_learning(count).description()},
                           {"graph", options.graph.empty() ? example_graph(count).description()
                                                           : retort::load_graph(options.graph)}};
@@ -168,14 +78,14 @@ void compare(Options options) {
                                                            " learners, found ", way.words.learners.size()));
         }
         way.words.learners = options.networks;
-        retort::save_graph(way.words, out.file(way.name + ".graph"));
-        retort::detail::write_atomically(out.file(way.name + ".dot"), retort::graph_dot(way.words));
+        examples::save_way(way, out);
     }
     examples::announce(data, device);
+    const examples::TrainWay with{options, data, device, out};
     for (int seed = 0; seed < options.seeds; ++seed) {
-        for (Way& way : ways) train(way, data, options, device, static_cast<std::uint64_t>(seed), out);
+        for (Way& way : ways) examples::train(way, static_cast<std::uint64_t>(seed), with);
     }
-    print_table(ways, options);
+    examples::print_table(ways, options.seeds, count);
     std::printf("\nGraphs and histories: %s\n", out.path().c_str());
 }
 

@@ -96,14 +96,14 @@ inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& di
                 "load_state_dict: expected the rules to give each tensor a name of its own, found \"", name,
                 "\" twice"));
         }
-        const at::Tensor* target = own.find(name);
-        if (target == nullptr) {
+        const at::Tensor* mine = own.find(name);
+        if (mine == nullptr) {
             report.unexpected.push_back(name);
-        } else if (target->sizes() != tensor.sizes()) {
+        } else if (mine->sizes() != tensor.sizes()) {
             report.wrong_shape.push_back(detail::text(name, " (", detail::shape_text(tensor), " for ",
-                                                      detail::shape_text(*target), ")"));
+                                                      detail::shape_text(*mine), ")"));
         } else {
-            copies.emplace_back(*target, tensor);
+            copies.emplace_back(*mine, tensor);
         }
     }
     for (const auto& item : own) {
@@ -117,7 +117,7 @@ inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& di
                                      detail::listed("of the wrong shape", report.wrong_shape)));
     }
     const at::NoGradGuard no_grad;
-    for (auto& [target, tensor] : copies) target.copy_(tensor);
+    for (auto& [mine, tensor] : copies) mine.copy_(tensor);
     return report;
 }
 

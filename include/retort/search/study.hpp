@@ -144,11 +144,6 @@ inline constexpr std::array<std::string_view, 5> study_schema{
     "UNIQUE (trial, rung)) STRICT",
     "CREATE INDEX decisions_of_rungs ON decisions (rung)"};
 
-inline constexpr std::array<std::string_view, 4> state_names{"running", "complete", "pruned", "failed"};
-inline std::string state_name(TrialState state) {
-    return std::string(state_names[static_cast<std::size_t>(state)]);
-}
-
 inline std::string joined(const std::vector<std::string>& words, std::string_view between = "\n") {
     std::string result;
     for (std::size_t i = 0; i < words.size(); ++i) result.append(i == 0 ? "" : between).append(words[i]);
@@ -224,8 +219,9 @@ inline constexpr std::string_view trial_columns =
 inline TrialRecord trial_of(const SqliteStatement& row) {
     TrialRecord trial;
     trial.number = row.integer(0);
-    const auto state = std::find(state_names.begin(), state_names.end(), row.text(1));
-    trial.state = static_cast<TrialState>(state - state_names.begin());  // one of them: a constraint says so
+    for (const auto state : {TrialState::complete, TrialState::pruned, TrialState::failed}) {
+        if (state_name(state) == row.text(1)) trial.state = state;  // else running: a constraint says so
+    }
     trial.words = lines(row.text(2));
     trial.seed = row.integer(3);
     if (!row.null(4)) trial.value = row.real(4);
@@ -496,7 +492,7 @@ class Study {
     auto change(Trial& trial, F&& change) {
         if (trial.ended()) {
             throw ConfigError(detail::text("trial ", trial.number(), ": expected it to be running, found it ",
-                                           detail::state_name(trial.record_.state)));
+                                           state_name(trial.record_.state)));
         }
         const auto attempt = [&] {
             detail::SqliteTransaction transaction(database_);

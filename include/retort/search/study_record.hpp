@@ -9,6 +9,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +22,12 @@ enum class TrialState {
     pruned,    ///< was not promoted at a rung
     failed,    ///< its objective threw, or its processes died again and again
 };
+
+/// `running`, `complete`, `pruned` or `failed`.
+inline std::string state_name(TrialState state) {
+    static constexpr std::string_view names[] = {"running", "complete", "pruned", "failed"};
+    return std::string(names[static_cast<std::size_t>(state)]);
+}
 
 /// A trial of a study.
 struct TrialRecord {

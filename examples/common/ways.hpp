@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Ways to learn together, graphs, compared on the same learners with the same batches.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/cohort.hpp>
+#include <retort/metrics.hpp>
+#include <retort/trainer.hpp>
+
+#include "../models/image_network.hpp"
+#include "image_data.hpp"
+#include "program.hpp"
+#include "spread.hpp"
+#include "study.hpp"
+
+namespace examples {
+
+using Net = std::shared_ptr<models::ImageNetwork>;
+
+/// Every learner learns from the labels alone.
+inline retort::GraphDescription all_independent(std::size_t learners) {
+    retort::RuntimeGraph<> graph;
+    for (std::size_t i = 0; i < learners; ++i) graph.label(i);
+    return graph.description();
+}
+
+/// The best epoch of each learner, by its validation accuracy.
+class BestOfEach {
+  public:
+    explicit BestOfEach(std::size_t learners) {
+        for (std::size_t i = 0; i < learners; ++i) {
+            best_.emplace_back(retort::BestModelOptions{
+                .column = retort::detail::text("validation_accuracy_", i), .restore = false});
+        }
+    }
+    void on_fit_begin(retort::FitContext& context) {
+        for (auto& each : best_) each.on_fit_begin(context);
+    }
+    void on_epoch_end(retort::FitContext& context) {
+        for (auto& each : best_) each.on_epoch_end(context);
+    }
+    void checkpoint(retort::Archive& archive) {
+        for (std::size_t i = 0; i < best_.size(); ++i)
+            archive.in(retort::detail::text(i), [&] { best_[i].checkpoint(archive); });
+    }
+    const retort::BestModel& of(std::size_t learner) const { return best_[learner]; }
+
+  private:
+    std::deque<retort::BestModel> best_;
+};
+
+/// A way to learn, with what came of it: by learner, the test accuracy in percent of each seed.
+struct Way {
+    std::string name;
+    retort::GraphDescription words{};  ///< with the names of the networks
+    std::vector<std::vector<double>> last{};
+    std::vector<std::vector<double>> best{};
+};
+
+/// Writes the graph of a way as a file and as a picture.
+inline void save_way(const Way& way, const OutputFolder& out) {
+    retort::save_graph(way.words, out.file(way.name + ".graph"));
+    retort::detail::write_atomically(out.file(way.name + ".dot"), retort::graph_dot(way.words));
+}
+
+struct TrainWay {
+    const StudyOptions& options;
+    const ImageData& data;
+    const at::Device& device;
+    const OutputFolder& out;
+    /// What frozen learners know already.
+    std::function<void(const std::string& name, models::ImageNetwork&)> know{};
+    std::filesystem::path checkpoints{};  ///< empty: none; else runs that are killed go on
+};
+
+/// Trains the learners along a graph, chooses the best epoch of each on the validation samples, and only then
+/// looks at the test samples.
+inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
+    // All ways begin with the same weights and see the same batches.
+    torch::manual_seed(seed);
+    const ImageData& data = with.data;
+    std::vector<retort::Learner<Net>> learners;
+    const std::vector<std::size_t> frozen = retort::frozen_learners(way.words);
+    for (std::size_t i = 0; i < way.words.learners.size(); ++i) {
+        const std::string& name = way.words.learners[i];
+        Net net = models::image_network(name, data.classes(), data.channels());
+        if (with.know && std::find(frozen.begin(), frozen.end(), i) != frozen.end()) with.know(name, *net);
+        learners.emplace_back(std::move(net), with.options.optimiser());
+    }
+    retort::Cohort cohort{std::move(learners), {.device = with.device.str()}};
+    auto graph = retort::GraphCatalogue<>().build(way.words);
+
+    const std::string run = retort::detail::text(way.name, '_', seed);
+    BestOfEach best(cohort.size());
+    const retort::FitOptions fit_options{.epochs = with.options.epochs, .report_every = 20};
+    const auto fit = [&](auto&&... more) -> const retort::History& {
+        return cohort.fit(graph, data.shuffled(with.options.batch_size, seed), fit_options,
+                          retort::Validation{data.in_order(data.validation)}, best,
+                          retort::ProgressBar{{.label = with.options.label(seed, way.name)}}, more...);
+    };
+    const retort::History& history =
+        with.checkpoints.empty()
+            ? fit()
+            : fit(retort::Checkpoint{with.checkpoints / run, {.keep = 1, .signals = false}});
+    way.last.resize(cohort.size());
+    way.best.resize(cohort.size());
+    const auto accuracy = [&](std::size_t i) {
+        return 100 * cohort.evaluate(i, data.in_order(data.test), retort::metrics::Accuracy{}).value();
+    };
+    for (std::size_t i = 0; i < cohort.size(); ++i) way.last[i].push_back(accuracy(i));
+    for (std::size_t i = 0; i < cohort.size(); ++i) {
+        best.of(i).restore(cohort.module());
+        way.best[i].push_back(accuracy(i));
+    }
+    // After every run, so that a run that is broken off leaves what it has found.
+    retort::detail::write_atomically(with.out.file(run + ".csv"), history.csv());
+}
+
+/// The table of all ways, and what each changes of the first.
+/// \param most so many of the learners
+inline void print_table(const std::vector<Way>& ways, int seeds, std::size_t most) {
+    const auto& networks = ways[0].words.learners;
+    most = std::min(most, networks.size());
+    std::printf("\nTest accuracy in percent%s; last epoch, and best epoch (*):\n\n%-16s",
+                seeds > 1 ? ", mean +- standard deviation over the seeds" : "", "learner");
+    for (const Way& way : ways) std::printf("  %-31s", way.name.c_str());
+    std::printf("\n");
+    for (std::size_t i = 0; i < most; ++i) {
+        std::printf("%-16s", retort::detail::text(i, " ", networks[i]).c_str());
+        for (const Way& way : ways) {
+            std::printf("  %-14s %-16s", with_deviation(way.last[i]).c_str(),
+                        (with_deviation(way.best[i]) + " *").c_str());
+        }
+        std::printf("\n");
+    }
+    std::printf("(*) chosen on the validation samples\n\n");
+    for (std::size_t w = 1; w < ways.size(); ++w) {
+        for (std::size_t i = 0; i < most; ++i) {
+            std::vector<double> gains;
+            for (std::size_t s = 0; s < ways[w].last[i].size(); ++s)
+                gains.push_back(ways[w].last[i][s] - ways[0].last[i][s]);
+            const Spread gain(gains);
+            std::printf("%s changes learner %zu after the last epoch by %+.2f points", ways[w].name.c_str(),
+                        i, gain.mean);
+            if (seeds > 1) std::printf(" (standard error %.2f)", gain.deviation / std::sqrt(seeds));
+            std::printf("\n");
+        }
+    }
+}
+
+}  // namespace examples
