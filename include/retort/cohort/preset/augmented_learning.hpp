@@ -102,8 +102,10 @@ inline AugmentedResponse augmented_response(const AugmentedLearningOptions& opti
 /// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) \f$ with the views \f$ r_j x \f$ of a
 /// sample; the second part is a mean over all views.
 /// Shapes: batches of `views` views of each sample, one behind the other, with one target for each sample
-/// (`data::RotatedViews`). \param heads gives the logits of the auxiliary heads: `AllHeads`, or `Taps`
+/// (`data::RotatedViews`).
+/// Gradient: to the logits of all heads.
 /// Source: see `AugmentedNetwork`.
+/// \param heads what gives the logits of the auxiliary heads: `AllHeads`, or `Taps`
 /// \throws ConfigError if an option makes no sense
 template <std::size_t Position = 0, class Heads = AllHeads>
 auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads& heads = {}) {
@@ -120,6 +122,7 @@ auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads
 /// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h T^2 \mathrm{KL}(p^t_h \| p^s_h) + T^2 \mathrm{KL}(p^t \| p^s) \f$; both
 /// divergences are means over all views. The student's heads learn nothing from the labels, and teach its network.
 /// Shapes: as `augmented_teacher`; as many heads of both, of equal classes.
+/// Gradient: to the student's logits; the teacher's are constants.
 /// Source: see `AugmentedNetwork`.
 /// \throws ConfigError if an option makes no sense
 template <std::size_t Teacher, std::size_t Student, class StudentHeads = AllHeads,
