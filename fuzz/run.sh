@@ -6,9 +6,11 @@ set -eu
 build=$1
 runs=${2:-1000000}
 here=$(cd "$(dirname "$0")" && pwd)
-for name in torch_file safetensors; do
+for corpus in "$here"/corpus/*; do
+    name=$(basename "$corpus")
+    [ -x "$build/fuzz_$name" ] || { echo "$name: not built" >&2; continue; }
     work=$build/corpus/$name
     mkdir -p "$work"
     "$build/fuzz_$name" -runs="$runs" -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-        "$work" "$here/corpus/$name"
+        "$work" "$corpus"
 done

@@ -209,8 +209,10 @@ inline StateItems decode_state(std::string_view bytes, const std::string& where)
     hash.add(bytes.substr(0, bytes.size() - 8));
     std::uint64_t checksum = 0;
     std::memcpy(&checksum, bytes.data() + bytes.size() - 8, 8);
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
     if (hash.value() != checksum)
         throw CheckpointError(text(where, ": damaged: the checksum does not agree"));
+#endif
     const auto count = reader.number<std::uint64_t>();
     return decode_values(bytes.substr(head, bytes.size() - head - 8), count, where);
 }

@@ -63,6 +63,11 @@ class OutputStore {
     }
 
     std::size_t records() const { return places_.size(); }
+    std::vector<Key> keys() const {
+        std::vector<Key> result;
+        for (const auto& [key, place] : places_) result.push_back(key);
+        return result;
+    }
     bool has(const Key& key) const { return places_.find(key) != places_.end(); }
 
     /// The content of a record, valid until the next `append`; empty if there is none.
