@@ -129,7 +129,8 @@ class Search {
 
     /// Gives a network that only teaches the weights of independent training. The first one who needs them trains
     /// them: others who do so at the same time come to the same.
-    void know(const std::string& name, models::ImageNetwork& network) const {
+    /// \param checkpoints a folder of whoever asks, so that a process that is killed meanwhile has not trained in vain
+    void know(const std::string& name, models::ImageNetwork& network, const fs::path& checkpoints) const {
         const fs::path file = beside("teachers") / (name + ".pt");
         if (!fs::exists(file)) {
             fs::create_directories(file.parent_path());
@@ -143,7 +144,8 @@ class Search {
             retort::Cohort cohort{std::move(learners), {.device = device_.str()}};
             auto graph = retort::GraphCatalogue<>().build(examples::all_independent(1));
             cohort.fit(graph, data_.shuffled(options_.batch_size, options_.search_seed),
-                       {.epochs = options_.epochs, .report_every = 20});
+                       {.epochs = options_.epochs, .report_every = 20},
+                       retort::Checkpoint{checkpoints / ("teacher-" + name), {.keep = 1, .signals = false}});
             retort::write_weights(file, retort::state_dict(*teacher));
             generator.set_state(before);
         }
@@ -152,6 +154,7 @@ class Search {
     fs::path beside(const char* what) const { return options_.study + "." + what; }
 
   private:
+    fs::path files_of(std::int64_t trial) const { return beside("trials") / text(trial); }
     retort::search::StudyOptions study_options() const {
         return {.space = graphs_.space(),
                 .seed = options_.search_seed,
@@ -191,27 +194,26 @@ class Search {
         for (std::size_t i = 0; i < words.learners.size(); ++i) {
             Net net = models::image_network(words.learners[i], data_.classes(), data_.channels());
             if (asked[i] && std::find(frozen.begin(), frozen.end(), i) != frozen.end())
-                know(words.learners[i], *net);
+                know(words.learners[i], *net, files_of(trial.number()));
             learners.emplace_back(std::move(net), options_.optimiser());
         }
         retort::Cohort cohort{std::move(learners), {.device = device_.str()}};
         auto graph = retort::GraphCatalogue<>().build(words);
         const auto& judges = options_.select == "validation" ? data_.validation : data_.test;
-        cohort.fit(
-            graph, data_.shuffled(options_.batch_size, trial.seed()),
-            {.epochs = options_.search_epochs, .report_every = 20},
-            retort::on_epoch_end([&](retort::FitContext& context) {
-                const double right =
-                    cohort.evaluate(0, data_.in_order(judges), retort::metrics::Accuracy{}).value();
-                return trial.report(context.progress.epoch + 1, 100 * (1 - right));
-            }),
-            // A trial that is taken up goes on where it was.
-            retort::Checkpoint{beside("trials") / text(trial.number()), {.keep = 1, .signals = false}});
+        cohort.fit(graph, data_.shuffled(options_.batch_size, trial.seed()),
+                   {.epochs = options_.search_epochs, .report_every = 20},
+                   retort::on_epoch_end([&](retort::FitContext& context) {
+                       const double right =
+                           cohort.evaluate(0, data_.in_order(judges), retort::metrics::Accuracy{}).value();
+                       return trial.report(context.progress.epoch + 1, 100 * (1 - right));
+                   }),
+                   // A trial that is taken up goes on where it was.
+                   retort::Checkpoint{files_of(trial.number()) / "run", {.keep = 1, .signals = false}});
         return trial.last().value();
     }
     void say(const retort::search::TrialRecord& trial) const {
         std::error_code ignored;
-        fs::remove_all(beside("trials") / text(trial.number), ignored);
+        fs::remove_all(files_of(trial.number), ignored);
         const std::string name = text("trial ", trial.number, "  ");
         if (trial.state == TrialState::failed) {
             std::printf("%sfailed: %s\n", name.c_str(), trial.reason.c_str());
@@ -342,13 +344,14 @@ void search_and_compare(Options options, char** arguments) {
         way.words.learners = words.learners;
         examples::save_way(way, out);
     }
-    const examples::TrainWay with{
-        options,
-        data,
-        device,
-        out,
-        [&](const std::string& name, models::ImageNetwork& network) { search.know(name, network); },
-        search.beside("runs")};
+    const examples::TrainWay with{options,
+                                  data,
+                                  device,
+                                  out,
+                                  [&](const std::string& name, models::ImageNetwork& network) {
+                                      search.know(name, network, search.beside("runs"));
+                                  },
+                                  search.beside("runs")};
     for (int seed = 0; seed < options.seeds; ++seed) {
         for (Way& way : ways) examples::train(way, static_cast<std::uint64_t>(seed), with);
     }

@@ -63,16 +63,18 @@ decisions = folder . "/decisions.csv"
 set multiplot layout 1,2
 set title "Trials"
 set xlabel "trial"
-set key top right
-set offsets 0.5, 0.5, 1, 1
-plot trials using 1:(strcol(2) eq "pruned" ? $4 : 1/0) skip 1 with points pt 7 ps 0.35 linecolor rgb "#bbbbbb" title "pruned, last value", \
+set key outside bottom center horizontal
+set xrange [-1:*]
+set offsets 0, 0.5, 1, 1
+plot trials using 1:(strcol(2) eq "pruned" ? $4 : 1/0) skip 1 with points pt 7 ps 0.5 linecolor rgb "#999999" title "pruned, last value", \
      trials using 1:(strcol(2) eq "complete" ? $4 : 1/0) skip 1 with points pt 7 ps 0.6 linecolor rgb "#d95f02" title "complete", \
      trials using 1:5 skip 1 with steps lw 2 linecolor rgb "#1b78b4" title "best so far"
 set title "Rungs"
 set xlabel "epoch"
+set xrange [*:*]
 set logscale x 2
 set offsets graph 0.05, graph 0.05, graph 0.02, graph 0.02
-plot decisions using 3:($5 == 0 ? $4 : 1/0) skip 1 with points pt 2 ps 0.5 linecolor rgb "#bbbbbb" title "pruned", \
+plot decisions using 3:($5 == 0 ? $4 : 1/0) skip 1 with points pt 2 ps 0.5 linecolor rgb "#999999" title "pruned", \
      decisions using 3:($5 == 1 ? $4 : 1/0) skip 1 with points pt 7 ps 0.5 linecolor rgb "#1b78b4" title "promoted"
 unset multiplot
 )gnuplot";

@@ -352,7 +352,9 @@ class Study {
             .each([&](const detail::SqliteStatement& row) {
                 running.emplace_back(detail::trial_of(row), row.integer(8));
             });
-        for (auto& [trial, idle] : running) {
+        for (auto& each : running) {
+            TrialRecord& trial = each.first;  // some compilers capture no structured binding
+            const std::int64_t idle = each.second;
             if (!locks_->take(trial.number)) continue;  // somebody is at it
             Unlock unlock{*locks_, trial.number};
             trial.worker = worker_;
