@@ -20,6 +20,11 @@ std::vector<torch::Tensor> some(std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) result.push_back(torch::rand({2}).requires_grad_());
     return result;
 }
+std::vector<retort::NamedParameter> named(const std::vector<torch::Tensor>& tensors) {
+    std::vector<retort::NamedParameter> result;
+    for (const auto& each : tensors) result.push_back({std::to_string(result.size()), each});
+    return result;
+}
 struct Unchecked {  // a user's schedule
     double weight(const Progress& progress) const { return progress.epoch == 0 ? 1.0 : -1.0; }
 };
@@ -29,7 +34,7 @@ TEST_CASE("a recipe is built for the student and the learnable parts") {
     const auto student = some(2), parts = some(1);
     OptimizerPolicy policy = Sgd{.learning_rate = 0.5};
     CHECK_FALSE(policy.built());
-    policy.build(student, parts);
+    policy.build(named(student), named(parts));
     REQUIRE(policy.built());
     REQUIRE(policy.optimizer().param_groups().size() == 1);
     CHECK(policy.optimizer().param_groups()[0].params().size() == 3);
@@ -62,7 +67,7 @@ TEST_CASE("LibTorch's own optimisers by their options") {
     }
     CHECK(same(ours, theirs));
     OptimizerPolicy policy = recipe;
-    policy.build(some(1), {});
+    policy.build(named(some(1)), {});
     CHECK(policy.learning_rate() == 1e-2);
 }
 
@@ -70,14 +75,14 @@ TEST_CASE("an optimiser that exists already gets the learnable parts as one more
     const auto student = some(2), parts = some(2);
     torch::optim::SGD optimizer(student, torch::optim::SGDOptions(0.25).momentum(0.5));
     OptimizerPolicy policy = optimizer;
-    policy.build(student, parts);
+    policy.build(named(student), named(parts));
     CHECK(&policy.optimizer() == &optimizer);
     REQUIRE(optimizer.param_groups().size() == 2);
     CHECK(optimizer.param_groups()[1].params().size() == 2);
     CHECK(optimizer.param_groups()[1].options().get_lr() == 0.25);
-    OptimizerPolicy(optimizer).build(student, parts);  // they are there already
+    OptimizerPolicy(optimizer).build(named(student), named(parts));  // they are there already
     CHECK(optimizer.param_groups().size() == 2);
-    OptimizerPolicy(optimizer).build(student, {});
+    OptimizerPolicy(optimizer).build(named(student), {});
     CHECK(optimizer.param_groups().size() == 2);
 }
 
@@ -85,7 +90,7 @@ TEST_CASE("a shared optimiser") {
     const auto student = some(1);
     const auto optimizer = std::make_shared<torch::optim::Adam>(student, torch::optim::AdamOptions(0.1));
     OptimizerPolicy policy = optimizer;
-    policy.build(student, {});
+    policy.build(named(student), {});
     CHECK(&policy.optimizer() == optimizer.get());
     CHECK(words_of<retort::ConfigError>([] { OptimizerPolicy(std::shared_ptr<torch::optim::SGD>()); }) ==
           "optimiser: expected an optimiser, found a null pointer");
@@ -94,7 +99,7 @@ TEST_CASE("a shared optimiser") {
 TEST_CASE("an optimiser of other parameters is refused") {
     torch::optim::SGD optimizer(some(2), torch::optim::SGDOptions(0.25));
     OptimizerPolicy policy = optimizer;
-    CHECK(words_of<retort::ConfigError>([&] { policy.build(some(2), some(1)); }) ==
+    CHECK(words_of<retort::ConfigError>([&] { policy.build(named(some(2)), named(some(1))); }) ==
           "optimiser: expected one that was built on the student's parameters, found none of them in it");
     CHECK(optimizer.param_groups().size() == 1);
     CHECK_FALSE(policy.built());
@@ -104,14 +109,14 @@ TEST_CASE("an optimiser of a part of the parameters trains that part") {
     const auto student = some(2);
     torch::optim::SGD optimizer({student[1]}, torch::optim::SGDOptions(0.25));
     OptimizerPolicy policy = optimizer;
-    CHECK_NOTHROW(policy.build(student, {}));
+    CHECK_NOTHROW(policy.build(named(student), {}));
 }
 
 TEST_CASE("milestones scale the learning rate of every group") {
     const auto student = some(2);
     OptimizerPolicy policy =
         WithLearningRate{Sgd{.learning_rate = 0.5}, retort::MultiStep{.milestones = {2, 3}, .factor = 0.5}};
-    policy.build(student, {});
+    policy.build(named(student), {});
     retort::MultiTensorSgdOptions slow;
     slow.learning_rate = 7.0;  // a group that came later keeps its own rate
     policy.optimizer().add_param_group({some(1), std::make_unique<retort::MultiTensorSgdOptions>(slow)});
@@ -126,7 +131,7 @@ TEST_CASE("warm-up, then a cosine, step by step") {
     OptimizerPolicy policy =
         WithLearningRate{Sgd{.learning_rate = 2.0},
                          retort::WarmUp{.epochs = 1, .then = retort::Cosine{.every = retort::Every::step}}};
-    policy.build(some(1), {});
+    policy.build(named(some(1)), {});
     for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
         for (std::int64_t step = 0; step < 2; ++step) {
             policy.set_learning_rate({.epoch = epoch, .epochs = 4, .step = step, .steps_per_epoch = 2});
@@ -139,7 +144,7 @@ TEST_CASE("warm-up, then a cosine, step by step") {
 
 TEST_CASE("a schedule that gives a rate below 0 is stopped, with its place") {
     OptimizerPolicy policy = WithLearningRate{Sgd{}, Unchecked{}};
-    policy.build(some(1), {});
+    policy.build(named(some(1)), {});
     CHECK_NOTHROW(policy.set_learning_rate({}));
     CHECK(words_of<retort::ConfigError>([&] { policy.set_learning_rate({.epoch = 3, .step = 4}); }) ==
           "learning rate: expected the schedule to give a factor of at least 0, found -1 in epoch 3, step 4");
@@ -154,7 +159,7 @@ TEST_CASE(
     };
     OptimizerPolicy policy =
         WithLearningRate{retort::FreshEachEpoch{adam}, retort::Step{.factor = 0.5, .epochs = 1}};
-    policy.build({ours}, {});
+    policy.build(named({ours}), {});
     for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
         torch::optim::Adam fresh({theirs}, torch::optim::AdamOptions(0.1 * std::pow(0.5, epoch)));
         for (std::int64_t step = 0; step < 3; ++step) {
@@ -167,7 +172,7 @@ TEST_CASE(
     }
     // In the middle of an epoch whose beginning was not seen, the state stays.
     OptimizerPolicy resumed = retort::FreshEachEpoch{adam};
-    resumed.build({ours}, {});
+    resumed.build(named({ours}), {});
     const auto* before = &resumed.optimizer();
     resumed.set_learning_rate({.epoch = 4, .step = 2});
     CHECK(&resumed.optimizer() == before);

@@ -89,17 +89,36 @@ template <class N, class I>
 using OutputsOf =
     std::remove_cvref_t<decltype(std::declval<const NetworkRef<N>&>()->forward(std::declval<const I&>()))>;
 
+/// A parameter with its name in its module.
+struct NamedParameter {
+    std::string name;
+    at::Tensor tensor;
+};
+
 namespace detail {
 
-/// The parameters that are trained: those that require a gradient. One that several modules share comes once.
-inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& module) {
-    std::vector<at::Tensor> result;
+/// The parameters that are trained: those that require a gradient. One that several modules share comes once, with its
+/// first name.
+/// \param prefix stands in front of the names
+inline std::vector<NamedParameter> trainable_named_parameters(const torch::nn::Module& module,
+                                                              const std::string& prefix = {}) {
+    std::vector<NamedParameter> result;
     std::unordered_set<const void*> seen;
-    for (const at::Tensor& parameter : module.parameters()) {
-        if (parameter.requires_grad() && seen.insert(parameter.unsafeGetTensorImpl()).second)
-            result.push_back(parameter);
+    for (const auto& item : module.named_parameters()) {
+        if (item.value().requires_grad() && seen.insert(item.value().unsafeGetTensorImpl()).second) {
+            std::string name = prefix;
+            result.push_back({name.append(item.key()), item.value()});
+        }
     }
     return result;
+}
+inline std::vector<at::Tensor> tensors_of(const std::vector<NamedParameter>& named) {
+    std::vector<at::Tensor> result;
+    for (const NamedParameter& each : named) result.push_back(each.tensor);
+    return result;
+}
+inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& module) {
+    return tensors_of(trainable_named_parameters(module));
 }
 
 /// Puts modules into evaluation mode for a while; leaves every training flag as it was, children's too.

@@ -5,6 +5,7 @@
 /// | expression | meaning |
 /// |---|---|
 /// | `r.build(parameters)` | required; a `std::unique_ptr` to a `torch::optim::Optimizer` (or a class derived from it) |
+/// | | or takes a `std::vector<retort::NamedParameter>`, where options follow from names |
 /// | `r.check()` | optional; throws ConfigError where the options make no sense |
 ///
 /// A trainer also takes an optimiser that exists already. See `OptimizerPolicy`. What an optimiser remembers goes into
@@ -18,12 +19,34 @@
 #include <memory>
 #include <vector>
 
+#include <retort/core/network.hpp>
+
 namespace retort {
 
-/// Builds an optimiser for parameters.
+/// Builds an optimiser for parameters with their names.
 template <class R>
-concept OptimizerRecipe = requires(const R& recipe, std::vector<at::Tensor> parameters) {
+concept NamedOptimizerRecipe = requires(const R& recipe, std::vector<NamedParameter> parameters) {
     { recipe.build(parameters) } -> std::convertible_to<std::unique_ptr<torch::optim::Optimizer>>;
 };
 
+/// Builds an optimiser for parameters.
+template <class R>
+concept OptimizerRecipe = NamedOptimizerRecipe<R> ||
+    requires(const R& recipe, std::vector<at::Tensor> parameters) {
+    { recipe.build(parameters) } -> std::convertible_to<std::unique_ptr<torch::optim::Optimizer>>;
+};
+
+namespace detail {
+
+/// Builds the optimiser of a recipe of either kind.
+template <OptimizerRecipe R>
+auto build_optimizer(const R& recipe, const std::vector<NamedParameter>& parameters) {
+    if constexpr (NamedOptimizerRecipe<R>) {
+        return recipe.build(parameters);
+    } else {
+        return recipe.build(tensors_of(parameters));
+    }
+}
+
+}  // namespace detail
 }  // namespace retort

@@ -61,13 +61,15 @@ inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& o
 
 }  // namespace detail
 
-/// What a trainer takes as its optimiser: a recipe (`Sgd`, `FromTorch<...>`, either within
-/// `FreshEachEpoch` and `WithLearningRate`), or an optimiser that exists already, as an lvalue that outlives the trainer, or as a
+/// What a trainer takes as its optimiser: a recipe (`Sgd`, `AdamW`, `Lars`, `FromTorch<...>`; within `ParameterGroups`,
+/// `FreshEachEpoch` and `WithLearningRate`, in this order from the inside), or an optimiser that exists already, as an lvalue that outlives the trainer, or as a
 /// `shared_ptr`. An existing one gets the learnable parts of the knowledge as one more parameter group, with
 /// its default options.
 ///
 /// It is the same for all types: one virtual call a step is what LibTorch's optimisers cost anyway.
 class OptimizerPolicy {
+    using Named = std::vector<NamedParameter>;
+
   public:
     template <OptimizerRecipe Recipe>
     explicit(false) OptimizerPolicy(Recipe recipe) {
@@ -80,19 +82,17 @@ class OptimizerPolicy {
                 detail::archive_policy(archive, "schedule", *schedule);
             };
         }
-        build_ = [recipe = std::move(recipe)](std::vector<at::Tensor> student,
-                                              std::vector<at::Tensor> parts) {
+        build_ = [recipe = std::move(recipe)](std::vector<NamedParameter> student, const Named& parts) {
             student.insert(student.end(), parts.begin(), parts.end());
-            return Built(std::shared_ptr(recipe.build(std::move(student))));
+            return Built(std::shared_ptr(detail::build_optimizer(recipe, student)));
         };
     }
     template <class O>
         requires std::derived_from<O, torch::optim::Optimizer>
     explicit(false) OptimizerPolicy(std::shared_ptr<O> optimizer) {
         if (optimizer == nullptr) throw ConfigError("optimiser: expected an optimiser, found a null pointer");
-        build_ = [optimizer = std::move(optimizer)](const std::vector<at::Tensor>& student,
-                                                    const std::vector<at::Tensor>& parts) {
-            adopt(*optimizer, student, parts);
+        build_ = [optimizer = std::move(optimizer)](const Named& student, const Named& parts) {
+            adopt(*optimizer, detail::tensors_of(student), detail::tensors_of(parts));
             return Built(optimizer);
         };
     }
@@ -102,8 +102,12 @@ class OptimizerPolicy {
         : OptimizerPolicy(std::shared_ptr<O>(&optimizer, [](O*) {})) {}
 
     /// Builds the optimiser for the student's parameters and those of the learnable parts.
-    void build(const std::vector<at::Tensor>& student, const std::vector<at::Tensor>& parts) {
+    void build(const std::vector<NamedParameter>& student, const std::vector<NamedParameter>& parts) {
         Built built = build_(student, parts);
+        if (fresh_each_epoch_) {
+            built_for_ = student;
+            built_for_.insert(built_for_.end(), parts.begin(), parts.end());
+        }
         optimizer_ = std::move(built.optimizer);
         archive_ = std::move(built.archive);
         for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
@@ -112,8 +116,9 @@ class OptimizerPolicy {
     }
     /// Gives the optimiser the learnable parts that it does not have yet, as one more parameter group.
     /// \pre built()
-    void add(const std::vector<at::Tensor>& parts) {
-        add_missing(*optimizer_, parts);
+    void add(const std::vector<NamedParameter>& parts) {
+        add_missing(*optimizer_, detail::tensors_of(parts));
+        if (fresh_each_epoch_) built_for_.insert(built_for_.end(), parts.begin(), parts.end());
         for (std::size_t i = rates_.size(); i < optimizer_->param_groups().size(); ++i) {
             rates_.push_back(optimizer_->param_groups()[i].options().get_lr());
         }
@@ -199,12 +204,8 @@ class OptimizerPolicy {
         if (!fresh_each_epoch_ || epoch_ == progress.epoch) return;
         // In the middle of an epoch that nobody has seen begin, the state is that of a checkpoint, and stays.
         if (epoch_ >= 0 || progress.step == 0) {
-            std::vector<at::Tensor> parameters;
-            for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
-                parameters.insert(parameters.end(), group.params().begin(), group.params().end());
-            }
             rates_.clear();
-            build(parameters, {});
+            build(Named(built_for_), {});
         }
         epoch_ = progress.epoch;
     }
@@ -228,7 +229,8 @@ class OptimizerPolicy {
             optimizer.add_param_group(torch::optim::OptimizerParamGroup(std::move(missing)));
     }
 
-    std::function<Built(std::vector<at::Tensor>, std::vector<at::Tensor>)> build_;
+    std::function<Built(const Named&, const Named&)> build_;
+    Named built_for_;  // of an optimiser that is built anew
     std::function<double(const Progress&)> rate_;
     std::function<void(Archive&)> archive_, archive_schedule_;
     std::shared_ptr<torch::optim::Optimizer> optimizer_;

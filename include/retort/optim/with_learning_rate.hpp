@@ -24,7 +24,12 @@ struct WithLearningRate {
     Recipe recipe;
     S schedule;
 
-    auto build(std::vector<at::Tensor> parameters) const { return recipe.build(std::move(parameters)); }
+    auto build(const std::vector<NamedParameter>& parameters) const {
+        return detail::build_optimizer(recipe, parameters);
+    }
+    auto build(std::vector<at::Tensor> parameters) const requires(!NamedOptimizerRecipe<Recipe>) {
+        return recipe.build(std::move(parameters));
+    }
     void check() const {
         if constexpr (requires { recipe.check(); }) recipe.check();
         detail::check_schedule(schedule);

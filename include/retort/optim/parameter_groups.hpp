@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Options of an optimiser by the names and shapes of parameters.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/optim/optimizer.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/core/network.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/optim/concept.hpp>
+
+namespace retort {
+
+/// What other options some parameters have: see `ParameterGroups`.
+struct GroupRule {
+    /// Which parameters, by name: `*` stands for any characters, dots too, `?` for one. Names are the student's
+    /// (`stages.0.weight`); those of learnable parts begin with `knowledge.`.
+    std::string names = "*";
+    std::int64_t below_dimensions = 0;      ///< only those of fewer dimensions than this; 0: any
+    std::optional<double> learning_rate{};  ///< times the recipe's; at least 0
+    std::optional<double> weight_decay{};   ///< in place of the recipe's; at least 0
+    std::optional<bool> frozen{};           ///< not trained, and no gradient computed
+};
+
+/// A rule for what is usually trained without weight decay: parameters of fewer than two dimensions, which are biases and
+/// those of normalisation.
+inline GroupRule no_decay_on_vectors() { return {.below_dimensions = 2, .weight_decay = 0.0}; }
+
+namespace detail {
+
+/// Whether a name is of a pattern with `*` and `?`.
+inline bool matches(std::string_view pattern, std::string_view name) {
+    std::size_t p = 0, n = 0, star = std::string_view::npos, after = 0;
+    while (n < name.size()) {
+        if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == name[n])) {
+            ++p;
+            ++n;
+        } else if (p < pattern.size() && pattern[p] == '*') {
+            star = p++;
+            after = n;
+        } else if (star != std::string_view::npos) {
+            p = star + 1;
+            n = ++after;
+        } else {
+            return false;
+        }
+    }
+    return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+/// How many characters must be put in, taken out or replaced to make one text of another.
+inline std::size_t edit_distance(std::string_view one, std::string_view other) {
+    std::vector<std::size_t> row(other.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < one.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i + 1);
+        for (std::size_t j = 0; j < other.size(); ++j) {
+            const std::size_t replaced = diagonal + (one[i] == other[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
+        }
+    }
+    return row.back();
+}
+
+/// The names that are nearest to a pattern, at most three.
+inline std::string nearest_names(std::string_view pattern, const std::vector<NamedParameter>& parameters) {
+    std::vector<std::pair<std::size_t, std::string_view>> near;
+    for (const NamedParameter& each : parameters)
+        near.emplace_back(edit_distance(pattern, each.name), each.name);
+    std::stable_sort(near.begin(), near.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::string result;
+    for (std::size_t i = 0; i < near.size() && i < 3; ++i)
+        result.append(i == 0 ? "" : ", ").append(near[i].second);
+    return result;
+}
+
+}  // namespace detail
+
+/// An optimiser (`Sgd`, `AdamW`, `Lars`) with other options for some parameters:
+///
+///     retort::ParameterGroups{retort::AdamW{.learning_rate = 1e-3, .weight_decay = 0.05},
+///                             {retort::no_decay_on_vectors(),
+///                              {.names = "stem.*", .learning_rate = 0.1},
+///                              {.names = "stem.norm.*", .frozen = true}}}
+///
+/// All rules that a parameter meets apply; what several of them say is as the last one says. A rule that no parameter meets
+/// is an error. Frozen parameters get `requires_grad` false with the first step. A learning-rate schedule stands outside,
+/// and multiplies the rate of every group. Learnable parts that come later, with another graph of a cohort, have the
+/// recipe's options.
+template <class Recipe>
+struct ParameterGroups {
+    static_assert(
+        requires(const Recipe& recipe) {
+            recipe.options().learning_rate;
+            recipe.options().weight_decay;
+        },
+        "retort: parameter groups are for retort::Sgd, AdamW and Lars: a learning-rate schedule and "
+        "FreshEachEpoch stand "
+        "outside, and LibTorch's own optimisers take groups of their own");
+    Recipe recipe;
+    std::vector<GroupRule> rules;
+
+    ParameterGroups(Recipe of, std::vector<GroupRule> with) : recipe(std::move(of)), rules(std::move(with)) {}
+
+    /// \throws ConfigError if a rule is met by no parameter, or all parameters are frozen
+    auto build(const std::vector<NamedParameter>& parameters) const {
+        using Options = decltype(recipe.options());
+        struct Group {
+            double rate;
+            double decay;
+            std::vector<at::Tensor> parameters;
+        };
+        const Options plain = recipe.options();
+        // What no rule changes comes first: its learning rate is the one that histories show.
+        std::vector<Group> groups{{1.0, plain.weight_decay, {}}};
+        std::vector<bool> met(rules.size(), false);
+        std::vector<at::Tensor> frozen;
+        for (const NamedParameter& each : parameters) {
+            double rate = 1.0, decay = plain.weight_decay;
+            bool stays = false;
+            for (std::size_t i = 0; i < rules.size(); ++i) {
+                const GroupRule& rule = rules[i];
+                if (!detail::matches(rule.names, each.name) ||
+                    (rule.below_dimensions > 0 && each.tensor.dim() >= rule.below_dimensions))
+                    continue;
+                met[i] = true;
+                rate = rule.learning_rate.value_or(rate);
+                decay = rule.weight_decay.value_or(decay);
+                stays = rule.frozen.value_or(stays);
+            }
+            if (stays) {
+                frozen.push_back(each.tensor);
+                continue;
+            }
+            auto group = std::find_if(groups.begin(), groups.end(), [&](const Group& other) {
+                return other.rate == rate && other.decay == decay;
+            });
+            if (group == groups.end()) group = groups.insert(group, {rate, decay, {}});
+            group->parameters.push_back(each.tensor);
+        }
+        for (std::size_t i = 0; i < rules.size(); ++i) {
+            if (met[i]) continue;
+            throw ConfigError(
+                detail::text("ParameterGroups: expected parameters named \"", rules[i].names, "\"",
+                             rules[i].below_dimensions > 0
+                                 ? detail::text(" of fewer than ", rules[i].below_dimensions, " dimensions")
+                                 : std::string(),
+                             ", found none; near are ", detail::nearest_names(rules[i].names, parameters)));
+        }
+        std::vector<torch::optim::OptimizerParamGroup> result;
+        for (Group& group : groups) {
+            if (group.parameters.empty()) continue;
+            auto options = std::make_unique<Options>(plain);
+            options->learning_rate *= group.rate;
+            options->weight_decay = group.decay;
+            result.emplace_back(std::move(group.parameters), std::move(options));
+        }
+        if (result.empty())
+            throw ConfigError("ParameterGroups: expected parameters to train, found all of them frozen");
+        for (at::Tensor& each : frozen) each.requires_grad_(false);
+        using Optimizer = typename decltype(recipe.build(std::vector<at::Tensor>()))::element_type;
+        return std::make_unique<Optimizer>(std::move(result), plain);
+    }
+    /// \throws ConfigError if an option makes no sense
+    void check() const {
+        recipe.check();
+        if (rules.empty()) throw ConfigError("ParameterGroups: expected rules, found none");
+        for (const GroupRule& rule : rules) {
+            const auto fine = [](const std::optional<double>& value) {
+                return !value || (*value >= 0 && std::isfinite(*value));
+            };
+            if (!fine(rule.learning_rate) || !fine(rule.weight_decay) || rule.below_dimensions < 0) {
+                throw ConfigError(detail::text(
+                    "ParameterGroups: expected numbers of at least 0 for \"", rule.names,
+                    "\", found a learning rate of ", rule.learning_rate.value_or(1.0), ", a weight decay of ",
+                    rule.weight_decay.value_or(0.0), " and ", rule.below_dimensions, " dimensions"));
+            }
+            if (!rule.learning_rate && !rule.weight_decay && !rule.frozen) {
+                throw ConfigError(detail::text("ParameterGroups: expected \"", rule.names,
+                                               "\" to have another learning rate or weight decay, or to be "
+                                               "frozen; found neither"));
+            }
+        }
+    }
+};
+
+template <class Recipe>
+ParameterGroups(Recipe, std::vector<GroupRule>) -> ParameterGroups<Recipe>;
+
+}  // namespace retort
