@@ -14,6 +14,7 @@
 #include <retort/schedule/multi_step.hpp>
 #include <retort/schedule/one_cycle.hpp>
 #include <retort/schedule/phases.hpp>
+#include <retort/schedule/plateau.hpp>
 #include <retort/schedule/polynomial.hpp>
 #include <retort/schedule/ramp_up.hpp>
 #include <retort/schedule/schedule.hpp>

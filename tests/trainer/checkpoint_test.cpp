@@ -269,7 +269,7 @@ TEST_CASE("data that are no longer what they were are an error") {
     first.save(directory / "state");
     second.resume(directory / "state");
     CHECK(words_of<retort::DataError>([&] { second.fit(vectors(3), {.epochs = 1}); }) ==
-          "fit: expected the batches of epoch 0 to be what they were, found 3 where 4 steps are done");
+          "fit: expected the batches of epoch 0 to be what they were, found 3 where 4 have been used");
 }
 
 TEST_CASE("a file that is cut off anywhere is refused") {

@@ -76,8 +76,8 @@ class CohortRecord {
     explicit CohortRecord(std::vector<EpochRecord> learners) : learners_(std::move(learners)) {}
 
     EpochRecord& of(std::size_t learner) { return learners_[learner]; }
-    void skip() {
-        for (EpochRecord& each : learners_) each.skip();
+    void skip(bool seen) {
+        for (EpochRecord& each : learners_) each.skip(seen);
     }
     void add_seconds(double seconds) {
         for (EpochRecord& each : learners_) each.add_seconds(seconds);
@@ -227,7 +227,7 @@ class CohortRun {
 
     /// All backward passes.
     template <class Slots>
-    void backward(const CohortResult<Slots>& result) {
+    void backward(const CohortResult<Slots>& result, double share = 1, bool first = true) {
         if (graph_.cohort_ != cohort_.id_) adopt();
         each_learning([&](std::size_t i, auto& learner) {
             if (!result.losses[i].total.requires_grad()) {
@@ -236,11 +236,25 @@ class CohortRun {
                          ": expected a loss that depends on what is trained, found a constant: do the terms "
                          "detach the learner's outputs, or is gradient mode off?"));
             }
+            if (!first) return;
             learner.policy()->set_learning_rate(progress_);
             learner.policy()->optimizer().zero_grad();
         });
-        each_learning([&](std::size_t i, auto&) { result.losses[i].total.backward(); });
+        each_learning([&](std::size_t i, auto&) {
+            const at::Tensor& total = result.losses[i].total;
+            (share == 1 ? total : total * share).backward();
+        });
     }
+    bool finish_gradients(double factor) const {
+        if (factor == 1) return true;
+        each_of(cohort_.learners_, [&](std::size_t i, const auto& learner) {
+            if (!learns_[i]) return;
+            for (const auto& group : learner.optimizer()->param_groups())
+                scale_gradients(group.params(), factor);
+        });
+        return true;
+    }
+    void skip() { ++progress_.step; }
 
     /// All steps.
     void update() {
@@ -342,12 +356,12 @@ class CohortRun {
     }
     template <class Slots, class B>
     void record_step(CohortRecord& record, const CohortResult<Slots>& result, const B& batch,
-                     const FitOptions& options) const {
+                     const FitOptions& options, bool first) const {
         each_of(cohort_.learners_, [&](auto i, const auto&) {
             if (!learns_[i]) return;
             at::Tensor right;
             if (options.train_accuracy) right = right_answers(*slot(result.outputs, i), batch);
-            record.of(i).add(result.losses[i], right, sample_count(batch));
+            record.of(i).add(result.losses[i], right, sample_count(batch), first);
         });
     }
     void write(History& history) const {
@@ -431,7 +445,7 @@ class CohortRun {
     /// Builds the optimisers of the learners that the graph reaches, with the learnable parts of their edges.
     void adopt() {
         const std::size_t count = cohort_.size();
-        std::vector<std::vector<at::Tensor>> parts(count);
+        std::vector<std::vector<NamedParameter>> parts(count);
         std::vector<bool> reached(count, false);
         std::unordered_map<const void*, std::size_t> owner;
         graph_.each([&](std::size_t, const auto& edge) {
@@ -439,8 +453,8 @@ class CohortRun {
             reached[to] = true;
             const auto part = edge.module();
             if (part == nullptr) return;
-            for (const at::Tensor& parameter : trainable_parameters(*part)) {
-                const auto [found, fresh] = owner.try_emplace(parameter.unsafeGetTensorImpl(), to);
+            for (const NamedParameter& parameter : trainable_named_parameters(*part, "knowledge.")) {
+                const auto [found, fresh] = owner.try_emplace(parameter.tensor.unsafeGetTensorImpl(), to);
                 if (fresh) parts[to].push_back(parameter);
                 if (found->second != to) {
                     throw ConfigError(
@@ -458,7 +472,7 @@ class CohortRun {
                                        ": expected an optimiser, as edges end there that count; found none"));
             }
             if (!learner.policy()->built()) {
-                const auto own = trainable_parameters(learner.module());
+                const auto own = trainable_named_parameters(learner.module());
                 if (own.empty()) {
                     throw ConfigError(
                         text("learner ", i,
@@ -466,14 +480,19 @@ class CohortRun {
                              "can be trained"));
                 }
                 learner.policy()->build(own, parts[i]);
-                cohort_.parameters_.insert(cohort_.parameters_.end(), own.begin(), own.end());
+                for (const NamedParameter& each : own) {  // the optimiser may have frozen some
+                    if (each.tensor.requires_grad()) cohort_.parameters_.push_back(each.tensor);
+                }
             } else {
                 learner.policy()->add(parts[i]);
             }
-            for (const at::Tensor& part : parts[i]) {
+            for (const auto& [name, part] : parts[i]) {
+                if (!part.requires_grad()) continue;
+                const at::Tensor& tensor =
+                    part;  // a structured binding is no variable that a lambda could see
                 const bool known = std::any_of(cohort_.parameters_.begin(), cohort_.parameters_.end(),
-                                               [&](const at::Tensor& each) { return each.is_same(part); });
-                if (!known) cohort_.parameters_.push_back(part);
+                                               [&](const at::Tensor& each) { return each.is_same(tensor); });
+                if (!known) cohort_.parameters_.push_back(tensor);
             }
         });
         graph_.cohort_ = cohort_.id_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Outputs of a network as constants.
+/// Changes of all tensors in the outputs of a network: to constants, to float32.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -49,35 +49,58 @@ concept Elements = requires {
     std::tuple_size<T>::value;
 };
 
-/// Takes every tensor in `value` out of its graph. `variable_data` shares the value without an operator.
-template <class T>
-void detach_all(T& value) {
-    if constexpr (std::is_same_v<T, at::Tensor>) {
+/// Takes tensors out of their graphs. `variable_data` shares the value without an operator.
+struct Detach {
+    void operator()(at::Tensor& value) const {
         if (value.defined() && value.requires_grad()) value = value.variable_data();
-    } else if constexpr (HasOwnDetached<T>) {
+    }
+    template <HasOwnDetached T>
+    void own(T& value) const {
         value = detached(static_cast<const T&>(value));
+    }
+};
+/// Widens what is narrower than float32.
+struct Widen {
+    void operator()(at::Tensor& value) const {
+        if (value.defined() && (value.scalar_type() == at::kBFloat16 || value.scalar_type() == at::kHalf))
+            value = value.to(at::kFloat);
+    }
+};
+
+/// Calls `change` with every tensor in `value`, or `change.own(value)` where it takes that.
+template <class T, class Change>
+void change_tensors(T& value, const Change& change) {
+    if constexpr (std::is_same_v<T, at::Tensor>) {
+        change(value);
+    } else if constexpr (requires { change.own(value); }) {
+        change.own(value);
     } else if constexpr (std::is_scalar_v<T> || std::is_same_v<T, std::string> || std::is_empty_v<T>) {
         // nothing that has a graph
     } else if constexpr (Iterable<T>) {
         for (auto& each : value) {
             if constexpr (requires { each.second; }) {
-                detach_all(each.second);
+                change_tensors(each.second, change);
             } else {
-                detach_all(each);
+                change_tensors(each, change);
             }
         }
     } else if constexpr (Elements<T>) {
-        std::apply([](auto&... each) { (detach_all(each), ...); }, value);
+        std::apply([&](auto&... each) { (change_tensors(each, change), ...); }, value);
     } else if constexpr (requires { value.has_value(), *value; }) {
-        if (value.has_value()) detach_all(*value);
+        if (value.has_value()) change_tensors(*value, change);
     } else {
         constexpr std::size_t count = std::is_aggregate_v<T> ? field_count<T>() : 0;
+        static_assert(count > 0 || !std::is_same_v<Change, Widen>,
+                      "retort: what a forward returns under a narrow precision holds something of which "
+                      "retort does not "
+                      "know the tensors: expected tensors, containers of them, and aggregates of up to 16 "
+                      "such members");
         static_assert(
-            count > 0,
+            count > 0 || !std::is_same_v<Change, Detach>,
             "retort: what a learner's forward returns holds something of which retort does not know "
             "the tensors: expected tensors, containers of them, and aggregates of up to 16 such "
             "members; for another type, give a function detached(outputs) beside it");
-        const auto all = [](auto&... each) { (detach_all(each), ...); };
+        const auto all = [&](auto&... each) { (change_tensors(each, change), ...); };
 #define RETORT_DETACH_FIELDS(number, ...) \
     if constexpr (count == number) {      \
         auto& [__VA_ARGS__] = value;      \
@@ -107,7 +130,7 @@ void detach_all(T& value) {
 template <class O>
 O as_constants(const O& outputs) {
     O result = outputs;
-    detach_all(result);
+    change_tensors(result, Detach{});
     return result;
 }
 

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/nn/module.h>
 
@@ -45,6 +47,16 @@ inline void archive_gradients(Archive& archive, const std::vector<at::Tensor>& p
         const at::Tensor& parameter = parameters[static_cast<std::size_t>(i)];
         parameter.mutable_grad() = at::zeros_like(parameter);
     }
+}
+
+/// Multiplies the gradients of parameters that have one.
+inline void scale_gradients(const std::vector<at::Tensor>& parameters, double factor) {
+    const at::NoGradGuard no_grad;
+    std::vector<at::Tensor> gradients;
+    for (const at::Tensor& parameter : parameters) {
+        if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+    }
+    if (!gradients.empty()) at::_foreach_mul_(gradients, factor);
 }
 
 /// A hash of names, types, shapes and values of all parameters and buffers.

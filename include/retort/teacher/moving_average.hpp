@@ -5,11 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_foreach_add.h>
-#include <ATen/ops/_foreach_mul.h>
 
-#include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +17,7 @@
 #include <retort/core/progress.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/module_state.hpp>
+#include <retort/detail/move_average.hpp>
 #include <retort/teacher/frozen.hpp>
 
 namespace retort {
@@ -66,10 +63,7 @@ class MovingAverage {
                 !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
                 "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
                 "shared_ptr");
-            if (!(options.decay >= 0 && options.decay < 1)) {
-                throw ConfigError(detail::text(
-                    "MovingAverage: expected a decay of at least 0 and below 1, found ", options.decay));
-            }
+            detail::check_decay("MovingAverage", options.decay);
             const auto parameters =
                 pairs(average_.module().named_parameters(), student_.module().named_parameters());
             const auto buffers = pairs(average_.module().named_buffers(), student_.module().named_buffers());
@@ -86,9 +80,7 @@ class MovingAverage {
         /// Moves the average; called by the trainer after every step.
         void update(const Progress&) {
             ++steps_;
-            const double decay = options_.warm_up
-                                     ? std::min(options_.decay, 1 - 1 / static_cast<double>(steps_ + 1))
-                                     : options_.decay;
+            const double decay = detail::decay_in_step(options_.decay, options_.warm_up, steps_);
             const at::NoGradGuard no_grad;
             std::vector<at::Tensor> mine, theirs;
             const auto collect = [&](const auto& own, const auto& others, bool average) {
@@ -109,9 +101,7 @@ class MovingAverage {
                 collect(average_.module().named_buffers(), student_.module().named_buffers(),
                         options_.buffers == MovingAverageOptions::Buffers::average);
             }
-            if (mine.empty()) return;
-            at::_foreach_mul_(mine, decay);
-            at::_foreach_add_(mine, theirs, 1 - decay);
+            detail::move_average(mine, theirs, decay);
         }
 
         /// Stores or sets the average.

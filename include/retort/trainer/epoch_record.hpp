@@ -57,8 +57,10 @@ class EpochRecord {
     }
 
     /// \param right how many answers of the batch were right; undefined where nobody knows
-    void add(const Losses& losses, const at::Tensor& right, std::int64_t samples) {
-        Step step{steps_, samples, right.defined()};
+    /// \param first whether it is the first batch of its step
+    void add(const Losses& losses, const at::Tensor& right, std::int64_t samples, bool first = true) {
+        if (first) ++steps_;
+        Step step{steps_ - 1, samples, right.defined()};
         // `variable_data` shares the value and forgets the graph, without an operator.
         pending_.push_back(losses.total.variable_data());
         for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -69,11 +71,11 @@ class EpochRecord {
         }
         if (right.defined()) pending_.push_back(right);
         step_.push_back(std::move(step));
-        ++steps_;
     }
-    void skip() {
+    /// \param seen whether a batch of the step was added
+    void skip(bool seen) {
         ++skipped_;
-        ++steps_;
+        if (!seen) ++steps_;
     }
     void add_seconds(double seconds) { seconds_ += seconds; }
 

@@ -81,8 +81,10 @@ decltype(auto) input_of(const B& batch, const Progress& progress) {
 /// | `s.device()`, `s.buffers()`          | where batches go; what a forward changes |
 /// | `s.complete(batch)`                  | sets what a checkpoint left to a first batch: see `RunState::complete` |
 /// | `s.forward(batch)`, `s.finite(result)`| losses with their graph; whether all are finite |
-/// | `s.record_step(record, result, batch, options)` | shows a record the losses |
-/// | `s.backward(result)`, `s.update()`   | gradients; the optimisers' step, which counts |
+/// | `s.record_step(record, result, batch, options, first)` | shows a record the losses of a step's first or further batch |
+/// | `s.backward(result, share, first)`   | adds the gradients, times share, to those of the step, which the first clears |
+/// | `s.finish_gradients(factor)`         | multiplies what has added up; whether the step is to be made |
+/// | `s.update()`, `s.skip()`             | the optimisers' step, which counts; a step that only counts |
 /// | `s.write(history)`                   | columns that are not the record's |
 template <class Subject>
 class FitLoop {
@@ -98,8 +100,8 @@ class FitLoop {
         static_assert((Callback<Callbacks> && ...),
                       "retort: a callback has no hook: see retort/trainer/callback.hpp for the names");
         check(options);
-        const auto in_checkpoints =
-            subject_.run_.during_fit([&](Archive& archive) { archive_fit(archive, source, callbacks...); });
+        const auto in_checkpoints = subject_.run_.during_fit(
+            [&](Archive& archive) { archive_fit(archive, source, options, callbacks...); });
         try {
             run_checked(source, options, callbacks...);
         } catch (...) {
@@ -188,6 +190,7 @@ class FitLoop {
                 return false;
             }
             state.record.emplace(subject_.record());
+            state.batches = 0;
         }
         // Where an epoch's order is drawn from the program's random numbers, it must be drawn as it was.
         std::vector<at::Tensor> random = random_state(device);
@@ -199,41 +202,65 @@ class FitLoop {
         auto& record = *state.record;
         // What a checkpoint leaves to a first batch is due now, even where the epoch has no batch left: the last one that
         // was used serves for that.
-        const bool look_back = subject_.run_.incomplete() && progress.step > 0;
-        const std::int64_t first = progress.step - (look_back ? 1 : 0);
+        const bool look_back = state.incomplete() && state.batches > 0;
+        const std::int64_t first = state.batches - (look_back ? 1 : 0);
         auto&& batches = batches_of_epoch(source, progress.epoch, first);
         constexpr bool seeks = SeekableSource<Source>;
         if (const std::int64_t count = batch_count(batches); count > 0)
-            progress.steps_per_epoch = count + (seeks ? first : 0);
+            progress.steps_per_epoch =
+                (count + (seeks ? first : 0) + options.accumulate - 1) / options.accumulate;
         bool go_on = true;
+        bool ended = false;     // whether a step has found the end before it had all its batches
         bool complete = false;  // whether the range has ended; a stopped run asks it for no further batch
         auto it = std::ranges::begin(batches);
         using B = std::remove_cvref_t<decltype(*it)>;
-        for (std::int64_t done = seeks ? first : 0; done < progress.step; ++done, ++it) {
+        for (std::int64_t done = seeks ? first : 0; done < state.batches; ++done, ++it) {
             if (it == std::ranges::end(batches)) {
                 throw DataError(text("fit: expected the batches of epoch ", progress.epoch,
-                                     " to be what they were, found ", done, " where ", progress.step,
-                                     " steps are done"));
+                                     " to be what they were, found ", done, " where ", state.batches,
+                                     " have been used"));
             }
             const B passed_over(*it);
             if (look_back && done == first) subject_.complete(to_device(B(passed_over), device));
         }
         if (under_way) set_random_state(random, device);
         while (go_on) {
-            complete = it == std::ranges::end(batches);
+            complete = ended || it == std::ranges::end(batches);
             if (complete) break;
             const auto began = std::chrono::steady_clock::now();
-            const B batch = to_device(B(*it), device);
             const Copies buffers =
                 options.non_finite == NonFinite::skip ? copies_of(subject_.buffers()) : Copies{};
-            auto result = subject_.forward(batch);
-            if (options.non_finite == NonFinite::skip && !subject_.finite(result)) {
+            bool finite = true;
+            std::int64_t samples = 0, first_samples = 0;
+            for (std::int64_t count = 0; count < options.accumulate; ++count) {
+                if (count > 0) {
+                    ++it;
+                    ended = it == std::ranges::end(batches);
+                    if (ended) break;
+                }
+                const B batch = to_device(B(*it), device);
+                ++state.batches;
+                if (!finite) continue;
+                auto result = subject_.forward(batch);
+                finite = options.non_finite != NonFinite::skip || subject_.finite(result);
+                if (!finite) continue;
+                subject_.record_step(record, result, batch, options, count == 0);
+                const std::int64_t own = sample_count(batch);
+                if (count == 0) first_samples = own;
+                samples += own;
+                // The step's mean is that of its batches, weighted by their samples; see below for the rest.
+                subject_.backward(result, static_cast<double>(own) / static_cast<double>(first_samples),
+                                  count == 0);
+            }
+            if (!finite) {
                 give_back(buffers);
-                record.skip();
-                ++progress.step;
+                record.skip(/*seen=*/first_samples > 0);
+                subject_.skip();
+            } else if (!subject_.finish_gradients(static_cast<double>(first_samples) /
+                                                  static_cast<double>(samples))) {
+                record.skip(/*seen=*/true);
+                subject_.skip();
             } else {
-                subject_.record_step(record, result, batch, options);
-                subject_.backward(result);
                 sync();
                 go_on =
                     ask([&](auto& callback) { return call_on_gradients(callback, context_); }, callbacks...);
@@ -251,7 +278,7 @@ class FitLoop {
                     go_on;
             }
             if (go_on) go_on = settled(callbacks...);
-            if (go_on) ++it;
+            if (go_on && !ended) ++it;
         }
         if (complete && progress.step == 0) {
             throw DataError(
@@ -272,7 +299,9 @@ class FitLoop {
 
     /// What checkpoints hold of `fit`: what the batches depend on, where the source says it, and the callbacks' state.
     template <class Source, class... Callbacks>
-    static void archive_fit(Archive& archive, Source& source, Callbacks&... callbacks) {
+    static void archive_fit(Archive& archive, Source& source, const FitOptions& options,
+                            Callbacks&... callbacks) {
+        archive.expect("batches of a step", std::to_string(options.accumulate));
         if constexpr (requires { std::string(source.description()); })
             archive.expect("data", source.description());
         std::string names;
@@ -295,6 +324,9 @@ class FitLoop {
         if (options.report_every < 1) {
             throw ConfigError(
                 text("fit: expected a report every 1 or more steps, found ", options.report_every));
+        }
+        if (options.accumulate < 1) {
+            throw ConfigError(text("fit: expected a step of 1 or more batches, found ", options.accumulate));
         }
     }
     /// A run that was brought back from a checkpoint may have come to its end already.

@@ -11,13 +11,11 @@
 
 #include <retort/core/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/goal.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/trainer/history.hpp>
 
 namespace retort {
-
-/// Whether large or small values are good.
-enum class Goal { maximise, minimise };
 
 namespace detail {
 

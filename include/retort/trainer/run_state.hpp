@@ -9,6 +9,7 @@
 #include <torch/version.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -55,6 +56,7 @@ template <class Record>
 class RunState {
   public:
     std::optional<Record> record{};          ///< of the epoch under way
+    std::int64_t batches = 0;                ///< of that epoch, that its steps have used
     std::vector<at::Tensor> epoch_random{};  ///< random generators before that epoch's batches were asked for
     bool stopped = false;                    ///< a callback ended the run
     bool resumed = false;                    ///< and not yet gone on
@@ -194,6 +196,7 @@ class RunState {
                 if (!archive.saving()) read.emplace(s.record());
                 archive.in("record", [&] { (read ? *read : *record).checkpoint(archive); });
                 if (archive.loading()) record = std::move(read);
+                archive("batches", batches);
                 archive_random(archive, "epoch_random", s, epoch_random);
             } else if (archive.loading()) {
                 record.reset();

@@ -22,6 +22,8 @@
 #include <retort/core/archive.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/network.hpp>
+#include <retort/detail/autocast.hpp>
+#include <retort/detail/detached.hpp>
 #include <retort/detail/module_state.hpp>
 #include <retort/detail/teacher_state.hpp>
 #include <retort/detail/type_name.hpp>
@@ -31,7 +33,9 @@
 #include <retort/trainer/evaluate.hpp>
 #include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>
+#include <retort/trainer/gradient_scaler.hpp>
 #include <retort/trainer/objective.hpp>
+#include <retort/trainer/precision.hpp>
 #include <retort/trainer/run_state.hpp>
 #include <retort/trainer/source.hpp>
 
@@ -56,7 +60,8 @@ struct StepResult {
 /// The optimiser is built in the first step, when all learnable parts have their sizes, for the parameters
 /// that require a gradient then: what is unfrozen later is not trained. The trainer changes neither the number
 /// of threads nor the random numbers of the program.
-template <class Student, class TeacherPolicy, class KnowledgePolicy, class SchedulePolicy>
+template <class Student, class TeacherPolicy, class KnowledgePolicy, class SchedulePolicy,
+          Precision PrecisionPolicy = Float32>
 class Trainer {
     static_assert(Network<Student>,
                   "retort: the student is not a network: expected a module holder, a shared_ptr to a module, "
@@ -75,10 +80,19 @@ class Trainer {
         requires std::same_as<std::remove_cvref_t<S>, Student>
     explicit Trainer(S&& student, TeacherPolicy teacher, KnowledgePolicy knowledge, SchedulePolicy schedule,
                      O&& optimizer, const TrainerOptions& options = {})
+        : Trainer(std::forward<S>(student), std::move(teacher), std::move(knowledge), std::move(schedule),
+                  std::forward<O>(optimizer), PrecisionPolicy{}, options) {}
+    /// \param precision `Float32`, `Bfloat16` or `Float16`: see trainer/precision.hpp
+    /// \throws ConfigError as above, or if the device cannot compute so
+    template <class S, class O>
+        requires std::same_as<std::remove_cvref_t<S>, Student>
+    explicit Trainer(S&& student, TeacherPolicy teacher, KnowledgePolicy knowledge, SchedulePolicy schedule,
+                     O&& optimizer, PrecisionPolicy precision, const TrainerOptions& options = {})
         : student_(student),
           teacher_(std::move(teacher)),
           objective_(std::move(knowledge), std::move(schedule)),
-          optimizer_(as_policy(std::forward<O>(optimizer))) {
+          optimizer_(as_policy(std::forward<O>(optimizer))),
+          scaler_(detail::scaler_of(precision)) {
         static_assert(
             !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
             "retort: a module object must outlive its trainer: pass a variable, a holder or a shared_ptr");
@@ -90,6 +104,7 @@ class Trainer {
             objective_.knowledge().module()->to(device);
         }
         check_devices();
+        detail::check_precision<PrecisionPolicy>(device());
     }
 
     /// The losses of a batch at the present progress, with their graph. Changes nothing but, with the first
@@ -101,12 +116,17 @@ class Trainer {
 
     /// One optimiser step on a batch. Counts the step in `progress()`.
     ///
-    /// Issues the operators of the hand-written step and no other, and does not wait for the device.
+    /// Issues the operators of the hand-written step and no other, and does not wait for the device (but with
+    /// `Float16`, where a step whose gradients overflow leaves the parameters as they are).
     template <class B>
     auto step(const B& batch) {
         auto result = forward(batch);
         backward(result);
-        update();
+        if (finish_gradients(1)) {
+            update();
+        } else {
+            skip();
+        }
         return result;
     }
 
@@ -156,6 +176,8 @@ class Trainer {
     const auto& objective() const { return objective_; }
     /// The learnable parts of the knowledge.
     std::shared_ptr<torch::nn::Module> learnable_parts() const { return objective_.knowledge().module(); }
+    /// The scaler of the losses; null where the precision needs none.
+    const GradientScaler* scaler() const { return scaler_ ? &*scaler_ : nullptr; }
     /// The optimiser; null before the first step.
     torch::optim::Optimizer* optimizer() const {
         return optimizer_.built() ? &optimizer_.optimizer() : nullptr;
@@ -191,14 +213,29 @@ class Trainer {
         const auto weights = objective_.weights(progress_);
         using TeacherOutputs = TeacherOutputsOf<TeacherPolicy, I>;
         std::optional<TeacherOutputs> teacher;
-        if (objective_.needs_teacher(weights) || !objective_.knowledge().prepared()) {
-            const at::NoGradGuard no_grad;
-            teacher.emplace(teacher_(value));
+        auto outputs = [&] {
+            [[maybe_unused]] const auto cast = autocast(value.device().type());
+            if (objective_.needs_teacher(weights) || !objective_.knowledge().prepared()) {
+                const at::NoGradGuard no_grad;
+                teacher.emplace(teacher_(value));
+            }
+            return student_->forward(value);
+        }();
+        if constexpr (detail::casts_forward<PrecisionPolicy>) {
+            detail::change_tensors(outputs, detail::Widen{});
+            if (teacher) detail::change_tensors(*teacher, detail::Widen{});
         }
-        auto outputs = student_->forward(value);
         if (!prepared_) prepare(outputs, teacher, batch);
         Losses losses = objective_.losses(outputs, teacher ? &*teacher : nullptr, batch, progress_, weights);
         return StepResult<decltype(outputs)>{std::move(losses), std::move(outputs)};
+    }
+
+    static auto autocast([[maybe_unused]] at::DeviceType device) {
+        if constexpr (detail::casts_forward<PrecisionPolicy>) {
+            return detail::Autocast(device, PrecisionPolicy::type);
+        } else {
+            return 0;
+        }
     }
 
     template <class Outputs, class TeacherOutputs, class B>
@@ -207,7 +244,7 @@ class Trainer {
         prepared_ = true;
     }
 
-    void backward(const at::Tensor& total) {
+    void backward(const at::Tensor& total, double share, bool first) {
         if (!optimizer_.built()) build_optimizer();
         if (!total.requires_grad()) {
             throw ConfigError(
@@ -215,21 +252,28 @@ class Trainer {
                 "the "
                 "student's outputs, or is gradient mode off?");
         }
-        optimizer_.set_learning_rate(progress_);
-        optimizer_.optimizer().zero_grad();
-        total.backward();
+        if (first) {
+            optimizer_.set_learning_rate(progress_);
+            optimizer_.optimizer().zero_grad();
+        }
+        if constexpr (detail::scales_losses<PrecisionPolicy>) share *= scaler_->factor();
+        (share == 1 ? total : total * share).backward();
     }
 
     void build_optimizer() {
-        const auto student = detail::trainable_parameters(student_.module());
+        const auto student = detail::trainable_named_parameters(student_.module());
         if (student.empty()) {
             throw ConfigError(
                 "student: expected parameters that require a gradient, found none: nothing can be trained");
         }
-        const auto parts = detail::trainable_parameters(*objective_.knowledge().module());
+        const auto parts = detail::trainable_named_parameters(*objective_.knowledge().module(), "knowledge.");
         optimizer_.build(student, parts);
-        parameters_ = student;
-        parameters_.insert(parameters_.end(), parts.begin(), parts.end());
+        parameters_.clear();
+        for (const auto* some : {&student, &parts}) {
+            for (const NamedParameter& each : *some) {  // the optimiser may have frozen some
+                if (each.tensor.requires_grad()) parameters_.push_back(each.tensor);
+            }
+        }
     }
 
     void finish_step() {
@@ -248,6 +292,8 @@ class Trainer {
             archive.expect("type", std::string(detail::type_name<Student>()));
             detail::archive_module(archive, student_.module());
         });
+        archive.in("precision",
+                   [&] { archive.expect("type", std::string(detail::type_name<PrecisionPolicy>())); });
         archive.in("teacher", [&] { detail::archive_teacher(archive, teacher_, run_.teacher_hash()); });
         archive.in("objective", [&] { archive.expect("terms", objective_.description()); });
     }
@@ -255,6 +301,7 @@ class Trainer {
         archive.in("knowledge", [&] { objective_.knowledge().checkpoint(archive); });
         archive.in("schedule", [&] { objective_.schedule().checkpoint(archive); });
         archive.in("optimiser", [&] { optimizer_.checkpoint(archive); });
+        if (scaler_) archive.in("scaler", [&] { scaler_->checkpoint(archive); });
         detail::archive_gradients(archive, parameters_);
     }
 
@@ -280,15 +327,20 @@ class Trainer {
     }
     template <class Outputs, class B>
     static void record_step(detail::EpochRecord& record, const StepResult<Outputs>& result, const B& batch,
-                            const FitOptions& options) {
+                            const FitOptions& options, bool first) {
         at::Tensor right;
         if (options.train_accuracy) right = detail::right_answers(result.outputs, batch);
-        record.add(result.losses, right, detail::sample_count(batch));
+        record.add(result.losses, right, detail::sample_count(batch), first);
     }
     template <class Outputs>
-    void backward(const StepResult<Outputs>& result) {
-        backward(result.losses.total);
+    void backward(const StepResult<Outputs>& result, double share = 1, bool first = true) {
+        backward(result.losses.total, share, first);
     }
+    bool finish_gradients(double factor) {
+        if (factor != 1) detail::scale_gradients(parameters_, factor);
+        return !scaler_ || scaler_->unscale(parameters_);
+    }
+    void skip() { ++progress_.step; }
     void update() {
         optimizer_.optimizer().step();
         finish_step();
@@ -327,6 +379,7 @@ class Trainer {
     TeacherPolicy teacher_;
     Objective<KnowledgePolicy, SchedulePolicy> objective_;
     OptimizerPolicy optimizer_;
+    std::optional<GradientScaler> scaler_;
     std::vector<at::Tensor> parameters_;
     Progress progress_;
     History history_;
@@ -338,5 +391,9 @@ template <class S, class T, class K, class W, class O>
 Trainer(const S&, T, K, W, const O&) -> Trainer<S, T, K, W>;
 template <class S, class T, class K, class W, class O>
 Trainer(const S&, T, K, W, const O&, TrainerOptions) -> Trainer<S, T, K, W>;
+template <class S, class T, class K, class W, class O, Precision P>
+Trainer(const S&, T, K, W, const O&, P) -> Trainer<S, T, K, W, P>;
+template <class S, class T, class K, class W, class O, Precision P>
+Trainer(const S&, T, K, W, const O&, P, TrainerOptions) -> Trainer<S, T, K, W, P>;
 
 }  // namespace retort

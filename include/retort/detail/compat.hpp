@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What differs between versions of LibTorch.
+#pragma once
+
+#include <ATen/autocast_mode.h>
+#include <c10/core/DeviceType.h>
+#include <torch/version.h>
+
+namespace retort::detail::compat {
+
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+inline bool autocast_enabled(at::DeviceType device) { return at::autocast::is_autocast_enabled(device); }
+inline void set_autocast_enabled(at::DeviceType device, bool enabled) {
+    at::autocast::set_autocast_enabled(device, enabled);
+}
+inline at::ScalarType autocast_type(at::DeviceType device) {
+    return at::autocast::get_autocast_dtype(device);
+}
+inline void set_autocast_type(at::DeviceType device, at::ScalarType type) {
+    at::autocast::set_autocast_dtype(device, type);
+}
+#else
+// One pair of functions for the processor, another for CUDA.
+inline bool autocast_enabled(at::DeviceType device) {
+    return device == at::kCPU ? at::autocast::is_cpu_enabled() : at::autocast::is_enabled();
+}
+inline void set_autocast_enabled(at::DeviceType device, bool enabled) {
+    device == at::kCPU ? at::autocast::set_cpu_enabled(enabled) : at::autocast::set_enabled(enabled);
+}
+inline at::ScalarType autocast_type(at::DeviceType device) {
+    return device == at::kCPU ? at::autocast::get_autocast_cpu_dtype()
+                              : at::autocast::get_autocast_gpu_dtype();
+}
+inline void set_autocast_type(at::DeviceType device, at::ScalarType type) {
+    device == at::kCPU ? at::autocast::set_autocast_cpu_dtype(type)
+                       : at::autocast::set_autocast_gpu_dtype(type);
+}
+#endif
+
+}  // namespace retort::detail::compat

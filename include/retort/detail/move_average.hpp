@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Moving averages of parameters.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+
+namespace retort::detail {
+
+/// \throws ConfigError if the decay is out of its range
+inline void check_decay(const char* who, double decay) {
+    if (!(decay >= 0 && decay < 1)) {
+        throw ConfigError(text(who, ": expected a decay of at least 0 and below 1, found ", decay));
+    }
+}
+
+/// The decay in a step, from 1: with a warm-up the first, untrained weights are soon forgotten.
+inline double decay_in_step(double decay, bool warm_up, std::int64_t step) {
+    return warm_up ? std::min(decay, 1 - 1 / static_cast<double>(step + 1)) : decay;
+}
+
+/// Moves the averages towards the values.
+inline void move_average(const std::vector<at::Tensor>& averages, const std::vector<at::Tensor>& values,
+                         double decay) {
+    if (averages.empty()) return;
+    at::_foreach_mul_(averages, decay);
+    at::_foreach_add_(averages, values, 1 - decay);
+}
+
+}  // namespace retort::detail

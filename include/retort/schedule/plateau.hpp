@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A weight that falls when what is measured no longer improves.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <retort/core/goal.hpp>
+#include <retort/schedule/concept.hpp>
+
+namespace retort {
+
+/// Options of `Plateau`.
+struct PlateauOptions {
+    std::string column = "validation_accuracy";  ///< of the history
+    Goal goal = Goal::maximise;
+    double factor = 0.1;  ///< of each reduction, in (0, 1)
+    std::int64_t patience =
+        10;  ///< so many epochs without improvement are let pass; the next one reduces. At least 0
+    double threshold = 1e-4;    ///< what is not better by this is no improvement; at least 0
+    bool relative = true;       ///< whether the threshold is a share of the best value
+    std::int64_t cooldown = 0;  ///< so many epochs after a reduction do not count; at least 0
+    double minimum = 0.0;       ///< the weight falls no lower; in [0, 1]
+};
+
+/// A weight, 1 at first, that is multiplied by a factor when a column of the history no longer improves. A schedule and a
+/// callback in one; copies share what was measured, so one object serves one training, and stands behind what fills the
+/// column:
+///
+///     retort::Plateau plateau{{.column = "validation_accuracy", .patience = 5}};
+///     retort::Trainer trainer{..., retort::WithLearningRate{retort::Sgd{.learning_rate = 0.1},
+///                                                           retort::WarmUp{.epochs = 5, .then = plateau}}};
+///     trainer.fit(batches, {.epochs = 100}, retort::Validation{validation_batches}, plateau);
+///
+/// The rule is that of `ReduceLROnPlateau` in Python's torch. Epochs in which the column has no value do not count.
+class Plateau {
+  public:
+    /// \throws ConfigError if the options make no sense
+    explicit Plateau(PlateauOptions options = {}) : options_(std::move(options)) { check(); }
+
+    /// The weight in an epoch, from the values of the epochs before it.
+    /// \throws ConfigError if one of these was not seen: where the plateau was not given to `fit`
+    double weight(const Progress& progress) const {
+        const auto seen = static_cast<std::int64_t>(state_->weights.size());
+        if (progress.epoch > seen) {
+            throw ConfigError(detail::text("Plateau: expected to see each epoch before epoch ",
+                                           progress.epoch, ", found ", seen,
+                                           ": is the plateau among the callbacks of fit?"));
+        }
+        return progress.epoch == 0 ? 1.0 : state_->weights[static_cast<std::size_t>(progress.epoch - 1)];
+    }
+    void check() const {
+        const PlateauOptions& o = options_;
+        if (!(o.factor > 0 && o.factor < 1)) {
+            throw ConfigError(detail::text("Plateau: expected a factor in (0, 1), found ", o.factor));
+        }
+        if (!(o.minimum >= 0 && o.minimum <= 1)) {
+            throw ConfigError(detail::text("Plateau: expected a minimum in [0, 1], found ", o.minimum));
+        }
+        if (o.patience < 0 || o.cooldown < 0 || !(o.threshold >= 0 && std::isfinite(o.threshold))) {
+            throw ConfigError(
+                detail::text("Plateau: expected a patience, a cooldown and a threshold of at least 0, found ",
+                             o.patience, ", ", o.cooldown, " and ", o.threshold));
+        }
+    }
+
+    // The callback. Templates, so that a schedule needs nothing of the trainer.
+    template <class Context>
+    void on_fit_begin(Context& context) const {
+        if (context.history.has(options_.column)) return;
+        throw ConfigError(detail::text("Plateau: expected a column \"", options_.column,
+                                       "\" in the history, found none of that name; a callback that fills it "
+                                       "(such as Validation) goes before this one"));
+    }
+    template <class Context>
+    void on_epoch_end(Context& context) {
+        State& state = *state_;
+        const double value = context.history.last(options_.column);
+        const double before = state.weights.empty() ? 1.0 : state.weights.back();
+        state.weights.push_back(std::isnan(value) ? before : after(value, before));
+    }
+    /// Stores or sets what was seen, for a checkpoint.
+    template <class Archive>
+    void checkpoint(Archive& archive) {
+        archive("weights", state_->weights);
+        archive("best", state_->best);
+        archive("waited", state_->waited);
+        archive("rest", state_->rest);
+    }
+
+  private:
+    struct State {
+        std::vector<double> weights{};  // behind each epoch
+        double best = std::numeric_limits<double>::quiet_NaN();
+        std::int64_t waited = 0;
+        std::int64_t rest = 0;  // of the cooldown
+    };
+
+    double after(double value, double before) {
+        State& state = *state_;
+        if (std::isnan(state.best) || better(value, state.best)) {
+            state.best = value;
+            state.waited = 0;
+        } else {
+            ++state.waited;
+        }
+        if (state.rest > 0) {
+            --state.rest;
+            state.waited = 0;
+        }
+        if (state.waited <= options_.patience) return before;
+        state.rest = options_.cooldown;
+        state.waited = 0;
+        return std::min(before, std::max(before * options_.factor, options_.minimum));
+    }
+    bool better(double value, double best) const {
+        const double sign = options_.goal == Goal::maximise ? 1.0 : -1.0;
+        return sign * value > sign * (options_.relative ? best * (1 + sign * options_.threshold)
+                                                        : best + sign * options_.threshold);
+    }
+
+    PlateauOptions options_;
+    std::shared_ptr<State> state_ = std::make_shared<State>();
+};
+
+}  // namespace retort

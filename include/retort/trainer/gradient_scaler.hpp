@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Keeps small gradients from vanishing in float16.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/stack.h>
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include <retort/core/archive.hpp>
+#include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+
+namespace retort {
+
+/// Options of `GradientScaler`. The defaults are those of Python's `torch.cuda.amp.GradScaler`.
+struct GradientScalerOptions {
+    double initial = 65536.0;      ///< the scale at first; above 0
+    double growth = 2.0;           ///< of the scale after `interval` good steps in a row; above 1
+    double backoff = 0.5;          ///< of the scale after a step whose gradients overflowed; in (0, 1)
+    std::int64_t interval = 2000;  ///< at least 1
+};
+
+/// Multiplies the loss, so that small gradients do not vanish in float16, and divides the gradients again; leaves out the
+/// steps in which they overflowed, and finds the scale by that.
+///
+/// Source: Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2; the dynamic scale as in Python's torch.
+///
+/// `Trainer` uses it with `Float16`. In a loop of one's own:
+///
+///     scaler.scale(loss).backward();
+///     if (scaler.unscale(parameters)) optimiser.step();
+class GradientScaler {
+  public:
+    /// \throws ConfigError if the options make no sense
+    explicit GradientScaler(const GradientScalerOptions& options = {})
+        : options_(options), scale_(options.initial) {
+        const bool fine = options.initial > 0 && std::isfinite(options.initial) && options.growth > 1 &&
+                          std::isfinite(options.growth) && options.backoff > 0 && options.backoff < 1 &&
+                          options.interval >= 1;
+        if (!fine) {
+            throw ConfigError(detail::text(
+                "GradientScaler: expected an initial scale above 0, a growth above 1, a backoff in (0, 1) "
+                "and "
+                "an interval of at least 1, found ",
+                options.initial, ", ", options.growth, ", ", options.backoff, " and ", options.interval));
+        }
+    }
+
+    double factor() const { return scale_; }
+    at::Tensor scale(const at::Tensor& loss) const { return loss * scale_; }
+    /// Divides the gradients by the scale, and moves the scale. Waits for the device: whether a step is left out is
+    /// decided on the processor.
+    /// \returns whether all gradients are finite, and the step is to be made
+    bool unscale(const std::vector<at::Tensor>& parameters) {
+        const at::NoGradGuard no_grad;
+        std::vector<at::Tensor> gradients;
+        for (const at::Tensor& parameter : parameters) {
+            if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+        }
+        bool finite = true;
+        if (!gradients.empty()) {
+            at::_foreach_mul_(gradients, 1 / scale_);
+            // What is infinite, or NaN, in one of them is in the sum of all squares.
+            finite = std::isfinite(at::stack(at::_foreach_norm(gradients)).norm().item<double>());
+        }
+        if (!finite) {
+            scale_ *= options_.backoff;
+            good_ = 0;
+        } else if (++good_ == options_.interval) {
+            const double grown = scale_ * options_.growth;
+            if (std::isfinite(static_cast<float>(grown))) scale_ = grown;
+            good_ = 0;
+        }
+        return finite;
+    }
+    /// How many good steps there were since the scale changed.
+    std::int64_t good_steps() const { return good_; }
+    /// Stores or sets the scale.
+    void checkpoint(Archive& archive) {
+        archive("scale", scale_);
+        archive("good", good_);
+    }
+
+  private:
+    GradientScalerOptions options_;
+    double scale_;
+    std::int64_t good_ = 0;
+};
+
+}  // namespace retort

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The types in which a trainer computes.
+///
+/// A precision is a type with
+///
+/// | expression | meaning |
+/// |---|---|
+/// | `P::type` | required; an `at::ScalarType`: the type of autocast in the networks' forward; `at::kFloat`: no autocast |
+/// | `p.scaler` | optional; `GradientScalerOptions`: losses are scaled, and steps whose gradients overflow left out |
+///
+///     retort::Trainer trainer{student, teacher, knowledge, schedule, optimiser, retort::Bfloat16{}};
+///
+/// Student and teacher run under LibTorch's autocast: convolutions and products of matrices compute in the narrow type,
+/// parameters, gradients and the optimiser stay in float32. What the networks return is turned into float32, and the losses,
+/// with their learnable parts, compute in it. Outputs are tensors, containers of them, and aggregates of up to 16 such members
+/// (for others: a function `in_float32(outputs)` beside the type). `evaluate` measures in float32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
+
+#include <concepts>
+#include <optional>
+#include <type_traits>
+
+#include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/trainer/gradient_scaler.hpp>
+
+namespace retort {
+
+/// Everything in the types that the networks have: the default.
+struct Float32 {
+    static constexpr at::ScalarType type = at::kFloat;
+};
+
+/// Forward passes in bfloat16, on processors and CUDA devices. It has the range of float32, and needs no scaling.
+struct Bfloat16 {
+    static constexpr at::ScalarType type = at::kBFloat16;
+};
+
+/// Forward passes in float16, on CUDA devices, with scaled losses. Each step then waits for the device once.
+struct Float16 {
+    static constexpr at::ScalarType type = at::kHalf;
+    GradientScalerOptions scaler{};
+};
+
+/// What a trainer computes in.
+template <class P>
+concept Precision = requires {
+    { P::type } -> std::convertible_to<at::ScalarType>;
+};
+
+namespace detail {
+
+template <class P>
+constexpr bool scales_losses = requires(const P& precision) {
+    precision.scaler;
+};
+template <class P>
+constexpr bool casts_forward = P::type != at::kFloat;
+
+/// The scaler of a precision, or nothing.
+template <class P>
+std::optional<GradientScaler> scaler_of(const P& precision) {
+    if constexpr (scales_losses<P>) {
+        return GradientScaler(precision.scaler);
+    } else {
+        return std::nullopt;
+    }
+}
+
+/// \throws ConfigError if the device cannot compute so
+template <class P>
+void check_precision(const at::Device& device) {
+    if (P::type == at::kHalf && device.is_cpu()) {
+        throw ConfigError(text("Float16: expected the student on a CUDA device, found it on ", device,
+                               "; Bfloat16 works there"));
+    }
+}
+
+}  // namespace detail
+}  // namespace retort
