@@ -463,4 +463,36 @@ namespace validation_of_no_batches {
 }  // namespace validation_of_no_batches
 #endif
 
+#if defined(RETORT_CASE_schedule_within_fresh_optimiser)
+// expect: retort: a learning-rate schedule stands outside
+namespace schedule_within_fresh_optimiser {
+[[maybe_unused]] void run() {
+    [[maybe_unused]] const FreshEachEpoch fresh{WithLearningRate{Sgd{}, Cosine{.initial = 0.1}}};
+}
+}  // namespace schedule_within_fresh_optimiser
+#else
+namespace schedule_within_fresh_optimiser {
+[[maybe_unused]] void run() {
+    [[maybe_unused]] const WithLearningRate fresh{FreshEachEpoch{Sgd{}}, Cosine{.initial = 0.1}};
+}
+}  // namespace schedule_within_fresh_optimiser
+#endif
+
+#if defined(RETORT_CASE_cached_teacher_that_learns)
+// expect: retort: a teacher that learns along gives other outputs every time: it cannot be Cached
+namespace cached_teacher_that_learns {
+[[maybe_unused]] void run() {
+    Perceptron student, average;
+    const Cached teacher{MovingAverage{average, student}, {.directory = "outputs"}};
+}
+}  // namespace cached_teacher_that_learns
+#else
+namespace cached_teacher_that_learns {
+[[maybe_unused]] void run() {
+    Perceptron network;
+    const Cached teacher{Frozen{network}, {.directory = "outputs"}};
+}
+}  // namespace cached_teacher_that_learns
+#endif
+
 }  // namespace

@@ -2,6 +2,7 @@
 #include <retort_test.hpp>
 
 #include <retort/knowledge/flow/information_flow.hpp>
+#include <retort/knowledge/flow/matched_information_flow.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
 
 #include <loss_laws.hpp>
@@ -53,6 +54,31 @@ laws::Loss solution_procedure(const std::string& name, const retort::SolutionPro
     return loss;
 }
 
+/// Three layers of a student that follow two of a teacher's.
+laws::Loss matched_information_flow() {
+    laws::Loss loss;
+    loss.name = "matched_information_flow";
+    loss.value = [](const laws::Arguments& arguments, Reduction reduction) {
+        return functional::matched_information_flow(arguments.student, arguments.teacher,
+                                                    {.layer = {.reduction = reduction},
+                                                     .map = retort::LayerMap{0, 1, 1},
+                                                     .weights = {2.0, 1.0, 0.5}});
+    };
+    loss.sample = [](std::int64_t batch) {
+        const auto rows = [&](std::int64_t width) { return torch::randn({batch, width}, torch::kFloat64); };
+        const auto last = rows(5);
+        return laws::Arguments{.student = {rows(3), last, last + 0.1 * rows(5)},
+                               .teacher = {rows(4), rows(2)}};
+    };
+    loss.reductions = all;
+    loss.elements = 4;  // the suite compares reductions at a batch of 4
+    loss.none_is_mean = true;
+    loss.never_negative = true;
+    loss.equal_sizes = false;
+    loss.any_class_order = false;
+    return loss;
+}
+
 }  // namespace
 
 TEST_CASE("laws: information_flow") {
@@ -84,6 +110,8 @@ TEST_CASE("laws: information_flow") {
         laws::hold(loss);
     }
 }
+
+TEST_CASE("laws: matched_information_flow") { laws::hold(matched_information_flow()); }
 
 TEST_CASE("laws: solution_procedure") {
     laws::hold(solution_procedure("RepDistiller", retort::SolutionProcedureOptions::rep_distiller()));
