@@ -303,7 +303,7 @@ concept Objective = std::invocable<F&, Trial&> && requires(F& function, Trial& t
 /// - Points and seeds are functions of the study's seed and the trial's number. The outcomes of trials depend on the
 ///   order in which processes come to the rungs; `StudyRecord::decisions` holds it.
 ///
-/// A study that is full of one kind of work: a file made by other options is refused.
+/// The options stand in the file; who comes with others is refused.
 class Study {
   public:
     /// Opens a study, or makes it if there is none.
