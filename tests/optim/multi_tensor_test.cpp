@@ -339,6 +339,20 @@ TEST_CASE("sparse gradients: plain descent takes them, others say so") {
     CHECK(same(p, torch::tensor({{1.0F, 1.0F}, {0.5F, 0.5F}, {1.0F, 1.0F}, {1.0F, 1.0F}})));
 }
 
+TEST_CASE("a step that ends by an error leaves nothing for the next one") {
+    const auto p = torch::ones({40}).requires_grad_(), q = torch::ones({4, 2}).requires_grad_();
+    retort::MultiTensorAdamW optimizer(std::vector{torch::optim::OptimizerParamGroup(Tensors{p}),
+                                                   torch::optim::OptimizerParamGroup(Tensors{q})},
+                                       AdamW{}.options());
+    p.mutable_grad() = torch::ones({40});
+    q.mutable_grad() = torch::sparse_coo_tensor(torch::tensor({{1}}), torch::ones({1, 2}), {4, 2});
+    CHECK(holds(words_of<retort::ConfigError>([&] { optimizer.step(); }), "expected dense gradients"));
+    const auto before = p.detach().clone();
+    for (const auto& each : {p, q}) each.mutable_grad() = torch::Tensor();
+    optimizer.step();
+    CHECK(same(p, before));
+}
+
 TEST_CASE("options of AdamW and Lars that make no sense are refused") {
     const auto words = [](const auto& options) {
         const auto check = words_of<retort::ConfigError>([&] { options.check(); });

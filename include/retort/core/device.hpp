@@ -46,8 +46,7 @@ inline int cores() { return std::max(1, static_cast<int>(std::thread::hardware_c
 /// Lets LibTorch compute with `count` threads, or with as many as the machine has cores where `count` is 0.
 /// Debian's LibTorch starts with one. This changes the whole process and, through the order of summation, the
 /// last bits of results; the library therefore never calls it by itself.
-/// \throws ConfigError if `count` is
-/// negative.
+/// \throws ConfigError if `count` is negative.
 inline void set_threads(int count = 0) {
     if (count < 0) throw ConfigError(detail::text("threads: expected 0 (all cores) or more, found ", count));
     at::set_num_threads(count > 0 ? count : detail::cores());

@@ -27,8 +27,8 @@ struct Environment {
     std::string libtorch{};  ///< version of the headers that the program was compiled with
     std::string compiler{};  ///< name and version
     std::string blas{};  ///< what computes matrix products on the processor: MKL, or the file that was loaded
-    bool reference_blas =
-        false;        ///< whether that is the reference implementation, dozens of times slower than others
+    /// Whether that is the reference implementation, dozens of times slower than others.
+    bool reference_blas = false;
     int threads = 0;  ///< threads of an operator
     int cores = 0;    ///< what the machine has
     std::size_t cuda_devices = 0;

@@ -64,7 +64,7 @@ inline void check(const Dataset& dataset, const LoaderOptions& options) {
 
 /// The epoch whose random numbers `epoch` uses.
 inline std::int64_t drawn_epoch(const LoaderOptions& options, std::int64_t epoch) {
-    return options.cycle > 0 ? epoch % options.cycle : epoch;
+    return options.cycle > 0 && epoch > 0 ? epoch % options.cycle : epoch;
 }
 
 /// Applies `transform` to `samples` and checks that it gives as many.

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -50,8 +51,12 @@ class OutputStore {
             throw OutputError(text(directory_.string(), ": cannot make this directory: ", error.message()));
         }
         std::vector<std::filesystem::path> paths;
-        for (const auto& entry : std::filesystem::directory_iterator(directory_)) {
-            if (entry.path().extension() == extension) paths.push_back(entry.path());
+        for (std::filesystem::directory_iterator entry(directory_, error), end; !error && entry != end;
+             entry.increment(error)) {
+            if (entry->path().extension() == extension) paths.push_back(entry->path());
+        }
+        if (error) {
+            throw OutputError(text(directory_.string(), ": cannot list this directory: ", error.message()));
         }
         std::sort(paths.begin(), paths.end());
         for (const auto& path : paths) read(path);
@@ -142,7 +147,6 @@ class OutputStore {
         std::memcpy(raw, &value, 8);
         bytes.append(raw, 8);
     }
-    template <class... Words>
     [[noreturn]] static void refuse(const std::filesystem::path& path, std::size_t offset,
                                     const char* expected, std::size_t size, std::size_t found,
                                     const char* unit) {

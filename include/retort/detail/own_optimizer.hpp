@@ -85,25 +85,13 @@ class OwnOptimizer : public torch::optim::Optimizer {
         }
         const at::NoGradGuard no_grad;
         arrange();
-        std::size_t position = 0;
-        for (torch::optim::OptimizerParamGroup& group : param_groups_) {
-            const auto& options = static_cast<const Options&>(group.options());
-            dense_floats_.clear();
-            dense_doubles_.clear();
-            others_.clear();
-            for (const at::Tensor& parameter : group.params()) {
-                State& state = states_[position++];
-                const at::Tensor& gradient = parameter.grad();
-                if (!gradient.defined() || state.repeated) continue;
-                ++state.steps;
-                sort(parameter, gradient, state, position - 1, options);
-            }
-            if (!dense_floats_.empty()) self().template step_dense<float>(dense_floats_, options);
-            if (!dense_doubles_.empty()) self().template step_dense<double>(dense_doubles_, options);
-            if (!others_.empty()) self().step_operators(others_, options);
+        try {
+            gather();
+        } catch (...) {
+            finish();  // what is left of the step would be a part of the next one
+            throw;
         }
-        self().finish_dense();
-        forget();
+        finish();
         return loss;
     }
 
@@ -203,6 +191,33 @@ class OwnOptimizer : public torch::optim::Optimizer {
             states_[i].repeated = repeated;
         });
     }
+    /// Goes through all parameters; moves others than dense ones, and leaves those for `finish`.
+    void gather() {
+        std::size_t position = 0;
+        for (torch::optim::OptimizerParamGroup& group : param_groups_) {
+            const auto& options = static_cast<const Options&>(group.options());
+            dense_floats_.clear();
+            dense_doubles_.clear();
+            others_.clear();
+            for (const at::Tensor& parameter : group.params()) {
+                State& state = states_[position++];
+                const at::Tensor& gradient = parameter.grad();
+                if (!gradient.defined() || state.repeated) continue;
+                ++state.steps;
+                sort(parameter, gradient, state, position - 1, options);
+            }
+            if (!dense_floats_.empty()) self().template step_dense<float>(dense_floats_, options);
+            if (!dense_doubles_.empty()) self().template step_dense<double>(dense_doubles_, options);
+            if (!others_.empty()) self().step_operators(others_, options);
+        }
+    }
+    void finish() {
+        self().finish_dense();
+        dense_floats_.clear();
+        dense_doubles_.clear();
+        others_.clear();
+        copies_.clear();
+    }
     /// Decides how a parameter is moved.
     void sort(const at::Tensor& parameter, const at::Tensor& gradient, State& state, std::size_t position,
               const Options& options) {
@@ -224,12 +239,6 @@ class OwnOptimizer : public torch::optim::Optimizer {
         (type == at::kFloat ? dense_floats_ : dense_doubles_).push_back({&parameter, &source, &state});
         // What reads the parameter in a graph must see that it has changed.
         parameter.unsafeGetTensorImpl()->bump_version();
-    }
-    void forget() {
-        dense_floats_.clear();
-        dense_doubles_.clear();
-        others_.clear();
-        copies_.clear();
     }
 
     std::vector<State> states_;  // in the order of the parameters

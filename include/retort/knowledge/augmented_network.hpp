@@ -49,8 +49,8 @@ enum class Backbone {
 
 /// Options of `AugmentedNetwork`.
 struct AugmentedNetworkOptions {
-    std::int64_t views =
-        4;  ///< of each sample: the heads tell classes * views joint classes apart. At least 1
+    /// Of each sample: the heads tell classes * views joint classes apart. At least 1.
+    std::int64_t views = 4;
     Backbone backbone = Backbone::with_heads;
 };
 

@@ -126,8 +126,8 @@ class MultiTensorAdamW : public detail::OwnOptimizer<MultiTensorAdamW, MultiTens
         std::int64_t steps = 0;
         for (const auto& each : moved) {
             auto& state = *each.state;
-            if (state.steps !=
-                steps) {  // powers take their time, and most parameters have made the same steps
+            // Powers take their time, and most parameters have made the same steps.
+            if (state.steps != steps) {
                 steps = state.steps;
                 kernel.rate = static_cast<T>(rate(options, steps));
                 kernel.correction = static_cast<T>(correction(options, steps));

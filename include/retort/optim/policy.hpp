@@ -7,7 +7,10 @@
 #include <c10/util/Type.h>
 #include <torch/serialize/archive.h>
 
+#include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -62,9 +65,9 @@ inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& o
 }  // namespace detail
 
 /// What a trainer takes as its optimiser: a recipe (`Sgd`, `AdamW`, `Lars`, `FromTorch<...>`; within `ParameterGroups`,
-/// `FreshEachEpoch` and `WithLearningRate`, in this order from the inside), or an optimiser that exists already, as an lvalue that outlives the trainer, or as a
-/// `shared_ptr`. An existing one gets the learnable parts of the knowledge as one more parameter group, with
-/// its default options.
+/// `FreshEachEpoch` and `WithLearningRate`, in this order from the inside), or an optimiser that exists already, as an
+/// lvalue that outlives the trainer, or as a `shared_ptr`. An existing one gets the learnable parts of the knowledge as
+/// one more parameter group, with its default options.
 ///
 /// It is the same for all types: one virtual call a step is what LibTorch's optimisers cost anyway.
 class OptimizerPolicy {
@@ -118,7 +121,12 @@ class OptimizerPolicy {
     /// \pre built()
     void add(const std::vector<NamedParameter>& parts) {
         add_missing(*optimizer_, detail::tensors_of(parts));
-        if (fresh_each_epoch_) built_for_.insert(built_for_.end(), parts.begin(), parts.end());
+        for (const NamedParameter& part : parts) {
+            const bool known =
+                std::any_of(built_for_.begin(), built_for_.end(),
+                            [&](const NamedParameter& each) { return each.tensor.is_same(part.tensor); });
+            if (fresh_each_epoch_ && !known) built_for_.push_back(part);
+        }
         for (std::size_t i = rates_.size(); i < optimizer_->param_groups().size(); ++i) {
             rates_.push_back(optimizer_->param_groups()[i].options().get_lr());
         }

@@ -51,7 +51,7 @@ struct SgdKernel {
     [[gnu::always_inline]] inline void block(std::int64_t at, int count) const {
         T* const p = parameter + at;
         const T* const g = gradient + at;
-        T* const v = momentum + at;
+        T* const v = momentum == nullptr ? nullptr : momentum + at;
         const bool decays = decay != 0;
         const auto update = [&](int i) [[gnu::always_inline]] {
             return decays ? multiply_add<fused>(p[i], decay, g[i]) : g[i];
@@ -170,7 +170,8 @@ class MultiTensorSgd : public detail::OwnOptimizer<MultiTensorSgd, MultiTensorSg
 /// Formula: \f$ g \leftarrow g + \lambda\theta;\; v \leftarrow \mu v + (1 - d) g;\; \theta \leftarrow \theta
 /// - \eta v \f$ (with Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g. Source:
 /// Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
-/// ICML 2013, in the form of `torch::optim::SGD`. Sparse gradients are taken without momentum and weight decay, else refused.
+/// ICML 2013, in the form of `torch::optim::SGD`. Sparse gradients are taken without momentum and weight decay,
+/// else refused.
 struct Sgd {
     double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
     double momentum = 0.0;       ///< \f$ \mu \f$, at least 0

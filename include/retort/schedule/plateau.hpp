@@ -22,8 +22,8 @@ struct PlateauOptions {
     std::string column = "validation_accuracy";  ///< of the history
     Goal goal = Goal::maximise;
     double factor = 0.1;  ///< of each reduction, in (0, 1)
-    std::int64_t patience =
-        10;  ///< so many epochs without improvement are let pass; the next one reduces. At least 0
+    /// So many epochs without improvement are let pass; the next one reduces. At least 0.
+    std::int64_t patience = 10;
     double threshold = 1e-4;    ///< what is not better by this is no improvement; at least 0
     bool relative = true;       ///< whether the threshold is a share of the best value
     std::int64_t cooldown = 0;  ///< so many epochs after a reduction do not count; at least 0

@@ -55,11 +55,11 @@ struct RunOptions {
     /// Whether to stay until all trials have ended, those of other processes too, to take up what they leave when they
     /// die.
     bool wait = true;
-    std::int64_t failures = 3;  ///< after so many failed trials in a row of this process the error comes out
-    std::int64_t attempts =
-        10;  ///< a trial has failed when it was left so often without a new report in between
-    std::function<void(const TrialRecord&)>
-        on_end{};  ///< called after each trial that this process has ended
+    std::int64_t failures = 3;  ///< after so many exceptions in a row in this process the last one comes out
+    /// A trial has failed when it was left so often without a new report in between.
+    std::int64_t attempts = 10;
+    /// Called after each trial that this process has ended, but for one whose exception comes out.
+    std::function<void(const TrialRecord&)> on_end{};
 };
 
 class Study;
@@ -299,11 +299,12 @@ concept Objective = std::invocable<F&, Trial&> && requires(F& function, Trial& t
 ///   has lost a trial to another can change nothing of it any more.)
 /// - What a trial has reported counts once, however often it is taken up: an objective that has checkpoints
 ///   (`retort::Checkpoint` in a directory of `trial.number()`) goes on with them, one that has none begins anew and
-///   repeats itself.
+///   repeats itself. `CheckpointOptions::signals` must be false there: else `fit` returns early after a signal, and the
+///   trial is complete with the value of half a training.
 /// - Points and seeds are functions of the study's seed and the trial's number. The outcomes of trials depend on the
 ///   order in which processes come to the rungs; `StudyRecord::decisions` holds it.
 ///
-/// The options stand in the file; who comes with others is refused.
+/// The options stand in the file; who comes with others is refused. One object is for one thread.
 class Study {
   public:
     /// Opens a study, or makes it if there is none.

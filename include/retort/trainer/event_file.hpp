@@ -8,12 +8,14 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/masked_select.h>
 #include <fcntl.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <bit>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -243,7 +245,12 @@ class EventFile {
             if (count >= 0) {
                 done += static_cast<std::size_t>(count);
             } else if (errno != EINTR) {
-                throw OutputError(detail::text(path_.string(), ": cannot write: ", std::strerror(errno)));
+                const int code = errno;
+                // Half a record would hide all that comes behind it.
+                const off_t begin = ::lseek(file_, 0, SEEK_END) - static_cast<off_t>(done);
+                const bool whole = ::ftruncate(file_, begin) == 0;
+                throw OutputError(detail::text(path_.string(), ": cannot write: ", std::strerror(code),
+                                               whole ? "" : "; its last record is damaged"));
             }
         }
     }

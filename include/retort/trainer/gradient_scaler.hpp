@@ -48,8 +48,7 @@ class GradientScaler {
         if (!fine) {
             throw ConfigError(detail::text(
                 "GradientScaler: expected an initial scale above 0, a growth above 1, a backoff in (0, 1) "
-                "and "
-                "an interval of at least 1, found ",
+                "and an interval of at least 1, found ",
                 options.initial, ", ", options.growth, ", ", options.backoff, " and ", options.interval));
         }
     }

@@ -12,13 +12,14 @@
 ///     retort::Trainer trainer{student, teacher, knowledge, schedule, optimiser, retort::Bfloat16{}};
 ///
 /// Student and teacher run under LibTorch's autocast: convolutions and products of matrices compute in the narrow type,
-/// parameters, gradients and the optimiser stay in float32. What the networks return is turned into float32, and the losses,
-/// with their learnable parts, compute in it. Outputs are tensors, containers of them, and aggregates of up to 16 such members
-/// (for others: a function `in_float32(outputs)` beside the type). `evaluate` measures in float32.
+/// parameters, gradients and the optimiser stay in float32. What the networks return is turned into float32, and the
+/// losses, with their learnable parts, compute in it. Outputs are tensors, containers of them, and aggregates of up to 16
+/// such members. `evaluate` measures without autocast.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
 
 #include <concepts>
 #include <optional>

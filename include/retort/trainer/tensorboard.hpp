@@ -10,9 +10,11 @@
 #include <optional>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include <retort/core/environment.hpp>
+#include <retort/core/error.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/trainer/callback.hpp>
 #include <retort/trainer/event_file.hpp>
@@ -38,8 +40,7 @@ struct TensorBoardOptions {
 ///
 /// Goes behind the callbacks whose columns it shall hold. To add values, pictures or texts of one's own, keep it as a
 /// variable, and call `file()` from a callback behind it.
-/// \throws OutputError before the first epoch if the directory
-/// cannot be written
+/// \throws OutputError before the first epoch if the directory cannot be written
 class TensorBoard {
   public:
     explicit TensorBoard(std::filesystem::path directory, TensorBoardOptions options = {})

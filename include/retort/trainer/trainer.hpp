@@ -71,11 +71,10 @@ class Trainer {
                   "retort::NoTeacher{}");
 
   public:
-    /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the
-    /// trainer
+    /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the trainer
     /// \param optimizer see `OptimizerPolicy`
-    /// \throws ConfigError if the device does not exist, or
-    /// the teacher is elsewhere, or shares parameters with the student
+    /// \throws ConfigError if the device does not exist, or the teacher is elsewhere, or shares parameters with the
+    /// student
     template <class S, class O>
         requires std::same_as<std::remove_cvref_t<S>, Student>
     explicit Trainer(S&& student, TeacherPolicy teacher, KnowledgePolicy knowledge, SchedulePolicy schedule,
