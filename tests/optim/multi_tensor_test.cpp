@@ -351,6 +351,20 @@ TEST_CASE("a step that ends by an error leaves nothing for the next one") {
     for (const auto& each : {p, q}) each.mutable_grad() = torch::Tensor();
     optimizer.step();
     CHECK(same(p, before));
+
+    // Nor does it count as a step of those that were before the refused one in its group.
+    const auto a = torch::ones({40}).requires_grad_(), b = torch::ones({40}).requires_grad_();
+    retort::MultiTensorAdamW with_refused({a, q}, AdamW{}.options()), alone({b}, AdamW{}.options());
+    a.mutable_grad() = torch::ones({40});
+    q.mutable_grad() = torch::sparse_coo_tensor(torch::tensor({{1}}), torch::ones({1, 2}), {4, 2});
+    CHECK_THROWS_AS(with_refused.step(), retort::ConfigError);
+    q.mutable_grad() = torch::Tensor();
+    b.mutable_grad() = torch::ones({40});
+    for (int i = 0; i < 2; ++i) {
+        with_refused.step();
+        alone.step();
+    }
+    CHECK(same(a, b));
 }
 
 TEST_CASE("options of AdamW and Lars that make no sense are refused") {

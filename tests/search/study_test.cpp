@@ -7,6 +7,8 @@
 
 #include <sys/mount.h>
 #include <unistd.h>
+#include <csignal>
+#include <limits>
 #include <random>
 #include <thread>
 
@@ -233,6 +235,39 @@ TEST_CASE("trials that fail are recorded; many in a row come out") {
                                 {.trials = 20, .failures = 4}),
                       "no data");
     CHECK(study.record().trials.size() == 10);
+}
+
+TEST_CASE("a trial whose training a signal has ended is left to be taken up") {
+    const TemporaryDirectory folder;
+    Study study(folder / "a.study", small_study());
+    const StudyRecord left = study.run(
+        [](Trial&) {
+            const retort::detail::StopSignals as_a_checkpoint_has_it;
+            std::raise(SIGTERM);
+            return 0.5;
+        },
+        {.trials = 3});
+    REQUIRE(left.trials.size() == 1);
+    CHECK(left.trials[0].state == TrialState::running);
+    retort::clear_interruption();
+    const StudyRecord done = study.run([](Trial&) { return 1.0; }, {.trials = 1});
+    REQUIRE(done.trials.size() == 1);
+    CHECK(done.trials[0].state == TrialState::complete);
+    CHECK(done.trials[0].value == 1.0);
+}
+
+TEST_CASE("the largest step ends at the last rung") {
+    const TemporaryDirectory folder;
+    StudyOptions options = small_study();
+    options.pruning = retort::search::SuccessiveHalving{.minimum = 1, .factor = 1'000'000};
+    Study study(folder / "a.study", options);
+    const StudyRecord record = study.run(
+        [](Trial& trial) {
+            CHECK(trial.report(std::numeric_limits<std::int64_t>::max(), 1.0));
+            return 1.0;
+        },
+        {.trials = 1});
+    CHECK(record.decisions.size() == 5);  // 1, 10^6, 10^12, 10^18, and all that are beyond
 }
 
 TEST_CASE("without pruning all trials come to their end") {

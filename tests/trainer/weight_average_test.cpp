@@ -92,6 +92,19 @@ TEST_CASE("callbacks during the average measure it, and the student has its own 
     CHECK_FALSE(same(seen, net->parameters()));
 }
 
+TEST_CASE("who wants to see the average comes behind it") {
+    ConvNet net;
+    auto trainer = trainer_of(net);
+    WeightAverage average;
+    int epochs = 0;
+    auto during = average.during(retort::on_epoch_end([&](retort::FitContext&) { ++epochs; }));
+    CHECK(
+        holds(words_of<retort::ConfigError>([&] { trainer.fit(images(1), {.epochs = 1}, during, average); }),
+              "expected it among the callbacks before those that see the average"));
+    CHECK(epochs == 0);
+    CHECK(trainer.history().empty());
+}
+
 TEST_CASE("a run with an average resumes, and may hand it over") {
     const auto batches = images(4);
     const auto run = [&](const ConvNet& net, int stop, const std::filesystem::path& path, bool hand_over) {

@@ -199,12 +199,19 @@ class OwnOptimizer : public torch::optim::Optimizer {
             dense_floats_.clear();
             dense_doubles_.clear();
             others_.clear();
-            for (const at::Tensor& parameter : group.params()) {
-                State& state = states_[position++];
-                const at::Tensor& gradient = parameter.grad();
-                if (!gradient.defined() || state.repeated) continue;
-                ++state.steps;
-                sort(parameter, gradient, state, position - 1, options);
+            try {
+                for (const at::Tensor& parameter : group.params()) {
+                    State& state = states_[position++];
+                    const at::Tensor& gradient = parameter.grad();
+                    if (!gradient.defined() || state.repeated) continue;
+                    sort(parameter, gradient, state, position - 1, options);
+                    ++state.steps;
+                }
+            } catch (...) {  // none of the group is moved
+                for (const auto* sorted : {&dense_floats_, &dense_doubles_, &others_}) {
+                    for (const auto& each : *sorted) --each.state->steps;
+                }
+                throw;
             }
             if (!dense_floats_.empty()) self().template step_dense<float>(dense_floats_, options);
             if (!dense_doubles_.empty()) self().template step_dense<double>(dense_doubles_, options);

@@ -31,6 +31,7 @@
 #include <retort/detail/hash.hpp>
 #include <retort/detail/lock_file.hpp>
 #include <retort/detail/sqlite.hpp>
+#include <retort/detail/stop_signals.hpp>
 #include <retort/search/space.hpp>
 #include <retort/search/study_record.hpp>
 #include <retort/search/successive_halving.hpp>
@@ -299,8 +300,8 @@ concept Objective = std::invocable<F&, Trial&> && requires(F& function, Trial& t
 ///   has lost a trial to another can change nothing of it any more.)
 /// - What a trial has reported counts once, however often it is taken up: an objective that has checkpoints
 ///   (`retort::Checkpoint` in a directory of `trial.number()`) goes on with them, one that has none begins anew and
-///   repeats itself. `CheckpointOptions::signals` must be false there: else `fit` returns early after a signal, and the
-///   trial is complete with the value of half a training.
+///   repeats itself. Where they end a training after SIGINT or SIGTERM (`retort::interrupted()`), `run` leaves the
+///   trial to be taken up, and returns.
 /// - Points and seeds are functions of the study's seed and the trial's number. The outcomes of trials depend on the
 ///   order in which processes come to the rungs; `StudyRecord::decisions` holds it.
 ///
@@ -427,14 +428,14 @@ class Study {
             }
             try {
                 const double value = objective(*trial);
-                if (!trial->ended()) {
-                    if (std::isfinite(value)) {
-                        trial->complete(value);
-                    } else {
-                        trial->fail(detail::text("expected a finite value, found ", value));
-                    }
+                // After a signal `fit` returns early: the value would be that of half a training.
+                if (!trial->ended() && interrupted()) return record();
+                if (trial->ended() || std::isfinite(value)) {
+                    if (!trial->ended()) trial->complete(value);
+                    failures = 0;
+                } else {
+                    trial->fail(detail::text("expected a finite value, found ", value));
                 }
-                failures = 0;
             } catch (const std::exception& error) {
                 if (trial->lost_) throw;
                 if (!trial->ended()) trial->fail(error.what());
@@ -551,9 +552,13 @@ class Study {
                 const bool good = options_.pruning->promoted(value, std::move(values));
                 database_.prepare("INSERT INTO decisions (trial, rung, value, promoted) VALUES (?, ?, ?, ?)")
                     .run(trial.number(), rung, value, std::int64_t{good ? 1 : 0});
-                if (good) continue;
-                database_.prepare("UPDATE trials SET state = 'pruned' WHERE number = ?").run(trial.number());
-                return false;
+                if (!good) {
+                    database_.prepare("UPDATE trials SET state = 'pruned' WHERE number = ?")
+                        .run(trial.number());
+                    return false;
+                }
+                // All rungs behind one that would stand beyond the largest number stand there, too.
+                if (options_.pruning->step(rung) == std::numeric_limits<std::int64_t>::max()) break;
             }
             return true;
         });

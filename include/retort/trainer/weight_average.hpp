@@ -28,7 +28,7 @@ struct WeightAverageOptions {
     /// Average floating-point buffers, such as the statistics of batch norm, too. If false, the average goes with the
     /// student's.
     bool buffers = false;
-    bool hand_over = false;  ///< give the student the average when the run is over
+    bool hand_over = false;  ///< give the student the average when `fit` ends, also where it was stopped
 };
 
 template <class C>
@@ -67,6 +67,8 @@ class WeightAverage {
         check(tensors);
         for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].copy_(state_->average[i]);
     }
+    /// Whether there is an average: from the beginning of `fit` on.
+    bool begun() const { return !state_->average.empty(); }
     /// How many steps the average has seen.
     std::int64_t steps() const { return state_->steps; }
 
@@ -160,7 +162,15 @@ class DuringAverage {
         : average_(std::move(average)), callback_(std::move(callback)) {}
 
     bool on_restore(auto& context) { return detail::call_on_restore(callback_, context); }
-    bool on_fit_begin(auto& context) { return detail::call_on_fit_begin(callback_, context); }
+    bool on_fit_begin(auto& context) {
+        if (!average_.begun()) {
+            throw ConfigError(
+                "WeightAverage: expected it among the callbacks before those that see the average (during), "
+                "found "
+                "it behind them or not at all");
+        }
+        return detail::call_on_fit_begin(callback_, context);
+    }
     bool on_epoch_begin(auto& context) { return detail::call_on_epoch_begin(callback_, context); }
     bool on_gradients(auto& context) { return detail::call_on_gradients(callback_, context); }
     bool on_step_end(auto& context) { return detail::call_on_step_end(callback_, context); }
