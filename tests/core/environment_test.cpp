@@ -19,11 +19,11 @@ TEST_CASE("this program knows what it computes with") {
     at::set_num_threads(before);
     CHECK(here.cores >= 1);
     CHECK(here.retort == "0.1.0");
-    CHECK(here.libtorch == TORCH_VERSION);
+    CHECK(here.torch == TORCH_VERSION);
     CHECK(here.compiler.find_first_of("0123456789") != std::string::npos);
     CHECK_FALSE(here.blas.empty());
     CHECK(here.cuda_devices == (at::hasCUDA() ? at::getNumGPUs() : 0));
-    CHECK(holds(here.text(), "LibTorch " + here.libtorch, "BLAS " + here.blas));
+    CHECK(holds(here.text(), "LibTorch " + here.torch, "BLAS " + here.blas));
 }
 
 TEST_CASE("the library for matrix products is found among those that are loaded") {

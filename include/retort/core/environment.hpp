@@ -24,7 +24,7 @@ namespace retort {
 /// What a program computes with.
 struct Environment {
     std::string retort{};    ///< version of this library
-    std::string libtorch{};  ///< version of the headers that the program was compiled with
+    std::string torch{};     ///< version of the headers that the program was compiled with
     std::string compiler{};  ///< name and version
     std::string blas{};  ///< what computes matrix products on the processor: MKL, or the file that was loaded
     /// Whether that is the reference implementation, dozens of times slower than others.
@@ -50,7 +50,7 @@ struct Environment {
     /// All of it, a line each, with the warnings.
     std::string text() const {
         std::string result =
-            detail::text("retort ", retort, "\nLibTorch ", libtorch, "\ncompiler ", compiler, "\nBLAS ", blas,
+            detail::text("retort ", retort, "\nLibTorch ", torch, "\ncompiler ", compiler, "\nBLAS ", blas,
                          "\nthreads ", threads, " on ", cores, " cores\nCUDA devices ", cuda_devices, '\n');
         for (const std::string& warning : warnings()) result.append("warning: ").append(warning).append("\n");
         return result;
@@ -108,7 +108,7 @@ inline std::vector<std::string> loaded_libraries() {
 inline Environment environment() {
     Environment result;
     result.retort = detail::text(RETORT_VERSION_MAJOR, '.', RETORT_VERSION_MINOR, '.', RETORT_VERSION_PATCH);
-    result.libtorch = TORCH_VERSION;
+    result.torch = TORCH_VERSION;
 #if defined(__clang__)
     result.compiler = "Clang " __clang_version__;
 #else
