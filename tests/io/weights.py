@@ -5,6 +5,8 @@
     weights.py make DIR          writes the files that the tests read
     weights.py check FILE SUM    reads FILE by torch.load(weights_only=True) (where torch has it) or as safetensors,
                                  and compares the sums of its tensors with the text file SUM: name, type, sum
+    weights.py answer FILE XY    reads FILE the same way, gives it to a ResNet-18, strictly, and compares its answers to
+                                 the tensor x in the file XY with the tensor y there
 """
 import collections
 import os
@@ -81,6 +83,76 @@ class DictionaryTeacher(Teacher):
         return {"logits": self.net.head(body), "body": body}
 
 
+class BasicBlock(torch.nn.Module):
+    def __init__(self, before, width, stride):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(width)
+        self.relu = torch.nn.ReLU(inplace=True)
+        self.conv2 = torch.nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride != 1 or before != width:
+            self.downsample = torch.nn.Sequential(
+                torch.nn.Conv2d(before, width, 1, stride, bias=False), torch.nn.BatchNorm2d(width)
+            )
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet18(torch.nn.Module):
+    """With the structure and the names of torchvision's, but narrow."""
+
+    def __init__(self, width=2, classes=10):
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(width)
+        self.relu = torch.nn.ReLU(inplace=True)
+        self.maxpool = torch.nn.MaxPool2d(3, 2, 1)
+        before = width
+        for i in range(4):
+            wide = width * 2**i
+            blocks = [BasicBlock(before, wide, 1 if i == 0 else 2), BasicBlock(wide, wide, 1)]
+            setattr(self, f"layer{i + 1}", torch.nn.Sequential(*blocks))
+            before = wide
+        self.avgpool = torch.nn.AdaptiveAvgPool2d(1)
+        self.fc = torch.nn.Linear(before, classes)
+
+    def forward(self, x):
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+def make_resnet18(path):
+    """Checkpoints as training scripts leave them: of a wrapped network on a GPU, with its optimiser."""
+    torch.manual_seed(18)
+    net = ResNet18()
+    optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(torch.randn(16, 3, 64, 64)), torch.randint(0, 10, (16,)))
+        loss.backward()
+        optimizer.step()
+    net.eval()
+    x = torch.randn(4, 3, 32, 32)
+    wrapped = {
+        "epoch": 90,
+        "arch": "resnet18",
+        "state_dict": collections.OrderedDict(("module." + k, v) for k, v in net.state_dict().items()),
+        "best_acc1": torch.tensor(69.76),
+        "optimizer": optimizer.state_dict(),
+    }
+    location = torch.serialization.location_tag
+    torch.serialization.location_tag = lambda storage: "cuda:0"
+    torch.save(wrapped, path("resnet18.pth.tar"))
+    torch.save(wrapped, path("resnet18_legacy.pth.tar"), _use_new_zipfile_serialization=False)
+    torch.serialization.location_tag = location
+    torch.save(collections.OrderedDict(x=x, y=net(x).detach()), path("resnet18_answers.pt"))
+
+
 def make(folder):
     os.makedirs(folder, exist_ok=True)
     path = lambda name: os.path.join(folder, name)
@@ -108,6 +180,7 @@ def make(folder):
     torch.save(net, path("whole_module.pt"))
     for kind in (Teacher, TupleTeacher, NamedTeacher, DictionaryTeacher):
         torch.jit.script(kind(net).train()).save(path(f"{kind.__name__}.pt"))
+    make_resnet18(path)
 
 
 def sums(tensors):
@@ -118,16 +191,19 @@ def sums(tensors):
     return lines
 
 
-def check(file, expected):
+def read(file):
     if file.endswith(".safetensors"):
         from safetensors.torch import load_file
 
-        tensors = load_file(file)
-    else:
-        try:
-            tensors = torch.load(file, weights_only=True)
-        except TypeError:  # torch before 1.13
-            tensors = torch.load(file)
+        return load_file(file)
+    try:
+        return torch.load(file, weights_only=True)
+    except TypeError:  # torch before 1.13
+        return torch.load(file)
+
+
+def check(file, expected):
+    tensors = read(file)
     found = {name: (dtype, shape, value) for name, dtype, shape, value in sums(tensors)}
     with open(expected) as lines:
         wanted = [line.split("\t") for line in lines.read().splitlines()]
@@ -139,5 +215,14 @@ def check(file, expected):
     print(len(wanted), "tensors agree")
 
 
+def answer(file, expected):
+    net = ResNet18()
+    net.load_state_dict(read(file), strict=True)
+    wanted = read(expected)
+    difference = (net.eval()(wanted["x"]) - wanted["y"]).abs().max().item()
+    assert difference < 1e-6, difference
+    print("answers agree to", difference)
+
+
 if __name__ == "__main__":
-    {"make": make, "check": check}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "check": check, "answer": answer}[sys.argv[1]](*sys.argv[2:])

@@ -3,6 +3,8 @@
 /// Weights from and for Python's torch. The files of tests/golden/weights are made by tests/io/weights.py.
 #include <retort_test.hpp>
 
+#include <models/residual.hpp>
+
 #include <cstdlib>
 #include <fstream>
 #include <random>
@@ -40,6 +42,76 @@ struct NetImpl : torch::nn::Module {
     torch::Tensor forward(const torch::Tensor& x) { return head->forward(norm(convolution(x)).relu()); }
 };
 TORCH_MODULE(Net);
+
+/// The ResNet-18 of weights.py, built of other parts under other names.
+struct ResNet18Impl : torch::nn::Module {
+    ResNet18Impl() {
+        for (std::int64_t i = 0; i < 4; ++i) {
+            stages.push_back(register_module(
+                retort::detail::text("stage", i),
+                models::residual_stage(i == 0 ? width : width << (i - 1), width << i, 2, i == 0 ? 1 : 2)));
+        }
+        classifier = register_module("classifier", torch::nn::Linear(width << 3, 10));
+    }
+    torch::Tensor forward(const torch::Tensor& images) {
+        namespace functional = torch::nn::functional;
+        auto x = functional::max_pool2d(norm(stem(images)).relu(),
+                                        functional::MaxPool2dFuncOptions(3).stride(2).padding(1));
+        for (auto& stage : stages) x = stage->forward(x);
+        return classifier(x.mean({2, 3}));
+    }
+    static constexpr std::int64_t width = 2;
+    torch::nn::Conv2d stem{register_module(
+        "stem", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, width, 7).stride(2).padding(3).bias(false)))};
+    torch::nn::BatchNorm2d norm{register_module("norm", torch::nn::BatchNorm2d(width))};
+    std::vector<torch::nn::Sequential> stages{};
+    torch::nn::Linear classifier{nullptr};
+};
+TORCH_MODULE(ResNet18);
+
+/// From the names of torchvision, and back to them.
+retort::NameRules from_public() {
+    namespace names = retort::names;
+    return {names::replace("conv1.", "stem."),
+            names::replace("bn1.", "norm."),
+            names::replace("layer1.", "stage0."),
+            names::replace("layer2.", "stage1."),
+            names::replace("layer3.", "stage2."),
+            names::replace("layer4.", "stage3."),
+            names::replace_within(".bn", ".norm"),
+            names::replace_within(".downsample.0.", ".shortcut."),
+            names::replace_within(".downsample.1.", ".shortcut_norm."),
+            names::replace("fc.", "classifier.")};
+}
+retort::NameRules to_public() {
+    namespace names = retort::names;
+    return {names::replace("stem.", "conv1."),
+            names::replace("norm.", "bn1."),
+            names::replace("stage0.", "layer1."),
+            names::replace("stage1.", "layer2."),
+            names::replace("stage2.", "layer3."),
+            names::replace("stage3.", "layer4."),
+            names::replace_within(".norm", ".bn"),
+            names::replace_within(".shortcut.", ".downsample.0."),
+            names::replace_within(".shortcut_norm.", ".downsample.1."),
+            names::replace("classifier.", "fc.")};
+}
+
+/// Lets weights.py do something. \returns what it says, if it fails or there is no Python with torch here
+std::string python(const char* what, const std::filesystem::path& file,
+                   const std::filesystem::path& expected) {
+    const std::string program = RETORT_TEST_PYTHON;
+    if (program.empty()) {
+        WARN("no Python with torch here: not tried");
+        return {};
+    }
+    const auto log = expected.parent_path() / "log";
+    const std::string command =
+        retort::detail::text(program, " '", RETORT_TEST_WEIGHTS_SCRIPT, "' ", what, " '", file.string(),
+                             "' '", expected.string(), "' > '", log.string(), "' 2>&1");
+    const int status = std::system(command.c_str());
+    return status == 0 ? std::string() : retort::detail::text("status ", status, ": ", content_of(log));
+}
 
 StateDict everything() { return read_weights(stored("types.pt")); }
 
@@ -194,6 +266,11 @@ TEST_CASE("rules give tensors other names") {
         retort::load_state_dict(
             *net, renamed, {.names = {[](const std::string&) -> std::optional<std::string> { return "a"; }}}),
         Contains("found \"a\" twice"));
+    CHECK_THROWS_AS(names::replace_within("", "x"), retort::ConfigError);
+    StateDict dots("tensor");
+    dots.insert("a.b.b.c", torch::ones({1}));
+    CHECK(retort::renamed(dots, {names::replace_within(".b", ".bb")}).keys() ==
+          std::vector<std::string>{"a.bb.bb.c"});
     const auto left = retort::load_state_dict(
         *net, read_weights(stored("net.pt")),
         {.names = {names::leave_out("head."), names::strip("x."), names::add("")}, .strict = false});
@@ -232,22 +309,48 @@ TEST_CASE("what is written reads back, in both formats") {
 }
 
 TEST_CASE("Python reads what is written") {
-    const std::string python = RETORT_TEST_PYTHON;
-    if (python.empty()) {
-        WARN("no Python with torch here: not tried");
-        return;
-    }
     const TemporaryDirectory folder;
     const auto sum_file = folder.path() / "sums.txt";
     save_bytes(sum_file, sums(everything()));
     const auto file = folder.path() / "all.pt";
     write_weights(file, everything());
-    const std::string command =
-        retort::detail::text(python, " '", RETORT_TEST_WEIGHTS_SCRIPT, "' check '", file.string(), "' '",
-                             sum_file.string(), "' > '", (folder.path() / "log").string(), "' 2>&1");
-    const int status = std::system(command.c_str());
-    INFO(content_of(folder.path() / "log"));
-    CHECK(status == 0);
+    CHECK(python("check", file, sum_file) == "");
+}
+
+TEST_CASE("a public checkpoint of a residual network gives Python's answers here, and what it became there") {
+    const StateDict answers = read_weights(stored("resnet18_answers.pt"));
+    const TemporaryDirectory folder;
+    for (const char* file : {"resnet18.pth.tar", "resnet18_legacy.pth.tar"}) {
+        INFO(file);
+        const StateDict checkpoint = read_weights(stored(file));
+        REQUIRE(checkpoint.size() == 122);
+        torch::manual_seed(2);
+        ResNet18 net;
+        CHECK(retort::load_state_dict(*net, checkpoint, {.names = from_public()}).empty());
+        net->eval();
+        CHECK((net->forward(answers["x"]) - answers["y"]).abs().max().item<double>() < 1e-6);
+
+        // Names, order and values come back as they were.
+        StateDict back = retort::renamed(retort::state_dict(*net), to_public());
+        const StateDict bare = retort::renamed(checkpoint, {retort::names::strip("module.")});
+        check_equal(back, bare);
+        CHECK(back.keys() == bare.keys());
+
+        // And once the network has gone on learning, Python gives its answers.
+        torch::optim::SGD optimizer(net->parameters(), torch::optim::SGDOptions(0.05));
+        net->train();
+        net->forward(torch::randn({16, 3, 32, 32})).square().mean().backward();
+        optimizer.step();
+        net->eval();
+        const torch::NoGradGuard no_grad;
+        StateDict own("tensor");
+        own.insert("x", torch::randn({4, 3, 32, 32}));
+        own.insert("y", net->forward(own["x"]));
+        CHECK((net->forward(answers["x"]) - answers["y"]).abs().max().item<double>() > 1e-3);
+        write_weights(folder.path() / "net.pt", back);
+        write_weights(folder.path() / "answers.pt", own);
+        CHECK(python("answer", folder.path() / "net.pt", folder.path() / "answers.pt") == "");
+    }
 }
 
 TEST_CASE("other files are refused with a reason") {

@@ -83,7 +83,7 @@ class TensorsOfPickle {
         if (path.empty()) {
             for (const std::string_view usual :
                  {"state_dict", "model_state_dict", "model", "net", "module"}) {
-                if (any_tensor(pairs)) break;
+                if (all_tensors(pairs)) break;  // a checkpoint may have a tensor beside its epoch
                 if (const Value* inner = find(pairs, usual); inner != nullptr && is_dictionary(*inner)) {
                     pairs = dictionary(*inner, usual);
                     break;
@@ -156,8 +156,8 @@ class TensorsOfPickle {
         }
         return result.empty() ? "of an empty dictionary" : result;
     }
-    bool any_tensor(const Pairs& pairs) const {
-        return std::any_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
+    bool all_tensors(const Pairs& pairs) const {
+        return !pairs.empty() && std::all_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
             return arguments_of_tensor(pickle_[pair.second]) != nullptr;
         });
     }

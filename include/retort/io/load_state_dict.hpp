@@ -9,8 +9,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,26 +50,16 @@ inline std::string listed(const char* what, const std::vector<std::string>& name
     return names.size() > 20 ? result.append(", ...") : result;
 }
 
-inline std::vector<std::pair<std::string, at::Tensor>> renamed(const torch::nn::Module& module,
-                                                               const StateDict& dictionary,
-                                                               const LoadOptions& options) {
+/// The rules of `options`, behind the one that takes `module.` away where it applies.
+inline NameRules rules_for(const StateDict& own, const StateDict& dictionary, const LoadOptions& options) {
     NameRules rules = options.names;
     const auto prefixed = [](const auto& item) { return item.key().starts_with("module."); };
     if (options.strip_module_prefix && !dictionary.is_empty() &&
-        std::all_of(dictionary.begin(), dictionary.end(), prefixed)) {
-        const StateDict own = state_dict(module);
-        if (std::none_of(own.begin(), own.end(), prefixed))
-            rules.insert(rules.begin(), names::strip("module."));
+        std::all_of(dictionary.begin(), dictionary.end(), prefixed) &&
+        std::none_of(own.begin(), own.end(), prefixed)) {
+        rules.insert(rules.begin(), names::strip("module."));
     }
-    std::vector<std::pair<std::string, at::Tensor>> result;
-    for (const auto& item : dictionary) {
-        std::optional<std::string> name = item.key();
-        for (const NameRule& rule : rules) {
-            if (name) name = rule(std::move(*name));
-        }
-        if (name) result.emplace_back(std::move(*name), item.value());
-    }
-    return result;
+    return rules;
 }
 
 }  // namespace detail
@@ -89,13 +77,10 @@ inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& di
     const StateDict own = state_dict(module);
     LoadReport report;
     std::vector<std::pair<at::Tensor, at::Tensor>> copies;
-    std::set<std::string> seen;
-    for (const auto& [name, tensor] : detail::renamed(module, dictionary, options)) {
-        if (!seen.insert(name).second) {
-            throw ConfigError(detail::text(
-                "load_state_dict: expected the rules to give each tensor a name of its own, found \"", name,
-                "\" twice"));
-        }
+    const StateDict given = renamed(dictionary, detail::rules_for(own, dictionary, options));
+    for (const auto& item : given) {
+        const std::string& name = item.key();
+        const at::Tensor& tensor = item.value();
         const at::Tensor* mine = own.find(name);
         if (mine == nullptr) {
             report.unexpected.push_back(name);
@@ -107,7 +92,7 @@ inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& di
         }
     }
     for (const auto& item : own) {
-        if (!seen.contains(item.key())) report.missing.push_back(item.key());
+        if (!given.contains(item.key())) report.missing.push_back(item.key());
     }
     if ((options.strict && !report.empty()) || (copies.empty() && !own.is_empty())) {
         throw DataError(detail::text("load_state_dict: expected the tensors of the module, ", own.size(),

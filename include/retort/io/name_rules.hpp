@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How the names in a file become the names of a module.
+/// How the names in a file become the names of a module, and the other way round.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/io/state_dict.hpp>
 
 namespace retort {
 
@@ -43,6 +47,18 @@ inline NameRule replace(std::string from, std::string to) {
     };
 }
 
+/// Puts `to` in the place of `from` wherever it stands in a name: `replace_within(".downsample.0.", ".shortcut.")`.
+/// \throws ConfigError if `from` is empty
+inline NameRule replace_within(std::string from, std::string to) {
+    if (from.empty())
+        throw ConfigError("names::replace_within: expected what to replace, found an empty text");
+    return [from = std::move(from), to = std::move(to)](std::string name) -> std::optional<std::string> {
+        for (std::size_t at = name.find(from); at != name.npos; at = name.find(from, at + to.size()))
+            name.replace(at, from.size(), to);
+        return name;
+    };
+}
+
 /// Leaves out what begins with `prefix`, such as a classifier for other classes.
 inline NameRule leave_out(std::string prefix) {
     return [prefix = std::move(prefix)](std::string name) -> std::optional<std::string> {
@@ -60,4 +76,27 @@ inline NameRule only(std::string prefix) {
 }
 
 }  // namespace names
+
+/// The tensors of a dictionary under the names that the rules give them, in the same order.
+///
+///     retort::write_weights("student.pt", retort::renamed(retort::state_dict(*student),
+///                                                         {retort::names::replace("classifier.", "fc.")}));
+/// \throws ConfigError if two names become the same
+inline StateDict renamed(const StateDict& dictionary, const NameRules& rules) {
+    StateDict result("tensor");
+    for (const auto& item : dictionary) {
+        std::optional<std::string> name = item.key();
+        for (const NameRule& rule : rules) {
+            if (name) name = rule(std::move(*name));
+        }
+        if (!name) continue;
+        if (result.contains(*name)) {
+            throw ConfigError(detail::text(
+                "expected the rules to give each tensor a name of its own, found \"", *name, "\" twice"));
+        }
+        result.insert(std::move(*name), item.value());
+    }
+    return result;
+}
+
 }  // namespace retort

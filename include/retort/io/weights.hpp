@@ -29,8 +29,9 @@ namespace retort {
 
 struct ReadOptions {
     /// The keys that lead to the state dictionary within the file, with dots between them: "teacher.state_dict".
-    /// Empty: where the outermost dictionary has no tensors, the one under `state_dict`, `model_state_dict`,
-    /// `model`, `net` or `module`, whichever comes first; else the outermost. (Files of torch.save.)
+    /// Empty: where the outermost dictionary has more in it than tensors, the one under `state_dict`,
+    /// `model_state_dict`, `model`, `net` or `module`, the first of them that is there; else the outermost. (Files of
+    /// torch.save.)
     std::string key{};
 };
 
