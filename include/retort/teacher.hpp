@@ -11,3 +11,4 @@
 #include <retort/teacher/hand_down.hpp>
 #include <retort/teacher/moving_average.hpp>
 #include <retort/teacher/no_teacher.hpp>
+#include <retort/teacher/snapshot.hpp>

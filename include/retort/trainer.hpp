@@ -22,6 +22,7 @@
 #include <retort/trainer/progress_bar.hpp>
 #include <retort/trainer/source.hpp>
 #include <retort/trainer/stages.hpp>
+#include <retort/trainer/take_snapshot.hpp>
 #include <retort/trainer/tensorboard.hpp>
 #include <retort/trainer/trainer.hpp>
 #include <retort/trainer/validation.hpp>

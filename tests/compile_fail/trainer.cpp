@@ -495,4 +495,42 @@ namespace cached_teacher_that_learns {
 }  // namespace cached_teacher_that_learns
 #endif
 
+#if defined(RETORT_CASE_cached_snapshot)
+// expect: retort: a teacher that learns along gives other outputs every time: it cannot be Cached
+namespace cached_snapshot {
+[[maybe_unused]] void run() {
+    Perceptron student, past;
+    const Cached teacher{Ensemble{Snapshot{past, student}, Frozen{student}}, {.directory = "outputs"}};
+}
+}  // namespace cached_snapshot
+#else
+namespace cached_snapshot {
+[[maybe_unused]] void run() {
+    Perceptron student, past;
+    const Cached teacher{Ensemble{Frozen{past}, Frozen{student}}, {.directory = "outputs"}};
+}
+}  // namespace cached_snapshot
+#endif
+
+#if defined(RETORT_CASE_snapshot_that_does_not_teach)
+// expect: retort: TakeSnapshot is for a trainer whose teacher is the Snapshot: this trainer.s teacher never changes
+namespace snapshot_that_does_not_teach {
+[[maybe_unused]] void run() {
+    Perceptron student, past;
+    const Snapshot snapshot{past, student};
+    Trainer trainer{student, Frozen{past}, Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}};
+    trainer.fit(vectors(1), {.epochs = 1}, TakeSnapshot{snapshot});
+}
+}  // namespace snapshot_that_does_not_teach
+#else
+namespace snapshot_that_does_not_teach {
+[[maybe_unused]] void run() {
+    Perceptron student, past;
+    const Snapshot snapshot{past, student};
+    Trainer trainer{student, snapshot, Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}};
+    trainer.fit(vectors(1), {.epochs = 1}, TakeSnapshot{snapshot});
+}
+}  // namespace snapshot_that_does_not_teach
+#endif
+
 }  // namespace

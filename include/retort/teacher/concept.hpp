@@ -7,6 +7,7 @@
 /// | `teacher(input)` | required; the outputs, without gradient, in evaluation mode, the teacher's state untouched |
 /// | `teacher.modules()` | optional; the modules behind it, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
 /// | `teacher.update(progress)` | optional; for a teacher that learns along; called after every step |
+/// | `T::learns_along` | optional, `static constexpr bool`; true for a teacher that changes in a run, though not by `update` |
 ///
 /// A teacher that learns along says what goes into checkpoints by a member `checkpoint(retort::Archive&)`; any other is
 /// left out of them and recognised by a hash of its modules.
@@ -41,10 +42,15 @@ concept Teacher = !Network<T> && requires(T & teacher, const I& value) {
 template <class T, class I>
 using TeacherOutputsOf = std::remove_cvref_t<decltype(std::declval<T&>()(std::declval<const I&>()))>;
 
-/// A teacher that changes with the steps of the run.
+/// A teacher that is told of every step.
 template <class T>
-concept LearnsAlong = requires(T& teacher, const Progress& progress) {
+concept Updated = requires(T& teacher, const Progress& progress) {
     teacher.update(progress);
+};
+/// A teacher that changes in the course of a run.
+template <class T>
+concept LearnsAlong = Updated<T> || requires {
+    requires bool(T::learns_along);
 };
 
 namespace detail {

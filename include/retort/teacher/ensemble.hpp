@@ -56,6 +56,8 @@ class Ensemble {
         "retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen{network}");
 
   public:
+    static constexpr bool learns_along = (LearnsAlong<Teachers> || ...);
+
     explicit Ensemble(Teachers... teachers) : Ensemble(EnsembleOptions{}, std::move(teachers)...) {}
     explicit Ensemble(EnsembleOptions options, Teachers... teachers)
         : options_(std::move(options)), teachers_(std::move(teachers)...) {
@@ -103,7 +105,7 @@ class Ensemble {
         return result;
     }
 
-    void update(const Progress& progress) requires(LearnsAlong<Teachers> || ...) {
+    void update(const Progress& progress) requires(Updated<Teachers> || ...) {
         std::apply([&](auto&... teacher) { (update_one(teacher, progress), ...); }, teachers_);
     }
     void checkpoint(Archive& archive) requires(Checkpointed<Teachers> || ...) {
@@ -120,7 +122,7 @@ class Ensemble {
   private:
     template <class T>
     static void update_one(T& teacher, const Progress& progress) {
-        if constexpr (LearnsAlong<T>) teacher.update(progress);
+        if constexpr (Updated<T>) teacher.update(progress);
     }
     at::Tensor combine(const std::vector<at::Tensor>& members) const {
         for (std::size_t i = 0; i < members.size(); ++i) {

@@ -7,17 +7,15 @@
 #include <ATen/core/grad_mode.h>
 
 #include <concepts>
-#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
 #include <retort/core/archive.hpp>
-#include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
-#include <retort/detail/check.hpp>
 #include <retort/detail/module_state.hpp>
 #include <retort/detail/move_average.hpp>
+#include <retort/detail/state_pairs.hpp>
 #include <retort/teacher/frozen.hpp>
 
 namespace retort {
@@ -64,13 +62,7 @@ class MovingAverage {
                 "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
                 "shared_ptr");
             detail::check_decay("MovingAverage", options.decay);
-            const auto parameters =
-                pairs(average_.module().named_parameters(), student_.module().named_parameters());
-            const auto buffers = pairs(average_.module().named_buffers(), student_.module().named_buffers());
-            const at::NoGradGuard no_grad;
-            for (const auto* each : {&parameters, &buffers}) {
-                for (const auto& [mine, theirs] : *each) mine.copy_(theirs);
-            }
+            detail::copy_student("MovingAverage", "average", average_.module(), student_.module());
         }
 
         template <class I>
@@ -115,37 +107,6 @@ class MovingAverage {
         std::int64_t steps() const { return steps_; }
 
       private:
-        template <class Dictionary>
-        static std::vector<std::pair<at::Tensor, at::Tensor>> pairs(const Dictionary& own,
-                                                                    const Dictionary& others) {
-            const auto refuse = [](const std::string& name, const std::string& expected,
-                                   const std::string& found) {
-                throw ConfigError(
-                    detail::text("MovingAverage: expected a network made as the student was; at \"", name,
-                                 "\" expected ", expected, ", found ", found));
-            };
-            std::vector<std::pair<at::Tensor, at::Tensor>> result;
-            for (std::size_t i = 0; i < others.size(); ++i) {
-                const auto& theirs = others[i];
-                if (i >= own.size()) refuse(theirs.key(), "it in both", "it only in the student");
-                const auto& mine = own[i];
-                if (mine.key() != theirs.key()) refuse(theirs.key(), "the same name in both", mine.key());
-                if (mine.value().sizes() != theirs.value().sizes() ||
-                    mine.value().scalar_type() != theirs.value().scalar_type()) {
-                    refuse(theirs.key(),
-                           detail::text(detail::shape_text(theirs.value()), " of ", theirs.value().dtype()),
-                           detail::text(detail::shape_text(mine.value()), " of ", mine.value().dtype()));
-                }
-                if (mine.value().is_same(theirs.value()))
-                    refuse(theirs.key(), "two tensors", "one that both share");
-                result.emplace_back(mine.value(), theirs.value());
-            }
-            if (own.size() > others.size()) {
-                refuse(own[others.size()].key(), "it in both", "it only in the average");
-            }
-            return result;
-        }
-
         MovingAverageOptions options_;
         NetworkRef<Average> average_;
         Frozen<Average> teacher_;
