@@ -101,6 +101,17 @@ TEST_CASE("checksums are those of the standards") {
     CHECK(retort::detail::reflected_crc<0xEDB88320u>("123456789") == 0xCBF43926u);
     CHECK(retort::detail::reflected_crc<0x82F63B78u>("123456789") == 0xE3069283u);
     CHECK(retort::detail::reflected_crc<0x82F63B78u>(std::string(32, '\0')) == 0x8A9136AAu);  // RFC 3720, B.4
+    // Of every length: bit by bit, as they are defined.
+    std::string bytes;
+    for (int i = 0; i < 40; ++i) {
+        std::uint32_t crc = 0xFFFFFFFFu;
+        for (const char byte : bytes) {
+            crc ^= static_cast<unsigned char>(byte);
+            for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0xEDB88320u : 0);
+        }
+        CHECK(retort::detail::reflected_crc<0xEDB88320u>(bytes) == ~crc);
+        bytes.push_back(static_cast<char>(37 * i + 200));
+    }
 }
 
 TEST_CASE("an event file holds numbers, histograms and texts") {

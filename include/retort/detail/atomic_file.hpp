@@ -16,6 +16,7 @@
 #include <utility>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/write_all.hpp>
 
 namespace retort::detail {
 
@@ -70,15 +71,7 @@ void write_pieces(const std::filesystem::path& target, Produce&& produce) {
         if (file < 0) throw OutputError(text(target.string(), ": cannot create: ", std::strerror(errno)));
         int code = 0;
         const auto append = [&](std::string_view content) {
-            std::size_t done = 0;
-            while (done < content.size() && code == 0) {
-                const ssize_t count = ::write(file, content.data() + done, content.size() - done);
-                if (count >= 0) {
-                    done += static_cast<std::size_t>(count);
-                } else if (errno != EINTR) {
-                    code = errno;
-                }
-            }
+            if (code == 0) code = write_all(file, content);
         };
         try {
             std::forward<Produce>(produce)(append);

@@ -23,8 +23,10 @@
 #include <vector>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/atomic_file.hpp>
 #include <retort/detail/hash.hpp>
 #include <retort/detail/mapped_file.hpp>
+#include <retort/detail/write_all.hpp>
 
 namespace retort::detail {
 
@@ -36,6 +38,10 @@ namespace retort::detail {
 /// file that another process writes, and a record is appended by one call of the system, so that all of them can add at
 /// the same time, and one that is killed leaves at most a part of its last records, which is left out. What others
 /// add while this process runs it sees when it opens the store the next time.
+///
+/// A file is flushed to the disk when its process closes the store. If the whole system fails before, records of that
+/// process may be missing, which does no harm, or be zeros, which their checksums tell (see `find`): to flush every
+/// batch would make the training wait for the disk, for outputs that the teacher can compute again.
 class OutputStore {
   public:
     using Key = std::array<std::uint64_t, 2>;
@@ -64,7 +70,10 @@ class OutputStore {
     OutputStore(const OutputStore&) = delete;
     OutputStore& operator=(const OutputStore&) = delete;
     ~OutputStore() {
-        if (own_ >= 0) ::close(own_);
+        if (own_ < 0) return;
+        ::fsync(own_);  // where it fails the system has lost records, which is found out when they are read
+        ::close(own_);
+        flush_directory(directory_);
     }
 
     std::size_t records() const { return places_.size(); }
@@ -227,16 +236,10 @@ class OutputStore {
         end_ = header().size();
     }
     void write(std::string_view bytes) {
-        for (std::size_t done = 0; done < bytes.size();) {
-            const ssize_t count = ::write(own_, bytes.data() + done, bytes.size() - done);
-            if (count >= 0) {
-                done += static_cast<std::size_t>(count);
-            } else if (errno != EINTR) {
-                const int code = errno;
-                // Half a record in the middle would make all behind it unreadable.
-                if (::ftruncate(own_, static_cast<off_t>(end_)) != 0) ::close(std::exchange(own_, -1));
-                throw OutputError(text(files_.back().path.string(), ": cannot write: ", std::strerror(code)));
-            }
+        if (const int code = write_all(own_, bytes); code != 0) {
+            // Half a record in the middle would make all behind it unreadable.
+            if (::ftruncate(own_, static_cast<off_t>(end_)) != 0) ::close(std::exchange(own_, -1));
+            throw OutputError(text(files_.back().path.string(), ": cannot write: ", std::strerror(code)));
         }
     }
 

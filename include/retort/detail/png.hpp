@@ -3,31 +3,14 @@
 /// Images as PNG, without compression: what a viewer of training runs needs, and no library for it.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 
-namespace retort::detail {
+#include <retort/detail/crc.hpp>
 
-/// Cyclic redundancy check of 32 bits over reflected bits; `polynomial` reversed: 0xEDB88320 (PNG, zip), 0x82F63B78
-/// (Castagnoli's, CRC32C).
-template <std::uint32_t polynomial>
-constexpr std::uint32_t reflected_crc(std::string_view bytes) {
-    constexpr auto table = [] {
-        std::array<std::uint32_t, 256> result{};
-        for (std::uint32_t i = 0; i < 256; ++i) {
-            std::uint32_t value = i;
-            for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? polynomial : 0);
-            result[i] = value;
-        }
-        return result;
-    }();
-    std::uint32_t crc = 0xFFFFFFFFu;
-    for (const char byte : bytes) crc = table[(crc ^ static_cast<unsigned char>(byte)) & 0xFF] ^ (crc >> 8);
-    return ~crc;
-}
+namespace retort::detail {
 
 /// \param pixels rows from the top, `channels` bytes a pixel
 /// \param channels 1 (grey) or 3 (red, green, blue)

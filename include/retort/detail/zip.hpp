@@ -10,11 +10,8 @@
 #include <string>
 #include <string_view>
 
-#if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
-#include <zlib.h>
-#endif
-
 #include <retort/detail/byte_reader.hpp>
+#include <retort/detail/crc.hpp>
 
 namespace retort::detail {
 
@@ -39,17 +36,15 @@ class ZipArchive {
     const std::map<std::string_view, Entry>& entries() const { return entries_; }
 
     /// The bytes of a file, after a look at their checksum; null if there is none of this name.
-    /// \throws MalformedBytes if the checksum is another; ConfigError if retort is built without zlib
+    /// \throws MalformedBytes if the checksum is another
     const std::string_view* find(std::string_view name) const {
         const auto found = entries_.find(name);
         if (found == entries_.end()) return nullptr;
         if (!found->second.plain) {
             throw DataError(text(name, ": expected it stored as it is, found it compressed or encrypted"));
         }
-#if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
         const std::string_view bytes = found->second.bytes;
-        const auto sum = static_cast<std::uint32_t>(
-            ::crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+        const std::uint32_t sum = reflected_crc<0xEDB88320U>(bytes);
 #ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
         if (sum != found->second.checksum) {
             throw MalformedBytes(static_cast<std::size_t>(bytes.data() - archive_.data()),
@@ -59,11 +54,6 @@ class ZipArchive {
         static_cast<void>(sum);
 #endif
         return &found->second.bytes;
-#else
-        throw ConfigError(
-            "zip archive: expected retort to be built with zlib (RETORT_WITH_ZLIB), which has the checksums; "
-            "found it built without");
-#endif
     }
 
   private:

@@ -44,7 +44,7 @@ struct ReadOptions {
 /// Nothing in the file is run, and no more memory is taken than the file is long. The tensors are on the CPU;
 /// those that share memory in Python share it here.
 /// \throws DataError if there is no such file, or it is malformed, or holds something else; ConfigError if
-/// retort lacks what the format needs (zlib, nlohmann-json)
+/// retort lacks what safetensors need (nlohmann-json)
 inline StateDict read_weights(const std::filesystem::path& path, const ReadOptions& options = {}) {
     if (path.extension() == ".safetensors") return read_safetensors(path);
     const detail::MappedFile file(path);

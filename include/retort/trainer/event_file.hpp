@@ -26,7 +26,9 @@
 #include <vector>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/crc.hpp>
 #include <retort/detail/png.hpp>
+#include <retort/detail/write_all.hpp>
 
 namespace retort {
 
@@ -240,18 +242,12 @@ class EventFile {
         detail::ProtobufMessage::append_little_endian(record, detail::masked_crc32c(record));
         record.append(data);
         detail::ProtobufMessage::append_little_endian(record, detail::masked_crc32c(data));
-        for (std::size_t done = 0; done < record.size();) {
-            const ssize_t count = ::write(file_, record.data() + done, record.size() - done);
-            if (count >= 0) {
-                done += static_cast<std::size_t>(count);
-            } else if (errno != EINTR) {
-                const int code = errno;
-                // Half a record would hide all that comes behind it.
-                const off_t begin = ::lseek(file_, 0, SEEK_END) - static_cast<off_t>(done);
-                const bool whole = ::ftruncate(file_, begin) == 0;
-                throw OutputError(detail::text(path_.string(), ": cannot write: ", std::strerror(code),
-                                               whole ? "" : "; its last record is damaged"));
-            }
+        const off_t begin = ::lseek(file_, 0, SEEK_END);
+        if (const int code = detail::write_all(file_, record); code != 0) {
+            // Half a record would hide all that comes behind it.
+            const bool whole = begin >= 0 && ::ftruncate(file_, begin) == 0;
+            throw OutputError(detail::text(path_.string(), ": cannot write: ", std::strerror(code),
+                                           whole ? "" : "; its last record is damaged"));
         }
     }
 

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Cyclic redundancy checks: those of zip archives, pictures and event files.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace retort::detail {
+
+/// Cyclic redundancy check of 32 bits over reflected bits; `polynomial` reversed: 0xEDB88320 (zip, PNG), 0x82F63B78
+/// (Castagnoli's, CRC32C). Eight bytes at a time (Kounavis, Berry, "A Systematic Approach to Building High Performance,
+/// Software-based, CRC Generators", 2005).
+template <std::uint32_t polynomial>
+constexpr std::uint32_t reflected_crc(std::string_view bytes) {
+    // tables[n][b]: what byte b does to a checksum when n zeros follow it.
+    constexpr auto tables = [] {
+        std::array<std::array<std::uint32_t, 256>, 8> result{};
+        for (std::uint32_t i = 0; i < 256; ++i) {
+            std::uint32_t value = i;
+            for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? polynomial : 0);
+            result[0][i] = value;
+        }
+        for (std::size_t n = 1; n < 8; ++n) {
+            for (std::size_t i = 0; i < 256; ++i)
+                result[n][i] = (result[n - 1][i] >> 8) ^ result[0][result[n - 1][i] & 0xFF];
+        }
+        return result;
+    }();
+    const auto byte = [&](std::size_t at) -> std::uint32_t { return static_cast<unsigned char>(bytes[at]); };
+    std::uint32_t crc = 0xFFFFFFFFu;
+    std::size_t at = 0;
+    for (; bytes.size() - at >= 8; at += 8) {
+        crc ^= byte(at) | (byte(at + 1) << 8) | (byte(at + 2) << 16) | (byte(at + 3) << 24);
+        crc = tables[7][crc & 0xFF] ^ tables[6][(crc >> 8) & 0xFF] ^ tables[5][(crc >> 16) & 0xFF] ^
+              tables[4][crc >> 24] ^ tables[3][byte(at + 4)] ^ tables[2][byte(at + 5)] ^
+              tables[1][byte(at + 6)] ^ tables[0][byte(at + 7)];
+    }
+    for (; at < bytes.size(); ++at) crc = tables[0][(crc ^ byte(at)) & 0xFF] ^ (crc >> 8);
+    return ~crc;
+}
+
+}  // namespace retort::detail
