@@ -62,11 +62,6 @@ inline void check(const Dataset& dataset, const LoaderOptions& options) {
     }
 }
 
-/// The epoch whose random numbers `epoch` uses.
-inline std::int64_t drawn_epoch(const LoaderOptions& options, std::int64_t epoch) {
-    return options.cycle > 0 && epoch > 0 ? epoch % options.cycle : epoch;
-}
-
 /// Applies `transform` to `samples` and checks that it gives as many.
 template <class TransformPolicy>
 at::Tensor transformed(const TransformPolicy& transform, const at::Tensor& samples, at::Generator generator) {
@@ -80,49 +75,73 @@ at::Tensor transformed(const TransformPolicy& transform, const at::Tensor& sampl
     return result;
 }
 
-/// What the batches of a loader depend on, in words.
-inline std::string describe(const Dataset& dataset, const LoaderOptions& options,
-                            std::string_view transform) {
-    return ::retort::detail::text(
-        dataset.size(), " samples in batches of ", options.batch_size,
-        options.shuffle ? ", shuffled" : ", in order", options.drop_last ? ", full batches only" : "",
-        ", seed ", options.seed,
-        options.cycle > 0 ? ::retort::detail::text(", a cycle of ", options.cycle, " epochs") : std::string(),
-        ", ", transform);
-}
-
-/// The batches of one epoch, from number `first` on. `make(samples, targets, index, batch number)` makes each of them,
-/// on a worker.
-template <class Make>
-auto epoch_batches(const Dataset& dataset, const LoaderOptions& options, std::int64_t epoch,
-                   std::int64_t first, Make make) {
-    auto order =
-        epoch_order(dataset.size(), {.seed = options.seed, .epoch = epoch, .shuffle = options.shuffle});
-    if (const auto count = chunk_count(dataset.size(), options.batch_size, options.drop_last);
-        first < 0 || first > count) {
-        throw DataError(::retort::detail::text("loader: expected a first batch from 0 to the ", count,
-                                               " of an epoch, found ", first));
+/// What all loaders are: a data set, gone through as the options say. They differ in what makes a batch of the samples.
+class LoaderBase {
+  public:
+    /// The number of batches in an epoch.
+    std::int64_t size() const {
+        return chunk_count(dataset_.size(), options_.batch_size, options_.drop_last);
     }
-    const auto skipped = std::min(first * options.batch_size, dataset.size());
-    order = order.narrow(0, skipped, dataset.size() - skipped);
-    const auto device = dataset.inputs.device();
-    // What workers do on a GPU goes into the stream that is the consumer's now, so that it is done before the
-    // consumer's own work; a thread's own stream would be another one where the consumer has chosen one.
-    const auto stream =
-        device.is_cpu()
-            ? std::nullopt
-            : std::optional<c10::Stream>(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
-    auto build = [dataset, device, stream, first, make = std::move(make)](const at::Tensor& chosen,
-                                                                          std::int64_t number) {
-        const auto guard = stream ? std::make_unique<c10::StreamGuard>(*stream) : nullptr;
-        auto index = ::retort::to_device(chosen, device);
-        auto samples = at::index_select(dataset.inputs, 0, index);
-        auto targets = dataset.labelled() ? at::index_select(dataset.targets, 0, index) : at::Tensor{};
-        return make(std::move(samples), std::move(targets), std::move(index), first + number);
-    };
-    return prefetch(chunks(std::move(order), options.batch_size, options.drop_last),
-                    {.workers = options.workers, .depth = options.prefetch}, std::move(build));
-}
+    const Dataset& dataset() const { return dataset_; }
+    const LoaderOptions& options() const { return options_; }
+
+  protected:
+    LoaderBase(Dataset dataset, LoaderOptions options) : dataset_(std::move(dataset)), options_(options) {
+        check(dataset_, options_);
+    }
+
+    /// What the batches depend on, in words.
+    std::string describe(std::string_view transform) const {
+        return ::retort::detail::text(
+            dataset_.size(), " samples in batches of ", options_.batch_size,
+            options_.shuffle ? ", shuffled" : ", in order", options_.drop_last ? ", full batches only" : "",
+            ", seed ", options_.seed,
+            options_.cycle > 0 ? ::retort::detail::text(", a cycle of ", options_.cycle, " epochs")
+                               : std::string(),
+            ", ", transform);
+    }
+
+    /// The batches of an epoch, from number `first` on. `make(samples, targets, index, random)` makes each of them, on a
+    /// worker; `random(stream)` is a generator of the batch's own.
+    template <class Make>
+    auto batches(std::int64_t epoch, std::int64_t first, Make make) const {
+        if (options_.cycle > 0 && epoch > 0) epoch %= options_.cycle;
+        auto order = epoch_order(dataset_.size(),
+                                 {.seed = options_.seed, .epoch = epoch, .shuffle = options_.shuffle});
+        if (first < 0 || first > size()) {
+            throw DataError(::retort::detail::text("loader: expected a first batch from 0 to the ", size(),
+                                                   " of an epoch, found ", first));
+        }
+        const auto skipped = std::min(first * options_.batch_size, dataset_.size());
+        order = order.narrow(0, skipped, dataset_.size() - skipped);
+        const auto device = dataset_.inputs.device();
+        // What workers do on a GPU goes into the stream that is the consumer's now, so that it is done before the
+        // consumer's own work; a thread's own stream would be another one where the consumer has chosen one.
+        const auto stream =
+            device.is_cpu()
+                ? std::nullopt
+                : std::optional<c10::Stream>(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+        auto build = [dataset = dataset_, device, stream, first, seed = options_.seed, epoch,
+                      make = std::move(make)](const at::Tensor& chosen, std::int64_t number) {
+            const auto guard = stream ? std::make_unique<c10::StreamGuard>(*stream) : nullptr;
+            auto index = ::retort::to_device(chosen, device);
+            auto samples = at::index_select(dataset.inputs, 0, index);
+            auto targets = dataset.labelled() ? at::index_select(dataset.targets, 0, index) : at::Tensor{};
+            const auto random = [&](Stream purpose) {
+                return make_generator(
+                    {seed, static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(first + number)},
+                    purpose);
+            };
+            return make(std::move(samples), std::move(targets), std::move(index), random);
+        };
+        return prefetch(chunks(std::move(order), options_.batch_size, options_.drop_last),
+                        {.workers = options_.workers, .depth = options_.prefetch}, std::move(build));
+    }
+
+  private:
+    Dataset dataset_;
+    LoaderOptions options_;
+};
 
 }  // namespace detail
 }  // namespace retort::data

@@ -25,49 +25,33 @@ namespace retort::data {
 /// retort::data::RotatedViews batches{dataset, {.batch_size = 64}, retort::data::cifar100_train()};
 /// ```
 template <Transform TransformPolicy = Identity>
-class RotatedViews {
+class RotatedViews : public detail::LoaderBase {
   public:
     /// \throws ConfigError if an option is out of its range or an epoch would have no batch; DataError if the
     /// data set is empty.
     explicit RotatedViews(Dataset dataset, LoaderOptions options = {}, TransformPolicy transform = {})
-        : dataset_(std::move(dataset)), options_(options), transform_(std::move(transform)) {
-        detail::check(dataset_, options_);
-    }
+        : LoaderBase(std::move(dataset), options), transform_(std::move(transform)) {}
 
     /// The batches of epoch `epoch`, 0 or more, from batch number `first` on. Those before are not made.
     /// \throws ConfigError if the epoch is negative; DataError if the epoch has fewer batches than `first`. What the
     /// transform throws comes out of the range, and ShapeError where it gives no images as high as wide.
     auto operator()(std::int64_t epoch, std::int64_t first = 0) const {
-        epoch = detail::drawn_epoch(options_, epoch);
-        const auto seed = options_.seed;
-        return detail::epoch_batches(
-            dataset_, options_, epoch, first,
-            [seed, epoch, transform = transform_](at::Tensor samples, at::Tensor targets, at::Tensor index,
-                                                  std::int64_t number) {
-                const auto generator = detail::make_generator(
-                    {seed, static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(number)},
-                    detail::Stream::transform);
-                return RotatedBatch{rotated(detail::transformed(transform, samples, generator)),
-                                    std::move(targets), std::move(index)};
-            });
+        return batches(epoch, first,
+                       [transform = transform_](at::Tensor samples, at::Tensor targets, at::Tensor index,
+                                                const auto& random) {
+                           return RotatedBatch{rotated(detail::transformed(
+                                                   transform, samples, random(detail::Stream::transform))),
+                                               std::move(targets), std::move(index)};
+                       });
     }
 
-    /// The number of batches in an epoch.
-    std::int64_t size() const {
-        return chunk_count(dataset_.size(), options_.batch_size, options_.drop_last);
-    }
     /// What the batches depend on, in words: checkpoints remember it.
     std::string description() const {
-        return detail::describe(
-            dataset_, options_,
+        return describe(
             ::retort::detail::text(::retort::detail::type_name<TransformPolicy>(), " in four rotations"));
     }
-    const Dataset& dataset() const { return dataset_; }
-    const LoaderOptions& options() const { return options_; }
 
   private:
-    Dataset dataset_;
-    LoaderOptions options_;
     TransformPolicy transform_;
 };
 
