@@ -4,6 +4,8 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/cohort/cohort.hpp>
+#include <retort/cohort/preset/mutual_learning.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
@@ -136,6 +138,28 @@ TEST_CASE("stages that are killed in any step end in the numbers of a run that n
         CHECK(same(again.student, expected.student));
         CHECK(again.weights == expected.weights);
     }
+}
+
+TEST_CASE("a cohort is a stage like a trainer") {
+    std::int64_t steps = 0;
+    const auto train = [&](Stages stages, std::int64_t at = -1) {
+        steps = 0;
+        torch::manual_seed(5);
+        ConvNet one(3, 0.2), two(2, 0.2);
+        const retort::Sgd sgd{.learning_rate = 0.1, .momentum = 0.9};
+        retort::Cohort cohort{retort::Learner{one, sgd}, retort::Learner{two, sgd}};
+        auto graph = retort::mutual_learning<2>();
+        const auto& history = stages.fit("peers", cohort, graph, images(3, 8), {.epochs = 2},
+                                         InStep{&steps, at, [] { throw Crash(); }});
+        CHECK(history.size() == 2);
+        return state(cohort.module());
+    };
+    const auto expected = train(Stages{});
+    REQUIRE(steps == 6);
+    const TemporaryDirectory folder;
+    CHECK_THROWS_AS(train(Stages{folder / "run", often()}, 4), Crash);
+    CHECK(same(train(Stages{folder / "run", often()}), expected));
+    CHECK(steps == 2);
 }
 
 TEST_CASE("a signal ends a stage, and no other begins") {

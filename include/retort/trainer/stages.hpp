@@ -24,7 +24,8 @@ struct Interrupted : Error {
 
 /// Trainings that follow one another: hints first and logits then, the initial stages of activation boundaries,
 /// factor transfer or the flow of solution procedures, teacher, auxiliary and student. Each stage is a trainer of
-/// its own, with knowledge, schedules, optimiser and learning rates of its own; stages of one network share it.
+/// its own, with knowledge, schedules, optimiser and learning rates of its own, or a cohort; stages of one network share
+/// it.
 ///
 ///     retort::Stages stages{"run"};
 ///     retort::Trainer hints{student, retort::Frozen{teacher}, retort::Knowledge{retort::Hint{...}},
@@ -57,20 +58,34 @@ class Stages {
     template <class Trainer, class Source, class... Callbacks>
     const History& fit(const std::string& name, Trainer& trainer, Source&& source, const FitOptions& options,
                        Callbacks&&... callbacks) {
+        return run(name, trainer, [&](auto&&... checkpoint) -> const History& {
+            return trainer.fit(source, options, callbacks..., checkpoint...);
+        });
+    }
+    /// The same of a cohort: `cohort.fit(graph, source, options, callbacks...)`.
+    template <class Cohort, class Graph, class Source, class... Callbacks>
+    const History& fit(const std::string& name, Cohort& cohort, Graph& graph, Source&& source,
+                       const FitOptions& options, Callbacks&&... callbacks) {
+        return run(name, cohort, [&](auto&&... checkpoint) -> const History& {
+            return cohort.fit(graph, source, options, callbacks..., checkpoint...);
+        });
+    }
+    /// The names of the stages so far.
+    const std::vector<std::string>& names() const { return names_; }
+
+  private:
+    template <class Trainer, class Fit>
+    const History& run(const std::string& name, const Trainer& trainer, const Fit& fit) {
         begin(name);
-        if (folder_.empty()) return trainer.fit(source, options, callbacks...);
+        if (folder_.empty()) return fit();
         Checkpoint checkpoint{folder_ / name, options_};
-        const History& history = trainer.fit(source, options, callbacks..., checkpoint);
+        const History& history = fit(checkpoint);
         if (options_.signals && interrupted()) {
             throw Interrupted(detail::text("stage ", name, ": interrupted in epoch ",
                                            trainer.progress().epoch, "; the same command goes on with it"));
         }
         return history;
     }
-    /// The names of the stages so far.
-    const std::vector<std::string>& names() const { return names_; }
-
-  private:
     void begin(const std::string& name) {
         const bool fine =
             !name.empty() && name.front() != '.' && name.find_first_not_of(allowed) == name.npos;
