@@ -162,6 +162,7 @@ class Search {
                              {"target", options_.space.target},
                              {"data", data_.name},
                              {"training samples", text(data_.train.size())},
+                             {"validation samples", text(data_.validation.size())},
                              {"epochs", text(options_.search_epochs)},
                              {"epochs of frozen teachers", text(options_.epochs)},
                              {"batch size", text(options_.batch_size)},

@@ -38,6 +38,7 @@ constexpr std::size_t students = 3;
 struct Options : examples::StudyOptions {
     std::int64_t depth = 0;
     std::int64_t width = 0;
+    retort::CompressedStudentsOptions compressed{};
     std::vector<std::string> ways{"independent", "one", "okddip", "bockd", "byot", "hsakd"};
 };
 
@@ -50,6 +51,12 @@ void describe(CLI::App& app, Options& options) {
     options.add(app, "--width", options.width,
                 "Channels of the stem and the first stage, at least 4; 0: 16 for CIFAR-100, else 8",
                 examples::zero_or_more());
+    options.add(app, "--bockd-label-weight", options.compressed.label_weight, "BOC-KD: of the labels",
+                examples::zero_or_more());
+    options.add(app, "--bockd-feature-weight", options.compressed.feature_weight,
+                "BOC-KD: of the features of student 0", examples::zero_or_more());
+    options.add(app, "--bockd-response-weight", options.compressed.response_weight,
+                "BOC-KD: of the ensemble's answers", examples::zero_or_more());
     app.add_option("--ways", options.ways, "Which ways to learn are tried, with commas between them")
         ->delimiter(',')
         ->capture_default_str()
@@ -229,8 +236,10 @@ class Study {
                          {"student 2", sizes[2]},
                          {"ensemble", models::parameter_count(*net)}});
             retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
-            auto graph = retort::compressed_students<students>(Taps{
-                tap<&ImageOutputs::stages, 0>, tap<&ImageOutputs::stages, 1>, tap<&ImageOutputs::stages, 2>});
+            auto graph = retort::compressed_students<students>(
+                Taps{tap<&ImageOutputs::stages, 0>, tap<&ImageOutputs::stages, 1>,
+                     tap<&ImageOutputs::stages, 2>},
+                options_.compressed);
             fit(way, cohort, graph, plain(seed), seed, [net](const at::Tensor& x) {
                 const auto outputs = net->forward(x);
                 std::vector<at::Tensor> result;

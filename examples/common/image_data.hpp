@@ -50,11 +50,13 @@ struct ImageData {
     }
 };
 
-/// Loads the data of a folder, a tenth of the training samples put aside for validation.
+/// Loads the data of a folder, some of the training samples put aside for validation.
 /// \param folder with CIFAR-100 (binary version) or with the IDX files of Fashion-MNIST or MNIST; empty: letters
 /// \param samples how many of the training samples are used, each class in its proportion; 0: all of the folder,
 /// or `letters` of the letters
-inline ImageData image_data(const std::filesystem::path& folder, std::int64_t samples, std::int64_t letters) {
+/// \param validation the part of them that is put aside
+inline ImageData image_data(const std::filesystem::path& folder, std::int64_t samples, std::int64_t letters,
+                            double validation = 0.1) {
     using namespace retort::data;
     ImageData data;
     Dataset all;
@@ -85,7 +87,7 @@ inline ImageData image_data(const std::filesystem::path& folder, std::int64_t sa
             all = stratified_split(all, {.validation_fraction = share}).validation;
         }
     }
-    auto parts = stratified_split(all, {.validation_fraction = 0.1});
+    auto parts = stratified_split(all, {.validation_fraction = validation});
     data.train = std::move(parts.train);
     data.validation = std::move(parts.validation);
     if (!data.coloured) {

@@ -23,6 +23,7 @@ struct StudyOptions {
     std::string data;
     std::string out;
     std::int64_t samples = 0;
+    double validation = 0.1;
     int seeds = 3;
     std::int64_t epochs = 20;
     std::int64_t batch_size = 64;
@@ -36,8 +37,10 @@ struct StudyOptions {
             "Folder with CIFAR-100 (binary version), Fashion-MNIST or MNIST (IDX files). Without it, a "
             "built-in data set of letters that draws itself");
         add(app, "--samples", samples,
-            "Training samples, a tenth of them put aside for validation; 0: all of --data, or 2000 letters",
+            "Training samples, those for validation among them; 0: all of --data, or 2000 letters",
             zero_or_more());
+        add(app, "--validation", validation, "The part of the training samples put aside for validation",
+            CLI::Range(0.001, 0.999));
         add(app, "--seeds", seeds, "Runs, each with another seed for weights and order of the samples",
             CLI::Range(1, 1000));
         add(app, "--epochs", epochs, epochs_text, CLI::Range(1, 1000000));
@@ -55,7 +58,7 @@ struct StudyOptions {
     }
 
     /// The data of `--data` and `--samples`.
-    ImageData load() const { return image_data(data, samples, 2000); }
+    ImageData load() const { return image_data(data, samples, 2000, validation); }
     /// How all learners learn.
     retort::WithLearningRate<retort::Sgd, retort::Cosine> optimiser() const {
         return {retort::Sgd{
