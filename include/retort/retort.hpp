@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// All of retort but several learners (<retort/cohort.hpp>), searches (<retort/search.hpp>) and the catalogue of losses:
-/// of it only cross-entropy, soft targets and hints. The whole catalogue is <retort/knowledge.hpp>, which takes a second
-/// more to compile.
+/// All of retort but several learners (<retort/cohort.hpp>), searches (<retort/search.hpp>) and the catalogue of
+/// losses: of it only cross-entropy, soft targets and hints. The whole catalogue is <retort/knowledge.hpp>, which takes
+/// a second more to compile.
 #pragma once
 
 #include <retort/core.hpp>

@@ -115,8 +115,8 @@ concept LabelledBatch = Batch<B> && requires(const B& batch) {
     ::retort::target(batch);
 };
 
-/// How many views of each sample the input of a batch holds, one behind the other, the plain one first: a member `views`,
-/// else 1. There is one target for each sample.
+/// How many views of each sample the input of a batch holds, one behind the other, the plain one first: a member
+/// `views`, else 1. There is one target for each sample.
 template <Batch B>
 std::int64_t view_count(const B& batch) {
     if constexpr (requires { std::int64_t{batch.views}; }) {

@@ -101,8 +101,8 @@ class LoaderBase {
             ", ", transform);
     }
 
-    /// The batches of an epoch, from number `first` on. `make(samples, targets, index, random)` makes each of them, on a
-    /// worker; `random(stream)` is a generator of the batch's own.
+    /// The batches of an epoch, from number `first` on. `make(samples, targets, index, random)` makes each of them, on
+    /// a worker; `random(stream)` is a generator of the batch's own.
     template <class Make>
     auto batches(std::int64_t epoch, std::int64_t first, Make make) const {
         if (options_.cycle > 0 && epoch > 0) epoch %= options_.cycle;

@@ -16,8 +16,8 @@
 namespace retort::data {
 
 /// Each image in four views: plain, and turned by 90, 180 and 270 degrees against the clock.
-/// Shapes: [batch, channels, size, size] to [4 * batch, channels, size, size], the views of an image one behind the other,
-/// the plain one first.
+/// Shapes: [batch, channels, size, size] to [4 * batch, channels, size, size], the views of an image one behind the
+/// other, the plain one first.
 /// \throws ShapeError if these are no images as high as wide
 inline at::Tensor rotated(const at::Tensor& images) {
     detail::expect_images(images, "rotated");

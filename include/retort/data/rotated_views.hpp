@@ -18,8 +18,8 @@
 namespace retort::data {
 
 /// A loader whose batches hold each sample four times, behind the transform turned by 0, 90, 180 and 270 degrees:
-/// `views(epoch)` is an input range of `RotatedBatch`. All that is said of `Loader` holds here too; order and plain views
-/// are those of a `Loader` with the same data set, options and transform. A batch of 64 samples is 256 images.
+/// `views(epoch)` is an input range of `RotatedBatch`. All that is said of `Loader` holds here too; order and plain
+/// views are those of a `Loader` with the same data set, options and transform. A batch of 64 samples is 256 images.
 ///
 /// ```cpp
 /// retort::data::RotatedViews batches{dataset, {.batch_size = 64}, retort::data::cifar100_train()};

@@ -17,16 +17,16 @@
 
 namespace retort::detail {
 
-/// A loss, and where asked for its gradient by one tensor: of a loss of each sample, [batch], the gradients of the samples,
-/// [batch, ...], one behind the other.
+/// A loss, and where asked for its gradient by one tensor: of a loss of each sample, [batch], the gradients of the
+/// samples, [batch, ...], one behind the other.
 struct ValueAndGradient {
     at::Tensor value;
     at::Tensor gradient;
     double scale = 1;  ///< what the gradient is still to be multiplied by
 };
 
-/// A loss whose gradient is there already: the backward pass scales it. For derivatives of the gradient the loss is computed
-/// again, in operators that autograd knows.
+/// A loss whose gradient is there already: the backward pass scales it. For derivatives of the gradient the loss is
+/// computed again, in operators that autograd knows.
 class KnownGradientFunction : public torch::autograd::Function<KnownGradientFunction> {
   public:
     using Composition = std::function<at::Tensor(const at::Tensor&)>;
@@ -71,8 +71,8 @@ class KnownGradientFunction : public torch::autograd::Function<KnownGradientFunc
 };
 
 /// A loss of `input` whose gradient is computed with it.
-/// \param compute `ValueAndGradient compute(bool with_gradient)`, called without autograd. The gradient is in the type of the
-/// input, in memory of its own.
+/// \param compute `ValueAndGradient compute(bool with_gradient)`, called without autograd. The gradient is in the type
+/// of the input, in memory of its own.
 /// \param composition `Tensor composition(input)`, the same loss in operators that autograd knows; called for second
 /// derivatives only
 template <class Compute, class Composition>

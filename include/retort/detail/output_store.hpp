@@ -34,9 +34,9 @@ namespace retort::detail {
 ///
 ///     "retort outputs 1\n"  length of the description (u64)  description  its hash (u64)
 ///
-/// and then records of one size: key (two u64), content, hash of both (u64); numbers are little-endian. Nobody changes a
-/// file that another process writes, and a record is appended by one call of the system, so that all of them can add at
-/// the same time, and one that is killed leaves at most a part of its last records, which is left out. What others
+/// and then records of one size: key (two u64), content, hash of both (u64); numbers are little-endian. Nobody changes
+/// a file that another process writes, and a record is appended by one call of the system, so that all of them can add
+/// at the same time, and one that is killed leaves at most a part of its last records, which is left out. What others
 /// add while this process runs it sees when it opens the store the next time.
 ///
 /// A file is flushed to the disk when its process closes the store. If the whole system fails before, records of that

@@ -60,11 +60,12 @@ struct Moved {
 
 /// Base of the optimisers of this library. A derived class has
 ///
-/// - `static constexpr const char* name`, for errors, and `bool counts_steps`: whether it looks at `ParameterState::steps`;
+/// - `static constexpr const char* name`, for errors, and `bool counts_steps`: whether it looks at
+///   `ParameterState::steps`;
 /// - `static constexpr std::array<const char*, slots> slot_names`, for files;
 /// - `static bool takes_sparse(options)`: whether `step_operators` takes sparse gradients;
-/// - `void step_dense<T>(moved, options)`: moves parameters on the processor, of type T, all in dense memory, gradients in
-///   the same order. May leave work for `finish_dense()`, which is called at the end of the step.
+/// - `void step_dense<T>(moved, options)`: moves parameters on the processor, of type T, all in dense memory, gradients
+///   in the same order. May leave work for `finish_dense()`, which is called at the end of the step.
 /// - `void step_operators(moved, options)`: moves others.
 ///
 /// A parameter without a gradient stays as it is. One that occurs several times is moved once.

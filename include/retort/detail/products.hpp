@@ -45,8 +45,8 @@ inline at::Tensor gram(const at::Tensor& rows) {
 /// The squared distances of all pairs of rows.
 class SquaredDistancesFunction : public torch::autograd::Function<SquaredDistancesFunction> {
   public:
-    /// Through one matrix product, without the differences themselves. Distances do not change when all rows move, so the rows
-    /// are centred first, which keeps the digits that the subtraction of large norms would lose.
+    /// Through one matrix product, without the differences themselves. Distances do not change when all rows move, so
+    /// the rows are centred first, which keeps the digits that the subtraction of large norms would lose.
     static at::Tensor distances(const at::Tensor& rows) {
         const at::Tensor centred = rows - rows.mean(0, /*keepdim=*/true);
         const at::Tensor norms = centred.square().sum(1);

@@ -45,9 +45,10 @@ struct RowDivergence {
 /// elements].
 using RowDivergenceResult = ValueAndGradient;
 
-// An element without probability adds nothing, whatever the other logarithm is: 0 times infinity would be NaN. So the logarithms
-// that come here are finite: the lowest number stands for that of 0. What that makes huge is infinite in truth, and becomes so in
-// the end. (Masks would do the same, at several times the cost.) A NaN in the logits stays visible.
+// An element without probability adds nothing, whatever the other logarithm is: 0 times infinity would be NaN. So the
+// logarithms that come here are finite: the lowest number stands for that of 0. What that makes huge is infinite in
+// truth, and becomes so in the end. (Masks would do the same, at several times the cost.) A NaN in the logits stays
+// visible.
 
 inline RowDivergenceResult forward_rows(at::Tensor log_student, at::Tensor log_teacher,
                                         const RowDivergence& how, const at::Tensor& impossible,

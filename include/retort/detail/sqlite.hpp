@@ -128,8 +128,8 @@ class SqliteStatement {
 /// A connection to a database. For one thread at a time.
 class SqliteDatabase {
   public:
-    /// `read`: the file must be there. It is opened for writing where it may be: what a process that died while it wrote
-    /// has left must be rolled back before anybody can read. `work`: makes the file if there is none.
+    /// `read`: the file must be there. It is opened for writing where it may be: what a process that died while it
+    /// wrote has left must be rolled back before anybody can read. `work`: makes the file if there is none.
     enum class Mode { read, work };
 
     /// \param patience seconds for which every access waits while another process holds the lock

@@ -69,8 +69,8 @@ class StopSignals {
 
 }  // namespace detail
 
-/// Whether SIGINT or SIGTERM has come to a run with a `Checkpoint`. The run has then ended early and can be resumed, and
-/// no other with a `Checkpoint` begins a step: a program that trains one thing after the other comes to its end.
+/// Whether SIGINT or SIGTERM has come to a run with a `Checkpoint`. The run has then ended early and can be resumed,
+/// and no other with a `Checkpoint` begins a step: a program that trains one thing after the other comes to its end.
 inline bool interrupted() { return detail::StopSignals::received() != 0; }
 /// Forgets it.
 inline void clear_interruption() { detail::StopSignals::received() = 0; }

@@ -21,8 +21,8 @@ inline at::Tensor row_products(const at::Tensor& one, const at::Tensor& other) {
     return at::bmm(one.reshape({batch, 1, -1}), other.reshape({batch, -1, 1})).reshape({batch});
 }
 
-/// The sum of the squares of \f$ d(x) \f$, reduced as `reduce_elements` does, where `none` sums up. At every element d moves as x
-/// does, or is 0.
+/// The sum of the squares of \f$ d(x) \f$, reduced as `reduce_elements` does, where `none` sums up. At every element d
+/// moves as x does, or is 0.
 /// \param deviations `Tensor deviations(values)`, a tensor of its own, in operators that autograd knows
 template <class Deviations>
 at::Tensor sum_of_squares(const at::Tensor& values, Reduction reduction, double scale,

@@ -24,8 +24,8 @@ inline constexpr int update_block = 16;
 #define RETORT_UPDATE_LOOP _Pragma("GCC ivdep")
 #endif
 
-// LibTorch's kernels for AVX2 and later compute a * b + c with one rounding, those for older processors with two. Ours do
-// as they do. Where the program is not compiled for such a processor, functions of their own are.
+// LibTorch's kernels for AVX2 and later compute a * b + c with one rounding, those for older processors with two. Ours
+// do as they do. Where the program is not compiled for such a processor, functions of their own are.
 #if defined(__x86_64__) && !defined(__FMA__)
 #define RETORT_UPDATE_FOR_AVX2 __attribute__((target("avx2,fma")))
 #endif

@@ -60,8 +60,9 @@ struct AugmentedNetworkOptions {
 ///
 ///     auto student = retort::augmented(net, retort::Taps{retort::tap<&Outputs::stages, 0>, ...}, {head1, ...});
 ///
-/// It shares the network, so that this one can be used without the heads afterwards. The heads are computed in evaluation,
-/// too. A teacher's heads learn with a frozen network or together with it (`Backbone`): the released code has both.
+/// It shares the network, so that this one can be used without the heads afterwards. The heads are computed in
+/// evaluation, too. A teacher's heads learn with a frozen network or together with it (`Backbone`): the released code
+/// has both.
 /// Source: Yang, An, Cai, Xu, "Hierarchical Self-supervised Augmented Knowledge Distillation", IJCAI 2021, and
 /// "Knowledge Distillation Using Hierarchical Self-Supervision Augmented Distribution", TNNLS 2022.
 template <Network N, class Stages>

@@ -86,9 +86,9 @@ struct AdamWKernel {
 
 }  // namespace detail
 
-/// The optimiser that `AdamW` builds. Agrees with `torch::optim::AdamW` but for rounding (a few units in the last place a
-/// step). On the processor the parameters go through one loop (float and double; dense), elsewhere through multi-tensor
-/// operators, whose number does not grow with that of the parameters (but with `amsgrad`).
+/// The optimiser that `AdamW` builds. Agrees with `torch::optim::AdamW` but for rounding (a few units in the last place
+/// a step). On the processor the parameters go through one loop (float and double; dense), elsewhere through
+/// multi-tensor operators, whose number does not grow with that of the parameters (but with `amsgrad`).
 class MultiTensorAdamW : public detail::OwnOptimizer<MultiTensorAdamW, MultiTensorAdamWOptions, 3> {
   public:
     static constexpr const char* name = "AdamW";
@@ -190,8 +190,8 @@ class MultiTensorAdamW : public detail::OwnOptimizer<MultiTensorAdamW, MultiTens
 /// Formula, in a parameter's step t (from 1): \f$ m \leftarrow \beta_1 m + (1 - \beta_1) g \f$,
 /// \f$ v \leftarrow \beta_2 v + (1 - \beta_2) g^2 \f$, \f$ \theta \leftarrow (1 - \eta\lambda)\theta - \eta
 /// \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} \f$. With `amsgrad` the largest v so far stands in
-/// the root. Source: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019, Algorithm 2, in the form of
-/// `torch::optim::AdamW`, where \f$ \lambda \f$ is multiplied with the learning rate; Reddi, Kale, Kumar, "On the
+/// the root. Source: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019, Algorithm 2, in the form
+/// of `torch::optim::AdamW`, where \f$ \lambda \f$ is multiplied with the learning rate; Reddi, Kale, Kumar, "On the
 /// convergence of Adam and beyond", ICLR 2018, for `amsgrad` (the largest before its correction, as LibTorch has it).
 ///
 /// Sparse gradients are refused.

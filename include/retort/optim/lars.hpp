@@ -197,11 +197,11 @@ class MultiTensorLars : public detail::OwnOptimizer<MultiTensorLars, MultiTensor
 
 /// Stochastic gradient descent whose rate follows, layer by layer, the ratio of weights to gradients.
 ///
-/// Formula: \f$ r = \text{trust} \cdot \|\theta\|_2 / (\|g\|_2 + \lambda \|\theta\|_2 + \epsilon) \f$ for each parameter
-/// tensor, \f$ v \leftarrow \mu v + \eta r (g + \lambda\theta);\; \theta \leftarrow \theta - v \f$; the first v is 0
-/// before. Where a norm is 0, r is 1. Source: You, Gitman, Ginsburg, "Large batch training of convolutional networks",
-/// 2017 (arXiv:1708.03888), Algorithm 1; without its \f$ \epsilon \f$ (0 by default) and its polynomial decay:
-/// that is `WithLearningRate{Lars{}, Polynomial{}}`. The paper says nothing of a norm of 0, nor of biases and
+/// Formula: \f$ r = \text{trust} \cdot \|\theta\|_2 / (\|g\|_2 + \lambda \|\theta\|_2 + \epsilon) \f$ for each
+/// parameter tensor, \f$ v \leftarrow \mu v + \eta r (g + \lambda\theta);\; \theta \leftarrow \theta - v \f$; the first
+/// v is 0 before. Where a norm is 0, r is 1. Source: You, Gitman, Ginsburg, "Large batch training of convolutional
+/// networks", 2017 (arXiv:1708.03888), Algorithm 1; without its \f$ \epsilon \f$ (0 by default) and its polynomial
+/// decay: that is `WithLearningRate{Lars{}, Polynomial{}}`. The paper says nothing of a norm of 0, nor of biases and
 /// normalisation: see `exclude_vectors`.
 ///
 /// Sparse gradients are refused.

@@ -9,8 +9,8 @@
 
 namespace retort {
 
-/// \f$ w = \text{final} + \tfrac12 (\text{initial} - \text{final}) (1 + \cos(\pi\, t / T_i)) \f$, where t is the number of
-/// epochs since the last restart, and the i-th period (from 0) lasts \f$ T_i = \text{epochs} \cdot
+/// \f$ w = \text{final} + \tfrac12 (\text{initial} - \text{final}) (1 + \cos(\pi\, t / T_i)) \f$, where t is the number
+/// of epochs since the last restart, and the i-th period (from 0) lasts \f$ T_i = \text{epochs} \cdot
 /// \text{factor}^i \f$ epochs. Source: Loshchilov, Hutter, "SGDR: Stochastic gradient descent with warm restarts",
 /// ICLR 2017, eq. 5.
 struct CosineRestarts {

@@ -30,9 +30,9 @@ struct PlateauOptions {
     double minimum = 0.0;       ///< the weight falls no lower; in [0, 1]
 };
 
-/// A weight, 1 at first, that is multiplied by a factor when a column of the history no longer improves. A schedule and a
-/// callback in one; copies share what was measured, so one object serves one training, and stands behind what fills the
-/// column:
+/// A weight, 1 at first, that is multiplied by a factor when a column of the history no longer improves. A schedule and
+/// a callback in one; copies share what was measured, so one object serves one training, and stands behind what fills
+/// the column:
 ///
 ///     retort::Plateau plateau{{.column = "validation_accuracy", .patience = 5}};
 ///     retort::Trainer trainer{..., retort::WithLearningRate{retort::Sgd{.learning_rate = 0.1},

@@ -295,9 +295,9 @@ concept Objective = std::invocable<F&, Trial&> && requires(F& function, Trial& t
 ///   processes share, which network file systems do not give, and the writes of a search are few. Every change is a
 ///   transaction that is flushed to the disk.
 /// - Whoever works on a trial holds a lock on a byte of the file `<study>.locks`, which the system takes back when the
-///   process ends: a trial that is running and not locked was left, and is taken up by whoever looks for work next, with
-///   the same number, point and seed. Do not remove that file while somebody works on the study. (Should it happen: who
-///   has lost a trial to another can change nothing of it any more.)
+///   process ends: a trial that is running and not locked was left, and is taken up by whoever looks for work next,
+///   with the same number, point and seed. Do not remove that file while somebody works on the study. (Should it
+///   happen: who has lost a trial to another can change nothing of it any more.)
 /// - What a trial has reported counts once, however often it is taken up: an objective that has checkpoints
 ///   (`retort::Checkpoint` in a directory of `trial.number()`) goes on with them, one that has none begins anew and
 ///   repeats itself. Where they end a training after SIGINT or SIGTERM (`retort::interrupted()`), `run` leaves the

@@ -30,11 +30,11 @@ namespace retort {
 /// it teaches what the student was when the policy was made, which is untrained as a rule. Let its term
 /// begin later (`Phases`), or grow from 0 (`Linear`).
 ///
-/// When a snapshot is taken is the affair of `TakeSnapshot`, or of a loop of one's own. Sources, for the idea: Yang, Xie,
-/// Su, Yuille, "Snapshot distillation", CVPR 2019 (the last snapshot of each cycle of the learning rate teaches in the
-/// next cycle: `TakeSnapshot` with the length of the cycle, `CosineRestarts`); Kim, Ji, Yoon, Hwang, "Self-knowledge
-/// distillation with progressive refinement of targets", ICCV 2021 (the student of the epoch before teaches, with a weight
-/// that grows: `TakeSnapshot` with every epoch, `Linear`).
+/// When a snapshot is taken is the affair of `TakeSnapshot`, or of a loop of one's own. Sources, for the idea: Yang,
+/// Xie, Su, Yuille, "Snapshot distillation", CVPR 2019 (the last snapshot of each cycle of the learning rate teaches in
+/// the next cycle: `TakeSnapshot` with the length of the cycle, `CosineRestarts`); Kim, Ji, Yoon, Hwang,
+/// "Self-knowledge distillation with progressive refinement of targets", ICCV 2021 (the student of the epoch before
+/// teaches, with a weight that grows: `TakeSnapshot` with every epoch, `Linear`).
 ///
 /// Copies share the networks and the count of snapshots. Module objects must outlive it.
 /// \throws ConfigError if the networks differ in the names, shapes or types of their parameters and buffers, or share

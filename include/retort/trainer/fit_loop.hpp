@@ -200,8 +200,8 @@ class FitLoop {
             set_random_state(state.epoch_random, device);
         }
         auto& record = *state.record;
-        // What a checkpoint leaves to a first batch is due now, even where the epoch has no batch left: the last one that
-        // was used serves for that.
+        // What a checkpoint leaves to a first batch is due now, even where the epoch has no batch left: the last one
+        // that was used serves for that.
         const bool look_back = state.incomplete() && state.batches > 0;
         const std::int64_t first = state.batches - (look_back ? 1 : 0);
         auto&& batches = batches_of_epoch(source, progress.epoch, first);

@@ -33,11 +33,11 @@ struct FitOptions {
     /// Whether the accuracy on the training batches is counted (where targets are class indices).
     bool train_accuracy = true;
     NonFinite non_finite = NonFinite::stop;
-    /// How many batches make one step of the optimiser; at least 1. Their gradients add up, weighted by their samples (the
-    /// last batch, or the last step of an epoch, may be smaller), to those of one large batch: but for rounding, for terms
-    /// that are means over the samples. Not for terms that relate the samples of a batch to each other, sums
-    /// (`Reduction::sum`), means over other things than samples (tokens), batch norm's statistics and random numbers: each
-    /// batch has its own. Steps, schedules, callbacks and checkpoints count steps of the optimiser.
+    /// How many batches make one step of the optimiser; at least 1. Their gradients add up, weighted by their samples
+    /// (the last batch, or the last step of an epoch, may be smaller), to those of one large batch: but for rounding,
+    /// for terms that are means over the samples. Not for terms that relate the samples of a batch to each other, sums
+    /// (`Reduction::sum`), means over other things than samples (tokens), batch norm's statistics and random numbers:
+    /// each batch has its own. Steps, schedules, callbacks and checkpoints count steps of the optimiser.
     std::int64_t accumulate = 1;
 };
 

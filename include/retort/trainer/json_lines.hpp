@@ -11,8 +11,8 @@
 
 namespace retort {
 
-/// Writes the history as JSON lines (`History::json_lines`) after every epoch. The file is replaced as a whole, so that a
-/// reader never sees a part of it, and a run that was resumed has no epoch in it twice. Goes behind the callbacks
+/// Writes the history as JSON lines (`History::json_lines`) after every epoch. The file is replaced as a whole, so that
+/// a reader never sees a part of it, and a run that was resumed has no epoch in it twice. Goes behind the callbacks
 /// whose columns it shall hold.
 /// \throws OutputError before the first epoch if the file cannot be written there
 class JsonLines {

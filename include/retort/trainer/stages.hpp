@@ -24,8 +24,8 @@ struct Interrupted : Error {
 
 /// Trainings that follow one another: hints first and logits then, the initial stages of activation boundaries,
 /// factor transfer or the flow of solution procedures, teacher, auxiliary and student. Each stage is a trainer of
-/// its own, with knowledge, schedules, optimiser and learning rates of its own, or a cohort; stages of one network share
-/// it.
+/// its own, with knowledge, schedules, optimiser and learning rates of its own, or a cohort; stages of one network
+/// share it.
 ///
 ///     retort::Stages stages{"run"};
 ///     retort::Trainer hints{student, retort::Frozen{teacher}, retort::Knowledge{retort::Hint{...}},

@@ -35,10 +35,10 @@ struct TakeSnapshotOptions {
 ///     retort::TakeSnapshot{snapshot, {.every = 40}}                       // the last one of each 40
 ///     retort::TakeSnapshot{snapshot, {.column = "validation_accuracy"}}   // the best one
 ///
-/// The snapshot is the teacher of the run, alone or as a member of an `Ensemble`. Within `WeightAverage::during` it takes the
-/// average.
-/// \throws ConfigError if `every` is below 1, or stands beside a column; at the beginning of `fit`, if the history has no
-/// such column, the snapshot is of another network, or does not teach in this run
+/// The snapshot is the teacher of the run, alone or as a member of an `Ensemble`. Within `WeightAverage::during` it
+/// takes the average.
+/// \throws ConfigError if `every` is below 1, or stands beside a column; at the beginning of `fit`, if the history has
+/// no such column, the snapshot is of another network, or does not teach in this run
 template <class Past, class Student>
 class TakeSnapshot {
   public:

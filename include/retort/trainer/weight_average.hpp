@@ -23,7 +23,8 @@ namespace retort {
 /// Options of `WeightAverage`.
 struct WeightAverageOptions {
     double decay = 0.999;  ///< \f$ \alpha \f$, at least 0, below 1
-    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the first, untrained weights are soon forgotten.
+    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the first, untrained weights are soon
+    /// forgotten.
     bool warm_up = true;
     /// Average floating-point buffers, such as the statistics of batch norm, too. If false, the average goes with the
     /// student's.
@@ -45,7 +46,8 @@ class DuringAverage;
 /// start. Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992, for the idea; the
 /// exponential form as in `MovingAverage`, which is a teacher.
 ///
-/// Of a cohort it averages all learners. The average is in checkpoints. It adds no wait for the device. Copies share it.
+/// Of a cohort it averages all learners. The average is in checkpoints. It adds no wait for the device. Copies share
+/// it.
 class WeightAverage {
   public:
     /// \throws ConfigError if the decay is out of its range

@@ -92,15 +92,16 @@ inline AugmentedResponse augmented_response(const AugmentedLearningOptions& opti
 
 }  // namespace detail
 
-/// How a teacher with auxiliary heads learns, alone: as edges of learner `Position`. Whether the network below the heads
-/// learns with them, apart from them or not at all is the network's option (`Backbone`).
+/// How a teacher with auxiliary heads learns, alone: as edges of learner `Position`. Whether the network below the
+/// heads learns with them, apart from them or not at all is the network's option (`Backbone`).
 ///
-///     retort::Cohort cohort{retort::Learner{retort::augmented(net, stages, heads, {.backbone = retort::Backbone::frozen}), sgd}};
+///     const auto teacher = retort::augmented(net, stages, heads, {.backbone = retort::Backbone::frozen});
+///     retort::Cohort cohort{retort::Learner{teacher, sgd}};
 ///     auto graph = retort::augmented_teacher();
 ///     cohort.fit(graph, retort::data::RotatedViews{dataset, {.batch_size = 64}, retort::data::cifar100_train()}, ...);
 ///
-/// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) \f$ with the views \f$ r_j x \f$ of a
-/// sample; the second part is a mean over all views.
+/// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) \f$ with the views \f$ r_j x \f$ of
+/// a sample; the second part is a mean over all views.
 /// Shapes: batches of `views` views of each sample, one behind the other, with one target for each sample
 /// (`data::RotatedViews`).
 /// Gradient: to the logits of all heads.
@@ -113,14 +114,14 @@ auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads
     return detail::graph_of(detail::augmented_labels<Position>(heads, options));
 }
 
-/// Distillation from the heads of a trained teacher to those of a student. No edge ends at the teacher, so that its learner
-/// needs no optimiser.
+/// Distillation from the heads of a trained teacher to those of a student. No edge ends at the teacher, so that its
+/// learner needs no optimiser.
 ///
 ///     retort::Cohort cohort{retort::Learner{teacher}, retort::Learner{student, sgd}};
 ///     auto graph = retort::augmented_student<0, 1>();
 ///
-/// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h T^2 \mathrm{KL}(p^t_h \| p^s_h) + T^2 \mathrm{KL}(p^t \| p^s) \f$; both
-/// divergences are means over all views. The student's heads learn nothing from the labels, and teach its network.
+/// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h T^2 \mathrm{KL}(p^t_h \| p^s_h) + T^2 \mathrm{KL}(p^t \| p^s) \f$;
+/// both divergences are means over all views. The student's heads learn nothing from the labels, and teach its network.
 /// Shapes: as `augmented_teacher`; as many heads of both, of equal classes.
 /// Gradient: to the student's logits; the teacher's are constants.
 /// Source: see `AugmentedNetwork`.
@@ -138,11 +139,11 @@ auto augmented_student(const AugmentedLearningOptions& options = {}, const Stude
                            student, teacher, detail::augmented_response(options), options)));
 }
 
-/// Learners with auxiliary heads that learn together: each from the labels, as `augmented_teacher`, and from the heads of
-/// all others.
+/// Learners with auxiliary heads that learn together: each from the labels, as `augmented_teacher`, and from the heads
+/// of all others.
 ///
-/// Formula, for peer i: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) + \sum_{k \ne i} T^2 \left(
-/// \sum_h \mathrm{KL}(p^k_h \| p^i_h) + \mathrm{KL}(p^k \| p^i) \right) \f$; peers are constants.
+/// Formula, for peer i: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) + \sum_{k \ne i} T^2
+/// \left( \sum_h \mathrm{KL}(p^k_h \| p^i_h) + \mathrm{KL}(p^k \| p^i) \right) \f$; peers are constants.
 /// Shapes: as `augmented_student`.
 /// Source: see `AugmentedNetwork`; there N = 2. The sum over more peers is ours.
 /// \tparam N number of learners, at least 2

@@ -39,8 +39,8 @@
 
 namespace retort {
 
-/// How many of a stage's channels a student keeps: \f$ \lfloor c (N - j) / N \rfloor \f$ of c for student j of N; student 0
-/// keeps all.
+/// How many of a stage's channels a student keeps: \f$ \lfloor c (N - j) / N \rfloor \f$ of c for student j of N;
+/// student 0 keeps all.
 /// Source: see `compressed_students`.
 /// \throws ConfigError if there is no such student, or nothing would be left
 inline std::int64_t compressed_channels(std::int64_t channels, std::int64_t student, std::int64_t students) {
@@ -63,11 +63,12 @@ struct LogitEnsembleOptions {
 
 /// The weighted mean of students' logits: what an ensemble answers.
 ///
-/// Formula: \f$ \sum_j w_j z_j \f$, w = 1 / N; learnable \f$ w = \sigma(a) \f$ with a parameter a for each student, 0 at the
-/// start.
+/// Formula: \f$ \sum_j w_j z_j \f$, w = 1 / N; learnable \f$ w = \sigma(a) \f$ with a parameter a for each student, 0
+/// at the start.
 /// Shapes: a list of [batch, classes]; [batch, classes].
-/// Gradient: to the weights where they learn. The students' logits are constants: none of the sources lets the ensemble's
-/// answer teach them. Weights that learn need a term on the ensemble: `CompressedStudentsOptions::ensemble_weight`.
+/// Gradient: to the weights where they learn. The students' logits are constants: none of the sources lets the
+/// ensemble's answer teach them. Weights that learn need a term on the ensemble:
+/// `CompressedStudentsOptions::ensemble_weight`.
 /// Source: see `compressed_students`. The released code declares weights and never trains them; the softmax is ours.
 struct LogitEnsembleImpl : torch::nn::Cloneable<LogitEnsembleImpl> {
     explicit LogitEnsembleImpl(std::int64_t students, LogitEnsembleOptions options = {})
@@ -211,15 +212,15 @@ OfStudent<J, Tap> of_student(Tap tap) {
     return OfStudent<J, Tap>(std::move(tap));
 }
 
-/// Options of `compressed_students`. The defaults are those of the released code for CIFAR-100; for CIFAR-10 it has other
-/// ones.
+/// Options of `compressed_students`. The defaults are those of the released code for CIFAR-100; for CIFAR-10 it has
+/// other ones.
 struct CompressedStudentsOptions {
     double label_weight = 0.7;      ///< r_0, of each student's cross-entropy
     double feature_weight = 0.15;   ///< r_1, of the features of student 0
     double response_weight = 0.15;  ///< r_2, of the ensemble's answers
     double temperature = 2.0;       ///< above 0
-    /// Of the ensemble's own cross-entropy, which the released code only logs. It teaches the weights of the ensemble, where
-    /// they learn, and nothing else.
+    /// Of the ensemble's own cross-entropy, which the released code only logs. It teaches the weights of the ensemble,
+    /// where they learn, and nothing else.
     double ensemble_weight = 0.0;
     CrossEntropy labels{};
 
@@ -247,22 +248,23 @@ struct LogitsTap {
 
 }  // namespace detail
 
-/// BOC-KD as edges of a learner that is an ensemble of students (`stem_ensemble`, or any network whose outputs have members
-/// `students` and `logits`, those of the ensemble): student 0, which is not compressed, teaches the others by its features,
-/// their ensemble teaches all by its answers.
+/// BOC-KD as edges of a learner that is an ensemble of students (`stem_ensemble`, or any network whose outputs have
+/// members `students` and `logits`, those of the ensemble): student 0, which is not compressed, teaches the others by
+/// its features, their ensemble teaches all by its answers.
 ///
 ///     auto graph = retort::compressed_students<3>(
-///         retort::Taps{retort::tap<&Outputs::stages, 0>, retort::tap<&Outputs::stages, 1>, retort::tap<&Outputs::stages, 2>});
+///         retort::Taps{retort::tap<&Outputs::stages, 0>, retort::tap<&Outputs::stages, 1>,
+///                      retort::tap<&Outputs::stages, 2>});
 ///
-/// Formula: \f$ r_0 \sum_j \mathrm{CE}(z_j, y) + r_1 \sum_b \sum_{j > 0} \mathrm{mean} (A_{bj}(F^b_j) - F^b_0)^2 + r_2 \sum_j
-/// T^2 \mathrm{KL}(p_e \| p_j) \f$; features of student 0 and answers of the ensemble are constants.
-/// Learnable: the adaptations A, one for each block and student, built from the first batch and in the optimiser from the
-/// first step. (In the released code they are not trained in the first epoch; then they come into a new optimiser, at half
-/// the learning rate, and what the optimiser remembered of all others is lost.)
+/// Formula: \f$ r_0 \sum_j \mathrm{CE}(z_j, y) + r_1 \sum_b \sum_{j > 0} \mathrm{mean} (A_{bj}(F^b_j) - F^b_0)^2 + r_2
+/// \sum_j T^2 \mathrm{KL}(p_e \| p_j) \f$; features of student 0 and answers of the ensemble are constants.
+/// Learnable: the adaptations A, one for each block and student, built from the first batch and in the optimiser from
+/// the first step. (In the released code they are not trained in the first epoch; then they come into a new optimiser,
+/// at half the learning rate, and what the optimiser remembered of all others is lost.)
 /// \param blocks `Taps` of a student's outputs: the blocks' feature maps
 /// \param adaptation connector; `Identity` where the taps give equal sizes already
-/// Source: Walawalkar, Shen, Savvides, "Online Ensemble Model Compression using Knowledge Distillation", ECCV 2020, as in the
-/// released code.
+/// Source: Walawalkar, Shen, Savvides, "Online Ensemble Model Compression using Knowledge Distillation", ECCV 2020, as
+/// in the released code.
 /// \tparam N number of students, at least 2
 /// \tparam Position of the learner whose edges these are
 /// \throws ConfigError if an option makes no sense

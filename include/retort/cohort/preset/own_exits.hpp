@@ -76,7 +76,8 @@ struct OwnTeacherOptions {
 /// others).
 ///
 ///     auto graph = retort::be_your_own_teacher(
-///         retort::Taps{retort::tap<&Outputs::exits, 0>, retort::tap<&Outputs::exits, 1>}, retort::tap<&Outputs::logits>,
+///         retort::Taps{retort::tap<&Outputs::exits, 0>, retort::tap<&Outputs::exits, 1>},
+///         retort::tap<&Outputs::logits>,
 ///         retort::Taps{retort::tap<&Outputs::features, 0>, retort::tap<&Outputs::features, 1>},
 ///         retort::tap<&Outputs::feature>);
 ///

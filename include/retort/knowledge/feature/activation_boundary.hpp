@@ -50,8 +50,8 @@ inline at::Tensor activation_boundary(const at::Tensor& student, const at::Tenso
                         teacher);
     detail::check_feature("activation_boundary", "the student's feature", student, 1, "[batch, ...]");
     const at::Tensor goal = detail::constant(teacher);
-    // How far the student's value is on the wrong side, or inside of the margin: 0 or more where it should not fire, 0 or less
-    // where it should.
+    // How far the student's value is on the wrong side, or inside of the margin: 0 or more where it should not fire, 0
+    // or less where it should.
     return detail::sum_of_squares(detail::at_least_float32(student), options.reduction, options.scale,
                                   [goal, margin = options.margin](const at::Tensor& values) {
                                       return at::where(goal > 0, at::clamp_max(values - margin, 0),

@@ -84,7 +84,8 @@ inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& 
     // Where the teacher does not fire, the student may be lower than it.
     return detail::sum_of_squares(detail::at_least_float32(student), options.reduction, options.scale,
                                   [goal](const at::Tensor& values) {
-                                      // A choice by `where` costs several times as much as this lower bound: 0, or far below every difference.
+                                      // A choice by `where` costs several times as much as this lower bound: 0, or far
+                                      // below every difference.
                                       return at::maximum(values - goal, at::clamp_max(goal * -1e30, 0));
                                   });
 }
@@ -143,7 +144,8 @@ struct OverhaulParts {
 
 /// Overhaul of feature distillation on one layer, in front of its ReLU; several layers are a weighted `Sum`.
 ///
-///     retort::FeatureOverhaul{retort::tap<&SmallOutputs::before_relu>, retort::tap<&BigOutputs::before_relu>, big->norm3}
+///     retort::FeatureOverhaul{retort::tap<&SmallOutputs::before_relu>, retort::tap<&BigOutputs::before_relu>,
+///                             big->norm3}
 ///
 /// Formula: \f$ \mathrm{mean}_b \sum d(r(F_s), \max(F_t, m)) \f$ with the margins m of
 /// `functional::overhaul_margins` and \f$ d(s, t) = 0 \f$ where \f$ s \le t \le 0 \f$, else \f$ (s - t)^2

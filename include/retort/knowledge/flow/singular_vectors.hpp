@@ -148,8 +148,8 @@ inline at::Tensor matched_vectors(const at::Tensor& student, const at::Tensor& g
 }
 
 /// How the vectors of two layers, [batch, size, count] each, compare with one another in student and teacher, summed
-/// to one number a sample: \f$ \sum (\exp(-(a \ominus b)^2 / 8) - \exp(-(a^t \ominus b^t)^2 / 8))^2 \f$ over all pairs of
-/// elements. The gradient is computed with the value, so that no tensor of all pairs outlives the forward pass.
+/// to one number a sample: \f$ \sum (\exp(-(a \ominus b)^2 / 8) - \exp(-(a^t \ominus b^t)^2 / 8))^2 \f$ over all pairs
+/// of elements. The gradient is computed with the value, so that no tensor of all pairs outlives the forward pass.
 class PairDifferences : public torch::autograd::Function<PairDifferences> {
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& deeper,

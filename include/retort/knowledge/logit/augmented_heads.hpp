@@ -122,7 +122,8 @@ inline at::Tensor augmented_cross_entropy(const std::vector<at::Tensor>& heads, 
 
 /// `functional::augmented_soft_target` of several heads of a student and of a teacher.
 ///
-///     retort::AugmentedSoftTarget{retort::Taps{logits, head1, head2, head3}, retort::Taps{logits, head1, head2, head3}}
+///     retort::AugmentedSoftTarget{retort::Taps{logits, head1, head2, head3},
+///                                 retort::Taps{logits, head1, head2, head3}}
 template <class StudentTaps, class TeacherTaps>
 class AugmentedSoftTarget : public detail::FunctionTerm<StudentTaps, TeacherTaps, AugmentedSoftTargetOptions,
                                                         &functional::augmented_soft_target> {

@@ -30,8 +30,8 @@ namespace retort {
 /// `mean` (over samples and classes: 1 / classes of batchmean, as in some released code), `none` (one value
 /// per sample).
 /// Masked classes: a class with a logit of minus infinity on both sides is as if it were not there (`squared` and
-/// `guarded` too). A class that is impossible for the student alone makes `forward` infinite, as theory has it, and the other
-/// way round `reverse`; `jensen_shannon` is always finite.
+/// `guarded` too). A class that is impossible for the student alone makes `forward` infinite, as theory has it, and the
+/// other way round `reverse`; `jensen_shannon` is always finite.
 /// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 struct SoftTarget {
     static constexpr bool needs_teacher = true;

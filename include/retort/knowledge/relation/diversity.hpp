@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Diversity: unlike noise shall become unlike outputs. For generators, which stand in for data that a teacher's owner keeps.
+/// Diversity: unlike noise shall become unlike outputs. For generators, which stand in for data that a teacher's owner
+/// keeps.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -32,8 +33,8 @@ namespace functional {
 
 /// How alike the outputs are that unlike noise leads to; to be minimised.
 ///
-/// Formula: \f$ \exp\big( -\mathrm{mean}_{ij}\, \mathrm{mean}_k(\epsilon_{ik} - \epsilon_{jk})^2 \; d(z_i, z_j) \big) \f$
-/// with the noise \f$ \epsilon \f$, the outputs z and their distance d; the pairs i = j count. At most 1, which it
+/// Formula: \f$ \exp\big( -\mathrm{mean}_{ij}\, \mathrm{mean}_k(\epsilon_{ik} - \epsilon_{jk})^2 \; d(z_i, z_j) \big)
+/// \f$ with the noise \f$ \epsilon \f$, the outputs z and their distance d; the pairs i = j count. At most 1, which it
 /// is where all outputs are equal (there its gradient is 0).
 /// Shapes: noise [batch, size], outputs [batch, ...].
 /// Gradient: to the outputs; the noise is a constant. With `absolute`, no gradient of the gradient.
@@ -70,12 +71,12 @@ inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
 
 /// How alike the outputs of two halves of a batch are, in units of how alike their noise is; to be minimised.
 ///
-/// Formula: \f$ 1 / (\mathrm{mean} |z - z'| / \mathrm{mean} |\epsilon - \epsilon'| + \eta) \f$ with the first half of the
-/// batch and the second; of an odd batch the last sample does not count.
+/// Formula: \f$ 1 / (\mathrm{mean} |z - z'| / \mathrm{mean} |\epsilon - \epsilon'| + \eta) \f$ with the first half of
+/// the batch and the second; of an odd batch the last sample does not count.
 /// Shapes: noise [batch, ...], outputs [batch, ...], at least 2 samples.
 /// Gradient: to the outputs; the noise is a constant.
-/// Source: Mao, Lee, Tseng, Ma, Yang, "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis", CVPR 2019,
-/// in the form of FedGen's code.
+/// Source: Mao, Lee, Tseng, Ma, Yang, "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis", CVPR
+/// 2019, in the form of FedGen's code.
 /// \throws ConfigError if epsilon is not above 0; ShapeError if these are not of one batch of 2 or more
 inline at::Tensor mode_seeking(const at::Tensor& noise, const at::Tensor& output, double epsilon = 1e-5) {
     if (!(epsilon > 0 && std::isfinite(epsilon))) {

@@ -62,8 +62,8 @@ inline bool is_logarithmic(const Kernel& kernel) {
     return kernel.kind == Kernel::Kind::rbf || kernel.kind == Kernel::Kind::adaptive_rbf;
 }
 
-/// The squared distances of all pairs of rows, plus 1e-6. A sample is at no distance from itself, whatever rounding says: through
-/// the root of 1e-6 it would be amplified.
+/// The squared distances of all pairs of rows, plus 1e-6. A sample is at no distance from itself, whatever rounding
+/// says: through the root of 1e-6 it would be amplified.
 inline at::Tensor kernel_squares(const at::Tensor& rows) {
     const at::Tensor itself = at::eye(rows.size(0), rows.options().dtype(at::kBool));
     return squared_distances(rows).masked_fill(itself, 0).add_(1e-6);
@@ -100,7 +100,8 @@ inline Neighbours neighbours_of(const at::Tensor& values, bool with_logarithm, c
     return result;
 }
 
-/// \param diagonal whether a sample counts as its own neighbour; where not, both are 0 there. A batch of one always does.
+/// \param diagonal whether a sample counts as its own neighbour; where not, both are 0 there. A batch of one always
+/// does.
 inline Neighbours neighbours(const at::Tensor& rows, const Kernel& kernel, bool with_logarithm,
                              bool diagonal = true) {
     at::Tensor self;
@@ -114,7 +115,8 @@ inline Neighbours neighbours(const at::Tensor& rows, const Kernel& kernel, bool 
     return {logarithm.exp(), self.defined() ? logarithm.masked_fill(self, 0) : logarithm};
 }
 
-/// A divergence of probabilities q, made of `values` by dividing their rows by their sums, reduced as `reduce_pairs` does.
+/// A divergence of probabilities q, made of `values` by dividing their rows by their sums, reduced as `reduce_pairs`
+/// does.
 /// \param divergence `Tensor divergence(Neighbours)`, element by element, in operators that autograd knows
 /// \param slope `Tensor slope(Neighbours)`, its derivative by q, up to a constant in each row
 /// \param with_logarithm whether they need the logarithms of q
