@@ -7,6 +7,13 @@
 #include <c10/core/DeviceType.h>
 #include <torch/version.h>
 
+// Whether LibTorch has torch::inductor::AOTIModelPackageLoader, in the form that it has since.
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6)
+#define RETORT_HAS_PACKAGE_LOADER 1
+#else
+#define RETORT_HAS_PACKAGE_LOADER 0
+#endif
+
 namespace retort::detail::compat {
 
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)

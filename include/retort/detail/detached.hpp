@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <utility>
 
+#include <retort/core/logits.hpp>
+
 namespace retort::detail {
 
 void detached() = delete;  // poison pill: only functions found by argument-dependent look-up count
@@ -84,6 +86,8 @@ void change_tensors(T& value, const Change& change) {
                 change_tensors(each, change);
             }
         }
+        if constexpr (outputs::HasLogitsMember<T>)
+            change_tensors(value.logits, change);  // see `NamedOutputs`
     } else if constexpr (Elements<T>) {
         std::apply([&](auto&... each) { (change_tensors(each, change), ...); }, value);
     } else if constexpr (requires { value.has_value(), *value; }) {

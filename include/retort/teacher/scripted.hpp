@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,13 +24,9 @@
 #include <retort/core/error.hpp>
 #include <retort/detail/checkpoint_file.hpp>
 #include <retort/detail/hash.hpp>
+#include <retort/teacher/named_outputs.hpp>
 
 namespace retort {
-
-/// What a `Scripted` teacher gives: tensors by name, for `tap<"name">`; and its logits.
-struct ScriptedOutputs : std::map<std::string, at::Tensor> {
-    at::Tensor logits;
-};
 
 /// Options of `Scripted`.
 struct ScriptedOptions {
@@ -78,10 +73,10 @@ class Scripted {
         if (options_.freeze) module_ = torch::jit::freeze(module_);
     }
 
-    ScriptedOutputs operator()(const at::Tensor& value) const {
+    NamedOutputs operator()(const at::Tensor& value) const {
         const at::NoGradGuard no_grad;
         const c10::IValue result = module_.forward({value});
-        ScriptedOutputs outputs;
+        NamedOutputs outputs;
         if (result.isTensor()) {
             outputs.logits = result.toTensor();
             outputs.emplace(options_.logits, outputs.logits);
@@ -99,14 +94,7 @@ class Scripted {
                 }
             }
         }
-        const auto found = outputs.find(options_.logits);
-        if (found == outputs.end()) {
-            std::string names;
-            for (const auto& [name, tensor] : outputs) names.append(names.empty() ? "" : ", ").append(name);
-            throw ConfigError(detail::text("Scripted: ", path_, ": expected an output \"", options_.logits,
-                                           "\" (ScriptedOptions::logits), found: ", names));
-        }
-        outputs.logits = found->second;
+        outputs.take_logits(options_.logits, detail::text("Scripted: ", path_), "ScriptedOptions::logits");
         return outputs;
     }
 
