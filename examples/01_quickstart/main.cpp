@@ -17,6 +17,7 @@
 
 #include "../common/glyphs.hpp"
 #include "../common/gnuplot.hpp"
+#include "../common/image_data.hpp"
 #include "../common/program.hpp"
 #include "../models/image_outputs.hpp"
 #include "../models/small_cnn.hpp"
@@ -42,13 +43,12 @@ struct Options {
     double learning_rate = 0.1;
     std::int64_t teacher_width = 32;
     std::int64_t student_width = 16;
+    examples::RunFolder run;
     examples::Machine machine;
 };
 
 void describe(CLI::App& app, Options& options) {
-    const auto option = [&](const char* name, auto& value, const char* text, const CLI::Validator& valid) {
-        app.add_option(name, value, text)->capture_default_str()->check(valid);
-    };
+    const examples::AddOption option{app};
     app.add_option("--data", options.data,
                    "Folder with Fashion-MNIST or MNIST: the four IDX files, plain or .gz. Without it, a "
                    "built-in data set of letters that draws itself");
@@ -76,6 +76,7 @@ void describe(CLI::App& app, Options& options) {
            CLI::Range(1, 4096));
     app.add_option("--out", options.out, "Folder for the results; files of an earlier run are replaced")
         ->capture_default_str();
+    options.run.add_to(app);
     options.machine.add_to(app);
     app.footer(
         "Writes into the folder of --out:\n"
@@ -107,17 +108,6 @@ struct Data {
     }
 };
 
-/// `count` of the samples, each class in its proportion; all of them where `count` is 0.
-retort::data::Dataset some(const retort::data::Dataset& dataset, std::int64_t count, const char* option) {
-    if (count > dataset.size()) {
-        throw retort::ConfigError(
-            retort::detail::text(option, ": expected at most ", dataset.size(), ", found ", count));
-    }
-    if (count == 0 || count == dataset.size()) return dataset;
-    const double share = static_cast<double>(count) / static_cast<double>(dataset.size());
-    return retort::data::stratified_split(dataset, {.validation_fraction = share}).validation;
-}
-
 Data load(const Options& options) {
     Data data;
     retort::data::Dataset all;
@@ -128,16 +118,15 @@ Data load(const Options& options) {
         data.test = examples::glyphs({.samples = 4000, .seed = 2});
     } else {
         data.name = options.data;
-        all =
-            some(retort::data::mnist(options.data, retort::data::Split::train), options.samples, "--samples");
+        all = examples::some(retort::data::mnist(options.data, retort::data::Split::train), options.samples,
+                             "--samples");
         data.test = retort::data::mnist(options.data, retort::data::Split::test);
     }
     auto parts = retort::data::stratified_split(all, {.validation_fraction = 0.1});
     data.teacher = std::move(parts.train);
     data.validation = std::move(parts.validation);
-    data.student = some(data.teacher, options.student_samples, "--student-samples");
-    const at::Tensor pixels = data.teacher.inputs.to(at::kFloat).div(255);
-    data.normalise = {.mean = {pixels.mean().item<double>()}, .deviation = {pixels.std().item<double>()}};
+    data.student = examples::some(data.teacher, options.student_samples, "--student-samples");
+    data.normalise = examples::normalise(data.teacher);
     return data;
 }
 
@@ -170,13 +159,16 @@ double throughput(models::SmallCnn& net, const at::Tensor& images) {
 template <class Trainer>
 void train(Result& result, models::SmallCnn& net, Trainer trainer, const Data& data,
            const retort::data::Dataset& samples, std::int64_t epochs, const Options& options,
-           std::uint64_t seed) {
+           std::uint64_t seed, retort::Stages& stages) {
+    std::string stage = retort::detail::text(result.curve.name, '-', seed);
+    std::replace(stage.begin(), stage.end(), ' ', '-');
     std::string label = retort::detail::text("seed ", seed + 1, "/", options.seeds, "  ", result.curve.name);
     label.resize(30, ' ');
     retort::BestModel best{{.restore = false}};
-    result.curve.runs.push_back(trainer.fit(
-        data.shuffled(samples, options.batch_size, seed), {.epochs = epochs, .report_every = 20},
-        retort::Validation{data.in_order(data.validation)}, best, retort::ProgressBar{{.label = label}}));
+    result.curve.runs.push_back(stages.fit(stage, trainer, data.shuffled(samples, options.batch_size, seed),
+                                           {.epochs = epochs, .report_every = 20},
+                                           retort::Validation{data.in_order(data.validation)}, best,
+                                           retort::ProgressBar{{.label = label}}));
     const auto accuracy = [&] { return 100 * retort::evaluate(net, data.in_order(data.test)).value(); };
     result.last.push_back(accuracy());
     best.restore(*net);
@@ -242,6 +234,7 @@ void distil(const Options& options) {
     Result alone{{"student alone", {}}};
     Result distilled{{"student distilled", {}}};
     double best_validation = -1;
+    retort::Stages stages = options.run.stages();
 
     for (int run = 0; run < options.seeds; ++run) {
         const auto seed = static_cast<std::uint64_t>(run);
@@ -251,7 +244,7 @@ void distil(const Options& options) {
         train(teachers, teacher,
               retort::Trainer{teacher, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
                               retort::Schedule{1.0}, optimiser, where},
-              data, data.teacher, options.teacher_epochs, options, seed);
+              data, data.teacher, options.teacher_epochs, options, seed, stages);
 
         // Both students begin with the same weights and see the same batches.
         torch::manual_seed(1000 + seed);
@@ -259,7 +252,7 @@ void distil(const Options& options) {
         train(alone, loner,
               retort::Trainer{loner, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
                               retort::Schedule{1.0}, optimiser, where},
-              data, data.student, options.epochs, options, seed);
+              data, data.student, options.epochs, options, seed, stages);
 
         torch::manual_seed(1000 + seed);
         models::SmallCnn student(small);
@@ -269,7 +262,7 @@ void distil(const Options& options) {
                             retort::Knowledge{retort::CrossEntropy{},
                                               retort::SoftTarget{.temperature = options.temperature}},
                             retort::Schedule{1 - options.soft_weight, options.soft_weight}, optimiser, where},
-            data, data.student, options.epochs, options, seed);
+            data, data.student, options.epochs, options, seed, stages);
 
         // After every seed, so that a run that is broken off leaves what it has found.
         const std::vector<Curve> curves{teachers.curve, alone.curve, distilled.curve};

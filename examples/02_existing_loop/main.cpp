@@ -134,9 +134,7 @@ int main(int argc, char** argv) {
     CLI::App app{
         "retort's functions inside a LibTorch training loop that exists already, without retort's trainer."};
     Options options;
-    const auto option = [&](const char* name, auto& value, const char* text) {
-        app.add_option(name, value, text)->capture_default_str()->check(examples::above_zero());
-    };
+    const examples::AddOption option{app};
     option("--samples", options.samples, "Letters that the teacher learns from");
     option("--student-samples", options.student_samples, "How many of them the students learn from");
     option("--teacher-epochs", options.teacher_epochs, "Epochs of the teacher");

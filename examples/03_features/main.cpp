@@ -14,6 +14,7 @@
 #include <retort/retort.hpp>
 
 #include "../common/glyphs.hpp"
+#include "../common/image_data.hpp"
 #include "../common/program.hpp"
 #include "../models/residual.hpp"
 
@@ -35,6 +36,7 @@ struct Options {
     double temperature = 4.0;
     double hint_weight = 1.0;
     std::uint64_t seed = 0;
+    examples::RunFolder run;
     examples::Machine machine;
 };
 
@@ -61,14 +63,7 @@ Data load(const Options& options) {
     }
     Data data{retort::data::cifar100(options.data, retort::data::Split::train),
               retort::data::cifar100(options.data, retort::data::Split::test)};
-    if (options.samples > data.train.size()) {
-        throw retort::ConfigError(retort::detail::text("--samples: expected at most ", data.train.size(),
-                                                       ", found ", options.samples));
-    }
-    if (options.samples > 0 && options.samples < data.train.size()) {
-        const double share = static_cast<double>(options.samples) / static_cast<double>(data.train.size());
-        data.train = retort::data::stratified_split(data.train, {.validation_fraction = share}).validation;
-    }
+    data.train = examples::some(data.train, options.samples, "--samples");
     return data;
 }
 
@@ -107,6 +102,7 @@ void distil(Options options) {
             retort::MultiStep{.milestones = {epochs * 5 / 8, epochs * 6 / 8, epochs * 7 / 8}}};
     };
     const retort::TrainerOptions where{.device = device.str()};
+    retort::Stages stages = options.run.stages();
 
     if (options.teacher_weights.empty()) {
         retort::Trainer trainer{teacher,
@@ -115,7 +111,8 @@ void distil(Options options) {
                                 retort::Schedule{1.0},
                                 optimiser(options.teacher_epochs),
                                 where};
-        trainer.fit(train, {.epochs = options.teacher_epochs}, retort::ProgressBar{{.label = "teacher"}});
+        stages.fit("teacher", trainer, train, {.epochs = options.teacher_epochs},
+                   retort::ProgressBar{{.label = "teacher"}});
         teacher->to(at::kCPU);
         examples::save(teacher, teacher_file);
     } else {
@@ -145,8 +142,8 @@ void distil(Options options) {
         retort::Schedule{0.1, 0.9, fading, fading},
         optimiser(options.epochs),
         where};
-    trainer.fit(train, {.epochs = options.epochs}, retort::CsvHistory{history_file},
-                retort::ProgressBar{{.label = "student"}});
+    stages.fit("student", trainer, train, {.epochs = options.epochs}, retort::CsvHistory{history_file},
+               retort::ProgressBar{{.label = "student"}});
 
     std::printf("\n%-12s  %10s  %s\n", "network", "parameters", "test accuracy (last epoch)");
     std::printf("%-12s  %10lld  %.4f\n", options.teacher.c_str(),
@@ -167,6 +164,7 @@ void distil(Options options) {
 int main(int argc, char** argv) {
     CLI::App app{"Hints from named layers of a residual network, beside soft targets."};
     Options options;
+    const examples::AddOption option{app};
     app.add_option(
         "--data", options.data,
         "Folder with CIFAR-100, binary version (train.bin, test.bin). Without it: coloured letters that draw "
@@ -177,32 +175,20 @@ int main(int argc, char** argv) {
     app.add_option("--teacher-weights", options.teacher_weights,
                    "A teacher.pt of an earlier run; without it the teacher is trained first")
         ->check(CLI::ExistingFile);
-    app.add_option("--samples", options.samples,
-                   "Samples to train with; 0: all of CIFAR-100, or 2000 letters")
-        ->capture_default_str()
-        ->check(examples::zero_or_more());
-    app.add_option("--teacher-epochs", options.teacher_epochs, "0: 240, or 8 for letters")
-        ->capture_default_str()
-        ->check(examples::zero_or_more());
-    app.add_option("--epochs", options.epochs, "Epochs of the student; 0: 240, or 8 for letters")
-        ->capture_default_str()
-        ->check(examples::zero_or_more());
-    app.add_option("--batch-size", options.batch_size, "Samples in a step")
-        ->capture_default_str()
-        ->check(examples::above_zero());
-    app.add_option("--learning-rate", options.learning_rate, "At the start")
-        ->capture_default_str()
-        ->check(examples::above_zero());
-    app.add_option("--temperature", options.temperature, "Softens the teacher's and the student's answers")
-        ->capture_default_str()
-        ->check(examples::above_zero());
-    app.add_option("--hint-weight", options.hint_weight,
-                   "Weight of each hint at the start; falls to 0 in half of the epochs")
-        ->capture_default_str()
-        ->check(examples::zero_or_more());
+    option("--samples", options.samples, "Samples to train with; 0: all of CIFAR-100, or 2000 letters",
+           examples::zero_or_more());
+    option("--teacher-epochs", options.teacher_epochs, "0: 240, or 8 for letters", examples::zero_or_more());
+    option("--epochs", options.epochs, "Epochs of the student; 0: 240, or 8 for letters",
+           examples::zero_or_more());
+    option("--batch-size", options.batch_size, "Samples in a step");
+    option("--learning-rate", options.learning_rate, "At the start");
+    option("--temperature", options.temperature, "Softens the teacher's and the student's answers");
+    option("--hint-weight", options.hint_weight,
+           "Weight of each hint at the start; falls to 0 in half of the epochs", examples::zero_or_more());
     app.add_option("--seed", options.seed, "Of weights and order of the samples")->capture_default_str();
     app.add_option("--out", options.out, "Folder for teacher.pt, student.pt and history.csv")
         ->capture_default_str();
+    options.run.add_to(app);
     options.machine.add_to(app);
     return examples::run(app, argc, argv, [&] { distil(options); });
 }

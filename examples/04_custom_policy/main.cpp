@@ -130,9 +130,7 @@ void distil(const Options& options) {
 int main(int argc, char** argv) {
     CLI::App app{"A knowledge term, a schedule and a callback of one's own, in retort's trainer."};
     Options options;
-    const auto option = [&](const char* name, auto& value, const char* text) {
-        app.add_option(name, value, text)->capture_default_str()->check(examples::above_zero());
-    };
+    const examples::AddOption option{app};
     option("--samples", options.samples, "Letters that the teacher learns from");
     option("--student-samples", options.student_samples,
            "How many of them the student has, a fifth of them put aside for validation; at least 20");

@@ -21,6 +21,7 @@
 
 #include "../common/glyphs.hpp"
 #include "../common/gnuplot.hpp"
+#include "../common/image_data.hpp"
 #include "../common/program.hpp"
 #include "../common/spread.hpp"
 #include "../models/flow_cnn.hpp"
@@ -97,17 +98,6 @@ struct Data {
     }
 };
 
-/// `count` of the samples, each class in its proportion; all of them where `count` is 0.
-retort::data::Dataset some(const retort::data::Dataset& dataset, std::int64_t count, const char* option) {
-    if (count > dataset.size()) {
-        throw retort::ConfigError(
-            retort::detail::text(option, ": expected at most ", dataset.size(), ", found ", count));
-    }
-    if (count == 0 || count == dataset.size()) return dataset;
-    const double share = static_cast<double>(count) / static_cast<double>(dataset.size());
-    return retort::data::stratified_split(dataset, {.validation_fraction = share}).validation;
-}
-
 Data load(const Options& options) {
     using retort::data::Split;
     const std::int64_t teachers = options.teacher_samples > 0 ? options.teacher_samples : options.samples;
@@ -136,9 +126,9 @@ Data load(const Options& options) {
                 {},
                 retort::data::cifar100_eval()};
     }
-    data.teachers = some(data.train, teachers, "--teacher-samples");
-    data.train = some(data.train, options.samples, "--samples");
-    data.test = some(data.test, options.test_samples, "--test-samples");
+    data.teachers = examples::some(data.train, teachers, "--teacher-samples");
+    data.train = examples::some(data.train, options.samples, "--samples");
+    data.test = examples::some(data.test, options.test_samples, "--test-samples");
     return data;
 }
 
@@ -452,9 +442,7 @@ class Experiment {
 };
 
 void describe(CLI::App& app, Options& options) {
-    const auto option = [&](const char* name, auto& value, const char* text, const CLI::Validator& valid) {
-        app.add_option(name, value, text)->capture_default_str()->check(valid);
-    };
+    const examples::AddOption option{app};
     app.add_option(
         "--data", options.data,
         "Folder with CIFAR-10 or CIFAR-100, binary version. Without it: coloured letters that draw "

@@ -24,11 +24,13 @@ using Graph = retort::RuntimeGraph<>;
 struct Options : examples::StudyOptions {
     std::string graph;
     std::vector<std::string> networks;
+    examples::RunFolder run;
 };
 
 void describe(CLI::App& app, Options& options) {
     options.out = "examples-output/mutual_learning";
     options.add_to(app, "Epochs of each run");
+    options.run.add_to(app);
     app.add_option("--networks", options.networks,
                    "The learners: cnn<width>, resnet<depth>, wrn<depth>-<width>; at least two. Default: cnn8 "
                    "cnn8 cnn16, or resnet32 resnet32 resnet110 for CIFAR-100")
@@ -81,7 +83,8 @@ void compare(Options options) {
         examples::save_way(way, out);
     }
     examples::announce(data, device);
-    const examples::TrainWay with{options, data, device, out};
+    retort::Stages stages = options.run.stages();
+    const examples::TrainWay with{options, data, device, out, stages};
     for (int seed = 0; seed < options.seeds; ++seed) {
         for (Way& way : ways) examples::train(way, static_cast<std::uint64_t>(seed), with);
     }

@@ -52,9 +52,7 @@ struct Options : examples::StudyOptions {
 void describe(CLI::App& app, Options& options) {
     options.out = "examples-output/transfer_graph";
     options.epochs = 16;
-    const auto option = [&](const char* name, auto& value, const char* words, const CLI::Validator& valid) {
-        app.add_option(name, value, words)->capture_default_str()->check(valid);
-    };
+    const examples::AddOption option{app};
     const auto list = [&](const char* name, std::vector<std::string>& value, const char* words) {
         app.add_option(name, value, words)->delimiter(',')->capture_default_str();
     };
@@ -345,14 +343,11 @@ void search_and_compare(Options options, char** arguments) {
         way.words.learners = words.learners;
         examples::save_way(way, out);
     }
-    const examples::TrainWay with{options,
-                                  data,
-                                  device,
-                                  out,
-                                  [&](const std::string& name, models::ImageNetwork& network) {
-                                      search.know(name, network, search.beside("runs"));
-                                  },
-                                  search.beside("runs")};
+    retort::Stages stages(search.beside("runs"), {.keep = 1, .signals = false});
+    const examples::TrainWay with{
+        options, data, device, out, stages, [&](const std::string& name, models::ImageNetwork& network) {
+            search.know(name, network, search.beside("runs"));
+        }};
     for (int seed = 0; seed < options.seeds; ++seed) {
         for (Way& way : ways) examples::train(way, static_cast<std::uint64_t>(seed), with);
     }

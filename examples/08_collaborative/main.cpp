@@ -31,15 +31,14 @@ struct Options : examples::StudyOptions {
     std::int64_t width = 0;
     retort::CollaborativeOptions weights{};
     std::string start = "scratch";
+    examples::RunFolder run;
 };
 
 void describe(CLI::App& app, Options& options) {
     options.out = "examples-output/collaborative";
     options.epochs = 15;
     options.add_to(app, "Epochs of each stage");
-    const auto option = [&](const char* name, auto& value, const char* text, const CLI::Validator& valid) {
-        options.add(app, name, value, text, valid);
-    };
+    const examples::AddOption option{app};
     option("--depth", options.depth,
            "Depth 6n + 2 of the residual peer; the wide residual one has 2 more. 0: 32 for CIFAR-100, else 8",
            examples::zero_or_more());
@@ -54,6 +53,7 @@ void describe(CLI::App& app, Options& options) {
            examples::zero_or_more());
     option("--start", options.start, "How the peers begin the second stage: scratch, or stage-one",
            CLI::IsMember({"scratch", "stage-one"}));
+    options.run.add_to(app);
     app.footer(
         "Writes into the folder of --out:\n"
         "  collaborative.dot    the whole graph as a picture: dot -Tsvg collaborative.dot > graph.svg\n"
@@ -108,7 +108,11 @@ auto graph_of(const retort::CollaborativeOptions& weights) {
 class Study {
   public:
     explicit Study(const Options& options)
-        : options_(options), device_(options.machine.apply()), data_(options.load()), out_(options.out) {
+        : options_(options),
+          device_(options.machine.apply()),
+          data_(options.load()),
+          out_(options.out),
+          stages_(options.run.stages()) {
         if (options_.depth == 0) options_.depth = data_.coloured ? 32 : 8;
         if (options_.width == 0) options_.width = data_.coloured ? 16 : 8;
         options_.weights.check();
@@ -173,8 +177,9 @@ class Study {
     retort::CohortOptions where() const { return {.device = device_.str()}; }
     template <class Cohort, class Graph>
     void fit(Way& way, Cohort& cohort, Graph& graph, std::uint64_t seed) {
-        const retort::History& history = cohort.fit(
-            graph, data_.shuffled(options_.batch_size, seed), {.epochs = options_.epochs, .report_every = 20},
+        const retort::History& history = stages_.fit(
+            retort::detail::text(way.name, '_', seed), cohort, graph,
+            data_.shuffled(options_.batch_size, seed), {.epochs = options_.epochs, .report_every = 20},
             retort::Validation{data_.in_order(data_.validation)},
             retort::ProgressBar{{.label = options_.label(seed, way.name)}});
         for (std::size_t i = 0; i < 2; ++i) {
@@ -202,6 +207,7 @@ class Study {
     at::Device device_;
     examples::ImageData data_;
     examples::OutputFolder out_;
+    retort::Stages stages_;
     std::vector<Way> ways_{{"independent", "labels (stage one)"},
                            {"mutual", "labels, responses"},
                            {"collaborative", "labels, responses, relations, frozen self"},

@@ -46,17 +46,18 @@ void describe(CLI::App& app, Options& options) {
     options.out = "examples-output/online_ensemble";
     options.epochs = 15;
     options.add_to(app, "Epochs of each run");
-    options.add(app, "--depth", options.depth, "Depth 6n + 2 of the networks; 0: 32 for CIFAR-100, else 8",
-                examples::zero_or_more());
-    options.add(app, "--width", options.width,
-                "Channels of the stem and the first stage, at least 4; 0: 16 for CIFAR-100, else 8",
-                examples::zero_or_more());
-    options.add(app, "--bockd-label-weight", options.compressed.label_weight, "BOC-KD: of the labels",
-                examples::zero_or_more());
-    options.add(app, "--bockd-feature-weight", options.compressed.feature_weight,
-                "BOC-KD: of the features of student 0", examples::zero_or_more());
-    options.add(app, "--bockd-response-weight", options.compressed.response_weight,
-                "BOC-KD: of the ensemble's answers", examples::zero_or_more());
+    const examples::AddOption option{app};
+    option("--depth", options.depth, "Depth 6n + 2 of the networks; 0: 32 for CIFAR-100, else 8",
+           examples::zero_or_more());
+    option("--width", options.width,
+           "Channels of the stem and the first stage, at least 4; 0: 16 for CIFAR-100, else 8",
+           examples::zero_or_more());
+    option("--bockd-label-weight", options.compressed.label_weight, "BOC-KD: of the labels",
+           examples::zero_or_more());
+    option("--bockd-feature-weight", options.compressed.feature_weight,
+           "BOC-KD: of the features of student 0", examples::zero_or_more());
+    option("--bockd-response-weight", options.compressed.response_weight, "BOC-KD: of the ensemble's answers",
+           examples::zero_or_more());
     app.add_option("--ways", options.ways, "Which ways to learn are tried, with commas between them")
         ->delimiter(',')
         ->capture_default_str()
@@ -154,7 +155,11 @@ class Measure {
 class Study {
   public:
     explicit Study(const Options& options)
-        : options_(options), device_(options.machine.apply()), data_(options.load()), out_(options.out) {
+        : options_(options),
+          device_(options.machine.apply()),
+          data_(options.load()),
+          out_(options.out),
+          stages_(out_.path() / "checkpoints", {.keep = 1}) {
         if (options_.depth == 0) options_.depth = data_.coloured ? 32 : 8;
         if (options_.width == 0) options_.width = data_.coloured ? 16 : 8;
         if (options_.width < 4) throw retort::ConfigError("--width: expected at least 4 channels");
@@ -317,14 +322,11 @@ class Study {
     void fit(Way& way, Cohort& cohort, Graph& graph, const Source& source, std::uint64_t seed, Read read) {
         Measure measure(way, std::move(read), data_);
         // Runs of other lengths have other learning rates.
-        retort::Checkpoint checkpoint(
-            out_.path() / "checkpoints" /
-                retort::detail::text(way.name, '_', seed, "_of_", options_.epochs, "_epochs"),
-            {.keep = 1});
+        const std::string name =
+            retort::detail::text(way.name, '_', seed, "_of_", options_.epochs, "_epochs");
         const retort::History& history =
-            cohort.fit(graph, source, {.epochs = options_.epochs, .report_every = 20}, measure,
-                       retort::ProgressBar{{.label = options_.label(seed, way.name)}}, checkpoint);
-        if (retort::interrupted()) throw std::runtime_error("interrupted");
+            stages_.fit(name, cohort, graph, source, {.epochs = options_.epochs, .report_every = 20}, measure,
+                        retort::ProgressBar{{.label = options_.label(seed, way.name)}});
         double seconds = 0, samples = 0;
         for (std::size_t row = 0; row < history.size(); ++row) {
             seconds += history.at(row, "seconds");
@@ -441,6 +443,7 @@ class Study {
     at::Device device_;
     examples::ImageData data_;
     examples::OutputFolder out_;
+    retort::Stages stages_;
     std::vector<Way> ways_;
 };
 

@@ -16,6 +16,26 @@
 
 namespace examples {
 
+/// `count` of the samples, each class in its proportion; all of them where `count` is 0.
+/// \param option that asks for them
+/// \throws retort::ConfigError if there are not as many
+inline retort::data::Dataset some(const retort::data::Dataset& dataset, std::int64_t count,
+                                  const char* option) {
+    if (count > dataset.size()) {
+        throw retort::ConfigError(
+            retort::detail::text(option, ": expected at most ", dataset.size(), ", found ", count));
+    }
+    if (count == 0 || count == dataset.size()) return dataset;
+    const double share = static_cast<double>(count) / static_cast<double>(dataset.size());
+    return retort::data::stratified_split(dataset, {.validation_fraction = share}).validation;
+}
+
+/// How a data set becomes zero in the mean, of deviation one.
+inline retort::data::Normalise normalise(const retort::data::Dataset& dataset) {
+    const at::Tensor pixels = dataset.inputs.to(at::kFloat).div(255);
+    return {.mean = {pixels.mean().item<double>()}, .deviation = {pixels.std().item<double>()}};
+}
+
 struct ImageData {
     std::string name{};
     bool coloured = false;  ///< CIFAR-100
@@ -78,22 +98,12 @@ inline ImageData image_data(const std::filesystem::path& folder, std::int64_t sa
             data.test = mnist(folder, Split::test);
         }
         data.flip = 0.5;
-        if (samples > all.size()) {
-            throw retort::ConfigError(
-                retort::detail::text("--samples: expected at most ", all.size(), ", found ", samples));
-        }
-        if (samples > 0 && samples < all.size()) {
-            const double share = static_cast<double>(samples) / static_cast<double>(all.size());
-            all = stratified_split(all, {.validation_fraction = share}).validation;
-        }
+        all = some(all, samples, "--samples");
     }
     auto parts = stratified_split(all, {.validation_fraction = validation});
     data.train = std::move(parts.train);
     data.validation = std::move(parts.validation);
-    if (!data.coloured) {
-        const at::Tensor pixels = data.train.inputs.to(at::kFloat).div(255);
-        data.normalise = {.mean = {pixels.mean().item<double>()}, .deviation = {pixels.std().item<double>()}};
-    }
+    if (!data.coloured) data.normalise = normalise(data.train);
     return data;
 }
 

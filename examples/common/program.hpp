@@ -21,6 +21,7 @@
 #include <retort/core/environment.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
+#include <retort/trainer/stages.hpp>
 
 namespace examples {
 
@@ -39,6 +40,36 @@ inline CLI::Validator number_from(double least, bool least_itself, const char* w
 }
 inline CLI::Validator above_zero() { return number_from(0, false, "above 0"); }
 inline CLI::Validator zero_or_more() { return number_from(0, true, "of at least 0"); }
+
+/// Adds options with their defaults in the help:
+///
+///     const examples::AddOption option{app};
+///     option("--epochs", options.epochs, "Epochs of the student");
+struct AddOption {
+    CLI::App& app;
+
+    template <class T>
+    void operator()(const char* name, T& value, const char* text,
+                    const CLI::Validator& valid = above_zero()) const {
+        app.add_option(name, value, text)->capture_default_str()->check(valid);
+    }
+};
+
+/// `--run`: a folder in which a program keeps checkpoints of all that it trains, so that the same command goes on with
+/// it after it was killed. Without one, nothing is kept.
+struct RunFolder {
+    std::string folder;
+
+    void add_to(CLI::App& app) {
+        app.add_option(
+            "--run", folder,
+            "Folder for checkpoints, of this command alone: killed or interrupted, the same command goes "
+            "on with it. Without it, nothing is kept");
+    }
+    retort::Stages stages() const {
+        return folder.empty() ? retort::Stages() : retort::Stages(folder, {.keep = 1});
+    }
+};
 
 /// Where to compute, and with how many threads.
 struct Machine {

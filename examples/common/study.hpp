@@ -36,25 +36,20 @@ struct StudyOptions {
             "--data", data,
             "Folder with CIFAR-100 (binary version), Fashion-MNIST or MNIST (IDX files). Without it, a "
             "built-in data set of letters that draws itself");
-        add(app, "--samples", samples,
-            "Training samples, those for validation among them; 0: all of --data, or 2000 letters",
-            zero_or_more());
-        add(app, "--validation", validation, "The part of the training samples put aside for validation",
-            CLI::Range(0.001, 0.999));
-        add(app, "--seeds", seeds, "Runs, each with another seed for weights and order of the samples",
-            CLI::Range(1, 1000));
-        add(app, "--epochs", epochs, epochs_text, CLI::Range(1, 1000000));
-        add(app, "--batch-size", batch_size, "Samples in a step", CLI::Range(1, 1000000));
-        add(app, "--learning-rate", learning_rate, "At the start; falls to 0 along a cosine", above_zero());
+        const AddOption option{app};
+        option("--samples", samples,
+               "Training samples, those for validation among them; 0: all of --data, or 2000 letters",
+               zero_or_more());
+        option("--validation", validation, "The part of the training samples put aside for validation",
+               CLI::Range(0.001, 0.999));
+        option("--seeds", seeds, "Runs, each with another seed for weights and order of the samples",
+               CLI::Range(1, 1000));
+        option("--epochs", epochs, epochs_text, CLI::Range(1, 1000000));
+        option("--batch-size", batch_size, "Samples in a step", CLI::Range(1, 1000000));
+        option("--learning-rate", learning_rate, "At the start; falls to 0 along a cosine", above_zero());
         app.add_option("--out", out, "Folder for the results; files of an earlier run are replaced")
             ->capture_default_str();
         machine.add_to(app);
-    }
-    /// An option with its default in the help.
-    template <class T>
-    static void add(CLI::App& app, const char* name, T& value, const char* text,
-                    const CLI::Validator& valid) {
-        app.add_option(name, value, text)->capture_default_str()->check(valid);
     }
 
     /// The data of `--data` and `--samples`.

@@ -79,9 +79,9 @@ struct TrainWay {
     const ImageData& data;
     const at::Device& device;
     const OutputFolder& out;
+    retort::Stages& stages;  ///< each run is one
     /// What frozen learners know already.
     std::function<void(const std::string& name, models::ImageNetwork&)> know{};
-    std::filesystem::path checkpoints{};  ///< empty: none; else runs that are killed go on
 };
 
 /// Trains the learners along a graph, chooses the best epoch of each on the validation samples, and only then
@@ -103,16 +103,11 @@ inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
 
     const std::string run = retort::detail::text(way.name, '_', seed);
     BestOfEach best(cohort.size());
-    const retort::FitOptions fit_options{.epochs = with.options.epochs, .report_every = 20};
-    const auto fit = [&](auto&&... more) -> const retort::History& {
-        return cohort.fit(graph, data.shuffled(with.options.batch_size, seed), fit_options,
-                          retort::Validation{data.in_order(data.validation)}, best,
-                          retort::ProgressBar{{.label = with.options.label(seed, way.name)}}, more...);
-    };
     const retort::History& history =
-        with.checkpoints.empty()
-            ? fit()
-            : fit(retort::Checkpoint{with.checkpoints / run, {.keep = 1, .signals = false}});
+        with.stages.fit(run, cohort, graph, data.shuffled(with.options.batch_size, seed),
+                        {.epochs = with.options.epochs, .report_every = 20},
+                        retort::Validation{data.in_order(data.validation)}, best,
+                        retort::ProgressBar{{.label = with.options.label(seed, way.name)}});
     way.last.resize(cohort.size());
     way.best.resize(cohort.size());
     const auto accuracy = [&](std::size_t i) {
