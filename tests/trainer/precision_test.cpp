@@ -11,6 +11,7 @@
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
+#include <retort/teacher/named_outputs.hpp>
 #include <retort/trainer.hpp>
 
 using namespace retort_test;
@@ -147,6 +148,18 @@ TEST_CASE("a run in bfloat16 resumes to the bit, and not in another precision") 
                       Catch::Contains("precision/type"));
 }
 
+TEST_CASE("outputs by name are widened with their logits") {
+    const auto narrow = torch::ones({2, 3}, at::kBFloat16);
+    retort::NamedOutputs outputs;
+    outputs.emplace("logits", narrow);
+    outputs.emplace("body", narrow);
+    outputs.logits = narrow;
+    retort::detail::change_tensors(outputs, retort::detail::Widen{});
+    CHECK(retort::logits(outputs).scalar_type() == at::kFloat);
+    CHECK(retort::tap<"logits">(outputs).scalar_type() == at::kFloat);
+    CHECK(retort::tap<"body">(outputs).scalar_type() == at::kFloat);
+}
+
 TEST_CASE("float16 needs a CUDA device, and says so") {
     Perceptron net;
     CHECK(words_of<retort::ConfigError>([&] {
@@ -230,6 +243,14 @@ TEST_CASE("the scaler alone: scale, growth, backoff, options") {
         CHECK_FALSE(scaler.unscale({p, q}));
         CHECK(scaler.factor() == before / 4);
     }
+    // Large numbers are no overflow, even where their squares are.
+    q.mutable_grad() = torch::full({1}, 1e30F);
+    p.mutable_grad() = torch::full({2}, -1e30F);
+    const double unchanged = scaler.factor();
+    CHECK(scaler.unscale({p, q}));
+    CHECK(scaler.factor() == unchanged);
+    q.mutable_grad() = torch::full({1}, NAN);
+    CHECK_FALSE(scaler.unscale({p, q}));
     const auto words = [](const retort::GradientScalerOptions& options) {
         return words_of<retort::ConfigError>([&] { GradientScaler{options}; });
     };

@@ -31,12 +31,15 @@
 #include <retort/core/device.hpp>
 #include <retort/detail/detached.hpp>
 #include <retort/detail/module_state.hpp>
+#include <retort/detail/type_name.hpp>
 #include <retort/trainer/callback.hpp>
 #include <retort/trainer/epoch_record.hpp>
 #include <retort/trainer/evaluate.hpp>
 #include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>
+#include <retort/trainer/gradient_scaler.hpp>
 #include <retort/trainer/objective.hpp>
+#include <retort/trainer/precision.hpp>
 #include <retort/trainer/run_state.hpp>
 
 namespace retort {
@@ -65,7 +68,7 @@ struct CohortResult {
                     ///< `std::array` (or vector) where all return one type, else a `std::tuple`
 };
 
-template <class Learners>
+template <class Learners, Precision PrecisionPolicy = Float32>
 class Cohort;
 
 namespace detail {
@@ -122,10 +125,12 @@ class CohortRecord {
 };
 
 /// A cohort with a graph: makes the steps, and is what the loop of `fit` runs.
-template <class Learners, class Graph>
+template <class Learners, class PrecisionPolicy, class Graph>
 class CohortRun {
+    using Subject = Cohort<Learners, PrecisionPolicy>;
+
   public:
-    CohortRun(Cohort<Learners>& cohort, Graph& graph)
+    CohortRun(Subject& cohort, Graph& graph)
         : progress_(cohort.progress_),
           history_(cohort.history_),
           run_(cohort.run_),
@@ -189,16 +194,19 @@ class CohortRun {
         if (first) place_parts();
 
         // All forwards ...
+        const at::DeviceType device = value.device().type();
         auto outputs = Slots::make(count);
         auto peers = Slots::make(count);
         each_of(cohort_.learners_, [&](auto i, const auto& learner) {
             if (!needed_[i]) return;
             auto& own = slot(outputs, i);
             if (learns_[i]) {
-                own.emplace(learner.network()->forward(value));
+                own.emplace(
+                    in_precision<PrecisionPolicy>(device, [&] { return learner.network()->forward(value); }));
                 if (teaches_[i]) slot(peers, i).emplace(as_constants(*own));
             } else {
-                own.emplace(frozen_forward(learner, value));
+                own.emplace(
+                    in_precision<PrecisionPolicy>(device, [&] { return frozen_forward(learner, value); }));
                 if (teaches_[i]) slot(peers, i).emplace(*own);
             }
         });
@@ -240,19 +248,21 @@ class CohortRun {
             learner.policy()->set_learning_rate(progress_);
             learner.policy()->optimizer().zero_grad();
         });
+        if (first) clear_others();
+        if constexpr (scales_losses<PrecisionPolicy>) share *= cohort_.scaler_->factor();
         each_learning([&](std::size_t i, auto&) {
             const at::Tensor& total = result.losses[i].total;
             (share == 1 ? total : total * share).backward();
+            cohort_.has_gradients_[i] = true;
         });
     }
-    bool finish_gradients(double factor) const {
-        if (factor == 1) return true;
-        each_of(cohort_.learners_, [&](std::size_t i, const auto& learner) {
-            if (!learns_[i]) return;
-            for (const auto& group : learner.optimizer()->param_groups())
-                scale_gradients(group.params(), factor);
-        });
-        return true;
+    bool finish_gradients(double factor) {
+        if (factor == 1 && !cohort_.scaler_) return true;
+        std::vector<at::Tensor> all;
+        for (std::vector<at::Tensor>& each : learning_parameters())
+            all.insert(all.end(), each.begin(), each.end());
+        if (factor != 1) scale_gradients(all, factor);
+        return !cohort_.scaler_ || cohort_.scaler_->unscale(all);
     }
     void skip() { ++progress_.step; }
 
@@ -293,6 +303,7 @@ class CohortRun {
                 .append(text(" to ", words.to, " by ", words.term, " through ", words.gate));
         });
         archive.in("graph", [&] { archive.expect("edges", edges); });
+        archive.in("precision", [&] { archive.expect("type", std::string(type_name<PrecisionPolicy>())); });
         each_of(cohort_.learners_, [&](std::size_t i, const auto& learner) {
             archive.in(text("learner", i), [&] { archive_module(archive, learner.module()); });
         });
@@ -309,12 +320,16 @@ class CohortRun {
         std::vector<std::int64_t> iterations = graph_.iterations();
         archive("iterations", iterations);
         if (archive.loading()) graph_.set_iterations(std::move(iterations));
+        if (cohort_.scaler_) archive.in("scaler", [&] { cohort_.scaler_->checkpoint(archive); });
         archive_gradients(archive, cohort_.parameters_);
+        if (archive.loading()) cohort_.has_gradients_.assign(cohort_.size(), true);
     }
 
     // What the loop of `fit` asks for beside these.
-    FitContextOf<Cohort<Learners>> context() {
-        return {{progress_, history_, *cohort_.module_, cohort_.parameters_}, cohort_};
+    FitContextOf<Subject> context() {
+        FitContextOf<Subject> result{{progress_, history_, *cohort_.module_, cohort_.parameters_}, cohort_};
+        result.learners = [this] { return learning_parameters(); };
+        return result;
     }
     std::vector<std::string> columns() const {
         std::vector<std::string> result{"epoch"};
@@ -385,9 +400,9 @@ class CohortRun {
 
     template <class E, class P>
     void check_position(const E& edge, const char* what, P position) const {
-        if constexpr (IsLearnerIndex<P>::value && Cohort<Learners>::fixed_size > 0) {
+        if constexpr (IsLearnerIndex<P>::value && Subject::fixed_size > 0) {
             static_assert(
-                P::value < Cohort<Learners>::fixed_size,
+                P::value < Subject::fixed_size,
                 "retort: an edge begins or ends at a learner that is not there: learners are counted "
                 "from 0");
         } else if (position >= cohort_.size()) {
@@ -432,6 +447,27 @@ class CohortRun {
     void each_learning(F&& function) {
         each_of(cohort_.learners_, [&](auto i, auto& learner) {
             if (learns_[i]) function(std::size_t{i}, learner);
+        });
+    }
+
+    /// What the optimisers of those train who learn in this step.
+    std::vector<std::vector<at::Tensor>> learning_parameters() {
+        std::vector<std::vector<at::Tensor>> result;
+        each_learning([&](std::size_t, auto& learner) {
+            std::vector<at::Tensor>& mine = result.emplace_back();
+            for (const auto& group : learner.policy()->optimizer().param_groups())
+                mine.insert(mine.end(), group.params().begin(), group.params().end());
+        });
+        return result;
+    }
+    /// Who has learned before and does not now must not show callbacks the gradients of an earlier step.
+    void clear_others() {
+        std::vector<char>& has = cohort_.has_gradients_;
+        has.resize(cohort_.size(), false);
+        each_of(cohort_.learners_, [&](std::size_t i, auto& learner) {
+            if (learns_[i] || !has[i]) return;
+            if (learner.optimizer() != nullptr) learner.policy()->optimizer().zero_grad();
+            has[i] = false;
         });
     }
 
@@ -512,7 +548,7 @@ class CohortRun {
         return result;
     }
 
-    Cohort<Learners>& cohort_;
+    Subject& cohort_;
     Graph& graph_;
     std::vector<double> weights_;  // of the edges, in this step
     // Of the learners, in this step: has an incoming edge that counts; must run; has an outgoing edge that
@@ -539,8 +575,12 @@ class CohortRun {
 ///
 /// The learners may be of different types. Where their number is known at run time only, or a graph of the
 /// kind `RuntimeGraph` is used, they return one type: `retort::Cohort{std::vector{...}}`.
+///
+/// All forwards run in one precision (`Cohort{Bfloat16{}, Learner{...}, ...}`): outputs and what peers see of them are
+/// widened, and all losses compute in float32. Under `Float16` one scale serves all learners, and where the gradients
+/// of one overflow the step is left out for all: a step is one, or the learners would count different ones.
 /// \tparam Learners `std::tuple<Learner<N>...>` or `std::vector<Learner<N>>`
-template <class Learners>
+template <class Learners, Precision PrecisionPolicy>
 class Cohort {
   public:
     /// How many learners there are, where the compiler knows; else 0.
@@ -555,7 +595,14 @@ class Cohort {
     /// \throws ConfigError if there are no learners, two of them share parameters, the device does not exist,
     /// or they are on different ones
     explicit Cohort(Learners learners, CohortOptions options = {}) requires detail::Row<Learners>
-        : learners_(std::move(learners)), options_(std::move(options)) {
+        : Cohort(std::move(learners), PrecisionPolicy{}, std::move(options)) {}
+    /// \param precision `Float32`, `Bfloat16` or `Float16`: see trainer/precision.hpp
+    /// \throws ConfigError as above, or if the device cannot compute so
+    explicit Cohort(Learners learners, PrecisionPolicy precision,
+                    CohortOptions options = {}) requires detail::Row<Learners>
+        : learners_(std::move(learners)),
+          options_(std::move(options)),
+          scaler_(detail::scaler_of(precision)) {
         if (size() == 0) throw ConfigError("Cohort: expected at least one learner, found none");
         std::unordered_map<const void*, std::size_t> owner;
         detail::each_of(learners_, [&](std::size_t i, const auto& learner) {
@@ -581,6 +628,7 @@ class Cohort {
                                  " and learner ", i, " on ", detail::device_of(learner.module())));
             }
         });
+        detail::check_precision<PrecisionPolicy>(device(), "the learners");
     }
     /// The same from learners one by one: `Cohort{Learner{...}, Learner{...}}`.
     template <class... N>
@@ -590,6 +638,14 @@ class Cohort {
         requires(sizeof...(N) > 0 && std::same_as<Learners, std::tuple<Learner<N>...>>)
     explicit Cohort(CohortOptions options, Learner<N>... learners)
         : Cohort(Learners(std::move(learners)...), std::move(options)) {}
+    template <class... N>
+        requires(sizeof...(N) > 0 && std::same_as<Learners, std::tuple<Learner<N>...>>)
+    explicit Cohort(PrecisionPolicy precision, Learner<N>... learners)
+        : Cohort(Learners(std::move(learners)...), std::move(precision)) {}
+    template <class... N>
+        requires(sizeof...(N) > 0 && std::same_as<Learners, std::tuple<Learner<N>...>>)
+    explicit Cohort(PrecisionPolicy precision, CohortOptions options, Learner<N>... learners)
+        : Cohort(Learners(std::move(learners)...), std::move(precision), std::move(options)) {}
 
     std::size_t size() const { return detail::count_of(learners_); }
 
@@ -597,19 +653,24 @@ class Cohort {
     /// \param graph a `TransferGraph` or a `RuntimeGraph`
     template <class Graph, class B>
     auto losses(Graph& graph, const B& batch) {
-        return detail::CohortRun<Learners, Graph>(*this, graph).forward(batch).losses;
+        return Run<Graph>(*this, graph).forward(batch).losses;
     }
 
     /// One step of every learner on a batch. Counts the step in `progress()` and in the graph's `iterations()`.
     ///
     /// Issues the operators of the hand-written step and no other (peers become constants without one), and
-    /// does not wait for the device.
+    /// does not wait for the device (but with `Float16`, once, where a step whose gradients overflow leaves all
+    /// parameters as they are).
     template <class Graph, class B>
     auto step(Graph& graph, const B& batch) {
-        detail::CohortRun<Learners, Graph> run(*this, graph);
+        Run<Graph> run(*this, graph);
         auto result = run.forward(batch);
         run.backward(result);
-        run.update();
+        if (run.finish_gradients(1)) {
+            run.update();
+        } else {
+            run.skip();
+        }
         return result;
     }
 
@@ -625,8 +686,8 @@ class Cohort {
     /// NonFiniteError
     template <class Graph, class Source, class... Callbacks>
     const History& fit(Graph& graph, Source&& source, const FitOptions& options, Callbacks&&... callbacks) {
-        detail::CohortRun<Learners, Graph> run(*this, graph);
-        detail::FitLoop<detail::CohortRun<Learners, Graph>>(run).run(source, options, callbacks...);
+        Run<Graph> run(*this, graph);
+        detail::FitLoop<Run<Graph>>(run).run(source, options, callbacks...);
         return history_;
     }
 
@@ -636,7 +697,7 @@ class Cohort {
     /// this graph
     template <class Graph>
     void save(Graph& graph, const std::filesystem::path& path) {
-        detail::CohortRun<Learners, Graph> run(*this, graph);
+        Run<Graph> run(*this, graph);
         run.check_followed();
         detail::write_state(path, run_.snapshot(run));
     }
@@ -647,7 +708,7 @@ class Cohort {
     /// gates, optimisers: see `Checkpoint`); nothing is changed
     template <class Graph>
     void resume(Graph& graph, const std::filesystem::path& path) {
-        detail::CohortRun<Learners, Graph> run(*this, graph);
+        Run<Graph> run(*this, graph);
         run_.resume(run, path);
     }
 
@@ -688,6 +749,8 @@ class Cohort {
     }
     /// The device of the learners.
     at::Device device() const { return detail::device_of(*module_); }
+    /// The scaler of the losses; null where the precision needs none.
+    const GradientScaler* scaler() const { return scaler_ ? &*scaler_ : nullptr; }
     /// The names of the learners: see `Learner::named`.
     std::vector<std::string> names() const {
         std::vector<std::string> result;
@@ -696,8 +759,10 @@ class Cohort {
     }
 
   private:
-    template <class, class>
+    template <class, class, class>
     friend class detail::CohortRun;
+    template <class Graph>
+    using Run = detail::CohortRun<Learners, PrecisionPolicy, Graph>;
 
     template <class... T>
     static const auto& first_of(const std::tuple<T...>& row) {
@@ -714,8 +779,10 @@ class Cohort {
 
     Learners learners_;
     CohortOptions options_;
+    std::optional<GradientScaler> scaler_;
     std::shared_ptr<torch::nn::Module> module_ = std::make_shared<torch::nn::Module>("Cohort");
     std::vector<at::Tensor> parameters_;
+    std::vector<char> has_gradients_;  // of the learners: from a step
     Progress progress_;
     History history_;
     detail::RunState<detail::CohortRecord> run_;
@@ -730,5 +797,13 @@ template <class N>
 Cohort(std::vector<Learner<N>>) -> Cohort<std::vector<Learner<N>>>;
 template <class N>
 Cohort(std::vector<Learner<N>>, CohortOptions) -> Cohort<std::vector<Learner<N>>>;
+template <Precision P, class... N>
+Cohort(P, Learner<N>...) -> Cohort<std::tuple<Learner<N>...>, P>;
+template <Precision P, class... N>
+Cohort(P, CohortOptions, Learner<N>...) -> Cohort<std::tuple<Learner<N>...>, P>;
+template <class N, Precision P>
+Cohort(std::vector<Learner<N>>, P) -> Cohort<std::vector<Learner<N>>, P>;
+template <class N, Precision P>
+Cohort(std::vector<Learner<N>>, P, CohortOptions) -> Cohort<std::vector<Learner<N>>, P>;
 
 }  // namespace retort

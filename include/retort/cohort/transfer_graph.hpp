@@ -47,7 +47,7 @@ class GraphState {
     explicit GraphState(std::size_t edges) : iterations_(edges, 0) {}
 
   private:
-    template <class, class>
+    template <class, class, class>
     friend class CohortRun;
     template <class, class>
     friend class ::retort::RuntimeGraph;

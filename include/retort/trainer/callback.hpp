@@ -85,6 +85,13 @@ struct FitContext {
     bool ending = false;                 ///< in `on_settled`: whether the run ends here
     detail::RunHandle run{};             ///< for callbacks that save the run
     std::vector<std::string> claimed{};  ///< the columns that somebody writes in this call of `fit`
+    /// In `on_gradients`: what the step trains, of each learner that learns in it. Not set where there is only one.
+    std::function<std::vector<std::vector<at::Tensor>>()> learners{};
+
+    /// What the step trains, apart for each learner; `parameters` where there is only one.
+    std::vector<std::vector<at::Tensor>> parameters_of_learners() const {
+        return learners ? learners() : std::vector<std::vector<at::Tensor>>{parameters};
+    }
 
     /// Makes a column of the history one's own for this call of `fit`.
     /// \throws ConfigError if another callback, or the trainer, writes it already

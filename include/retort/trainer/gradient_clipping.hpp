@@ -22,7 +22,8 @@ namespace retort {
 /// Formula: \f$ g \leftarrow g \cdot \min(1, \text{max\_norm} / (\|g\|_2 + 10^{-6})) \f$ with the norm over
 /// all parameters (Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML
 /// 2013, Algorithm 1); \f$ g \leftarrow \min(\max(g, -\text{max\_value}), \text{max\_value}) \f$ per element.
-/// Does not wait for the device, unlike `torch::nn::utils::clip_grad_norm_`.
+/// Of a cohort, the gradients of each learner by their own norm. Does not wait for the device, unlike
+/// `torch::nn::utils::clip_grad_norm_`.
 struct GradientClipping {
     double max_norm = 0.0;   ///< 0: not by norm
     double max_value = 0.0;  ///< 0: not by value
@@ -38,8 +39,13 @@ struct GradientClipping {
     }
     void on_gradients(FitContext& context) const {
         const at::NoGradGuard no_grad;
+        for (const std::vector<at::Tensor>& parameters : context.parameters_of_learners()) clip(parameters);
+    }
+
+  private:
+    void clip(const std::vector<at::Tensor>& parameters) const {
         std::vector<at::Tensor> gradients;
-        for (const at::Tensor& parameter : context.parameters) {
+        for (const at::Tensor& parameter : parameters) {
             if (parameter.grad().defined()) gradients.push_back(parameter.grad());
         }
         if (gradients.empty()) return;

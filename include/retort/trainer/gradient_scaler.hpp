@@ -12,6 +12,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include <retort/core/archive.hpp>
@@ -28,12 +29,13 @@ struct GradientScalerOptions {
     std::int64_t interval = 2000;  ///< at least 1
 };
 
-/// Multiplies the loss, so that small gradients do not vanish in float16, and divides the gradients again; leaves out the
-/// steps in which they overflowed, and finds the scale by that.
+/// Multiplies the loss, so that small gradients do not vanish in float16, and divides the gradients again; leaves out
+/// the steps in which they overflowed, and finds the scale by that.
 ///
-/// Source: Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2; the dynamic scale as in Python's torch.
+/// Source: Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2; the dynamic scale as in Python's
+/// torch.
 ///
-/// `Trainer` uses it with `Float16`. In a loop of one's own:
+/// `Trainer` and `Cohort` use it with `Float16`. In a loop of one's own:
 ///
 ///     scaler.scale(loss).backward();
 ///     if (scaler.unscale(parameters)) optimiser.step();
@@ -55,8 +57,9 @@ class GradientScaler {
 
     double factor() const { return scale_; }
     at::Tensor scale(const at::Tensor& loss) const { return loss * scale_; }
-    /// Divides the gradients by the scale, and moves the scale. Waits for the device: whether a step is left out is
-    /// decided on the processor.
+    /// Divides the gradients by the scale, and moves the scale. Waits for the device once: whether a step is left out
+    /// is decided on the processor. Waits twice where the sum of all squares is no finite number, to look at the
+    /// gradients themselves.
     /// \returns whether all gradients are finite, and the step is to be made
     bool unscale(const std::vector<at::Tensor>& parameters) {
         const at::NoGradGuard no_grad;
@@ -67,8 +70,16 @@ class GradientScaler {
         bool finite = true;
         if (!gradients.empty()) {
             at::_foreach_mul_(gradients, 1 / scale_);
-            // What is infinite, or NaN, in one of them is in the sum of all squares.
-            finite = std::isfinite(at::stack(at::_foreach_norm(gradients)).norm().item<double>());
+            // What is infinite, or NaN, in one of them is in the sum of all squares, which large numbers make infinite
+            // as well: then the largest decides.
+            const auto largest_is_finite = [&] {
+                return std::isfinite(
+                    at::stack(at::_foreach_norm(gradients, std::numeric_limits<double>::infinity()))
+                        .max()
+                        .item<double>());
+            };
+            finite = std::isfinite(at::stack(at::_foreach_norm(gradients)).norm().item<double>()) ||
+                     largest_is_finite();
         }
         if (!finite) {
             scale_ *= options_.backoff;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The types in which a trainer computes.
+/// The types in which a trainer or a cohort computes.
 ///
 /// A precision is a type with
 ///
@@ -10,11 +10,12 @@
 /// | `p.scaler` | optional; `GradientScalerOptions`: losses are scaled, and steps whose gradients overflow left out |
 ///
 ///     retort::Trainer trainer{student, teacher, knowledge, schedule, optimiser, retort::Bfloat16{}};
+///     retort::Cohort cohort{retort::Bfloat16{}, retort::Learner{a, sgd}, retort::Learner{b, sgd}};
 ///
-/// Student and teacher run under LibTorch's autocast: convolutions and products of matrices compute in the narrow type,
-/// parameters, gradients and the optimiser stay in float32. What the networks return is turned into float32, and the
-/// losses, with their learnable parts, compute in it. Outputs are tensors, containers of them, and aggregates of up to 16
-/// such members. `evaluate` measures without autocast.
+/// Student and teacher, or all learners, run under LibTorch's autocast: convolutions and products of matrices compute
+/// in the narrow type, parameters, gradients and the optimiser stay in float32. What the networks return is turned into
+/// float32, and the losses, with their learnable parts, compute in it. Outputs are tensors, containers of them, and
+/// aggregates of up to 16 such members. `evaluate` measures without autocast.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,10 +24,13 @@
 
 #include <concepts>
 #include <optional>
+#include <string_view>
 #include <type_traits>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/autocast.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/detached.hpp>
 #include <retort/trainer/gradient_scaler.hpp>
 
 namespace retort {
@@ -41,13 +45,14 @@ struct Bfloat16 {
     static constexpr at::ScalarType type = at::kBFloat16;
 };
 
-/// Forward passes in float16, on CUDA devices, with scaled losses. Each step then waits for the device once.
+/// Forward passes in float16, on CUDA devices, with scaled losses. Each step then waits for the device once (see
+/// `GradientScaler::unscale`).
 struct Float16 {
     static constexpr at::ScalarType type = at::kHalf;
     GradientScalerOptions scaler{};
 };
 
-/// What a trainer computes in.
+/// What a trainer or a cohort computes in.
 template <class P>
 concept Precision = requires {
     { P::type } -> std::convertible_to<at::ScalarType>;
@@ -72,12 +77,28 @@ std::optional<GradientScaler> scaler_of(const P& precision) {
     }
 }
 
+/// \param who computes
 /// \throws ConfigError if the device cannot compute so
 template <class P>
-void check_precision(const at::Device& device) {
+void check_precision(const at::Device& device, std::string_view who) {
     if (P::type == at::kHalf && device.is_cpu()) {
-        throw ConfigError(text("Float16: expected the student on a CUDA device, found it on ", device,
+        throw ConfigError(text("Float16: expected ", who, " on a CUDA device, found it on ", device,
                                "; Bfloat16 works there"));
+    }
+}
+
+/// What `forward()` returns, computed in this precision, in float32. Without one it is the call and nothing else.
+template <class P, class Forward>
+auto in_precision([[maybe_unused]] at::DeviceType device, Forward&& forward) {
+    if constexpr (casts_forward<P>) {
+        auto outputs = [&] {
+            const Autocast cast(device, P::type);
+            return forward();
+        }();
+        change_tensors(outputs, Widen{});
+        return outputs;
+    } else {
+        return forward();
     }
 }
 

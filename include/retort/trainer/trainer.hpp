@@ -22,8 +22,6 @@
 #include <retort/core/archive.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/network.hpp>
-#include <retort/detail/autocast.hpp>
-#include <retort/detail/detached.hpp>
 #include <retort/detail/module_state.hpp>
 #include <retort/detail/teacher_state.hpp>
 #include <retort/detail/type_name.hpp>
@@ -103,7 +101,7 @@ class Trainer {
             objective_.knowledge().module()->to(device);
         }
         check_devices();
-        detail::check_precision<PrecisionPolicy>(device());
+        detail::check_precision<PrecisionPolicy>(device(), "the student");
     }
 
     /// The losses of a batch at the present progress, with their graph. Changes nothing but, with the first
@@ -212,29 +210,17 @@ class Trainer {
         const auto weights = objective_.weights(progress_);
         using TeacherOutputs = TeacherOutputsOf<TeacherPolicy, I>;
         std::optional<TeacherOutputs> teacher;
-        auto outputs = [&] {
-            [[maybe_unused]] const auto cast = autocast(value.device().type());
-            if (objective_.needs_teacher(weights) || !objective_.knowledge().prepared()) {
-                const at::NoGradGuard no_grad;
-                teacher.emplace(teacher_(value));
-            }
-            return student_->forward(value);
-        }();
-        if constexpr (detail::casts_forward<PrecisionPolicy>) {
-            detail::change_tensors(outputs, detail::Widen{});
-            if (teacher) detail::change_tensors(*teacher, detail::Widen{});
+        const at::DeviceType device = value.device().type();
+        if (objective_.needs_teacher(weights) || !objective_.knowledge().prepared()) {
+            const at::NoGradGuard no_grad;
+            teacher.emplace(detail::in_precision<PrecisionPolicy>(
+                device, [&]() -> TeacherOutputs { return teacher_(value); }));
         }
+        auto outputs =
+            detail::in_precision<PrecisionPolicy>(device, [&] { return student_->forward(value); });
         if (!prepared_) prepare(outputs, teacher, batch);
         Losses losses = objective_.losses(outputs, teacher ? &*teacher : nullptr, batch, progress_, weights);
         return StepResult<decltype(outputs)>{std::move(losses), std::move(outputs)};
-    }
-
-    static auto autocast([[maybe_unused]] at::DeviceType device) {
-        if constexpr (detail::casts_forward<PrecisionPolicy>) {
-            return detail::Autocast(device, PrecisionPolicy::type);
-        } else {
-            return 0;
-        }
     }
 
     template <class Outputs, class TeacherOutputs, class B>

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Cohorts in narrow types and with scaled losses; what `fit` has for a trainer, for each learner.
+#include <retort_test.hpp>
+#include <small_networks.hpp>
+
+#include <retort/cohort.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/optim.hpp>
+#include <retort/schedule.hpp>
+#include <retort/teacher.hpp>
+#include <retort/trainer.hpp>
+
+using namespace retort_test;
+using retort::Bfloat16;
+using retort::Cohort;
+using retort::CrossEntropy;
+using retort::label;
+using retort::Learner;
+using retort::Sgd;
+using retort::SoftTarget;
+using retort::TransferGraph;
+namespace gate = retort::gate;
+
+namespace {
+const Sgd sgd{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 5e-4};
+/// Scaled as float16 is, computed in float32.
+struct Scaled {
+    static constexpr at::ScalarType type = at::kFloat;
+    retort::GradientScalerOptions scaler{};
+};
+/// Notes the type that its forward has.
+struct WatchedImpl : torch::nn::Module {
+    explicit WatchedImpl(std::int64_t width) : net(register_module("net", Perceptron(width))) {}
+    torch::Tensor forward(const torch::Tensor& input) {
+        auto result = net->forward(input);
+        seen = result.scalar_type();
+        return result;
+    }
+    Perceptron net;
+    at::ScalarType seen = at::kFloat;
+};
+TORCH_MODULE(Watched);
+/// A loss whose gradient is NaN in one step, while its value is 0.
+struct Broken {
+    static constexpr bool needs_teacher = false, needs_target = false;
+    std::shared_ptr<std::int64_t> calls = std::make_shared<std::int64_t>(0);
+    std::int64_t when = -1;
+    torch::Tensor operator()(const torch::Tensor& student, const auto&, const auto&) const {
+        return (*calls)++ == when ? (student * 0).sum().sqrt() : (student * 0).sum();
+    }
+};
+/// 1 in even epochs, 0 in odd ones.
+struct Even {
+    double weight(const retort::Progress& progress) const {
+        return static_cast<double>((progress.epoch + 1) % 2);
+    }
+};
+Perceptron twin(const Perceptron& net) {
+    Perceptron copy(net->first->weight.size(0));
+    copy_state(*net, *copy);
+    return copy;
+}
+}  // namespace
+
+TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, to the bit") {
+    torch::manual_seed(1);
+    Watched a(8), b(6), teacher(10);
+    const auto batches = vectors(4);
+    std::vector<Perceptron> hand{twin(a->net), twin(b->net)};
+    std::vector<std::unique_ptr<torch::optim::SGD>> optimisers;
+    for (const Perceptron& net : hand) {
+        optimisers.push_back(std::make_unique<torch::optim::SGD>(
+            net->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(5e-4)));
+    }
+    Cohort cohort{Bfloat16{}, Learner{a, sgd}, Learner{b, sgd}, Learner{teacher}};
+    CHECK(cohort.scaler() == nullptr);
+    const SoftTarget kl{.temperature = 1.0};
+    TransferGraph graph{label<0>(), label<1>(), retort::edge<1, 0>(kl), retort::edge<0, 1>(kl),
+                        retort::edge<2, 0>(kl)};
+    const auto narrow = [](auto& net, const torch::Tensor& input) {
+        const retort::detail::Autocast cast(at::kCPU, at::kBFloat16);
+        return net->forward(input);
+    };
+    for (const auto& batch : batches) {
+        const auto result = cohort.step(graph, batch);
+        std::vector<torch::Tensor> z, peers, losses;
+        for (Perceptron& net : hand) {
+            z.push_back(narrow(net, batch.first).to(at::kFloat));
+            peers.push_back(z.back().detach());
+        }
+        const auto goal = [&] {
+            const torch::NoGradGuard no_grad;
+            return narrow(teacher->net, batch.first).to(at::kFloat);
+        }();
+        for (std::size_t i = 0; i < 2; ++i) {
+            losses.push_back(torch::nn::functional::cross_entropy(z[i], batch.second) +
+                             retort::functional::soft_target(z[i], peers[1 - i], {.temperature = 1.0}));
+        }
+        losses[0] = losses[0] + retort::functional::soft_target(z[0], goal, {.temperature = 1.0});
+        for (auto& each : optimisers) each->zero_grad();
+        for (auto& each : losses) each.backward();
+        for (auto& each : optimisers) each->step();
+        CHECK(same(result.losses[0].total, losses[0]));
+        CHECK(same(result.losses[1].total, losses[1]));
+        CHECK(std::get<0>(result.outputs)->scalar_type() == at::kFloat);
+    }
+    CHECK(same(a->net->parameters(), hand[0]->parameters()));
+    CHECK(same(b->net->parameters(), hand[1]->parameters()));
+    for (const Watched& each : {a, b, teacher}) CHECK(each->seen == at::kBFloat16);
+    CHECK_FALSE(retort::detail::compat::autocast_enabled(at::kCPU));
+
+    // Learners whose number is known at run time only compute alike.
+    torch::manual_seed(1);
+    Watched c(8), d(6);
+    const Watched e(10);
+    Cohort open{std::vector{Learner{c, sgd}, Learner{d, sgd}, Learner{e}}, Bfloat16{}};
+    retort::RuntimeGraph<torch::Tensor, PairBatch> runtime;
+    runtime.label(0).label(1).edge(1, 0, kl).edge(0, 1, kl).edge(2, 0, kl);
+    for (const auto& batch : batches) open.step(runtime, batch);
+    CHECK(same(c->parameters(), a->parameters()));
+    CHECK(same(d->parameters(), b->parameters()));
+}
+
+TEST_CASE("float32 is what a cohort has without a precision, and float16 needs a CUDA device") {
+    Perceptron a, b;
+    Cohort plain{Learner{a, sgd}}, said{retort::Float32{}, Learner{b, sgd}};
+    STATIC_REQUIRE(std::is_same_v<decltype(plain), decltype(said)>);
+    CHECK(words_of<retort::ConfigError>([&] {
+              Cohort(retort::Float16{}, Learner{a, sgd});
+          }) == "Float16: expected the learners on a CUDA device, found it on cpu; Bfloat16 works there");
+}
+
+TEST_CASE(
+    "a scale that is a power of two changes no bit; a step that overflows for one is left out for all") {
+    const auto batches = vectors(6);
+    const auto run = [&](auto precision, const auto& seen, std::int64_t when) {
+        torch::manual_seed(1);
+        Perceptron a(8), b(6);
+        Cohort cohort{precision, Learner{a, sgd}, Learner{b, sgd}};
+        Broken broken;
+        broken.when = when;
+        TransferGraph graph{label<0>(), label<1>(), retort::edge<1, 0>(SoftTarget{}),
+                            retort::edge<0, 1>(SoftTarget{}), label<1>(broken)};
+        int updates = 0;
+        const auto& history =
+            cohort.fit(graph, seen, {.epochs = 1}, retort::on_gradients([&](retort::FitContext& context) {
+                           ++updates;
+                           for (const auto& p : context.parameters)
+                               CHECK(p.grad().isfinite().all().template item<bool>());
+                       }));
+        CHECK(updates == static_cast<int>(seen.size()) - (when >= 0 ? 1 : 0));
+        if (when >= 0) CHECK(history.last("skipped_steps") == 1);
+        CHECK(graph.iterations()[0] == updates);
+        auto result = a->parameters();
+        for (const auto& each : b->parameters()) result.push_back(each);
+        return std::pair(result, cohort.scaler() == nullptr ? 0.0 : cohort.scaler()->factor());
+    };
+    const auto plain = run(retort::Float32{}, batches, -1);
+    const auto scaled = run(Scaled{{.initial = 1024.0, .interval = 5}}, batches, -1);
+    CHECK(same(plain.first, scaled.first));
+    CHECK(scaled.second == 2048.0);
+    auto left = batches;
+    left.erase(left.begin() + 2);
+    const auto skipped = run(Scaled{{.initial = 1024.0}}, batches, 2);
+    CHECK(same(skipped.first, run(retort::Float32{}, left, -1).first));
+    CHECK(skipped.second == 512.0);
+    // A step by hand, too.
+    torch::manual_seed(1);
+    Perceptron net(8), other = twin(net);
+    Cohort cohort{Scaled{{.initial = 4.0}}, Learner{net, sgd}};
+    Broken broken;
+    broken.when = 0;
+    TransferGraph graph{label<0>(), label<0>(broken)};
+    cohort.step(graph, batches[0]);
+    CHECK(same(net->parameters(), other->parameters()));
+    CHECK(cohort.scaler()->factor() == 2.0);
+    CHECK(cohort.progress().step == 1);
+}
+
+TEST_CASE(
+    "law 9: a cohort in bfloat16, or with scaled losses, resumes to the bit, and not in another precision") {
+    const auto batches = vectors(4);
+    const TemporaryDirectory directory;
+    const auto run = [&](auto precision, const char* file, int steps, bool save, bool resume) {
+        torch::manual_seed(resume ? 2 : 1);
+        Perceptron a(8), b(6);
+        Cohort cohort{precision, Learner{a, retort::AdamW{.learning_rate = 0.05}}, Learner{b, sgd}};
+        auto graph = retort::mutual_learning<2>();
+        if (resume) cohort.resume(graph, directory / file);
+        for (int i = 0; i < steps; ++i)
+            cohort.step(graph, batches[static_cast<std::size_t>(cohort.progress().step % 4)]);
+        if (save) cohort.save(graph, directory / file);
+        auto result = a->parameters();
+        for (const auto& each : b->parameters()) result.push_back(each);
+        result.push_back(torch::tensor(cohort.scaler() == nullptr ? 0.0 : cohort.scaler()->factor()));
+        return result;
+    };
+    const auto both = [&](auto precision, const char* file) {
+        const auto whole = run(precision, file, 7, false, false);
+        run(precision, file, 3, true, false);
+        CHECK(same(run(precision, file, 4, false, true), whole));
+    };
+    both(Bfloat16{}, "narrow");
+    both(Scaled{{.initial = 4.0, .interval = 2}}, "scaled");
+    CHECK_THROWS_WITH(run(retort::Float32{}, "narrow", 1, false, true), Catch::Contains("precision/type"));
+}
+
+TEST_CASE(
+    "accumulation, clipping, parameter groups and averages are those of each learner, as in its own "
+    "trainer") {
+    const auto batches = vectors(6);
+    torch::manual_seed(1);
+    Perceptron a(8), b(6);
+    const Perceptron alone = twin(a);
+    const retort::ParameterGroups<Sgd> recipe{sgd, {{.names = "*bias", .weight_decay = 0.0}}};
+    const retort::FitOptions options{.epochs = 3, .accumulate = 2};
+    const retort::GradientClipping clipping{.max_norm = 0.05, .max_value = 0.03};
+    // Learner 1 learns in every other epoch; what it learned before must not count in the norm of learner 0.
+    Cohort cohort{Learner{a, recipe}, Learner{b, recipe}};
+    TransferGraph graph{label<0>(), label<1>(CrossEntropy{}, gate::Through{}, Even{})};
+    retort::WeightAverage average{{.decay = 0.9, .hand_over = true}};
+    std::int64_t stale = 0;
+    cohort.fit(graph, batches, options, retort::on_gradients([&](retort::FitContext& context) {
+                   CHECK(context.parameters_of_learners().size() ==
+                         (context.progress.epoch == 1 ? std::size_t{1} : std::size_t{2}));
+                   if (context.progress.epoch != 1) return;
+                   for (const auto& p : b->parameters())
+                       stale +=
+                           p.grad().defined() ? p.grad().count_nonzero().template item<std::int64_t>() : 0;
+               }),
+               clipping, average);
+    CHECK(stale == 0);
+    retort::Trainer trainer{alone, retort::NoTeacher{}, retort::Knowledge{CrossEntropy{}},
+                            retort::Schedule{1.0}, recipe};
+    retort::WeightAverage own{{.decay = 0.9, .hand_over = true}};
+    trainer.fit(batches, options, clipping, own);
+    CHECK(same(a->parameters(), alone->parameters()));
+}
