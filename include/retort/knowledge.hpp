@@ -44,6 +44,7 @@
 #include <retort/knowledge/flow/matched_information_flow.hpp>
 #include <retort/knowledge/flow/singular_vectors.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
+#include <retort/knowledge/for_teacher.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/augmented_heads.hpp>
 #include <retort/knowledge/logit/class_relation.hpp>

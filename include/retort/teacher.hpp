@@ -11,4 +11,5 @@
 #include <retort/teacher/hand_down.hpp>
 #include <retort/teacher/moving_average.hpp>
 #include <retort/teacher/no_teacher.hpp>
+#include <retort/teacher/partly_trainable.hpp>
 #include <retort/teacher/snapshot.hpp>

@@ -6,6 +6,7 @@
 
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
+#include <retort/knowledge/for_teacher.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/metrics/agreement.hpp>
@@ -531,6 +532,75 @@ namespace snapshot_that_does_not_teach {
     trainer.fit(vectors(1), {.epochs = 1}, TakeSnapshot{snapshot});
 }
 }  // namespace snapshot_that_does_not_teach
+#endif
+
+#if defined(RETORT_CASE_teacher_term_with_frozen_teacher)
+// expect: retort: a term of the Knowledge trains the teacher [(]ForTeacher[)], and this teacher does not learn: expected
+namespace teacher_term_with_frozen_teacher {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, Frozen{teacher}, Knowledge{SoftTarget{}, ForTeacher{CrossEntropy{}}},
+                    Schedule{1.0, 1.0}, Sgd{}};
+    trainer.step(vectors(1)[0]);
+}
+}  // namespace teacher_term_with_frozen_teacher
+#else
+namespace teacher_term_with_frozen_teacher {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, PartlyTrainable{teacher, {.parameters = "last.*"}},
+                    Knowledge{SoftTarget{}, ForTeacher{CrossEntropy{}}}, Schedule{1.0, 1.0}, Sgd{}};
+    trainer.step(vectors(1)[0]);
+}
+}  // namespace teacher_term_with_frozen_teacher
+#endif
+
+#if defined(RETORT_CASE_trainable_teacher_without_term)
+// expect: retort: nothing would train this teacher: one that is PartlyTrainable learns from terms of the Knowledge
+namespace trainable_teacher_without_term {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, PartlyTrainable{teacher, {.parameters = "last.*"}}, Knowledge{SoftTarget{}},
+                    Schedule{1.0}, Sgd{}};
+    trainer.step(vectors(1)[0]);
+}
+}  // namespace trainable_teacher_without_term
+#else
+namespace trainable_teacher_without_term {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, Frozen{teacher}, Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}};
+    trainer.step(vectors(1)[0]);
+}
+}  // namespace trainable_teacher_without_term
+#endif
+
+#if defined(RETORT_CASE_trainable_teacher_in_ensemble)
+// expect: retort: a member of an Ensemble gets no gradient: a PartlyTrainable teacher would not learn
+namespace trainable_teacher_in_ensemble {
+[[maybe_unused]] void run() {
+    Perceptron teacher, other;
+    const Ensemble both{PartlyTrainable{teacher, {.parameters = "last.*"}}, Frozen{other}};
+}
+}  // namespace trainable_teacher_in_ensemble
+#else
+namespace trainable_teacher_in_ensemble {
+[[maybe_unused]] void run() {
+    Perceptron teacher, other;
+    const Ensemble both{Frozen{teacher}, Frozen{other}};
+}
+}  // namespace trainable_teacher_in_ensemble
+#endif
+
+#if defined(RETORT_CASE_teacher_term_behind_teacher)
+// expect: retort: a ForTeacher term has no teacher behind the teacher: expected a term that needs none
+namespace teacher_term_behind_teacher {
+[[maybe_unused]] const auto term = [] { return ForTeacher{SoftTarget{}}; };
+}  // namespace teacher_term_behind_teacher
+#else
+namespace teacher_term_behind_teacher {
+[[maybe_unused]] const auto term = [] { return ForTeacher{CrossEntropy{}}; };
+}  // namespace teacher_term_behind_teacher
 #endif
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/metrics/agreement.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
@@ -188,6 +189,60 @@ TEST_CASE("a store of another teacher, of other inputs, outputs or format is ref
         refusal([](const torch::Tensor& x) { return x.sum(1, true); }, {.identity = "sum"}, inputs);
     CHECK(holds(words, "expected \"teacher: sum\", found \"teacher: "));
     CHECK(files_in(directory.path()).size() == 1);
+}
+
+TEST_CASE("each precision has a store of its own, in which its run finds what it has without one") {
+    // Its outputs do not tell in which precision they were computed.
+    struct WidenedImpl : torch::nn::Module {
+        explicit WidenedImpl(ConvNet of) : net(register_module("net", std::move(of))) {}
+        torch::Tensor forward(const torch::Tensor& input) {
+            return net->forward(input).logits.to(torch::kFloat);
+        }
+        ConvNet net;
+    };
+    const TemporaryDirectory directory;
+    ConvNet network = net(1);
+    const auto wide = std::make_shared<WidenedImpl>(network);
+    const auto run = [&](const auto& policy, auto... precision) {
+        ConvNet student = net(2, 4);
+        retort::Trainer trainer{student,
+                                policy,
+                                retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}},
+                                retort::Schedule{0.5, 0.5},
+                                retort::Sgd{.learning_rate = 0.1, .momentum = 0.9},
+                                precision...};
+        trainer.fit(cropped(2), {.epochs = 4});
+        auto result = state(*student);
+        // Measured without autocast, on the same inputs.
+        result.push_back(torch::tensor(trainer.evaluate(cropped(2), retort::metrics::Agreement{}).value()));
+        return result;
+    };
+    const auto check = [&](const char* name, const auto& teacher) {
+        const Cached narrow{teacher, {.directory = directory / name}};
+        const auto expected = run(teacher, retort::Bfloat16{});
+        CHECK(same(run(narrow, retort::Bfloat16{}), expected));
+        CHECK(narrow.computed() == 40 + 20);  // two epochs, and the first one again for the measure
+        CHECK(narrow.found() == 40);
+        CHECK(files_in(directory / name).size() == 2);
+        CHECK(files_in(directory / name / "autocast-BFloat16").size() == 1);
+        const Cached again{teacher, {.directory = directory / name}},
+            plain{teacher, {.directory = directory / name}};
+        CHECK(same(run(again, retort::Bfloat16{}), expected));
+        CHECK(again.computed() == 6 + 6);  // the first batch of each precision
+        CHECK(same(run(plain), run(teacher)));
+        CHECK(plain.computed() == 6 + 20);  // and the other epoch of the cycle
+    };
+    check("narrow outputs", Frozen{network});
+    check("wide outputs", Frozen{wide});
+    const auto stored = directory / "wide outputs";
+    for (const auto& each : files_in(stored)) {
+        if (std::filesystem::is_regular_file(each)) std::filesystem::remove(each);
+    }
+    std::filesystem::rename(files_in(stored / "autocast-BFloat16")[0], stored / "moved.outputs");
+    CHECK(holds(words_of<DataError>([&] {
+                    Cached{Frozen{wide}, {.directory = stored}}(pictures().inputs);
+                }),
+                "expected \"precision: no autocast\", found \"precision: autocast to BFloat16\""));
 }
 
 TEST_CASE("several fill one store; what a killed one leaves is used up to its last whole record") {

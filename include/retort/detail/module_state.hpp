@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -60,10 +61,15 @@ inline void scale_gradients(const std::vector<at::Tensor>& parameters, double fa
 }
 
 /// A hash of names, types, shapes and values of all parameters and buffers.
-inline std::string hash_of_modules(const std::vector<torch::nn::Module*>& modules) {
+/// \param without tensors that are left out
+inline std::string hash_of_modules(const std::vector<torch::nn::Module*>& modules,
+                                   const std::vector<at::Tensor>& without = {}) {
     Hash hash;
     const auto each = [&](const auto& named) {
         for (const auto& item : named) {
+            if (std::any_of(without.begin(), without.end(),
+                            [&](const at::Tensor& other) { return other.is_same(item.value()); }))
+                continue;
             hash.add(item.key());
             if (!item.value().defined()) continue;
             const at::Tensor tensor = item.value().detach().cpu().contiguous();

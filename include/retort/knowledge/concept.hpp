@@ -8,6 +8,7 @@
 /// | `T::needs_target` | required, `static constexpr bool`; where true, the batch must have targets |
 /// | `term(student_outputs, teacher_outputs, batch)` | required; the loss, a tensor without dimensions; gradients to the student's outputs and the term's own parameters only |
 /// | `term(..., batch, progress)` | instead of it, for a term that changes with the progress |
+/// | `T::trains_teacher` | optional, `static constexpr bool`; true: the term sees the teacher's outputs with their graph, and not as constants (`ForTeacher`) |
 /// | `term.name()` | optional; what histories and errors call it; default: the name of its type |
 /// | `term.check()` | optional; throws ConfigError where the options make no sense |
 /// | `term.module()` | optional; a `shared_ptr` to the module with the learnable parts, or null |
@@ -67,6 +68,12 @@ template <class T, class StudentOutputs, class TeacherOutputs, class B>
 concept KnowledgeTerm = SaysWhatItNeeds<T> && ComputesLoss<T, StudentOutputs, TeacherOutputs, B>;
 
 namespace detail {
+
+/// Whether a term, or one in a Knowledge, trains the teacher.
+template <class T>
+constexpr bool trains_teacher = requires {
+    requires bool(T::trains_teacher);
+};
 
 template <class T>
 std::string term_name(const T& term) {

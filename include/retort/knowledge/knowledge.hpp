@@ -34,6 +34,8 @@ class Knowledge {
 
   public:
     static constexpr std::size_t size = sizeof...(Terms);
+    /// Whether there is a term that trains the teacher (`ForTeacher`).
+    static constexpr bool trains_teacher = (detail::trains_teacher<Terms> || ...);
 
     Knowledge() requires(std::default_initializable<Terms>&&...) : Knowledge(Terms{}...) {}
     explicit Knowledge(Terms... terms) : terms_(std::move(terms)...) {

@@ -19,6 +19,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,6 +33,7 @@
 #include <retort/core/error.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/compat.hpp>
 #include <retort/detail/hash.hpp>
 #include <retort/detail/module_state.hpp>
 #include <retort/detail/output_store.hpp>
@@ -113,14 +115,17 @@ inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
 /// others in the batch a network may round otherwise. In the other formats also what was just computed is given as
 /// it will be read.
 ///
-/// The store is tied to the teacher by a hash of its parameters and buffers, to the type and shape of inputs and outputs, and
-/// to the format; with any other it is refused. The first batch of a run is always computed, as its outputs say what
-/// is in a record. Records are looked up in files mapped into memory and checked by their checksums; several
-/// processes may fill one store (each sees at once what it has added itself, and what others have when it opens the
-/// store). On the disk a row takes its bytes and 24 more; in memory about 80 bytes. Inputs on a GPU are copied to the
+/// The store is tied to the teacher by a hash of its parameters and buffers, to the type and shape of inputs and outputs,
+/// to the precision and to the format; with any other it is refused. The first batch of a run is always computed, as
+/// its outputs say what is in a record. Records are looked up in files mapped into memory and checked by their checksums;
+/// several processes may fill one store (each sees at once what it has added itself, and what others have when it opens
+/// the store). On the disk a row takes its bytes and 24 more; in memory about 80 bytes. Inputs on a GPU are copied to the
 /// host for the hash, which waits for the device. A run that is killed loses no records; the store is flushed to the
 /// disk when the last copy of the teacher goes, so that after a power loss before that records may be refused as damaged:
 /// remove the file that the error names.
+///
+/// Under a trainer's `Bfloat16` or `Float16` a teacher computes otherwise than without autocast, as in validation or
+/// another run: each precision has a store of its own, that of autocast in a directory below (`autocast-BFloat16`).
 ///
 /// With all rows in the store the teacher costs about 2 % of the forward of a residual network of 0.7 million parameters
 /// (`build/bench/bench/cached`).
@@ -175,6 +180,12 @@ class Cached {
         std::vector<std::int64_t> shape{};  ///< of a row
         std::size_t bytes = 0;              ///< of a row in a record
     };
+    /// The outputs in one precision.
+    struct Kept {
+        std::filesystem::path directory{};
+        std::vector<Part> parts{};
+        std::optional<detail::OutputStore> store{};
+    };
     struct State {
         State(T what, CachedOptions how, std::tuple<TapPolicies...> kept)
             : teacher(std::move(what)), options(std::move(how)), taps(std::move(kept)) {}
@@ -182,8 +193,7 @@ class Cached {
         T teacher;
         CachedOptions options;
         std::tuple<TapPolicies...> taps;
-        std::vector<Part> parts{};
-        std::optional<detail::OutputStore> store{};
+        std::map<at::ScalarType, Kept> precisions{};  ///< by the type of autocast; Undefined: none
         std::int64_t computed = 0, found = 0;
 
         template <class Outputs>
@@ -195,28 +205,30 @@ class Cached {
                     sizeof...(TapPolicies) > 0,
                 "retort: the outputs of a Cached teacher have no logits: name what is kept by taps");
             if (value.dim() < 1) throw ShapeError("Cached: expected a row for each sample, found a scalar");
+            Kept& kept = precisions[autocast(value.device().type())];
+            std::optional<detail::OutputStore>& store = kept.store;
             const std::vector<detail::OutputStore::Key> keys = detail::row_keys(value);
             bool all = store.has_value() && !keys.empty();
             for (std::size_t i = 0; all && i < keys.size(); ++i) all = store->has(keys[i]);
             if (all) {
                 found += value.size(0);
-                return stored<Outputs>(keys, value.device());
+                return stored<Outputs>(kept, keys, value.device());
             }
             Outputs result = teacher(value);
             computed += value.size(0);
             if (keys.empty()) return result;
             const std::vector<at::Tensor> tensors = tensors_of(result, value.size(0));
-            if (!store) open(tensors, value);
-            check(tensors);
+            if (!store) open(kept, tensors, value);
+            check(kept, tensors);
             std::size_t missing = 0;
             for (const auto& key : keys) missing += store->has(key) ? 0 : 1;
             if (missing > 0 && options.only_stored) {
-                throw DataError(detail::text("Cached: expected all inputs in ", options.directory.string(),
+                throw DataError(detail::text("Cached: expected all inputs in ", kept.directory.string(),
                                              ", found ", missing, " of ", keys.size(), " missing"));
             }
-            add(keys, tensors);
+            add(kept, keys, tensors);
             const bool exact = options.format == CachedOptions::Format::exact && options.top_k == 0;
-            return exact ? result : stored<Outputs>(keys, value.device());
+            return exact ? result : stored<Outputs>(kept, keys, value.device());
         }
 
         template <class Outputs>
@@ -236,8 +248,17 @@ class Cached {
         }
         bool top(std::size_t part) const { return options.top_k > 0 && part == 0; }
 
+        /// The type of autocast on a device; Undefined: none.
+        static at::ScalarType autocast(at::DeviceType device) {
+            return detail::compat::autocast_enabled(device) ? detail::compat::autocast_type(device)
+                                                            : at::ScalarType::Undefined;
+        }
         /// What a record holds, after the first outputs.
-        void open(const std::vector<at::Tensor>& tensors, const at::Tensor& value) {
+        void open(Kept& kept, const std::vector<at::Tensor>& tensors, const at::Tensor& value) {
+            const at::ScalarType narrow = autocast(value.device().type());
+            const bool casts = narrow != at::ScalarType::Undefined;
+            kept.directory = casts ? options.directory / detail::text("autocast-", at::toString(narrow))
+                                   : options.directory;
             std::vector<std::string> names;
             if (tensors.size() > sizeof...(TapPolicies))
                 names.emplace_back("logits");
@@ -249,9 +270,10 @@ class Cached {
                 options.identity.empty() ? detail::hash_of_modules(detail::teacher_modules(teacher))
                                          : options.identity,
                 "\ninputs: ", at::toString(value.scalar_type()), ' ', value.sizes().slice(1),
+                "\nprecision: ", casts ? detail::text("autocast to ", at::toString(narrow)) : "no autocast",
                 "\nformat: ", options.format == CachedOptions::Format::exact ? "exact" : "float16", '\n');
             std::size_t size = 0;
-            parts.clear();
+            kept.parts.clear();
             for (std::size_t i = 0; i < tensors.size(); ++i) {
                 const at::Tensor& tensor = tensors[i];
                 Part part{names[i], tensor.scalar_type(), tensor.sizes().slice(1).vec()};
@@ -271,14 +293,15 @@ class Cached {
                 }
                 description.append("\n");
                 size += part.bytes;
-                parts.push_back(std::move(part));
+                kept.parts.push_back(std::move(part));
             }
-            store.emplace(options.directory, std::move(description), size);
+            kept.store.emplace(kept.directory, std::move(description), size);
         }
         bool rounded(at::ScalarType type) const {
             return options.format == CachedOptions::Format::float16 && at::isFloatingType(type);
         }
-        void check(const std::vector<at::Tensor>& tensors) const {
+        static void check(const Kept& kept, const std::vector<at::Tensor>& tensors) {
+            const std::vector<Part>& parts = kept.parts;
             for (std::size_t i = 0; i < parts.size(); ++i) {
                 if (tensors[i].sizes().slice(1) != at::IntArrayRef(parts[i].shape) ||
                     tensors[i].scalar_type() != parts[i].type) {
@@ -291,7 +314,9 @@ class Cached {
             }
         }
 
-        void add(const std::vector<detail::OutputStore::Key>& keys, const std::vector<at::Tensor>& tensors) {
+        void add(Kept& kept, const std::vector<detail::OutputStore::Key>& keys,
+                 const std::vector<at::Tensor>& tensors) const {
+            const std::vector<Part>& parts = kept.parts;
             std::vector<at::Tensor> memory;
             for (std::size_t i = 0; i < tensors.size(); ++i) {
                 const at::Tensor tensor = tensors[i].detach().to(at::kCPU);
@@ -306,7 +331,8 @@ class Cached {
             std::string contents;
             for (std::size_t row = 0; row < keys.size(); ++row) {
                 // A sample may be twice in a batch.
-                if (store->has(keys[row]) || std::find(added.begin(), added.end(), keys[row]) != added.end())
+                if (kept.store->has(keys[row]) ||
+                    std::find(added.begin(), added.end(), keys[row]) != added.end())
                     continue;
                 added.push_back(keys[row]);
                 for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -314,7 +340,7 @@ class Cached {
                                     parts[i].bytes);
                 }
             }
-            store->append(added, contents);
+            kept.store->append(added, contents);
         }
         /// Rows of 2k + 1 numbers of 4 bytes: log-probabilities, classes, and the logarithm of what is left.
         at::Tensor shortened(const at::Tensor& values) const {
@@ -342,7 +368,9 @@ class Cached {
         }
 
         template <class Outputs>
-        Outputs stored(const std::vector<detail::OutputStore::Key>& keys, at::Device device) {
+        Outputs stored(Kept& kept, const std::vector<detail::OutputStore::Key>& keys,
+                       at::Device device) const {
+            const std::vector<Part>& parts = kept.parts;
             const auto rows = static_cast<std::int64_t>(keys.size());
             std::vector<at::Tensor> memory;
             for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -358,7 +386,7 @@ class Cached {
                 memory.push_back(at::empty(shape, at::TensorOptions(type)));
             }
             for (std::size_t row = 0; row < keys.size(); ++row) {
-                const std::optional<std::string_view> content = store->find(keys[row]);
+                const std::optional<std::string_view> content = kept.store->find(keys[row]);
                 std::size_t offset = 0;
                 for (std::size_t i = 0; i < parts.size(); ++i) {
                     std::memcpy(static_cast<char*>(memory[i].data_ptr()) + row * parts[i].bytes,

@@ -8,6 +8,7 @@
 /// | `teacher.modules()` | optional; the modules behind it, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
 /// | `teacher.update(progress)` | optional; for a teacher that learns along; called after every step |
 /// | `T::learns_along` | optional, `static constexpr bool`; true for a teacher that changes in a run, though not by `update` |
+/// | `teacher.trainable_parameters()`, `teacher.with_gradient(input)` | optional, together; for a teacher of which parameters are trained by `ForTeacher` terms: those parameters, as `std::vector<retort::NamedParameter>`, and its outputs with their graph |
 ///
 /// A teacher that learns along says what goes into checkpoints by a member `checkpoint(retort::Archive&)`; any other is
 /// left out of them and recognised by a hash of its modules.
@@ -22,6 +23,7 @@
 
 #include <torch/nn/module.h>
 
+#include <concepts>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -51,6 +53,11 @@ concept Updated = requires(T& teacher, const Progress& progress) {
 template <class T>
 concept LearnsAlong = Updated<T> || requires {
     requires bool(T::learns_along);
+};
+/// A teacher of which parameters are trained beside the student's: by `ForTeacher` terms, and by nothing else.
+template <class T>
+concept LearnsByGradient = requires(T& teacher) {
+    { teacher.trainable_parameters() } -> std::same_as<std::vector<NamedParameter>>;
 };
 
 namespace detail {

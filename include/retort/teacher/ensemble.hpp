@@ -54,6 +54,9 @@ class Ensemble {
     static_assert(
         (!Network<Teachers> && ...),
         "retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen{network}");
+    static_assert(
+        (!LearnsByGradient<Teachers> && ...),
+        "retort: a member of an Ensemble gets no gradient: a PartlyTrainable teacher would not learn");
 
   public:
     static constexpr bool learns_along = (LearnsAlong<Teachers> || ...);

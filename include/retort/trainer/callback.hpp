@@ -79,8 +79,8 @@ struct FitContext {
     Progress progress;                          ///< of the epoch or step at hand
     History& history;                           ///< what was measured; the last row is the running epoch's
     torch::nn::Module& student;                 ///< the student's module
-    const std::vector<at::Tensor>& parameters;  ///< all that is trained: the student's and the learnable
-                                                ///< parts'; empty before the first step
+    const std::vector<at::Tensor>& parameters;  ///< all that is trained: the student's, the learnable
+                                                ///< parts', a teacher's; empty before the first step
     Running running{};
     bool ending = false;                 ///< in `on_settled`: whether the run ends here
     detail::RunHandle run{};             ///< for callbacks that save the run

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/detached.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/schedule/schedule.hpp>
@@ -92,17 +94,36 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         return result;
     }
 
-    /// The losses at these weights.
+    /// Whether a term with a weight other than 0 trains the teacher.
+    static bool trains_teacher(const Weights& weights) {
+        constexpr std::array<bool, size> trains{detail::trains_teacher<Terms>...};
+        bool result = false;
+        for (std::size_t i = 0; i < size; ++i) result = result || (trains[i] && weights[i] != 0);
+        return result;
+    }
+
+    /// The losses at these weights. Where a term trains the teacher, the others see its outputs as constants.
     /// \param teacher may be null where `needs_teacher(weights)` is false
     template <class Student, class Teacher, class B>
     Losses losses(const Student& student, const Teacher* teacher, const B& batch, const Progress& progress,
                   const Weights& weights) const {
         (check_term<Terms, Student, Teacher, B>(), ...);
         Losses result{{}, std::vector<at::Tensor>(size), {weights.begin(), weights.end()}};
-        [&]<std::size_t... I>(std::index_sequence<I...>) {
-            (add(result, I, std::get<I>(knowledge_.terms()), student, teacher, batch, progress), ...);
+        const auto add_all = [&](const Teacher* constant) {
+            [&]<std::size_t... I>(std::index_sequence<I...>) {
+                (add(result, I, std::get<I>(knowledge_.terms()), student,
+                     detail::trains_teacher<Terms> ? teacher : constant, batch, progress),
+                 ...);
+            }
+            (std::make_index_sequence<size>{});
+        };
+        if constexpr (Knowledge<Terms...>::trains_teacher) {
+            std::optional<Teacher> constant;
+            if (teacher != nullptr) constant.emplace(detail::as_constants(*teacher));
+            add_all(constant ? &*constant : nullptr);
+        } else {
+            add_all(teacher);
         }
-        (std::make_index_sequence<size>{});
         return result;
     }
 

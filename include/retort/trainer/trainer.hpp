@@ -67,6 +67,14 @@ class Trainer {
     static_assert(!Network<TeacherPolicy>,
                   "retort: the teacher is a bare network; say how it teaches: retort::Frozen{network}, or "
                   "retort::NoTeacher{}");
+    static_assert(
+        !detail::trains_teacher<KnowledgePolicy> || LearnsByGradient<TeacherPolicy>,
+        "retort: a term of the Knowledge trains the teacher (ForTeacher), and this teacher does not learn: "
+        "expected retort::PartlyTrainable{network, {.parameters = ...}}");
+    static_assert(
+        !LearnsByGradient<TeacherPolicy> || detail::trains_teacher<KnowledgePolicy>,
+        "retort: nothing would train this teacher: one that is PartlyTrainable learns from terms of the "
+        "Knowledge that say so, retort::ForTeacher{term}; for one that does not learn, take retort::Frozen");
 
   public:
     /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the trainer
@@ -212,15 +220,27 @@ class Trainer {
         std::optional<TeacherOutputs> teacher;
         const at::DeviceType device = value.device().type();
         if (objective_.needs_teacher(weights) || !objective_.knowledge().prepared()) {
-            const at::NoGradGuard no_grad;
-            teacher.emplace(detail::in_precision<PrecisionPolicy>(
-                device, [&]() -> TeacherOutputs { return teacher_(value); }));
+            teacher.emplace(taught(value, objective_.trains_teacher(weights)));
         }
         auto outputs =
             detail::in_precision<PrecisionPolicy>(device, [&] { return student_->forward(value); });
         if (!prepared_) prepare(outputs, teacher, batch);
         Losses losses = objective_.losses(outputs, teacher ? &*teacher : nullptr, batch, progress_, weights);
         return StepResult<decltype(outputs)>{std::move(losses), std::move(outputs)};
+    }
+
+    /// What the teacher gives: constants, but for where a term trains it.
+    template <class I>
+    TeacherOutputsOf<TeacherPolicy, I> taught(const I& value, [[maybe_unused]] bool trained) {
+        using Outputs = TeacherOutputsOf<TeacherPolicy, I>;
+        const at::DeviceType device = value.device().type();
+        if constexpr (LearnsByGradient<TeacherPolicy>) {
+            if (trained)
+                return detail::in_precision<PrecisionPolicy>(
+                    device, [&]() -> Outputs { return teacher_.with_gradient(value); });
+        }
+        const at::NoGradGuard no_grad;
+        return detail::in_precision<PrecisionPolicy>(device, [&]() -> Outputs { return teacher_(value); });
     }
 
     template <class Outputs, class TeacherOutputs, class B>
@@ -246,15 +266,19 @@ class Trainer {
     }
 
     void build_optimizer() {
-        const auto student = detail::trainable_named_parameters(student_.module());
+        auto student = detail::trainable_named_parameters(student_.module());
         if (student.empty()) {
             throw ConfigError(
                 "student: expected parameters that require a gradient, found none: nothing can be trained");
         }
-        const auto parts = detail::trainable_named_parameters(*objective_.knowledge().module(), "knowledge.");
+        auto parts = detail::trainable_named_parameters(*objective_.knowledge().module(), "knowledge.");
+        if constexpr (LearnsByGradient<TeacherPolicy>) {
+            for (NamedParameter& each : teacher_.trainable_parameters())
+                parts.push_back({std::string("teacher.").append(each.name), std::move(each.tensor)});
+        }
         optimizer_.build(student, parts);
         parameters_.clear();
-        for (const auto* some : {&student, &parts}) {
+        for (auto* some : {&student, &parts}) {
             for (const NamedParameter& each : *some) {  // the optimiser may have frozen some
                 if (each.tensor.requires_grad()) parameters_.push_back(each.tensor);
             }

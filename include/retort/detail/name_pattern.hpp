@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Parameters chosen by their names.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <numeric>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <retort/core/network.hpp>
+
+namespace retort::detail {
+
+/// Whether a name is of a pattern with `*` and `?`.
+inline bool matches(std::string_view pattern, std::string_view name) {
+    std::size_t p = 0, n = 0, star = std::string_view::npos, after = 0;
+    while (n < name.size()) {
+        if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == name[n])) {
+            ++p;
+            ++n;
+        } else if (p < pattern.size() && pattern[p] == '*') {
+            star = p++;
+            after = n;
+        } else if (star != std::string_view::npos) {
+            p = star + 1;
+            n = ++after;
+        } else {
+            return false;
+        }
+    }
+    return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+/// How many characters must be put in, taken out or replaced to make one text of another.
+inline std::size_t edit_distance(std::string_view one, std::string_view other) {
+    std::vector<std::size_t> row(other.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 0; i < one.size(); ++i) {
+        std::size_t diagonal = std::exchange(row[0], i + 1);
+        for (std::size_t j = 0; j < other.size(); ++j) {
+            const std::size_t replaced = diagonal + (one[i] == other[j] ? 0 : 1);
+            diagonal = row[j + 1];
+            row[j + 1] = std::min({replaced, diagonal + 1, row[j] + 1});
+        }
+    }
+    return row.back();
+}
+
+/// The names that are nearest to a pattern, at most three.
+inline std::string nearest_names(std::string_view pattern, const std::vector<NamedParameter>& parameters) {
+    std::vector<std::pair<std::size_t, std::string_view>> near;
+    for (const NamedParameter& each : parameters)
+        near.emplace_back(edit_distance(pattern, each.name), each.name);
+    std::stable_sort(near.begin(), near.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::string result;
+    for (std::size_t i = 0; i < near.size() && i < 3; ++i)
+        result.append(i == 0 ? "" : ", ").append(near[i].second);
+    return result;
+}
+
+}  // namespace retort::detail
