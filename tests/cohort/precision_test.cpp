@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Cohorts in narrow types and with scaled losses; what `fit` has for a trainer, for each learner.
+#include <precision_cases.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -24,11 +25,6 @@ namespace gate = retort::gate;
 
 namespace {
 const Sgd sgd{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 5e-4};
-/// Scaled as float16 is, computed in float32.
-struct Scaled {
-    static constexpr at::ScalarType type = at::kFloat;
-    retort::GradientScalerOptions scaler{};
-};
 /// Notes the type that its forward has.
 struct WatchedImpl : torch::nn::Module {
     explicit WatchedImpl(std::int64_t width) : net(register_module("net", Perceptron(width))) {}
@@ -41,15 +37,6 @@ struct WatchedImpl : torch::nn::Module {
     at::ScalarType seen = at::kFloat;
 };
 TORCH_MODULE(Watched);
-/// A loss whose gradient is NaN in one step, while its value is 0.
-struct Broken {
-    static constexpr bool needs_teacher = false, needs_target = false;
-    std::shared_ptr<std::int64_t> calls = std::make_shared<std::int64_t>(0);
-    std::int64_t when = -1;
-    torch::Tensor operator()(const torch::Tensor& student, const auto&, const auto&) const {
-        return (*calls)++ == when ? (student * 0).sum().sqrt() : (student * 0).sum();
-    }
-};
 /// 1 in even epochs, 0 in odd ones.
 struct Even {
     double weight(const retort::Progress& progress) const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Forward passes in narrow types, scaled losses, steps that overflow.
+#include <precision_cases.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -26,11 +27,6 @@ using retort::SoftTarget;
 using retort::Trainer;
 
 namespace {
-/// Scaled as float16 is, computed in float32.
-struct Scaled {
-    static constexpr at::ScalarType type = at::kFloat;
-    retort::GradientScalerOptions scaler{};
-};
 /// Notes the types that its forward and its parameters have.
 struct WatchedImpl : torch::nn::Module {
     WatchedImpl() : net(register_module("net", Perceptron())) {}
@@ -43,15 +39,6 @@ struct WatchedImpl : torch::nn::Module {
     at::ScalarType seen = at::kFloat;
 };
 TORCH_MODULE(Watched);
-/// A loss whose gradient is NaN in one step, while its value is 0.
-struct Broken {
-    static constexpr bool needs_teacher = false, needs_target = false;
-    std::shared_ptr<std::int64_t> calls = std::make_shared<std::int64_t>(0);
-    std::int64_t when = -1;
-    torch::Tensor operator()(const torch::Tensor& student, const auto&, const auto&) const {
-        return (*calls)++ == when ? (student * 0).sum().sqrt() : (student * 0).sum();
-    }
-};
 }  // namespace
 
 TEST_CASE("bfloat16: the networks compute in it; outputs, losses, gradients and parameters are float32") {
