@@ -7,11 +7,15 @@
 /// Counted: operators, without the optimisers', which are the same. The hand-written step detaches each peer
 /// once, with an operator; the cohort makes constants without one. Timed: processor time of one thread, in
 /// turn; the ratio is that of the fastest, so that what else the machine does falls on neither.
+///
+/// Instructions have no noise: `instructions.sh` has valgrind count those of `counted_steps`.
 #include <torch/torch.h>
 
+#include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -102,23 +106,72 @@ void check_equal(const Networks<Net>& one, const Networks<Net>& other) {
 
 bool within = true;  // whether all ratios are
 
+/// Networks, each kind of step on some of them, and the same weights for all to begin with.
+template <std::size_t N, class Net>
+class Steps {
+  public:
+    using Batch = std::pair<torch::Tensor, torch::Tensor>;
+
+    Steps(const std::function<Net()>& make, const Batch& batch)
+        : batch_(batch),
+          hand(N, make),
+          known(N, make),
+          open(N, make),
+          graph_(retort::mutual_learning<N>()),
+          cohort_(cohort_of(known, std::make_index_sequence<N>{})),
+          open_graph_(retort::mutual_learning<retort::OutputsOf<Net, torch::Tensor>, Batch>(N)),
+          open_cohort_(learners(open)) {}
+
+    void by_hand() { step_by_hand(hand, batch_); }
+    void composed() { cohort_.step(graph_, batch_); }
+    void at_run_time() { open_cohort_.step(open_graph_, batch_); }
+
+  private:
+    static std::vector<retort::Learner<Net>> learners(Networks<Net>& all) {
+        std::vector<retort::Learner<Net>> result;
+        for (std::size_t i = 0; i < N; ++i) result.emplace_back(all.nets[i], *all.optimisers[i]);
+        return result;
+    }
+
+    const Batch& batch_;
+
+  public:
+    Networks<Net> hand;
+    Networks<Net> known;
+    Networks<Net> open;
+
+  private:
+    decltype(retort::mutual_learning<N>()) graph_;
+    decltype(cohort_of(std::declval<Networks<Net>&>(), std::make_index_sequence<N>{})) cohort_;
+    decltype(retort::mutual_learning<retort::OutputsOf<Net, torch::Tensor>, Batch>(N)) open_graph_;
+    decltype(retort::Cohort{std::declval<std::vector<retort::Learner<Net>>>()}) open_cohort_;
+};
+
+/// What a profiler looks at.
+[[gnu::noinline]] void counted_steps(const std::function<void()>& step, int times) {
+    for (int i = 0; i < times; ++i) step();
+}
+
+/// Some steps of one kind, and nothing else.
+template <std::size_t N>
+void only(const std::string& kind, int times) {
+    const std::pair<torch::Tensor, torch::Tensor> batch{torch::randn({32, 64}), torch::randint(10, {32})};
+    Steps<N, Perceptron> steps([] { return Perceptron(); }, batch);
+    const std::function<void()> step = [&] {
+        kind == "hand" ? steps.by_hand() : kind == "known" ? steps.composed() : steps.at_run_time();
+    };
+    step();  // the first one makes what the others find
+    counted_steps(step, times);
+}
+
 template <std::size_t N, class Net>
 void report(const std::function<Net()>& make, const std::pair<torch::Tensor, torch::Tensor>& batch, int pairs,
             int times, double& one_learner) {
-    using Outputs = retort::OutputsOf<Net, torch::Tensor>;
-    Networks<Net> hand(N, make);
-    Networks<Net> known(N, make);
-    Networks<Net> open(N, make);
-    auto graph = retort::mutual_learning<N>();
-    auto cohort = cohort_of(known, std::make_index_sequence<N>{});
-    auto open_graph = retort::mutual_learning<Outputs, std::pair<torch::Tensor, torch::Tensor>>(N);
-    std::vector<retort::Learner<Net>> learners;
-    for (std::size_t i = 0; i < N; ++i) learners.emplace_back(open.nets[i], *open.optimisers[i]);
-    retort::Cohort open_cohort{std::move(learners)};
-
-    const auto by_hand = [&] { step_by_hand(hand, batch); };
-    const auto composed = [&] { cohort.step(graph, batch); };
-    const auto at_run_time = [&] { open_cohort.step(open_graph, batch); };
+    Steps<N, Net> steps(make, batch);
+    const auto& [hand, known, open] = std::tie(steps.hand, steps.known, steps.open);
+    const auto by_hand = [&] { steps.by_hand(); };
+    const auto composed = [&] { steps.composed(); };
+    const auto at_run_time = [&] { steps.at_run_time(); };
     by_hand();
     composed();
     at_run_time();
@@ -165,9 +218,33 @@ void table(const char* title, const std::function<Net()>& make,
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int pairs = argc > 1 ? std::max(1, std::atoi(argv[1])) : 15;
+    CLI::App app{"What a cohort costs beside a step written by hand."};
+    int pairs = 15;
+    std::string kind;
+    std::size_t learners = 3;
+    int times = 20;
+    app.add_option("--pairs", pairs, "Measurements of each kind")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000000));
+    app.add_option("--only", kind, "Measure nothing: make steps of one kind, for a profiler")
+        ->check(CLI::IsMember({"hand", "known", "run-time"}));
+    app.add_option("--learners", learners, "With --only: perceptrons, 2, 3, 5 or 7")
+        ->capture_default_str()
+        ->check(CLI::IsMember({2, 3, 5, 7}));
+    app.add_option("--steps", times, "With --only: so many")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000000));
+    CLI11_PARSE(app, argc, argv);
     at::set_num_threads(1);
     torch::manual_seed(2);
+    if (!kind.empty()) {
+        const auto run = learners == 2   ? &only<2>
+                         : learners == 3 ? &only<3>
+                         : learners == 5 ? &only<5>
+                                         : &only<7>;
+        run(kind, times);
+        return 0;
+    }
     table<Perceptron>(
         "Perceptrons 64-32-10, batch 32", [] { return Perceptron(); },
         {torch::randn({32, 64}), torch::randint(10, {32})}, 2 * pairs, 60);

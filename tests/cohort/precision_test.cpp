@@ -109,13 +109,32 @@ TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, t
     CHECK(same(d->parameters(), b->parameters()));
 }
 
-TEST_CASE("float32 is what a cohort has without a precision, and float16 needs a CUDA device") {
+TEST_CASE("float32 is what a cohort has without a precision") {
     Perceptron a, b;
     Cohort plain{Learner{a, sgd}}, said{retort::Float32{}, Learner{b, sgd}};
     STATIC_REQUIRE(std::is_same_v<decltype(plain), decltype(said)>);
-    CHECK(words_of<retort::ConfigError>([&] {
-              Cohort(retort::Float16{}, Learner{a, sgd});
-          }) == "Float16: expected the learners on a CUDA device, found it on cpu; Bfloat16 works there");
+}
+
+TEST_CASE(
+    "a cohort in float16: LibTorch 2.6 or later on processors, where it learns, or a sentence that says so") {
+    torch::manual_seed(1);
+    Watched a(8), b(6);
+    const auto make = [&] {
+        return Cohort{retort::Float16{{.initial = 256.0}}, Learner{a, sgd}, Learner{b, sgd}};
+    };
+    if (!retort::detail::compat::float16_on_processors) {
+        CHECK(words_of<retort::ConfigError>(make) ==
+              "Float16: expected the learners on a CUDA device, or LibTorch 2.6 or later, found cpu and "
+              "LibTorch " TORCH_VERSION "; Bfloat16 works there");
+        return;
+    }
+    auto cohort = make();
+    auto graph = retort::mutual_learning<2>();
+    const auto& history = cohort.fit(graph, vectors(6), {.epochs = 8});
+    CHECK(a->seen == at::kHalf);
+    CHECK(b->seen == at::kHalf);
+    CHECK(cohort.scaler()->factor() == 256.0);
+    for (const char* loss : {"loss_0", "loss_1"}) CHECK(history.last(loss) < history.at(0, loss));
 }
 
 TEST_CASE(

@@ -147,12 +147,95 @@ TEST_CASE("outputs by name are widened with their logits") {
     CHECK(retort::tap<"body">(outputs).scalar_type() == at::kFloat);
 }
 
-TEST_CASE("float16 needs a CUDA device, and says so") {
+TEST_CASE("float16 on a processor: LibTorch 2.6 or later, or a sentence that says so") {
     Perceptron net;
-    CHECK(words_of<retort::ConfigError>([&] {
-              Trainer trainer(net, retort::NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
-                              Sgd{.learning_rate = 0.1}, retort::Float16{});
-          }) == "Float16: expected the student on a CUDA device, found it on cpu; Bfloat16 works there");
+    const auto make = [&] {
+        Trainer trainer(net, retort::NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
+                        Sgd{.learning_rate = 0.1}, retort::Float16{});
+    };
+    if (retort::detail::compat::float16_on_processors) {
+        CHECK_NOTHROW(make());
+    } else {
+        CHECK(words_of<retort::ConfigError>(make) ==
+              "Float16: expected the student on a CUDA device, or LibTorch 2.6 or later, found cpu and "
+              "LibTorch " TORCH_VERSION "; Bfloat16 works there");
+    }
+}
+
+TEST_CASE("float16: a step is the hand-written one with autocast and a scaled loss, to the bit") {
+    if (!retort::detail::compat::float16_on_processors) return;
+    torch::manual_seed(1);
+    Watched student, teacher;
+    const Perceptron hand;
+    copy_state(*student->net, *hand);
+    Trainer trainer{student,
+                    Frozen{teacher},
+                    Knowledge{CrossEntropy{}, SoftTarget{}},
+                    Schedule{0.5, 0.5},
+                    Sgd{.learning_rate = 0.1, .momentum = 0.9},
+                    retort::Float16{{.initial = 1024.0}}};
+    torch::optim::SGD optimiser(hand->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
+    const auto narrow = [](const Perceptron& net, const torch::Tensor& input) {
+        const retort::detail::Autocast cast(at::kCPU, at::kHalf);
+        return Perceptron(net)->forward(input).to(at::kFloat);
+    };
+    for (const auto& batch : vectors(4)) {
+        const auto result = trainer.step(batch);
+        CHECK(student->seen == at::kHalf);
+        CHECK(teacher->seen == at::kHalf);
+        CHECK(result.outputs.scalar_type() == at::kFloat);
+        const auto goal = [&] {
+            const torch::NoGradGuard no_grad;
+            return narrow(teacher->net, batch.first);
+        }();
+        const auto logits = narrow(hand, batch.first);
+        const auto loss = torch::nn::functional::cross_entropy(logits, batch.second) * 0.5 +
+                          retort::functional::soft_target(logits, goal) * 0.5;
+        optimiser.zero_grad();
+        (loss * 1024.0).backward();
+        for (const auto& p : hand->parameters()) {
+            CHECK(p.grad().scalar_type() == at::kFloat);
+            p.mutable_grad().mul_(1 / 1024.0);
+        }
+        optimiser.step();
+        CHECK(same(result.losses.total, loss));
+    }
+    CHECK(same(student->net->parameters(), hand->parameters()));
+}
+
+TEST_CASE(
+    "float16 trains about as float32 does; a scale that is too large is left by steps that are left out") {
+    if (!retort::detail::compat::float16_on_processors) return;
+    const auto batches = images(4, 20);
+    const auto run = [&](auto... precision) {
+        torch::manual_seed(1);
+        ConvNet student(4), teacher(6);
+        using retort::tap;
+        Trainer trainer{
+            student,
+            Frozen{teacher},
+            Knowledge{CrossEntropy{}, retort::Hint{tap<&ConvOutputs::early>, tap<&ConvOutputs::early>,
+                                                   retort::Conv1x1{4, 6}}},
+            Schedule{1.0, 0.1},
+            Sgd{.learning_rate = 0.05, .momentum = 0.9},
+            precision...};
+        const auto& history = trainer.fit(batches, {.epochs = 4});
+        for (const auto& p : student->parameters()) CHECK(p.isfinite().all().item<bool>());
+        return std::tuple(history.at(0, "loss"), history.last("loss"),
+                          trainer.scaler() == nullptr ? 0.0 : trainer.scaler()->factor());
+    };
+    const auto [wide_first, wide_last, none] = run();
+    CHECK(none == 0.0);
+    const auto [first, last, scale] = run(retort::Float16{{.initial = 1024.0}});
+    CHECK(scale == 1024.0);
+    CHECK(first == Approx(wide_first).epsilon(0.05));
+    CHECK(last == Approx(wide_last).epsilon(0.05));
+    CHECK(last < first);
+    // Gradients of 2^40 times the loss have no place in float16.
+    const auto [lost_first, lost_last, found] = run(retort::Float16{{.initial = 0x1p40, .backoff = 0x1p-8}});
+    CHECK(found < 0x1p40);
+    CHECK(found >= 0x1p8);
+    CHECK(lost_last < lost_first);
 }
 
 TEST_CASE("a scale that is a power of two changes no bit; it grows, and clipping sees gradients without it") {

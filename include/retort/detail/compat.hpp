@@ -16,6 +16,11 @@
 
 namespace retort::detail::compat {
 
+/// Whether convolutions, products of matrices and their gradients are there in float16 on processors: of older versions,
+/// LibTorch 1.13 has none of them, and those in between were not tried.
+inline constexpr bool float16_on_processors = TORCH_VERSION_MAJOR > 2 ||
+                                              (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6);
+
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
 inline bool autocast_enabled(at::DeviceType device) { return at::autocast::is_autocast_enabled(device); }
 inline void set_autocast_enabled(at::DeviceType device, bool enabled) {

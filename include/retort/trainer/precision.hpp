@@ -21,6 +21,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
+#include <torch/version.h>
 
 #include <concepts>
 #include <optional>
@@ -30,6 +31,7 @@
 #include <retort/core/error.hpp>
 #include <retort/detail/autocast.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/compat.hpp>
 #include <retort/detail/detached.hpp>
 #include <retort/trainer/gradient_scaler.hpp>
 
@@ -45,8 +47,8 @@ struct Bfloat16 {
     static constexpr at::ScalarType type = at::kBFloat16;
 };
 
-/// Forward passes in float16, on CUDA devices, with scaled losses. Each step then waits for the device once (see
-/// `GradientScaler::unscale`).
+/// Forward passes in float16, on CUDA devices, with LibTorch 2.6 or later also on processors, with scaled losses. Each
+/// step then waits for the device once (see `GradientScaler::unscale`).
 struct Float16 {
     static constexpr at::ScalarType type = at::kHalf;
     GradientScalerOptions scaler{};
@@ -81,9 +83,10 @@ std::optional<GradientScaler> scaler_of(const P& precision) {
 /// \throws ConfigError if the device cannot compute so
 template <class P>
 void check_precision(const at::Device& device, std::string_view who) {
-    if (P::type == at::kHalf && device.is_cpu()) {
-        throw ConfigError(text("Float16: expected ", who, " on a CUDA device, found it on ", device,
-                               "; Bfloat16 works there"));
+    if (P::type == at::kHalf && device.is_cpu() && !compat::float16_on_processors) {
+        throw ConfigError(text("Float16: expected ", who,
+                               " on a CUDA device, or LibTorch 2.6 or later, found cpu and LibTorch ",
+                               TORCH_VERSION, "; Bfloat16 works there"));
     }
 }
 
