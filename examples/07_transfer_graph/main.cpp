@@ -42,6 +42,7 @@ struct Options : examples::StudyOptions {
     std::string study{};
     std::int64_t trials = 60;
     std::int64_t search_epochs = 8;
+    retort::search::SuccessiveHalving halving{};
     std::uint64_t search_seed = 0;
     std::string select = "validation";
     std::size_t best = 3;
@@ -73,8 +74,11 @@ void describe(CLI::App& app, Options& options) {
          "What the others may be. Default: cnn8 cnn16, or resnet32 resnet110 wrn28-2 for CIFAR-100");
     list("--gates", options.space.gates, "Of edges between learners, as in a graph's file");
     list("--label-gates", options.space.label_gates, "Of edges from the labels");
-    option("--search-epochs", options.search_epochs,
-           "Epochs of a trial that is never pruned; trials are judged after 1, 2, 4, 8, ...",
+    option("--search-epochs", options.search_epochs, "Epochs of a trial that is never pruned",
+           CLI::Range(1, 1000000));
+    option("--first-rung", options.halving.minimum,
+           "Trials are judged after so many epochs, after twice as many, four times, ...; the half that is "
+           "better goes on",
            CLI::Range(1, 1000000));
     option("--search-seed", options.search_seed, "Which graphs are tried, and their seeds",
            examples::zero_or_more());
@@ -155,6 +159,7 @@ class Search {
     fs::path files_of(std::int64_t trial) const { return beside("trials") / text(trial); }
     retort::search::StudyOptions study_options() const {
         return {.space = graphs_.space(),
+                .pruning = options_.halving,
                 .seed = options_.search_seed,
                 .settings = {{"value", "error of learner 0 in percent, on " + options_.select},
                              {"target", options_.space.target},
@@ -282,7 +287,8 @@ void write_search(const retort::search::StudyRecord& record, const Search& searc
         retort::detail::write_atomically(out.file(name + ".dot"), retort::graph_dot(graph));
     }
     retort::detail::write_atomically(out.file("trials.csv"), transfer_graph::trials_csv(record));
-    retort::detail::write_atomically(out.file("decisions.csv"), transfer_graph::decisions_csv(record, {}));
+    retort::detail::write_atomically(out.file("decisions.csv"),
+                                     transfer_graph::decisions_csv(record, options.halving));
     retort::detail::write_atomically(out.file("search.gp"), transfer_graph::gnuplot_script);
     const bool drawn = examples::draw(out.path(), "search");
     std::printf("\n%s: %s, %s, %s.%s\n", with_noun(record.trials.size(), "trials").c_str(),

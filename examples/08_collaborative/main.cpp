@@ -47,7 +47,15 @@ void describe(CLI::App& app, Options& options) {
            examples::zero_or_more());
     option("--self-temperature", options.weights.self_temperature, "Of the self-distillation",
            examples::above_zero());
+    app.add_flag(
+        "--self-t-squared", options.weights.t_squared,
+        "Multiply the self-distillation by the square of its temperature, without which its gradients "
+        "are that much smaller");
     option("--mutual-weight", options.weights.mutual_weight, "Of all that comes from the peer",
+           examples::zero_or_more());
+    option("--relation-weight", options.weights.relation_weight,
+           "Of the relations within what comes from the peer; the common weights of relational distillation "
+           "are 25 (50 for the angles)",
            examples::zero_or_more());
     option("--self-weight", options.weights.self_weight, "Of what comes from the frozen self",
            examples::zero_or_more());
