@@ -166,7 +166,7 @@ TEST_CASE("float16: a step is the hand-written one with autocast and a scaled lo
     if (!retort::detail::compat::float16_on_processors) return;
     torch::manual_seed(1);
     Watched student, teacher;
-    const Perceptron hand;
+    Perceptron hand;
     copy_state(*student->net, *hand);
     Trainer trainer{student,
                     Frozen{teacher},
@@ -175,9 +175,9 @@ TEST_CASE("float16: a step is the hand-written one with autocast and a scaled lo
                     Sgd{.learning_rate = 0.1, .momentum = 0.9},
                     retort::Float16{{.initial = 1024.0}}};
     torch::optim::SGD optimiser(hand->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
-    const auto narrow = [](const Perceptron& net, const torch::Tensor& input) {
+    const auto narrow = [](Perceptron& net, const torch::Tensor& input) {
         const retort::detail::Autocast cast(at::kCPU, at::kHalf);
-        return Perceptron(net)->forward(input).to(at::kFloat);
+        return net->forward(input).to(at::kFloat);
     };
     for (const auto& batch : vectors(4)) {
         const auto result = trainer.step(batch);
