@@ -7,7 +7,7 @@
 #   cmake --preset bench && cmake --build build/bench --target bench_cohort && bench/cohort/instructions.sh
 set -eu
 program=${1:-$(dirname "$0")/../../build/bench/bench/cohort}
-steps=20
+steps=5
 command -v valgrind >/dev/null || { echo "valgrind is needed (Debian: apt-get install valgrind)" >&2; exit 1; }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
