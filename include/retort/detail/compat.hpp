@@ -3,9 +3,12 @@
 /// What differs between versions of LibTorch.
 #pragma once
 
+#include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/DeviceType.h>
 #include <torch/version.h>
+
+#include <string>
 
 // Whether LibTorch has torch::inductor::AOTIModelPackageLoader, in the form that it has since.
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6)
@@ -20,6 +23,13 @@ namespace retort::detail::compat {
 /// LibTorch 1.13 has none of them, and those in between were not tried.
 inline constexpr bool float16_on_processors = TORCH_VERSION_MAJOR > 2 ||
                                               (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6);
+
+/// Whether LibTorch computes with its kernels for AVX2 or later: the processor decides, and the environment variable
+/// ATEN_CPU_CAPABILITY. The function that says so is exported by newer versions only; all of them tell it in words.
+inline bool kernels_for_avx2() {
+    static const bool result = at::show_config().find("CPU capability usage: AVX") != std::string::npos;
+    return result;
+}
 
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
 inline bool autocast_enabled(at::DeviceType device) { return at::autocast::is_autocast_enabled(device); }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include <retort/detail/compat.hpp>
 #include <retort/detail/parallel.hpp>
 
 namespace retort::detail {
@@ -85,7 +86,7 @@ RETORT_UPDATE_FOR_AVX2 void run_for_avx2(const Kernel& kernel, std::int64_t begi
 template <class Kernel>
 void run_kernel(const Kernel& kernel, std::int64_t begin, std::int64_t end) {
 #if defined(RETORT_UPDATE_FOR_AVX2)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (compat::kernels_for_avx2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         run_for_avx2(kernel, begin, end);
     } else {
         run_blocks<false>(kernel, begin, end);
