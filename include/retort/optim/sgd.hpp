@@ -81,9 +81,9 @@ struct SgdKernel {
 
 }  // namespace detail
 
-/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD` on x86-64. On the processor the parameters go
-/// through one loop (float and double; dense), elsewhere through multi-tensor operators, whose number does not grow
-/// with that of the parameters.
+/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD` on x86-64. On the processor the
+/// parameters go through one loop (float and double; dense), elsewhere through multi-tensor operators, whose number
+/// does not grow with that of the parameters.
 class MultiTensorSgd : public detail::OwnOptimizer<MultiTensorSgd, MultiTensorSgdOptions, 1> {
   public:
     static constexpr const char* name = "Sgd";
