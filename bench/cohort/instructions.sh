@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSL-1.0
 #
 # The instructions of a step of mutual learning, by hand and by a cohort, as valgrind counts them (callgrind): a number
-# without noise, whatever else the machine does. takes about ten minutes.
+# without noise, whatever else the machine does. Takes about ten minutes.
 #
 #   cmake --preset bench && cmake --build build/bench --target bench_cohort && bench/cohort/instructions.sh
 set -eu
