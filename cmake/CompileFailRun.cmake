@@ -19,10 +19,10 @@ if(begin EQUAL -1)
     fail("${source}: no line `#if defined(RETORT_CASE_${case})`")
 endif()
 string(SUBSTRING "${text}" ${begin} -1 text)
-string(FIND "${text}" "\n#else" end)
+string(FIND "${text}" "\n#elif !defined(RETORT_CASE)\n" end)
 string(FIND "${text}" "\n#endif" closing)
 if(end EQUAL -1 OR end GREATER closing)
-    fail("${source}: case ${case} has no twin: `#else` and code that compiles must follow")
+    fail("${source}: case ${case} has no twin: `#elif !defined(RETORT_CASE)` and code that compiles must follow")
 endif()
 string(SUBSTRING "${text}" 0 ${end} text)
 
@@ -45,7 +45,7 @@ if(expected_count EQUAL 0)
     fail("${source}: case ${case} has no line `// expect: <regular expression>`")
 endif()
 
-# --- compile it as the control object is compiled, with the case's macro in addition -------------------------------
+# --- compile it as the control object is compiled, without the other cases' twins ----------------------------------
 
 file(READ "${commands}" database)
 string(JSON last LENGTH "${database}")
@@ -69,7 +69,7 @@ else()
 endif()
 set(ENV{LC_ALL} C)
 execute_process(
-    COMMAND ${command} -DRETORT_CASE_${case} -fsyntax-only ${quiet}
+    COMMAND ${command} -DRETORT_CASE -DRETORT_CASE_${case} -fsyntax-only ${quiet}
     WORKING_DIRECTORY "${directory}"
     RESULT_VARIABLE status
     OUTPUT_VARIABLE output

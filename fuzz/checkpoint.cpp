@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include <retort/detail/checkpoint_file.hpp>
+#include <retort/checkpoint/file.hpp>
 
 /// What is read can be written, and reads back as the same.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

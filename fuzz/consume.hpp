@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <retort/detail/stored_tensor.hpp>
+#include <retort/io/detail/stored_tensor.hpp>
 
 /// Reads the first and the last element of every tensor that the checks let pass. Traps if they let one pass that
 /// is larger than what is stored.

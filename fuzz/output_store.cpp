@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <retort/detail/output_store.hpp>
+#include <retort/teacher/detail/output_store.hpp>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const auto path = as_file("1-0.outputs", data, size);

@@ -7,8 +7,8 @@
 #include <benchmark/benchmark.h>
 #include <filesystem>
 
-#include <retort/core/tap.hpp>
-#include <retort/core/taps.hpp>
+#include <retort/tap/tap.hpp>
+#include <retort/tap/taps.hpp>
 #include <retort/teacher/cached.hpp>
 #include <retort/teacher/frozen.hpp>
 

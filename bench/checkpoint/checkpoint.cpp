@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include <retort/detail/checkpoint_directory.hpp>
+#include <retort/checkpoint/directory.hpp>
 #include <retort/retort.hpp>
 
 #include "../common/measure.hpp"

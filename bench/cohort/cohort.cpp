@@ -4,7 +4,7 @@
 /// step written by hand with the loss functions, with a graph that the compiler knows and with one put together at run
 /// time.
 ///
-/// Counted: operators, without the optimisers', which are the same. The hand-written step detaches each peer
+/// Counted: operators, without the optimizers', which are the same. The hand-written step detaches each peer
 /// once, with an operator; the cohort makes constants without one. Timed: processor time of one thread, in
 /// turn; the ratio is that of the fastest, so that what else the machine does falls on neither.
 ///
@@ -42,18 +42,18 @@ struct PerceptronImpl : torch::nn::Module {
 };
 TORCH_MODULE(Perceptron);
 
-/// Networks with their optimisers; all sets begin with the same weights.
+/// Networks with their optimizers; all sets begin with the same weights.
 template <class Net>
 struct Networks {
     Networks(std::size_t count, const std::function<Net()>& make) {
         torch::manual_seed(1);
         for (std::size_t i = 0; i < count; ++i) {
             nets.push_back(make());
-            optimisers.push_back(std::make_unique<UncountedSgd>(nets.back()->parameters(), sgd_options));
+            optimizers.push_back(std::make_unique<UncountedSgd>(nets.back()->parameters(), sgd_options));
         }
     }
     std::vector<Net> nets;
-    std::vector<std::unique_ptr<UncountedSgd>> optimisers;
+    std::vector<std::unique_ptr<UncountedSgd>> optimizers;
 };
 
 template <class Net>
@@ -74,14 +74,14 @@ void step_by_hand(Networks<Net>& all, const std::pair<torch::Tensor, torch::Tens
         }
         losses.push_back(std::move(loss));
     }
-    for (auto& optimiser : all.optimisers) optimiser->zero_grad();
+    for (auto& optimizer : all.optimizers) optimizer->zero_grad();
     for (torch::Tensor& loss : losses) loss.backward();
-    for (auto& optimiser : all.optimisers) optimiser->step();
+    for (auto& optimizer : all.optimizers) optimizer->step();
 }
 
 template <class Net, std::size_t... I>
 auto cohort_of(Networks<Net>& all, std::index_sequence<I...>) {
-    return retort::Cohort{retort::Learner{all.nets[I], *all.optimisers[I]}...};
+    return retort::Cohort{retort::Learner{all.nets[I], *all.optimizers[I]}...};
 }
 
 long without_detach(const Counts& counts) {
@@ -129,7 +129,7 @@ class Steps {
   private:
     static std::vector<retort::Learner<Net>> learners(Networks<Net>& all) {
         std::vector<retort::Learner<Net>> result;
-        for (std::size_t i = 0; i < N; ++i) result.emplace_back(all.nets[i], *all.optimisers[i]);
+        for (std::size_t i = 0; i < N; ++i) result.emplace_back(all.nets[i], *all.optimizers[i]);
         return result;
     }
 

@@ -83,7 +83,7 @@ inline Tensor decoupled_kd(const Tensor& student, const Tensor& teacher, const T
     return of_target * (alpha * scale) + of_others * (beta * scale);
 }
 
-inline Tensor normalised_kd(const Tensor& student, const Tensor& teacher, const Tensor& target, double gamma,
+inline Tensor normalized_kd(const Tensor& student, const Tensor& teacher, const Tensor& target, double gamma,
                             double temperature) {
     const Tensor column = target.unsqueeze(1);
     const Tensor own = torch::softmax(teacher, 1).gather(1, column);
@@ -121,7 +121,7 @@ inline Tensor dist_kd(const Tensor& student, const Tensor& teacher) {
     return pearson_distance(s, t, 1) + pearson_distance(s, t, 0);
 }
 
-inline Tensor standardised(const Tensor& logits) {
+inline Tensor standardized(const Tensor& logits) {
     return (logits - logits.mean(1, true)) / (logits.std(1, true, true) + 1e-7);
 }
 
@@ -173,7 +173,7 @@ inline Tensor multi_level_kd(const Tensor& student, const Tensor& teacher) {
     return result;
 }
 
-inline Tensor teacher_free_regularisation(const Tensor& logits, const Tensor& target) {
+inline Tensor teacher_free_regularization(const Tensor& logits, const Tensor& target) {
     const auto classes = static_cast<double>(logits.size(1));
     const Tensor teacher =
         torch::full_like(logits, 0.01 / (classes - 1)).scatter_(1, target.unsqueeze(1), 0.99);
@@ -437,7 +437,7 @@ inline Tensor correlation_congruence(const Tensor& student, const Tensor& teache
            static_cast<double>(student.size(0) * student.size(0));
 }
 
-inline Tensor neighbour_differences(const Tensor& student, const Tensor& teacher) {
+inline Tensor neighbor_differences(const Tensor& student, const Tensor& teacher) {
     const Tensor delta = (student - teacher).abs();
     const std::int64_t rows = delta.size(0) - 1;
     return (delta.narrow(0, 0, rows) * delta.narrow(0, 1, rows)).sum(1).mean();
@@ -445,12 +445,12 @@ inline Tensor neighbour_differences(const Tensor& student, const Tensor& teacher
 
 /// The vectors of a batch against rows of a bank that are brought together, [batch, 1 + negatives, size].
 inline Tensor noise_contrast(const Tensor& vectors, const Tensor& bank, const Tensor& indices,
-                             double normaliser) {
+                             double normalizer) {
     const std::int64_t batch = vectors.size(0);
     const std::int64_t count = indices.size(1);
     const auto noise = static_cast<double>(count - 1) / static_cast<double>(bank.size(0));
     const Tensor rows = bank.index_select(0, indices.view(-1)).view({batch, count, -1});
-    const Tensor x = torch::exp(torch::bmm(rows, vectors.unsqueeze(2)).squeeze(2) / 0.07) / normaliser;
+    const Tensor x = torch::exp(torch::bmm(rows, vectors.unsqueeze(2)).squeeze(2) / 0.07) / normalizer;
     const Tensor positive = x.select(1, 0);
     const Tensor negatives = x.narrow(1, 1, count - 1);
     const Tensor of_positive = torch::log(positive / (positive + noise + 1e-7));

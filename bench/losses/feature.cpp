@@ -134,13 +134,13 @@ Entries feature_entries() {
                           return Case{s, [=] { return own::solution_procedure(s, t); },
                                       [=] { return by_hand::solution_procedure(s, t); }};
                       }});
-    result.push_back(
-        {"singular_vectors", "16x16x16x16, 16x32x8x8", [] {
-             const std::vector<torch::Tensor> s{leaf({16, 16, 16, 16}), leaf({16, 32, 8, 8})};
-             const std::vector<torch::Tensor> t{normal({16, 16, 16, 16}), normal({16, 32, 8, 8})};
-             return Case{s, [=] { return own::singular_vectors(s, t); },
-                         [=] { return by_hand::singular_vectors(s, t); }, 2e-2};
-         }});
+    result.push_back({"singular_vectors", "16x16x16x16, 16x32x8x8", [] {
+                          const std::vector<torch::Tensor> s{leaf({16, 16, 16, 16}), leaf({16, 32, 8, 8})};
+                          const std::vector<torch::Tensor> t{normal({16, 16, 16, 16}),
+                                                             normal({16, 32, 8, 8})};
+                          return Case{s, [=] { return own::singular_vectors(s, t); },
+                                      [=] { return by_hand::singular_vectors(s, t); }, 2e-2};
+                      }});
     return result;
 }
 

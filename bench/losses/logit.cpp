@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
+#include <retort/knowledge/adaptor/standardized.hpp>
 #include <retort/knowledge/logit/class_relation.hpp>
 #include <retort/knowledge/logit/cosine_logits.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/decoupled_kd.hpp>
 #include <retort/knowledge/logit/dist_kd.hpp>
-#include <retort/knowledge/logit/mean_squared_logits.hpp>
+#include <retort/knowledge/logit/logit_mse.hpp>
 #include <retort/knowledge/logit/multi_level_kd.hpp>
-#include <retort/knowledge/logit/normalised_kd.hpp>
+#include <retort/knowledge/logit/normalized_kd.hpp>
 #include <retort/knowledge/logit/sample_relation.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/logit/standardised.hpp>
-#include <retort/knowledge/logit/teacher_free_regularisation.hpp>
+#include <retort/knowledge/logit/teacher_free_regularization.hpp>
 #include <retort/knowledge/logit/universal_self_kd.hpp>
 #include <retort/knowledge/logit/weighted_soft_labels.hpp>
 
@@ -81,8 +81,8 @@ Entries logit_entries() {
             [](T s, T t, T y) { return own::decoupled_kd(s, t, y, {.non_target_weight = 8.0}); },
             [](T s, T t, T y) { return by_hand::decoupled_kd(s, t, y, 1.0, 8.0, 4.0); });
         add_with_target(
-            "normalised_kd", [](T s, T t, T y) { return own::normalised_kd(s, t, y); },
-            [](T s, T t, T y) { return by_hand::normalised_kd(s, t, y, 1.5, 1.0); });
+            "normalized_kd", [](T s, T t, T y) { return own::normalized_kd(s, t, y); },
+            [](T s, T t, T y) { return by_hand::normalized_kd(s, t, y, 1.5, 1.0); });
         add_with_target(
             "weighted_soft_labels", [](T s, T t, T y) { return own::weighted_soft_labels(s, t, y); },
             [](T s, T t, T y) { return by_hand::weighted_soft_labels(s, t, y, 4.0); });
@@ -90,12 +90,12 @@ Entries logit_entries() {
             "dist_kd", [](T s, T t) { return own::dist_kd(s, t); },
             [](T s, T t) { return by_hand::dist_kd(s, t); });
         add(
-            "standardised soft_target",
+            "standardized soft_target",
             [](T s, T t) {
-                return own::soft_target(own::standardise(s), own::standardise(t), {.temperature = 2.0});
+                return own::soft_target(own::standardize(s), own::standardize(t), {.temperature = 2.0});
             },
             [](T s, T t) {
-                return by_hand::soft_target(by_hand::standardised(s), by_hand::standardised(t), 2.0);
+                return by_hand::soft_target(by_hand::standardized(s), by_hand::standardized(t), 2.0);
             });
         add(
             "multi_level_kd",
@@ -106,8 +106,8 @@ Entries logit_entries() {
             },
             [](T s, T t) { return by_hand::multi_level_kd(s, t); });
         add_with_target(
-            "teacher_free_regularisation", [](T s, T, T y) { return own::teacher_free_regularisation(s, y); },
-            [](T s, T, T y) { return by_hand::teacher_free_regularisation(s, y); });
+            "teacher_free_regularization", [](T s, T, T y) { return own::teacher_free_regularization(s, y); },
+            [](T s, T, T y) { return by_hand::teacher_free_regularization(s, y); });
         add(
             "class_relation", [](T s, T t) { return own::class_relation(s, t); },
             [](T s, T t) { return by_hand::class_relation(s, t, 4.0); });
@@ -115,7 +115,7 @@ Entries logit_entries() {
             "sample_relation", [](T s, T t) { return own::sample_relation(s, t); },
             [](T s, T t) { return by_hand::sample_relation(s, t, 4.0); });
         add(
-            "mean_squared_logits", [](T s, T t) { return own::mean_squared_logits(s, t); },
+            "logit_mse", [](T s, T t) { return own::logit_mse(s, t); },
             [](T s, T t) { return by_hand::F::mse_loss(s, t); });
         add(
             "cosine_logits", [](T s, T t) { return own::cosine_logits(s, t); },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the losses of the catalogue cost beside the compositions of LibTorch's operators that one would write by hand
+/// What the losses of the catalog cost beside the compositions of LibTorch's operators that one would write by hand
 /// (compositions.hpp): time of forward and backward pass, and the most memory in use at a time.
 ///
 ///     losses                       all of them

@@ -66,8 +66,8 @@ Entries relation_entries() {
             [](T s, T t) { return own::correlation_congruence(s, t); },
             [](T s, T t) { return by_hand::correlation_congruence(s, t); });
         add(
-            "neighbour_differences", shapes, sizes, [](T s, T t) { return own::neighbour_differences(s, t); },
-            [](T s, T t) { return by_hand::neighbour_differences(s, t); });
+            "neighbor_differences", shapes, sizes, [](T s, T t) { return own::neighbor_differences(s, t); },
+            [](T s, T t) { return by_hand::neighbor_differences(s, t); });
         add(
             "batch_contrast", shapes, sizes, [](T s, T t) { return own::batch_contrast(s * 0.1, t * 0.1); },
             [](T s, T t) { return by_hand::batch_contrast(s * 0.1, t * 0.1); });
@@ -77,13 +77,13 @@ Entries relation_entries() {
              const torch::Tensor v = unit({64, 128}).requires_grad_();
              const torch::Tensor bank = unit({50000, 128});
              const torch::Tensor indices = torch::randint(50000, {64, 16385}, torch::kLong);
-             const double normaliser = 50000 * 3.0;
-             const torch::Tensor log_normaliser = torch::full({}, std::log(normaliser));
+             const double normalizer = 50000 * 3.0;
+             const torch::Tensor log_normalizer = torch::full({}, std::log(normalizer));
              const torch::Tensor log_noise = torch::full({1, 1}, std::log(16384.0 / 50000.0));
              return Case{
                  {v},
-                 [=] { return own::noise_contrast(v, bank, indices, log_normaliser, log_noise).mean(); },
-                 [=] { return by_hand::noise_contrast(v, bank, indices, normaliser); }};
+                 [=] { return own::noise_contrast(v, bank, indices, log_normalizer, log_noise).mean(); },
+                 [=] { return by_hand::noise_contrast(v, bank, indices, normalizer); }};
          }});
     result.push_back({"queue_contrast, 16384 rows", "64x128", [] {
                           const torch::Tensor v = unit({64, 128}).requires_grad_();

@@ -3,7 +3,7 @@
 /// What the composition costs: a step of `retort::Trainer` beside the same step written by hand on LibTorch,
 /// and, where Debian's python3-torch is there, in Python.
 ///
-/// Counted: operators (through `at::RecordFunction`) and tensor allocations, without the optimiser's, which
+/// Counted: operators (through `at::RecordFunction`) and tensor allocations, without the optimizer's, which
 /// is the same in both and compared apart. Timed: processor time of one thread, hand-written and composed
 /// steps in turn; the ratio is the median over the pairs, so that what else the machine does falls on both.
 #include <torch/torch.h>
@@ -60,7 +60,7 @@ Ratios report(const char* name, const std::function<void()>& by_hand, const std:
               const std::vector<torch::Tensor>& composed_parameters, int pairs, int times,
               double python_seconds) {
     by_hand();
-    composed();  // the first steps build momenta and, in the trainer, the optimiser
+    composed();  // the first steps build momenta and, in the trainer, the optimizer
     const Counts hand = counted(by_hand);
     const Counts own = counted(composed);
     const Times time = compare(by_hand, composed, pairs, times);
@@ -126,11 +126,11 @@ Ratios perceptron(int pairs, double python_seconds) {
         loss.backward();
         optimizer.step();
     };
-    UncountedSgd own_optimizer(own_student->parameters(), sgd_options);
+    UncountedSgd fused_optimizer(own_student->parameters(), sgd_options);
     retort::Trainer trainer{
         own_student, retort::Frozen{teacher},
         retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = temperature}},
-        retort::Schedule{0.1, 0.9}, own_optimizer};
+        retort::Schedule{0.1, 0.9}, fused_optimizer};
     return report(
         "(a) perceptron 64-32-10 from 64-256-10, batch 32", by_hand, [&] { trainer.step(batch); },
         hand_student->parameters(), own_student->parameters(), 8 * pairs, 100, python_seconds);
@@ -171,7 +171,7 @@ Ratios residual(int pairs, double python_seconds) {
         optimizer.step();
     };
 
-    UncountedSgd own_optimizer(own_student->parameters(), sgd_options);
+    UncountedSgd fused_optimizer(own_student->parameters(), sgd_options);
     auto trainer = [&] {
         if constexpr (with_hints) {
             using models::ImageOutputs;
@@ -183,12 +183,12 @@ Ratios residual(int pairs, double python_seconds) {
                                  retort::Conv1x1{128, 128}},
                     retort::Hint{retort::tap<&ImageOutputs::stages, 2>, retort::tap<&ImageOutputs::stages, 2>,
                                  retort::Conv1x1{256, 256}}},
-                retort::Schedule{0.1, 0.9, 0.5, 0.5}, own_optimizer};
+                retort::Schedule{0.1, 0.9, 0.5, 0.5}, fused_optimizer};
         } else {
             return retort::Trainer{
                 own_student, retort::Frozen{teacher},
                 retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = temperature}},
-                retort::Schedule{0.1, 0.9}, own_optimizer};
+                retort::Schedule{0.1, 0.9}, fused_optimizer};
         }
     }();
     std::vector<torch::Tensor> own_parameters = own_student->parameters();
@@ -204,7 +204,7 @@ Ratios residual(int pairs, double python_seconds) {
         by_hand, [&] { trainer.step(batch); }, hand_parameters, own_parameters, pairs, 1, python_seconds);
 }
 
-void optimisers() {
+void optimizers() {
     torch::manual_seed(1);
     const auto with_gradients = [](models::ResidualNet net) {
         for (const torch::Tensor& parameter : net->parameters())
@@ -221,7 +221,7 @@ void optimisers() {
     const Counts their_counts = counted(step_theirs);
     const Counts our_counts = counted(step_ours);
     const Times time = compare(step_theirs, step_ours, 51, 10);
-    std::printf("optimiser of resnet8x4: torch::optim::SGD beside retort::Sgd\n");
+    std::printf("optimizer of resnet8x4: torch::optim::SGD beside retort::Sgd\n");
     std::printf("  operators           %ld   %ld\n  tensor allocations  %ld   %ld\n", their_counts.total(),
                 our_counts.total(), their_counts.allocations, our_counts.allocations);
     std::printf("  time a step         %.3f ms   %.3f ms   ratio %.3f\n", 1e3 * time.first, 1e3 * time.second,
@@ -269,7 +269,7 @@ int main(int argc, char** argv) {
     auto python = python_seconds();
     const Ratios all[] = {perceptron(pairs, python["a"]), residual<false>(pairs, python["b"]),
                           residual<true>(pairs, python["c"])};
-    optimisers();
+    optimizers();
     Ratios worst{1, 0};
     for (const Ratios& each : all) {
         // The ratio that is farthest from 1, upwards or downwards.

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include <retort/trainer/history.hpp>
+#include <retort/callback/history.hpp>
 
 #include "../common/spread.hpp"
 

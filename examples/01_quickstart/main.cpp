@@ -94,17 +94,17 @@ struct Data {
     retort::data::Dataset student{};
     retort::data::Dataset validation{};
     retort::data::Dataset test{};
-    retort::data::Normalise normalise{};
+    retort::data::Normalize normalize{};
 
     /// Batches to learn from: shuffled, each image moved by up to two pixels.
     auto shuffled(const retort::data::Dataset& dataset, std::int64_t batch_size, std::uint64_t seed) const {
         return retort::data::Loader{dataset,
                                     {.batch_size = batch_size, .seed = seed},
-                                    retort::data::Compose{retort::data::RandomCrop{.padding = 2}, normalise}};
+                                    retort::data::Compose{retort::data::RandomCrop{.padding = 2}, normalize}};
     }
     /// Batches to measure on.
     auto in_order(const retort::data::Dataset& dataset) const {
-        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalise};
+        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalize};
     }
 };
 
@@ -126,7 +126,7 @@ Data load(const Options& options) {
     data.teacher = std::move(parts.train);
     data.validation = std::move(parts.validation);
     data.student = examples::some(data.teacher, options.student_samples, "--student-samples");
-    data.normalise = examples::normalise(data.teacher);
+    data.normalize = examples::normalize(data.teacher);
     return data;
 }
 
@@ -160,9 +160,10 @@ template <class Trainer>
 void train(Result& result, models::SmallCnn& net, Trainer trainer, const Data& data,
            const retort::data::Dataset& samples, std::int64_t epochs, const Options& options,
            std::uint64_t seed, retort::Stages& stages) {
-    std::string stage = retort::detail::text(result.curve.name, '-', seed);
+    std::string stage = retort::detail::concat(result.curve.name, '-', seed);
     std::replace(stage.begin(), stage.end(), ' ', '-');
-    std::string label = retort::detail::text("seed ", seed + 1, "/", options.seeds, "  ", result.curve.name);
+    std::string label =
+        retort::detail::concat("seed ", seed + 1, "/", options.seeds, "  ", result.curve.name);
     label.resize(30, ' ');
     retort::BestModel best{{.restore = false}};
     result.curve.runs.push_back(stages.fit(stage, trainer, data.shuffled(samples, options.batch_size, seed),
@@ -175,7 +176,7 @@ void train(Result& result, models::SmallCnn& net, Trainer trainer, const Data& d
     result.best.push_back(accuracy());
 
     at::Generator unused;
-    const at::Tensor images = data.normalise(data.test.inputs.slice(0, 0, 1000), unused);
+    const at::Tensor images = data.normalize(data.test.inputs.slice(0, 0, 1000), unused);
     result.images_per_second.push_back(throughput(net, images.to(net->parameters().front().device())));
     result.parameters = models::parameter_count(*net);
 }
@@ -223,7 +224,7 @@ void distil(const Options& options) {
         static_cast<long long>(data.test.size()), device.str().c_str(), at::get_num_threads());
     std::fflush(stdout);
 
-    const retort::WithLearningRate optimiser{
+    const retort::WithLearningRate optimizer{
         retort::Sgd{
             .learning_rate = options.learning_rate, .momentum = 0.9, .weight_decay = 5e-4, .nesterov = true},
         retort::Cosine{.every = retort::Every::step}};
@@ -243,7 +244,7 @@ void distil(const Options& options) {
         models::SmallCnn teacher(large);
         train(teachers, teacher,
               retort::Trainer{teacher, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
-                              retort::Schedule{1.0}, optimiser, where},
+                              retort::Schedule{1.0}, optimizer, where},
               data, data.teacher, options.teacher_epochs, options, seed, stages);
 
         // Both students begin with the same weights and see the same batches.
@@ -251,7 +252,7 @@ void distil(const Options& options) {
         models::SmallCnn loner(small);
         train(alone, loner,
               retort::Trainer{loner, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
-                              retort::Schedule{1.0}, optimiser, where},
+                              retort::Schedule{1.0}, optimizer, where},
               data, data.student, options.epochs, options, seed, stages);
 
         torch::manual_seed(1000 + seed);
@@ -261,7 +262,7 @@ void distil(const Options& options) {
             retort::Trainer{student, retort::Frozen{teacher},
                             retort::Knowledge{retort::CrossEntropy{},
                                               retort::SoftTarget{.temperature = options.temperature}},
-                            retort::Schedule{1 - options.soft_weight, options.soft_weight}, optimiser, where},
+                            retort::Schedule{1 - options.soft_weight, options.soft_weight}, optimizer, where},
             data, data.student, options.epochs, options, seed, stages);
 
         // After every seed, so that a run that is broken off leaves what it has found.

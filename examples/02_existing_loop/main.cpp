@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// retort inside training code that exists already: networks, loop and optimiser stay as they are, and the
+/// retort inside training code that exists already: networks, loop and optimizer stay as they are, and the
 /// loss gets a second part. There is no trainer here.
 #include <torch/torch.h>
 

@@ -58,8 +58,8 @@ struct Data {
 
 Data load(const Options& options) {
     if (options.data.empty()) {
-        return {examples::glyphs({.samples = options.samples, .seed = 1, .size = 32, .colour = true}),
-                examples::glyphs({.samples = 1000, .seed = 2, .size = 32, .colour = true})};
+        return {examples::glyphs({.samples = options.samples, .seed = 1, .size = 32, .color = true}),
+                examples::glyphs({.samples = 1000, .seed = 2, .size = 32, .color = true})};
     }
     Data data{retort::data::cifar100(options.data, retort::data::Split::train),
               retort::data::cifar100(options.data, retort::data::Split::test)};
@@ -95,7 +95,7 @@ void distil(Options options) {
         data.train, {.batch_size = options.batch_size, .seed = options.seed}, retort::data::cifar100_train()};
     const retort::data::Loader test{
         data.test, {.batch_size = 500, .shuffle = false}, retort::data::cifar100_eval()};
-    const auto optimiser = [&](std::int64_t epochs) {
+    const auto optimizer = [&](std::int64_t epochs) {
         // At 5/8, 6/8 and 7/8 of the run, a tenth of the rate: 150, 180 and 210 of 240 epochs.
         return retort::WithLearningRate{
             retort::Sgd{.learning_rate = options.learning_rate, .momentum = 0.9, .weight_decay = 5e-4},
@@ -109,7 +109,7 @@ void distil(Options options) {
                                 retort::NoTeacher{},
                                 retort::Knowledge{retort::CrossEntropy{}},
                                 retort::Schedule{1.0},
-                                optimiser(options.teacher_epochs),
+                                optimizer(options.teacher_epochs),
                                 where};
         stages.fit("teacher", trainer, train, {.epochs = options.teacher_epochs},
                    retort::ProgressBar{{.label = "teacher"}});
@@ -140,7 +140,7 @@ void distil(Options options) {
                           retort::Hint{retort::tap<&ImageOutputs::stages, 2>,
                                        retort::tap<&ImageOutputs::stages, 2>, retort::Conv1x1{}}},
         retort::Schedule{0.1, 0.9, fading, fading},
-        optimiser(options.epochs),
+        optimizer(options.epochs),
         where};
     stages.fit("student", trainer, train, {.epochs = options.epochs}, retort::CsvHistory{history_file},
                retort::ProgressBar{{.label = "student"}});
@@ -167,7 +167,7 @@ int main(int argc, char** argv) {
     const examples::AddOption option{app};
     app.add_option(
         "--data", options.data,
-        "Folder with CIFAR-100, binary version (train.bin, test.bin). Without it: coloured letters that draw "
+        "Folder with CIFAR-100, binary version (train.bin, test.bin). Without it: colored letters that draw "
         "themselves");
     app.add_option("--teacher", options.teacher,
                    "resnet20, resnet32x4, ...; default: resnet32x4, or resnet14 for letters");

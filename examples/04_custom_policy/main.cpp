@@ -2,7 +2,7 @@
 /// \file
 /// Policies of one's own: a knowledge term, a schedule and a callback. Each is a plain type that meets a
 /// contract; none derives from anything. The contracts: <retort/knowledge/concept.hpp>,
-/// <retort/schedule/concept.hpp> and <retort/trainer/callback.hpp>.
+/// <retort/schedule/concept.hpp> and <retort/callback/concept.hpp>.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -28,11 +28,11 @@ struct LogitCorrelation {
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
-        const auto centred = [](const at::Tensor& logits) {
+        const auto centered = [](const at::Tensor& logits) {
             return logits - logits.mean(1, /*keepdim=*/true);
         };
-        const at::Tensor own = centred(retort::logits(student));
-        const at::Tensor given = centred(retort::logits(teacher));
+        const at::Tensor own = centered(retort::logits(student));
+        const at::Tensor given = centered(retort::logits(teacher));
         return 1 - at::cosine_similarity(own, given, 1, epsilon).mean();
     }
     static std::string name() { return "correlation"; }
@@ -53,9 +53,9 @@ struct Pulse {
     }
     void check() const {
         if (period < 1 || on < 0 || on > period) {
-            throw retort::ConfigError(
-                retort::detail::text("Pulse: expected 0 to `period` epochs of a period of at least 1, found ",
-                                     on, " of ", period));
+            throw retort::ConfigError(retort::detail::concat(
+                "Pulse: expected 0 to `period` epochs of a period of at least 1, found ", on, " of ",
+                period));
         }
     }
 };
@@ -92,8 +92,8 @@ struct Options {
 
 void distil(const Options& options) {
     const at::Device device = options.machine.apply();
-    const retort::data::Normalise normalise{.mean = {0.25}, .deviation = {0.25}};
-    const retort::data::Compose moved{retort::data::RandomCrop{.padding = 2}, normalise};
+    const retort::data::Normalize normalize{.mean = {0.25}, .deviation = {0.25}};
+    const retort::data::Compose moved{retort::data::RandomCrop{.padding = 2}, normalize};
     const auto letters = examples::glyphs({.samples = options.samples, .seed = 1});
     const auto few = retort::data::subset(
         letters,
@@ -101,7 +101,7 @@ void distil(const Options& options) {
     const auto parts = retort::data::stratified_split(few, {.validation_fraction = 0.2});
     const retort::data::Loader all_batches{letters, {.seed = 1}, moved};
     const retort::data::Loader few_batches{parts.train, {.seed = 1}, moved};
-    const retort::data::Loader validation{parts.validation, {.batch_size = 500, .shuffle = false}, normalise};
+    const retort::data::Loader validation{parts.validation, {.batch_size = 500, .shuffle = false}, normalize};
     const retort::Sgd sgd{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 5e-4};
     const retort::TrainerOptions where{.device = device.str()};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Information flow modelling: a teacher, an auxiliary teacher between it and a small student, and a student that
+/// Information flow modeling: a teacher, an auxiliary teacher between it and a small student, and a student that
 /// learns every layer of the auxiliary's; compared with other ways to teach the same student.
 #include <torch/torch.h>
 
@@ -83,7 +83,7 @@ struct Data {
     std::string name;
     retort::data::Dataset train, test;
     retort::data::Dataset teachers;  // what the teacher learns from
-    retort::data::Normalise normalise;
+    retort::data::Normalize normalize;
     double mirrored = 0.5;  // share of the images that are; letters are not
 
     auto shuffled(const retort::data::Dataset& dataset, std::int64_t batch_size, std::uint64_t seed) const {
@@ -91,10 +91,10 @@ struct Data {
             dataset,
             {.batch_size = batch_size, .seed = seed},
             retort::data::Compose{retort::data::RandomCrop{.padding = 4},
-                                  retort::data::HorizontalFlip{.probability = mirrored}, normalise}};
+                                  retort::data::HorizontalFlip{.probability = mirrored}, normalize}};
     }
     auto in_order(const retort::data::Dataset& dataset) const {
-        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalise};
+        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalize};
     }
 };
 
@@ -103,7 +103,7 @@ Data load(const Options& options) {
     const std::int64_t teachers = options.teacher_samples > 0 ? options.teacher_samples : options.samples;
     if (options.data.empty()) {
         const auto letters = [](std::int64_t samples, std::uint64_t seed) {
-            return examples::glyphs({.samples = samples, .seed = seed, .size = 32, .colour = true});
+            return examples::glyphs({.samples = samples, .seed = seed, .size = 32, .color = true});
         };
         return {"Built-in letters",   letters(options.samples, 1),  letters(options.test_samples, 2),
                 letters(teachers, 1), retort::data::cifar10_eval(), 0.0};
@@ -145,7 +145,7 @@ const retort::Taps all_layers{layer<0>, layer<1>, layer<2>, layer<3>};
 
 auto adam(double rate) { return retort::FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(rate)}; }
 
-/// Notes at the end of every epoch how far each layer's neighbourhoods are from the auxiliary's, for images that
+/// Notes at the end of every epoch how far each layer's neighborhoods are from the auxiliary's, for images that
 /// stay the same.
 struct FlowWatch {
     FlowCnn student, auxiliary;
@@ -175,7 +175,7 @@ class Experiment {
           where_{.device = device_.str()} {
         at::Generator none;
         const auto probe = std::min<std::int64_t>(256, data_.train.size());
-        images_ = data_.normalise(data_.train.inputs.narrow(0, 0, probe), none).to(device_);
+        images_ = data_.normalize(data_.train.inputs.narrow(0, 0, probe), none).to(device_);
     }
 
     void run() {
@@ -221,7 +221,7 @@ class Experiment {
                     callbacks..., retort::ProgressBar{{.label = label}});
     }
     /// As in the released code: most of the epochs at the whole learning rate, the others at a tenth with a new
-    /// optimiser. `make(rate)` gives the trainer.
+    /// optimizer. `make(rate)` gives the trainer.
     template <class Make>
     void in_two_stages(const std::string& name, const retort::data::Dataset& dataset, std::int64_t epochs,
                        std::int64_t first, std::uint64_t seed, Make&& make) {
@@ -251,7 +251,7 @@ class Experiment {
         // teacher's representation (30 of 40 epochs at the whole rate).
         torch::manual_seed(100 + seed);
         FlowCnn wide = models::cnn1_auxiliary(classes());
-        const std::string name = retort::detail::text("seed", seed, "-auxiliary");
+        const std::string name = retort::detail::concat("seed", seed, "-auxiliary");
         learn_classes(name + "-plain", wide, data_.train, options_.auxiliary_epochs, 2000 + seed);
         measure("auxiliary, plain", wide);
         retort::Auxiliary auxiliary{wide};
@@ -272,7 +272,7 @@ class Experiment {
         // The students: the same weights to begin with, the same batches.
         const retort::Frozen teacher{teacher_};
         const auto steady = adam(options_.learning_rate);
-        const retort::FreshEachEpoch fresh{steady};
+        const retort::RebuiltEachEpoch fresh{steady};
         const retort::InformationFlow last{layer<3>, layer<3>};
         const retort::Knowledge every_layer{last, retort::Sum{retort::InformationFlow{layer<2>, layer<2>},
                                                               retort::InformationFlow{layer<1>, layer<1>},
@@ -330,8 +330,8 @@ class Experiment {
         FlowCnn net = models::cnn1(classes());
         if (!wanted(name) && name != "plain") return net;
         retort::Trainer trainer{net, teacher, knowledge, schedule, optimizer, where_};
-        fit(retort::detail::text("seed", seed, "-", name), trainer, data_.train, options_.epochs, 4000 + seed,
-            FlowWatch{net, auxiliary_, images_}, callbacks...);
+        fit(retort::detail::concat("seed", seed, "-", name), trainer, data_.train, options_.epochs,
+            4000 + seed, FlowWatch{net, auxiliary_, images_}, callbacks...);
         if (!wanted(name)) return net;
         measure(name, net);
         auto kind = std::find_if(kinds_.begin(), kinds_.end(),
@@ -406,7 +406,7 @@ class Experiment {
             "mAP", "precision@100", "centroid", "linear probe", "information of layers (nats)");
         for (const std::string& name : names_) {
             const std::vector<Scores>& scores = scores_.at(name);
-            const auto column = [&](double Scores::*member) {
+            const auto column = [&](double Scores::* member) {
                 std::vector<double> values;
                 for (const Scores& each : scores) values.push_back(100 * (each.*member));
                 return examples::with_deviation(values);
@@ -443,10 +443,9 @@ class Experiment {
 
 void describe(CLI::App& app, Options& options) {
     const examples::AddOption option{app};
-    app.add_option(
-        "--data", options.data,
-        "Folder with CIFAR-10 or CIFAR-100, binary version. Without it: coloured letters that draw "
-        "themselves");
+    app.add_option("--data", options.data,
+                   "Folder with CIFAR-10 or CIFAR-100, binary version. Without it: colored letters that draw "
+                   "themselves");
     option("--labels", options.labels, "Of CIFAR-100: coarse (20 classes) or fine (100)",
            CLI::IsMember({"coarse", "fine"}));
     option("--samples", options.samples, "Samples to learn from; 0: all of --data, or 2000 letters",
@@ -489,7 +488,7 @@ void describe(CLI::App& app, Options& options) {
         "The students:\n"
         "  plain             cross-entropy, no teacher\n"
         "  soft_target       0.9 soft targets of the teacher, 0.1 cross-entropy\n"
-        "  hint, pkt         the teacher's representation through a linear map, or by its neighbourhoods\n"
+        "  hint, pkt         the teacher's representation through a linear map, or by its neighborhoods\n"
         "  information_flow  every layer of the auxiliary teacher, with the critical period\n"
         "  constant_weights  the same without the critical period\n"
         "  adaptive_period   the same with a period that ends by the gradient\n"
@@ -504,7 +503,7 @@ void describe(CLI::App& app, Options& options) {
 
 int main(int argc, char** argv) {
     CLI::App app{
-        "Information flow modelling (Passalis, Tzelepi, Tefas, \"Heterogeneous Knowledge Distillation Using\n"
+        "Information flow modeling (Passalis, Tzelepi, Tefas, \"Heterogeneous Knowledge Distillation Using\n"
         "Information Flow Modeling\", CVPR 2020) with the paper's networks: a ResNet-18 teaches an "
         "auxiliary\n"
         "teacher, which has the student's architecture with twice the neurons, and this one explains every "

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include <retort/trainer/history.hpp>
+#include <retort/callback/history.hpp>
 
 #include "../common/spread.hpp"
 
@@ -22,7 +22,7 @@ inline constexpr std::size_t layers = 4;
 
 /// The column of a layer in the histories.
 inline std::string divergence_column(std::size_t layer) {
-    return retort::detail::text("divergence_layer", layer + 1);
+    return retort::detail::concat("divergence_layer", layer + 1);
 }
 
 /// The students of one kind: what they are called, the history of each seed, and the weight of their intermediate
@@ -105,7 +105,7 @@ set datafile separator ","
 table = folder . "/information_flow.csv"
 set multiplot layout )"
         << rows << ',' << columns
-        << R"( title "Divergence of each layer from the auxiliary teacher's; grey: critical connections form"
+        << R"( title "Divergence of each layer from the auxiliary teacher's; gray: critical connections form"
 set logscale y
 set format y "%g"
 set yrange [)"
@@ -117,7 +117,7 @@ set border 3
 set tics nomirror
 set key outside right center samplen 1
 )";
-    const char* const colours[layers] = {"#1b78b4", "#2ca25f", "#d95f02", "#7b3294"};
+    const char* const colors[layers] = {"#1b78b4", "#2ca25f", "#d95f02", "#7b3294"};
     for (std::size_t i = 0; i < kinds.size(); ++i) {
         std::string title = kinds[i].name;
         std::replace(title.begin(), title.end(), '_', ' ');
@@ -129,7 +129,7 @@ set key outside right center samplen 1
         stream << "plot ";
         for (std::size_t layer = 0; layer < layers; ++layer) {
             stream << (layer > 0 ? ", \\\n     " : "") << "table using 1:" << 2 + i * (layers + 1) + layer
-                   << " skip 1 with linespoints pt 7 ps 0.4 lw 2 linecolor rgb \"" << colours[layer]
+                   << " skip 1 with linespoints pt 7 ps 0.4 lw 2 linecolor rgb \"" << colors[layer]
                    << "\" title \"layer " << layer + 1 << '"';
         }
         stream << '\n';

@@ -53,7 +53,7 @@ Graph example_graph(std::size_t learners) {
     Graph graph;
     for (std::size_t i = 0; i < learners; ++i) graph.label(i);
     graph.edge(learners - 1, 0, transfer, retort::gate::Correct{});
-    for (std::size_t i = 1; i < learners; ++i) graph.edge(0, i, transfer, retort::gate::Linear{});
+    for (std::size_t i = 1; i < learners; ++i) graph.edge(0, i, transfer, retort::gate::PositiveLinear{});
     return graph;
 }
 
@@ -61,8 +61,8 @@ void compare(Options options) {
     const at::Device device = options.machine.apply();
     const examples::ImageData data = options.load();
     if (options.networks.empty()) {
-        options.networks = data.coloured ? std::vector<std::string>{"resnet32", "resnet32", "resnet110"}
-                                         : std::vector<std::string>{"cnn8", "cnn8", "cnn16"};
+        options.networks = data.colored ? std::vector<std::string>{"resnet32", "resnet32", "resnet110"}
+                                        : std::vector<std::string>{"cnn8", "cnn8", "cnn16"};
     }
     const std::size_t count = options.networks.size();
     if (count < 2) throw retort::ConfigError("--networks: expected at least two learners, found one");
@@ -76,8 +76,8 @@ void compare(Options options) {
                                                           : retort::load_graph(options.graph)}};
     for (Way& way : ways) {
         if (!way.words.learners.empty() && way.words.learners.size() != count) {
-            throw retort::ConfigError(retort::detail::text("--graph: expected a graph of ", count,
-                                                           " learners, found ", way.words.learners.size()));
+            throw retort::ConfigError(retort::detail::concat("--graph: expected a graph of ", count,
+                                                             " learners, found ", way.words.learners.size()));
         }
         way.words.learners = options.networks;
         examples::save_way(way, out);

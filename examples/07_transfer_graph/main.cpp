@@ -34,7 +34,7 @@ namespace {
 namespace fs = std::filesystem;
 using examples::Net;
 using examples::Way;
-using retort::detail::text;
+using retort::detail::concat;
 using retort::search::TrialState;
 
 struct Options : examples::StudyOptions {
@@ -142,9 +142,9 @@ class Search {
             torch::manual_seed(options_.search_seed);
             const Net teacher = models::image_network(name, data_.classes(), data_.channels());
             std::vector<retort::Learner<Net>> learners;
-            learners.emplace_back(teacher, options_.optimiser());
+            learners.emplace_back(teacher, options_.optimizer());
             retort::Cohort cohort{std::move(learners), {.device = device_.str()}};
-            auto graph = retort::GraphCatalogue<>().build(examples::all_independent(1));
+            auto graph = retort::GraphCatalog<>().build(examples::all_independent(1));
             cohort.fit(graph, data_.shuffled(options_.batch_size, options_.search_seed),
                        {.epochs = options_.epochs, .report_every = 20},
                        retort::Checkpoint{checkpoints / ("teacher-" + name), {.keep = 1, .signals = false}});
@@ -156,7 +156,7 @@ class Search {
     fs::path beside(const char* what) const { return options_.study + "." + what; }
 
   private:
-    fs::path files_of(std::int64_t trial) const { return beside("trials") / text(trial); }
+    fs::path files_of(std::int64_t trial) const { return beside("trials") / concat(trial); }
     retort::search::StudyOptions study_options() const {
         return {.space = graphs_.space(),
                 .pruning = options_.halving,
@@ -164,12 +164,12 @@ class Search {
                 .settings = {{"value", "error of learner 0 in percent, on " + options_.select},
                              {"target", options_.space.target},
                              {"data", data_.name},
-                             {"training samples", text(data_.train.size())},
-                             {"validation samples", text(data_.validation.size())},
-                             {"epochs", text(options_.search_epochs)},
-                             {"epochs of frozen teachers", text(options_.epochs)},
-                             {"batch size", text(options_.batch_size)},
-                             {"learning rate", text(options_.learning_rate)}}};
+                             {"training samples", concat(data_.train.size())},
+                             {"validation samples", concat(data_.validation.size())},
+                             {"epochs", concat(options_.search_epochs)},
+                             {"epochs of frozen teachers", concat(options_.epochs)},
+                             {"batch size", concat(options_.batch_size)},
+                             {"learning rate", concat(options_.learning_rate)}}};
     }
     /// Finds gates that are not known before the first trial.
     void build_all_gates() const {
@@ -180,7 +180,7 @@ class Search {
             retort::search::Point point;
             for (const auto& variable : graphs_.space().variables())
                 point.push_back(std::min(i, variable.choices.size() - 1));
-            retort::GraphCatalogue<>().build(graphs_.graph(point));
+            retort::GraphCatalog<>().build(graphs_.graph(point));
         }
     }
 
@@ -199,10 +199,10 @@ class Search {
             Net net = models::image_network(words.learners[i], data_.classes(), data_.channels());
             if (asked[i] && std::find(frozen.begin(), frozen.end(), i) != frozen.end())
                 know(words.learners[i], *net, files_of(trial.number()));
-            learners.emplace_back(std::move(net), options_.optimiser());
+            learners.emplace_back(std::move(net), options_.optimizer());
         }
         retort::Cohort cohort{std::move(learners), {.device = device_.str()}};
-        auto graph = retort::GraphCatalogue<>().build(words);
+        auto graph = retort::GraphCatalog<>().build(words);
         const auto& judges = options_.select == "validation" ? data_.validation : data_.test;
         cohort.fit(graph, data_.shuffled(options_.batch_size, trial.seed()),
                    {.epochs = options_.search_epochs, .report_every = 20},
@@ -218,7 +218,7 @@ class Search {
     void say(const retort::search::TrialRecord& trial) const {
         std::error_code ignored;
         fs::remove_all(files_of(trial.number), ignored);
-        const std::string name = text("trial ", trial.number, "  ");
+        const std::string name = concat("trial ", trial.number, "  ");
         if (trial.state == TrialState::failed) {
             std::printf("%sfailed: %s\n", name.c_str(), trial.reason.c_str());
         } else {
@@ -250,7 +250,7 @@ class Workers {
             const int error =
                 ::posix_spawn(&process, "/proc/self/exe", nullptr, nullptr, words.data(), environ);
             if (error != 0)
-                throw retort::Error(text("cannot start a process to search with: ", std::strerror(error)));
+                throw retort::Error(concat("cannot start a process to search with: ", std::strerror(error)));
             processes_.push_back(process);
         }
     }
@@ -274,7 +274,7 @@ class Workers {
     std::vector<pid_t> processes_;
 };
 
-std::string with_noun(std::size_t count, const char* noun) { return text(count, ' ', noun); }
+std::string with_noun(std::size_t count, const char* noun) { return concat(count, ' ', noun); }
 
 /// The best graphs as files, the search as tables and as a picture.
 void write_search(const retort::search::StudyRecord& record, const Search& search, const Options& options,
@@ -282,7 +282,7 @@ void write_search(const retort::search::StudyRecord& record, const Search& searc
     std::size_t place = 0;
     for (const auto& trial : record.best(options.best)) {
         const auto graph = search.graphs().graph(search.graphs().space().point(trial.words));
-        const std::string name = text("best_", ++place);
+        const std::string name = concat("best_", ++place);
         retort::save_graph(graph, out.file(name + ".graph"));
         retort::detail::write_atomically(out.file(name + ".dot"), retort::graph_dot(graph));
     }
@@ -305,9 +305,9 @@ void search_and_compare(Options options, char** arguments) {
     }
     const at::Device device = options.machine.apply();
     const examples::ImageData data = options.load();
-    if (options.space.target.empty()) options.space.target = data.coloured ? "resnet32" : "cnn8";
+    if (options.space.target.empty()) options.space.target = data.colored ? "resnet32" : "cnn8";
     if (options.space.architectures.empty()) {
-        options.space.architectures = data.coloured
+        options.space.architectures = data.colored
                                           ? std::vector<std::string>{"resnet32", "resnet110", "wrn28-2"}
                                           : std::vector<std::string>{"cnn8", "cnn16"};
     }
@@ -344,7 +344,7 @@ void search_and_compare(Options options, char** arguments) {
     std::vector<Way> ways{{"independent", examples::all_independent(options.space.learners)}};
     if (options.space.learners > 1)
         ways.push_back({"mutual", retort::mutual_learning(options.space.learners).description()});
-    ways.push_back({text("graph-", best[0].number), words});
+    ways.push_back({concat("graph-", best[0].number), words});
     for (Way& way : ways) {
         way.words.learners = words.learners;
         examples::save_way(way, out);

@@ -121,8 +121,8 @@ class Study {
           data_(options.load()),
           out_(options.out),
           stages_(options.run.stages()) {
-        if (options_.depth == 0) options_.depth = data_.coloured ? 32 : 8;
-        if (options_.width == 0) options_.width = data_.coloured ? 16 : 8;
+        if (options_.depth == 0) options_.depth = data_.colored ? 32 : 8;
+        if (options_.width == 0) options_.width = data_.colored ? 16 : 8;
         options_.weights.check();
     }
 
@@ -139,15 +139,15 @@ class Study {
         const Peers alone = make_peers(options_, data_, seed);
         auto independent = retort::independent<2>();
         {
-            retort::Cohort cohort{where(), Learner{alone.narrow, options_.optimiser()},
-                                  Learner{alone.wide, options_.optimiser()}};
+            retort::Cohort cohort{where(), Learner{alone.narrow, options_.optimizer()},
+                                  Learner{alone.wide, options_.optimizer()}};
             fit(ways_[0], cohort, independent, seed);
         }
         auto mutual = retort::mutual_learning<2>();
         {
             const Peers peers = begin(alone, seed);
-            retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimiser()},
-                                  Learner{peers.wide, options_.optimiser()}};
+            retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimizer()},
+                                  Learner{peers.wide, options_.optimizer()}};
             fit(ways_[1], cohort, mutual, seed);
         }
         for (std::size_t i = 2; i < ways_.size(); ++i) {
@@ -156,8 +156,8 @@ class Study {
             if (ways_[i].name == "no-relations") weights.relation_weight = 0;
             if (ways_[i].name == "no-responses") weights.response_weight = 0;
             const Peers peers = begin(alone, seed);
-            retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimiser()},
-                                  Learner{peers.wide, options_.optimiser()}, Learner{alone.narrow},
+            retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimizer()},
+                                  Learner{peers.wide, options_.optimizer()}, Learner{alone.narrow},
                                   Learner{alone.wide}};
             auto graph = graph_of(weights);
             fit(ways_[i], cohort, graph, seed);
@@ -186,7 +186,7 @@ class Study {
     template <class Cohort, class Graph>
     void fit(Way& way, Cohort& cohort, Graph& graph, std::uint64_t seed) {
         const retort::History& history = stages_.fit(
-            retort::detail::text(way.name, '_', seed), cohort, graph,
+            retort::detail::concat(way.name, '_', seed), cohort, graph,
             data_.shuffled(options_.batch_size, seed), {.epochs = options_.epochs, .report_every = 20},
             retort::Validation{data_.in_order(data_.validation)},
             retort::ProgressBar{{.label = options_.label(seed, way.name)}});
@@ -195,7 +195,7 @@ class Study {
                 100 * cohort.evaluate(i, data_.in_order(data_.test), retort::metrics::Accuracy{}).value());
         }
         // After every run, so that a run that is broken off leaves what it has found.
-        retort::detail::write_atomically(out_.file(retort::detail::text(way.name, '_', seed, ".csv")),
+        retort::detail::write_atomically(out_.file(retort::detail::concat(way.name, '_', seed, ".csv")),
                                          history.csv());
     }
 

@@ -68,7 +68,7 @@ void describe(CLI::App& app, Options& options) {
         "and a leader); bockd (students of 3/3, 2/3 and 1/3 of the channels behind one stem); byot (exits); "
         "hsakd (2\n"
         "peers with augmented heads). All take the same number of steps, of as many samples, with the same "
-        "optimiser;\n"
+        "optimizer;\n"
         "hsakd sees each sample in four rotations, so that its steps cost four times as much.\n"
         "Writes into the folder of --out:\n"
         "  <way>_<seed>.csv     all that was measured, by epoch\n"
@@ -160,8 +160,8 @@ class Study {
           data_(options.load()),
           out_(options.out),
           stages_(out_.path() / "checkpoints", {.keep = 1}) {
-        if (options_.depth == 0) options_.depth = data_.coloured ? 32 : 8;
-        if (options_.width == 0) options_.width = data_.coloured ? 16 : 8;
+        if (options_.depth == 0) options_.depth = data_.colored ? 32 : 8;
+        if (options_.width == 0) options_.width = data_.colored ? 16 : 8;
         if (options_.width < 4) throw retort::ConfigError("--width: expected at least 4 channels");
         models::ResidualNet{residual()};  // refuses what is no depth
         for (const std::string& name : options_.ways) ways_.push_back({.name = name});
@@ -207,7 +207,7 @@ class Study {
         if (way.name == "one") {
             ensembles::GatedBranches net(residual(), students);
             way_of(way, {{"branch 0", whole}, {"ensemble", models::parameter_count(*net)}});
-            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            retort::Cohort cohort{where(), Learner{net, options_.optimizer()}};
             auto graph = retort::native_ensemble(
                 Taps{tap<&BranchOutputs::branches, 0>, tap<&BranchOutputs::branches, 1>,
                      tap<&BranchOutputs::branches, 2>},
@@ -220,7 +220,7 @@ class Study {
         if (way.name == "okddip") {
             ensembles::PeerBranches net(residual(), students);
             way_of(way, {{"leader", whole}, {"mean of peers", models::parameter_count(*net)}});
-            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            retort::Cohort cohort{where(), Learner{net, options_.optimizer()}};
             auto graph = retort::diverse_peers(
                 Taps{tap<&BranchOutputs::branches, 0>, tap<&BranchOutputs::branches, 1>,
                      tap<&BranchOutputs::branches, 2>},
@@ -240,7 +240,7 @@ class Study {
                          {"student 1", sizes[1]},
                          {"student 2", sizes[2]},
                          {"ensemble", models::parameter_count(*net)}});
-            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            retort::Cohort cohort{where(), Learner{net, options_.optimizer()}};
             auto graph = retort::compressed_students<students>(
                 Taps{tap<&ImageOutputs::stages, 0>, tap<&ImageOutputs::stages, 1>,
                      tap<&ImageOutputs::stages, 2>},
@@ -256,7 +256,7 @@ class Study {
         if (way.name == "byot") {
             ensembles::ExitNet net(residual());
             way_of(way, {{"last exit", whole}});
-            retort::Cohort cohort{where(), Learner{net, options_.optimiser()}};
+            retort::Cohort cohort{where(), Learner{net, options_.optimizer()}};
             using ensembles::ExitOutputs;
             auto graph = retort::be_your_own_teacher(
                 Taps{tap<&ExitOutputs::exits, 0>, tap<&ExitOutputs::exits, 1>}, tap<&ExitOutputs::logits>,
@@ -275,8 +275,8 @@ class Study {
             };
             const auto first = peer(), second = peer();
             way_of(way, {{"peer 0", whole}, {"peer 1", whole}});
-            retort::Cohort cohort{where(), Learner{first, options_.optimiser()},
-                                  Learner{second, options_.optimiser()}};
+            retort::Cohort cohort{where(), Learner{first, options_.optimizer()},
+                                  Learner{second, options_.optimizer()}};
             auto graph = retort::augmented_peers();
             // The networks alone: the heads are of no use afterwards.
             const auto a = first->network(), b = second->network();
@@ -294,8 +294,8 @@ class Study {
         std::int64_t all = 0;
         for (std::size_t j = 0; j < students; ++j) {
             nets.emplace_back(residual(j));
-            learners.emplace_back(nets.back(), options_.optimiser());
-            answers.push_back({retort::detail::text("student ", j), sizes[j]});
+            learners.emplace_back(nets.back(), options_.optimizer());
+            answers.push_back({retort::detail::concat("student ", j), sizes[j]});
             all += sizes[j];
         }
         answers.push_back({"mean of all", all});
@@ -323,7 +323,7 @@ class Study {
         Measure measure(way, std::move(read), data_);
         // Runs of other lengths have other learning rates.
         const std::string name =
-            retort::detail::text(way.name, '_', seed, "_of_", options_.epochs, "_epochs");
+            retort::detail::concat(way.name, '_', seed, "_of_", options_.epochs, "_epochs");
         const retort::History& history =
             stages_.fit(name, cohort, graph, source, {.epochs = options_.epochs, .report_every = 20}, measure,
                         retort::ProgressBar{{.label = options_.label(seed, way.name)}});
@@ -344,7 +344,7 @@ class Study {
             each.best.push_back(100 * history.at(best, test));
         }
         // After every run, so that a run that is broken off leaves what it has found.
-        retort::detail::write_atomically(out_.file(retort::detail::text(way.name, '_', seed, ".csv")),
+        retort::detail::write_atomically(out_.file(retort::detail::concat(way.name, '_', seed, ".csv")),
                                          history.csv());
         way.histories.push_back(history);
     }

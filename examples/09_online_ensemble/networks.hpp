@@ -26,7 +26,7 @@ using models::ResidualOptions;
 
 inline std::int64_t blocks_of(const ResidualOptions& options) { return (options.depth - 2) / 6; }
 
-/// The first convolution of a residual network, normalised and rectified.
+/// The first convolution of a residual network, normalized and rectified.
 inline torch::nn::Sequential make_stem(const ResidualOptions& options) {
     torch::nn::Sequential stem(
         torch::nn::Conv2d(torch::nn::Conv2dOptions(options.channels, options.stem, 3).padding(1).bias(false)),
@@ -41,7 +41,7 @@ struct BodyImpl : torch::nn::Module {
         std::int64_t width = options.stem;
         for (std::size_t i = 0; i < 3; ++i) {
             stages[i] = register_module(
-                retort::detail::text("stage", i + 1),
+                retort::detail::concat("stage", i + 1),
                 models::residual_stage(width, options.stages[i], blocks_of(options), i > 0 ? 2 : 1));
             width = options.stages[i];
         }
@@ -81,9 +81,9 @@ struct BranchesImpl : torch::nn::Module {
         }
         for (std::size_t i = 0; i < count; ++i) {
             stages.push_back(
-                register_module(retort::detail::text("stage", i),
+                register_module(retort::detail::concat("stage", i),
                                 models::residual_stage(width, options.stages[2], blocks_of(options), 2)));
-            classifiers.push_back(register_module(retort::detail::text("classifier", i),
+            classifiers.push_back(register_module(retort::detail::concat("classifier", i),
                                                   torch::nn::Linear(options.stages[2], options.classes)));
         }
         models::begin_residual(*this);
@@ -169,8 +169,8 @@ struct ExitNetImpl : torch::nn::Module {
                 width = options.stages[stage];
             }
             models::begin_residual(*exit);
-            exits.push_back(register_module(retort::detail::text("exit", i), exit));
-            classifiers.push_back(register_module(retort::detail::text("classifier", i),
+            exits.push_back(register_module(retort::detail::concat("exit", i), exit));
+            classifiers.push_back(register_module(retort::detail::concat("classifier", i),
                                                   torch::nn::Linear(width, options.classes)));
         }
     }

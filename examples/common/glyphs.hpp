@@ -23,8 +23,7 @@ struct GlyphOptions {
     std::int64_t samples = 1000;  ///< at least 1
     std::uint64_t seed = 0;       ///< all that is random depends on it alone
     std::int64_t size = 28;       ///< pixels in each direction
-    bool colour =
-        false;  ///< three channels, ink and paper in random colours; else one channel, white on black
+    bool color = false;  ///< three channels, ink and paper in random colors; else one channel, white on black
 };
 
 namespace detail {
@@ -74,7 +73,7 @@ struct Piece {
 class Random {
   public:
     Random(std::uint64_t seed, std::uint64_t sample) : state_(seed * 0xd1342543de82ef95U + sample) {
-        state_ = next();  // neighbouring samples begin far apart
+        state_ = next();  // neighboring samples begin far apart
     }
     /// Uniform in [low, high).
     float operator()(float low, float high) {
@@ -181,9 +180,9 @@ inline void draw(const std::vector<Stroke>& letter, const GlyphOptions& options,
     }
     // Ink on paper, with grain.
     const float grain = random(0.02F, 0.18F);
-    for (std::size_t channel = 0; channel < (options.colour ? 3U : 1U); ++channel) {
-        const float paper = options.colour ? random(0.0F, 0.5F) : random(0.0F, 0.25F);
-        const float full = options.colour ? random(0.4F, 1.0F) : 1.0F;
+    for (std::size_t channel = 0; channel < (options.color ? 3U : 1U); ++channel) {
+        const float paper = options.color ? random(0.0F, 0.5F) : random(0.0F, 0.25F);
+        const float full = options.color ? random(0.4F, 1.0F) : 1.0F;
         for (std::size_t pixel = 0; pixel < size * size; ++pixel) {
             const float noise = grain * (random(-1.0F, 1.0F) + random(-1.0F, 1.0F));
             const float value = paper + ink[pixel] * (full - paper) + noise;
@@ -203,15 +202,15 @@ inline void draw(const std::vector<Stroke>& letter, const GlyphOptions& options,
 inline retort::data::Dataset glyphs(const GlyphOptions& options) {
     if (options.samples < 1 || options.size < 8) {
         throw retort::DataError(
-            retort::detail::text("glyphs: expected at least 1 sample of at least 8 pixels, found ",
-                                 options.samples, " of ", options.size));
+            retort::detail::concat("glyphs: expected at least 1 sample of at least 8 pixels, found ",
+                                   options.samples, " of ", options.size));
     }
     const auto letters = detail::letters();
     const auto classes = static_cast<std::int64_t>(letters.size());
     at::Generator generator = at::detail::createCPUGenerator(options.seed);
     const at::Tensor targets =
         at::randperm(options.samples, generator, at::TensorOptions(at::kLong)).remainder(classes);
-    const at::Tensor images = at::empty({options.samples, options.colour ? 3 : 1, options.size, options.size},
+    const at::Tensor images = at::empty({options.samples, options.color ? 3 : 1, options.size, options.size},
                                         at::TensorOptions(at::kByte));
     const auto* target = targets.data_ptr<std::int64_t>();
     auto* pixels = images.data_ptr<std::uint8_t>();

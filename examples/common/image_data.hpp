@@ -23,7 +23,7 @@ inline retort::data::Dataset some(const retort::data::Dataset& dataset, std::int
                                   const char* option) {
     if (count > dataset.size()) {
         throw retort::ConfigError(
-            retort::detail::text(option, ": expected at most ", dataset.size(), ", found ", count));
+            retort::detail::concat(option, ": expected at most ", dataset.size(), ", found ", count));
     }
     if (count == 0 || count == dataset.size()) return dataset;
     const double share = static_cast<double>(count) / static_cast<double>(dataset.size());
@@ -31,18 +31,18 @@ inline retort::data::Dataset some(const retort::data::Dataset& dataset, std::int
 }
 
 /// How a data set becomes zero in the mean, of deviation one.
-inline retort::data::Normalise normalise(const retort::data::Dataset& dataset) {
+inline retort::data::Normalize normalize(const retort::data::Dataset& dataset) {
     const at::Tensor pixels = dataset.inputs.to(at::kFloat).div(255);
     return {.mean = {pixels.mean().item<double>()}, .deviation = {pixels.std().item<double>()}};
 }
 
 struct ImageData {
     std::string name{};
-    bool coloured = false;  ///< CIFAR-100
+    bool colored = false;  ///< CIFAR-100
     retort::data::Dataset train{};
     retort::data::Dataset validation{};
     retort::data::Dataset test{};
-    retort::data::Normalise normalise{};
+    retort::data::Normalize normalize{};
     std::int64_t padding = 2;
     double flip = 0.0;  ///< how often an image is mirrored; letters never
 
@@ -52,7 +52,7 @@ struct ImageData {
     /// What is done to an image that is learned from.
     auto moved() const {
         return retort::data::Compose{retort::data::RandomCrop{.padding = padding},
-                                     retort::data::HorizontalFlip{.probability = flip}, normalise};
+                                     retort::data::HorizontalFlip{.probability = flip}, normalize};
     }
     /// Batches to learn from: shuffled, each image moved and perhaps mirrored.
     auto shuffled(std::int64_t batch_size, std::uint64_t seed) const {
@@ -66,7 +66,7 @@ struct ImageData {
     }
     /// Batches to measure on.
     auto in_order(const retort::data::Dataset& dataset) const {
-        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalise};
+        return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalize};
     }
 };
 
@@ -86,12 +86,12 @@ inline ImageData image_data(const std::filesystem::path& folder, std::int64_t sa
         data.test = glyphs({.samples = 4000, .seed = 2});
     } else {
         data.name = folder.string();
-        data.coloured = std::filesystem::exists(folder / "train.bin") ||
-                        std::filesystem::exists(folder / "cifar-100-binary");
-        if (data.coloured) {
+        data.colored = std::filesystem::exists(folder / "train.bin") ||
+                       std::filesystem::exists(folder / "cifar-100-binary");
+        if (data.colored) {
             all = cifar100(folder, Split::train);
             data.test = cifar100(folder, Split::test);
-            data.normalise = cifar100_eval();
+            data.normalize = cifar100_eval();
             data.padding = 4;
         } else {
             all = mnist(folder, Split::train);
@@ -103,7 +103,7 @@ inline ImageData image_data(const std::filesystem::path& folder, std::int64_t sa
     auto parts = stratified_split(all, {.validation_fraction = validation});
     data.train = std::move(parts.train);
     data.validation = std::move(parts.validation);
-    if (!data.coloured) data.normalise = normalise(data.train);
+    if (!data.colored) data.normalize = normalize(data.train);
     return data;
 }
 

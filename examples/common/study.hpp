@@ -55,14 +55,14 @@ struct StudyOptions {
     /// The data of `--data` and `--samples`.
     ImageData load() const { return image_data(data, samples, 2000, validation); }
     /// How all learners learn.
-    retort::WithLearningRate<retort::Sgd, retort::Cosine> optimiser() const {
+    retort::WithLearningRate<retort::Sgd, retort::Cosine> optimizer() const {
         return {retort::Sgd{
                     .learning_rate = learning_rate, .momentum = 0.9, .weight_decay = 5e-4, .nesterov = true},
                 retort::Cosine{.every = retort::Every::step}};
     }
     /// What the progress bar calls a run.
     std::string label(std::uint64_t seed, const std::string& way) const {
-        std::string result = retort::detail::text("seed ", seed + 1, "/", seeds, "  ", way);
+        std::string result = retort::detail::concat("seed ", seed + 1, "/", seeds, "  ", way);
         if (result.size() < 26) result.resize(26, ' ');
         return result;
     }

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/callback.hpp>
 #include <retort/cohort.hpp>
 #include <retort/metrics.hpp>
 #include <retort/trainer.hpp>
@@ -41,7 +42,7 @@ class BestOfEach {
     explicit BestOfEach(std::size_t learners) {
         for (std::size_t i = 0; i < learners; ++i) {
             best_.emplace_back(retort::BestModelOptions{
-                .column = retort::detail::text("validation_accuracy_", i), .restore = false});
+                .column = retort::detail::concat("validation_accuracy_", i), .restore = false});
         }
     }
     void on_fit_begin(retort::FitContext& context) {
@@ -52,7 +53,7 @@ class BestOfEach {
     }
     void checkpoint(retort::Archive& archive) {
         for (std::size_t i = 0; i < best_.size(); ++i)
-            archive.in(retort::detail::text(i), [&] { best_[i].checkpoint(archive); });
+            archive.in(retort::detail::concat(i), [&] { best_[i].checkpoint(archive); });
     }
     const retort::BestModel& of(std::size_t learner) const { return best_[learner]; }
 
@@ -96,12 +97,12 @@ inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
         const std::string& name = way.words.learners[i];
         Net net = models::image_network(name, data.classes(), data.channels());
         if (with.know && std::find(frozen.begin(), frozen.end(), i) != frozen.end()) with.know(name, *net);
-        learners.emplace_back(std::move(net), with.options.optimiser());
+        learners.emplace_back(std::move(net), with.options.optimizer());
     }
     retort::Cohort cohort{std::move(learners), {.device = with.device.str()}};
-    auto graph = retort::GraphCatalogue<>().build(way.words);
+    auto graph = retort::GraphCatalog<>().build(way.words);
 
-    const std::string run = retort::detail::text(way.name, '_', seed);
+    const std::string run = retort::detail::concat(way.name, '_', seed);
     BestOfEach best(cohort.size());
     const retort::History& history =
         with.stages.fit(run, cohort, graph, data.shuffled(with.options.batch_size, seed),
@@ -132,7 +133,7 @@ inline void print_table(const std::vector<Way>& ways, int seeds, std::size_t mos
     for (const Way& way : ways) std::printf("  %-31s", way.name.c_str());
     std::printf("\n");
     for (std::size_t i = 0; i < most; ++i) {
-        std::printf("%-16s", retort::detail::text(i, " ", networks[i]).c_str());
+        std::printf("%-16s", retort::detail::concat(i, " ", networks[i]).c_str());
         for (const Way& way : ways) {
             std::printf("  %-14s %-16s", with_deviation(way.last[i]).c_str(),
                         (with_deviation(way.best[i]) + " *").c_str());

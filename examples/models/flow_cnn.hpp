@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The small networks of information flow modelling.
+/// The small networks of information flow modeling.
 ///
 /// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation Using Information Flow Modeling", CVPR
 /// 2020: CNN1 and its auxiliary teacher CNN1-A, with the sizes of the authors' code.
@@ -20,7 +20,7 @@
 
 namespace models {
 
-/// The outputs of the networks of information flow modelling: the logits and four layers on the way to them.
+/// The outputs of the networks of information flow modeling: the logits and four layers on the way to them.
 struct FlowOutputs {
     at::Tensor logits;                 ///< [batch, classes]
     std::array<at::Tensor, 4> layers;  ///< [batch, ...], from shallow to deep; the last is the representation
@@ -32,8 +32,8 @@ struct FlowCnnOptions {
     std::int64_t classes = 10;
 };
 
-/// Three convolutions 3 x 3 without padding, each with batch normalisation and halved; a hidden layer of eight
-/// times the width. For colour images of 32 x 32 pixels. Layers: width x 15 x 15, 2 width x 6 x 6,
+/// Three convolutions 3 x 3 without padding, each with batch normalization and halved; a hidden layer of eight
+/// times the width. For color images of 32 x 32 pixels. Layers: width x 15 x 15, 2 width x 6 x 6,
 /// 4 width x 2 x 2, 8 width.
 struct FlowCnnImpl : torch::nn::Module {
     explicit FlowCnnImpl(const FlowCnnOptions& options = {}) {

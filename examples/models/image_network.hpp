@@ -67,7 +67,7 @@ inline std::shared_ptr<ImageNetwork> image_network(const std::string& name, std:
                 .depth = depth, .width = width, .classes = classes, .channels = channels}));
         }
     }
-    throw retort::ConfigError(retort::detail::text(
+    throw retort::ConfigError(retort::detail::concat(
         "network: expected cnn<width>, resnet<6n + 2> or wrn<6n + 4>-<width>, found \"", name, '"'));
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The teacher of information flow modelling: ResNet-18 for CIFAR with pre-activation blocks.
+/// The teacher of information flow modeling: ResNet-18 for CIFAR with pre-activation blocks.
 ///
 /// Source: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016, in the form of the
-/// code of Passalis, Tzelepi, Tefas (CVPR 2020): normalisation and activation in the stem too, none before the
+/// code of Passalis, Tzelepi, Tefas (CVPR 2020): normalization and activation in the stem too, none before the
 /// pooling, and a shortcut that takes the activated input.
 #pragma once
 
@@ -24,7 +24,7 @@
 
 namespace models {
 
-/// Normalisation and activation before each of two 3 x 3 convolutions; the activated input added, where size or
+/// Normalization and activation before each of two 3 x 3 convolutions; the activated input added, where size or
 /// width change through a 1 x 1 convolution.
 struct PreActivationBlockImpl : torch::nn::Module {
     PreActivationBlockImpl(std::int64_t from, std::int64_t to, std::int64_t stride)

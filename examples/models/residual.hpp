@@ -28,7 +28,7 @@
 
 namespace models {
 
-/// Two 3 x 3 convolutions with batch normalisation, and the input added; where size or width change, through
+/// Two 3 x 3 convolutions with batch normalization, and the input added; where size or width change, through
 /// a 1 x 1 convolution.
 struct ResidualBlockImpl : torch::nn::Module {
     ResidualBlockImpl(std::int64_t from, std::int64_t to, std::int64_t stride)

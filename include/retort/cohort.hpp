@@ -6,7 +6,7 @@
 #include <retort/cohort/cohort.hpp>
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/gate.hpp>
-#include <retort/cohort/graph_catalogue.hpp>
+#include <retort/cohort/graph_catalog.hpp>
 #include <retort/cohort/graph_description.hpp>
 #include <retort/cohort/graph_file.hpp>
 #include <retort/cohort/graph_picture.hpp>

@@ -3,7 +3,13 @@
 /// All kinds of knowledge.
 #pragma once
 
-#include <retort/knowledge/augmented_network.hpp>
+#include <retort/knowledge/adaptor/filtered.hpp>
+#include <retort/knowledge/adaptor/for_teacher.hpp>
+#include <retort/knowledge/adaptor/on_classes.hpp>
+#include <retort/knowledge/adaptor/standardized.hpp>
+#include <retort/knowledge/adaptor/sum.hpp>
+#include <retort/knowledge/adaptor/tempered.hpp>
+#include <retort/knowledge/adaptor/within.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/attention_fusion.hpp>
 #include <retort/knowledge/connector/bottleneck.hpp>
@@ -38,13 +44,11 @@
 #include <retort/knowledge/filter/concept.hpp>
 #include <retort/knowledge/filter/confident_teacher.hpp>
 #include <retort/knowledge/filter/correct_teacher.hpp>
-#include <retort/knowledge/filtered.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
 #include <retort/knowledge/flow/layer_map.hpp>
 #include <retort/knowledge/flow/matched_information_flow.hpp>
 #include <retort/knowledge/flow/singular_vectors.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
-#include <retort/knowledge/for_teacher.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/augmented_heads.hpp>
 #include <retort/knowledge/logit/class_relation.hpp>
@@ -53,16 +57,14 @@
 #include <retort/knowledge/logit/decoupled_kd.hpp>
 #include <retort/knowledge/logit/dist_kd.hpp>
 #include <retort/knowledge/logit/fused_token_divergence.hpp>
-#include <retort/knowledge/logit/mean_squared_logits.hpp>
+#include <retort/knowledge/logit/logit_mse.hpp>
 #include <retort/knowledge/logit/multi_level_kd.hpp>
-#include <retort/knowledge/logit/normalised_kd.hpp>
-#include <retort/knowledge/logit/on_classes.hpp>
+#include <retort/knowledge/logit/normalized_kd.hpp>
 #include <retort/knowledge/logit/projected_logits.hpp>
 #include <retort/knowledge/logit/sample_relation.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/knowledge/logit/sparse_teacher.hpp>
-#include <retort/knowledge/logit/standardised.hpp>
-#include <retort/knowledge/logit/teacher_free_regularisation.hpp>
+#include <retort/knowledge/logit/teacher_free_regularization.hpp>
 #include <retort/knowledge/logit/token_divergence.hpp>
 #include <retort/knowledge/logit/universal_self_kd.hpp>
 #include <retort/knowledge/logit/weighted_soft_labels.hpp>
@@ -77,6 +79,3 @@
 #include <retort/knowledge/relation/relational.hpp>
 #include <retort/knowledge/relation/self_supervision.hpp>
 #include <retort/knowledge/relation/similarity_preserving.hpp>
-#include <retort/knowledge/sum.hpp>
-#include <retort/knowledge/tempered.hpp>
-#include <retort/knowledge/within.hpp>

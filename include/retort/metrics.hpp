@@ -9,6 +9,8 @@
 #include <retort/metrics/concept.hpp>
 #include <retort/metrics/confusion.hpp>
 #include <retort/metrics/distance.hpp>
+#include <retort/metrics/evaluate.hpp>
+#include <retort/metrics/extract_features.hpp>
 #include <retort/metrics/features.hpp>
 #include <retort/metrics/fisher_trace.hpp>
 #include <retort/metrics/information_content.hpp>

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// All of retort but several learners (<retort/cohort.hpp>), searches (<retort/search.hpp>) and the catalogue of
-/// losses: of it only cross-entropy, soft targets and hints. The whole catalogue is <retort/knowledge.hpp>, which takes
+/// All of retort but several learners (<retort/cohort.hpp>), searches (<retort/search.hpp>) and the catalog of
+/// losses: of it only cross-entropy, soft targets and hints. The whole catalog is <retort/knowledge.hpp>, which takes
 /// a second more to compile.
 #pragma once
 
+#include <retort/callback.hpp>
 #include <retort/core.hpp>
 #include <retort/data.hpp>
+#include <retort/knowledge/adaptor/sum.hpp>
+#include <retort/knowledge/adaptor/tempered.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/connector/identity.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
@@ -14,10 +17,9 @@
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/sum.hpp>
-#include <retort/knowledge/tempered.hpp>
 #include <retort/metrics.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>

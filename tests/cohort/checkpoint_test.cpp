@@ -4,12 +4,16 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/cohort.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/trainer.hpp>
+
+namespace checkpoint_test {
 
 using namespace retort_test;
 using retort::CheckpointError;
@@ -30,7 +34,7 @@ const auto late = tap<&ConvOutputs::late>;
 const Sgd sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-3};
 
 /// Three learners with dropout and batch norm: a learnable connector, gates that count, a term that ends, a schedule of
-/// the learning rate, another optimiser.
+/// the learning rate, another optimizer.
 struct Three {
     explicit Three(std::uint64_t seed) {
         torch::manual_seed(seed);
@@ -40,7 +44,7 @@ struct Three {
     }
     static auto graph() {
         return TransferGraph{label<0>(),
-                             label<1>(CrossEntropy{}, gate::Linear{.iterations = 20}),
+                             label<1>(CrossEntropy{}, gate::PositiveLinear{.iterations = 20}),
                              label<2>(),
                              edge<1, 0>(SoftTarget{}, gate::Correct{}),
                              edge<2, 0>(retort::Hint{late, late, retort::Conv1x1{}}),
@@ -223,3 +227,5 @@ TEST_CASE("what another cohort or graph saved is refused, and nothing is changed
     write_file(directory / "state", std::string_view(bytes).substr(0, bytes.size() / 2));
     CHECK(holds(words_of<CheckpointError>([&] { cohort.resume(graph, directory / "state"); }), "cut off"));
 }
+
+}  // namespace checkpoint_test

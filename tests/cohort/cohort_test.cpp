@@ -5,14 +5,19 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/cohort.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/metrics.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace cohort_test {
 
 using namespace retort_test;
 using retort::Cohort;
@@ -72,14 +77,14 @@ TEST_CASE("a graph of three learners with all gates steps like a loop that is wr
     torch::manual_seed(1);
     Perceptron a(8), b(6), c(7);
     std::vector<Perceptron> hand{twin(a), twin(b), twin(c)};
-    std::vector<std::unique_ptr<torch::optim::SGD>> optimisers;
+    std::vector<std::unique_ptr<torch::optim::SGD>> optimizers;
     for (const Perceptron& net : hand)
-        optimisers.push_back(std::make_unique<torch::optim::SGD>(net->parameters(), sgd_by_hand()));
+        optimizers.push_back(std::make_unique<torch::optim::SGD>(net->parameters(), sgd_by_hand()));
 
     Cohort cohort{Learner{a, sgd}, Learner{b, sgd}, Learner{c, sgd}};
     TransferGraph graph{
         label<0>(),
-        label<1>(CrossEntropy{}, gate::Linear{.iterations = 4}),
+        label<1>(CrossEntropy{}, gate::PositiveLinear{.iterations = 4}),
         label<2>(CrossEntropy{}, gate::Through{}, 0.5),
         edge<1, 0>(kl, gate::Correct{}),
         edge<2, 0>(kl, gate::NegativeLinear{.unit = retort::Every::step, .iterations = 8}),
@@ -110,9 +115,9 @@ TEST_CASE("a graph of three learners with all gates steps like a loop that is wr
         losses[0] = losses[0] + through(0, 2) * (1 - static_cast<double>(k) / 8);
         losses[1] = losses[1] + through(1, 0);
         losses[2] = losses[2] + correct(2, 0) * 2;
-        for (auto& optimiser : optimisers) optimiser->zero_grad();
+        for (auto& optimizer : optimizers) optimizer->zero_grad();
         for (auto& loss : losses) loss.backward();
-        for (auto& optimiser : optimisers) optimiser->step();
+        for (auto& optimizer : optimizers) optimizer->step();
 
         const auto result = cohort.step(graph, batches[k - 1]);
         for (std::size_t i = 0; i < 3; ++i) {
@@ -286,13 +291,13 @@ TEST_CASE("a graph put together at run time steps to the same bits as one that t
     Cohort fixed{Learner{nets[0], sgd}, Learner{nets[1], sgd}, Learner{nets[2], sgd}};
     TransferGraph known{label<0>(), label<1>(CrossEntropy{}, gate::Correct{}),
                         edge<1, 0>(kl, gate::Correct{}), edge<2, 0>(kl),
-                        edge<0, 1>(kl, gate::Linear{.iterations = 5}, 0.3)};
+                        edge<0, 1>(kl, gate::PositiveLinear{.iterations = 5}, 0.3)};
     std::vector<Learner<Perceptron>> learners;
     for (const Perceptron& each : copies) learners.emplace_back(each, sgd);
     Cohort open{learners};
     RuntimeGraph<torch::Tensor, PairBatch> graph;
     graph.label(0).label(1, CrossEntropy{}, gate::Correct{}).edge(1, 0, kl, gate::Correct{}).edge(2, 0, kl);
-    graph.edge(0, 1, kl, gate::Linear{.iterations = 5}, 0.3);
+    graph.edge(0, 1, kl, gate::PositiveLinear{.iterations = 5}, 0.3);
     for (const auto& batch : vectors(6)) {
         fixed.step(known, batch);
         open.step(graph, batch);
@@ -315,7 +320,7 @@ TEST_CASE("a gate of one's own gets the losses of the samples") {
     CHECK(cohort.progress().step == 0);
 }
 
-TEST_CASE("another graph brings its learnable parts to the optimisers that exist") {
+TEST_CASE("another graph brings its learnable parts to the optimizers that exist") {
     torch::manual_seed(9);
     ConvNet a(4), b(6);
     Cohort cohort{Learner{a, sgd}, Learner{b}};
@@ -341,10 +346,8 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
     Perceptron a, b;
     const auto batch = vectors(1)[0];
     const auto config = [](auto&& function) { return words_of<retort::ConfigError>(function); };
-    CHECK(holds(config([&] {
-                    Cohort{Learner{a, sgd}, Learner{a, sgd}};
-                }),
-                "first.weight", "learners 0 and 1"));
+    CHECK(
+        holds(config([&] { Cohort{Learner{a, sgd}, Learner{a, sgd}}; }), "first.weight", "learners 0 and 1"));
     CHECK(holds(config([&] { Cohort{std::vector<Learner<Perceptron>>{}}; }), "at least one learner"));
     CHECK(holds(config([&] { Cohort{Learner{Perceptron(nullptr), sgd}}; }), "empty holder"));
 
@@ -352,7 +355,7 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
     TransferGraph nothing{label<0>(CrossEntropy{}, gate::Cutoff{})};
     CHECK(holds(config([&] { cohort.step(nothing, batch); }), "nobody has anything to learn"));
     TransferGraph unarmed{label<1>()};
-    CHECK(holds(config([&] { cohort.step(unarmed, batch); }), "learner 1", "optimiser"));
+    CHECK(holds(config([&] { cohort.step(unarmed, batch); }), "learner 1", "optimizer"));
     struct NotANumber {
         double weight(const retort::Progress&) const { return std::nan(""); }
     };
@@ -362,9 +365,9 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
     RuntimeGraph<torch::Tensor, PairBatch> outside;
     outside.edge(2, 0, kl);
     CHECK(holds(config([&] { cohort.step(outside, batch); }), "below 2", "begins at learner 2"));
-    TransferGraph timeless{label<0>(CrossEntropy{}, gate::Linear{})};
-    CHECK(holds(config([&] { cohort.step(timeless, batch); }), "gate::Linear", "iterations"));
-    CHECK(holds(config([&] { label<0>(CrossEntropy{}, gate::Linear{.iterations = -1}); }),
+    TransferGraph timeless{label<0>(CrossEntropy{}, gate::PositiveLinear{})};
+    CHECK(holds(config([&] { cohort.step(timeless, batch); }), "gate::PositiveLinear", "iterations"));
+    CHECK(holds(config([&] { label<0>(CrossEntropy{}, gate::PositiveLinear{.iterations = -1}); }),
                 "at least 0, found -1"));
     CHECK(holds(config([&] { cohort.evaluate(2, vectors(1)); }), "below 2, found 2"));
 
@@ -385,7 +388,7 @@ TEST_CASE("a run of a cohort: history, best model, losses that are not finite") 
     const auto slow = retort::WithLearningRate{sgd, retort::Exponential{.initial = 1.0, .factor = 0.5}};
     Cohort cohort{Learner{a, sgd}, Learner{b, slow}};
     TransferGraph graph{label<0>(), label<1>(), edge<1, 0>(kl), edge<1, 0>(kl, gate::Correct{}),
-                        edge<0, 1>(kl, gate::Linear{})};
+                        edge<0, 1>(kl, gate::PositiveLinear{})};
     std::vector<std::vector<torch::Tensor>> states;
     retort::BestModel best{{.column = "validation_accuracy_1"}};
     const retort::History& history = cohort.fit(
@@ -417,3 +420,5 @@ TEST_CASE("a run of a cohort: history, best model, losses that are not finite") 
     for (const auto& each : state(careful.module())) CHECK(each.isfinite().all().item<bool>());
     CHECK(two.iterations() == std::vector<std::int64_t>(3, 2));
 }
+
+}  // namespace cohort_test

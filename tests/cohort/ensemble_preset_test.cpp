@@ -5,12 +5,16 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/cohort.hpp>
 #include <retort/data.hpp>
 #include <retort/knowledge/connector/identity.hpp>
 #include <retort/optim.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace ensemble_preset_test {
 
 using namespace retort_test;
 using retort::AugmentedOutputs;
@@ -161,7 +165,7 @@ void compare_compressed(const golden::Case& reference) {
                 edge.prepare(outputs, outputs, batch);
                 if (reference.option("adaptation") != 1) return;
                 const auto name =
-                    retort::detail::text("adapt.block", hint / (N - 1), ".student", hint % (N - 1) + 1);
+                    retort::detail::concat("adapt.block", hint / (N - 1), ".student", hint % (N - 1) + 1);
                 ++hint;
                 const auto parts = edge.module()->parameters();
                 const torch::NoGradGuard no_grad;
@@ -587,9 +591,7 @@ TEST_CASE("heads, students, views and options that do not fit say so") {
     CHECK(config([&] { retort::augmented(net, maps, {head(4)}); }) ==
           "AugmentedNetwork: expected a head for each of the 2 taps, found 1");
     CHECK(holds(config([&] { retort::augmented(net, maps, {head(4), torch::nn::Sequential()}); }), "head 1"));
-    CHECK(holds(config([&] {
-                    retort::augmented(net, maps, {head(4), head(8)}, {.views = 0});
-                }),
+    CHECK(holds(config([&] { retort::augmented(net, maps, {head(4), head(8)}, {.views = 0}); }),
                 "at least 1 view"));
     const auto batch = images(1)[0];
     const auto few = retort::augmented(net, maps, {head(4), head(8, 3)});
@@ -628,3 +630,5 @@ TEST_CASE("heads, students, views and options that do not fit say so") {
     auto four = retort::compressed_students<4>(student_maps);
     CHECK(holds(shape([&] { three.step(four, batch); }), "expected a student 3, found only 3 students"));
 }
+
+}  // namespace ensemble_preset_test

@@ -8,6 +8,8 @@
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 
+namespace graph_file_test {
+
 using namespace retort_test;
 using retort::Cohort;
 using retort::CrossEntropy;
@@ -19,7 +21,7 @@ using retort::SoftTarget;
 namespace gate = retort::gate;
 
 namespace {
-using Catalogue = retort::GraphCatalogue<torch::Tensor, PairBatch>;
+using Catalog = retort::GraphCatalog<torch::Tensor, PairBatch>;
 
 GraphDescription example() {
     RuntimeGraph<torch::Tensor, PairBatch> graph;
@@ -27,9 +29,9 @@ GraphDescription example() {
         .label(1, CrossEntropy{}, gate::NegativeLinear{})
         .label(2, CrossEntropy{}, gate::Cutoff{})
         .edge(1, 0, SoftTarget{.temperature = 1.0}, gate::Correct{}, 0.1)
-        .edge(2, 0, SoftTarget{.temperature = 1.0}, gate::Linear{.iterations = 156400})
+        .edge(2, 0, SoftTarget{.temperature = 1.0}, gate::PositiveLinear{.iterations = 156400})
         .edge(0, 1, SoftTarget{.temperature = 1.0}, gate::Outcome{.both = 0.25, .receiver = -1.0 / 3}, 1e-3)
-        .edge(2, 1, SoftTarget{.temperature = 1.0}, gate::Linear{.unit = retort::Every::epoch})
+        .edge(2, 1, SoftTarget{.temperature = 1.0}, gate::PositiveLinear{.unit = retort::Every::epoch})
         .edge(0, 1, SoftTarget{.temperature = 1.0},
               gate::NegativeLinear{.unit = retort::Every::step, .extra_steps = 0});
     GraphDescription result = graph.description();
@@ -56,7 +58,7 @@ TEST_CASE("a graph's file reads back as the same graph, which steps to the same 
         "retort graph 1\nlearner 0 resnet32\nlearner 1\nlearner 2 wide resnet, 28 layers\n"
         "label 0 cross_entropy through\n"));
 
-    auto loaded = Catalogue().build(read);
+    auto loaded = Catalog().build(read);
     GraphDescription again = loaded.description();
     again.learners = read.learners;
     CHECK(again == words);
@@ -75,9 +77,9 @@ TEST_CASE("a graph's file reads back as the same graph, which steps to the same 
     const SoftTarget kl{.temperature = 1.0};
     RuntimeGraph<torch::Tensor, PairBatch> direct;
     direct.label(0).label(1, CrossEntropy{}, gate::NegativeLinear{}).edge(1, 0, kl, gate::Correct{}, 0.1);
-    direct.edge(2, 0, kl, gate::Linear{.iterations = 156400});
+    direct.edge(2, 0, kl, gate::PositiveLinear{.iterations = 156400});
     direct.edge(0, 1, kl, gate::Outcome{.both = 0.25, .receiver = -1.0 / 3}, 1e-3);
-    direct.edge(2, 1, kl, gate::Linear{.unit = retort::Every::epoch});
+    direct.edge(2, 1, kl, gate::PositiveLinear{.unit = retort::Every::epoch});
     direct.edge(0, 1, kl, gate::NegativeLinear{.unit = retort::Every::step, .extra_steps = 0});
     const auto batches = vectors(4);
     one.fit(loaded, batches, {.epochs = 3});
@@ -141,22 +143,22 @@ TEST_CASE("what a file cannot hold is refused before it is written") {
     CHECK_FALSE(std::filesystem::exists(folder / "x.graph"));
 }
 
-TEST_CASE("a catalogue names what it does not know, and takes terms and gates of one's own") {
+TEST_CASE("a catalog names what it does not know, and takes terms and gates of one's own") {
     const auto error = [](const std::string& lines) {
-        return words_of<retort::ConfigError>([&] {
-            Catalogue().build(retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\n" + lines));
-        });
+        return words_of<retort::ConfigError>(
+            [&] { Catalog().build(retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\n" + lines)); });
     };
     CHECK(holds(error("label 0 hinge through\n"), "terms cross_entropy, soft_target", "found \"hinge\""));
-    CHECK(holds(error("label 0 cross_entropy ajar\n"), "gates correct, cutoff, linear", "found \"ajar\""));
-    CHECK(holds(error("label 0 cross_entropy linear speed=2\n"), "linear", "\"speed\""));
-    CHECK(holds(error("label 0 cross_entropy linear iterations=-2\n"), "iterations", "-2"));
+    CHECK(holds(error("label 0 cross_entropy ajar\n"), "gates correct, cutoff, positive_linear",
+                "found \"ajar\""));
+    CHECK(holds(error("label 0 cross_entropy positive_linear speed=2\n"), "positive_linear", "\"speed\""));
+    CHECK(holds(error("label 0 cross_entropy positive_linear iterations=-2\n"), "iterations", "-2"));
     CHECK(holds(error("label 0 soft_target through\n"), "between learners", "labels to learner 0"));
     CHECK(holds(error("edge 1 0 cross_entropy through\n"), "from the labels", "learner 1 to learner 0"));
 
-    Catalogue catalogue;
-    catalogue.term("warm", SoftTarget{.temperature = 3.0}).gate("easier_half", EasierHalf{});
-    auto graph = catalogue.build(
+    Catalog catalog;
+    catalog.term("warm", SoftTarget{.temperature = 3.0}).gate("easier_half", EasierHalf{});
+    auto graph = catalog.build(
         retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\nedge 1 0 warm easier_half weight=2\n"));
     CHECK(graph.description().edges[0].term == "warm");
     torch::manual_seed(2);
@@ -173,12 +175,14 @@ TEST_CASE("pictures show gates, weights and frozen learners") {
     const std::string dot = retort::graph_dot(words);
     CHECK(holds(dot, "digraph transfer {", "labels [shape=box];", "0 [label=\"0\\nresnet32\"];",
                 "1 [label=\"1\\na \\\"quoted\\\" \\\\ name\"];",
-                "2 [label=\"2\\nwide resnet, 28 layers\", style=filled, fillcolor=grey85];",
+                "2 [label=\"2\\nwide resnet, 28 layers\", style=filled, fillcolor=gray85];",
                 "labels -> 2 [label=\"cross_entropy\\ncutoff\", style=dashed",
                 "1 -> 0 [label=\"soft_target\\ncorrect\\nx 0.1\"];",
-                "2 -> 0 [label=\"soft_target\\nlinear iterations=156400\"];"));
+                "2 -> 0 [label=\"soft_target\\npositive_linear iterations=156400\"];"));
     CHECK(std::count(dot.begin(), dot.end(), '{') == std::count(dot.begin(), dot.end(), '}'));
     const retort::TransferGraph scheduled{retort::label<0>(
         CrossEntropy{}, gate::Through{}, retort::Exponential{.initial = 1.0, .factor = 0.5})};
     CHECK(holds(retort::graph_dot(scheduled.description()), "scheduled"));
 }
+
+}  // namespace graph_file_test

@@ -9,6 +9,8 @@
 #include <retort/cohort.hpp>
 #include <retort/optim.hpp>
 
+namespace graph_space_test {
+
 using namespace retort_test;
 using retort::Cohort;
 using retort::ConfigError;
@@ -38,14 +40,16 @@ TEST_CASE("the space of graphs has the size that is known of it") {
 TEST_CASE("a point is a graph, all of which can be drawn, built, saved and read") {
     const GraphSpace graphs({.learners = 3, .target = "small one", .architectures = {"small one", "large"}});
     const auto& space = graphs.space();
-    const std::vector<std::string> words{"large",  "small one", "correct", "linear", "through", "through",
-                                         "cutoff", "through",   "cutoff",  "cutoff", "correct"};
+    const std::vector<std::string> words{"large",   "small one", "correct", "positive_linear",
+                                         "through", "through",   "cutoff",  "through",
+                                         "cutoff",  "cutoff",    "correct"};
     const GraphDescription graph = graphs.graph(space.point(words));
-    CHECK(retort::graph_text(graph) ==
-          "retort graph 1\nlearner 0 small one\nlearner 1 large\nlearner 2 small one\n"
-          "label 0 cross_entropy correct\nedge 1 0 soft_target linear\nedge 2 0 soft_target through\n"
-          "label 1 cross_entropy through\nedge 0 1 soft_target cutoff\nedge 2 1 soft_target through\n"
-          "label 2 cross_entropy cutoff\nedge 0 2 soft_target cutoff\nedge 1 2 soft_target correct\n");
+    CHECK(
+        retort::graph_text(graph) ==
+        "retort graph 1\nlearner 0 small one\nlearner 1 large\nlearner 2 small one\n"
+        "label 0 cross_entropy correct\nedge 1 0 soft_target positive_linear\nedge 2 0 soft_target through\n"
+        "label 1 cross_entropy through\nedge 0 1 soft_target cutoff\nedge 2 1 soft_target through\n"
+        "label 2 cross_entropy cutoff\nedge 0 2 soft_target cutoff\nedge 1 2 soft_target correct\n");
     CHECK(space.constraints() == std::vector<std::string>{"learner 0 learns"});
     const TemporaryDirectory folder;
     std::set<std::string> seen;
@@ -53,7 +57,7 @@ TEST_CASE("a point is a graph, all of which can be drawn, built, saved and read"
         const GraphDescription drawn = graphs.graph(space.draw(1, i));
         const auto frozen = retort::frozen_learners(drawn);
         CHECK(std::find(frozen.begin(), frozen.end(), 0U) == frozen.end());
-        retort::GraphCatalogue<torch::Tensor, PairBatch>().build(drawn);
+        retort::GraphCatalog<torch::Tensor, PairBatch>().build(drawn);
         seen.insert(retort::graph_text(drawn));
         if (i < 5) {
             retort::save_graph(drawn, folder / "x.graph");
@@ -64,11 +68,12 @@ TEST_CASE("a point is a graph, all of which can be drawn, built, saved and read"
 }
 
 TEST_CASE("gates of a space may have options, and are one's own choice") {
-    const GraphSpace graphs({.learners = 2,
-                             .gates = {"linear extra_steps=0", "outcome both=0.5", "through weight=0.25"},
-                             .label_gates = {"through"},
-                             .term = "hint",
-                             .label_term = "margin"});
+    const GraphSpace graphs(
+        {.learners = 2,
+         .gates = {"positive_linear extra_steps=0", "outcome both=0.5", "through weight=0.25"},
+         .label_gates = {"through"},
+         .term = "hint",
+         .label_term = "margin"});
     const GraphDescription graph =
         graphs.graph(graphs.space().point({"through", "outcome both=0.5", "through", "through weight=0.25"}));
     CHECK(retort::graph_text(graph) ==
@@ -77,8 +82,8 @@ TEST_CASE("gates of a space may have options, and are one's own choice") {
     const auto error = [](const retort::GraphSpaceOptions& options) {
         return words_of<ConfigError>([&] { GraphSpace space(options); });
     };
-    CHECK(holds(error({.gates = {"through", "linear fast"}}), "expected gates as in a graph's file",
-                "\"linear fast\"", "name=number"));
+    CHECK(holds(error({.gates = {"through", "positive_linear fast"}}), "expected gates as in a graph's file",
+                "\"positive_linear fast\"", "name=number"));
     CHECK(holds(error({.label_gates = {" "}}), "expected gates", "the name of a gate"));
     CHECK(holds(error({.gates = {"through", "through"}}), "each choice once", "through"));
     CHECK(holds(error({.gates = {}}), "at least one choice", "edge 1 0"));
@@ -117,8 +122,8 @@ TEST_CASE("a learner learns the same bits along what of a graph leads to it") {
     std::vector<torch::Tensor> before;
     for (const auto& tensor : start) before.push_back(tensor.clone());
     Cohort one{learners}, two{others};
-    using Catalogue = retort::GraphCatalogue<torch::Tensor, PairBatch>;
-    auto whole = Catalogue().build(graph), less = Catalogue().build(part);
+    using Catalog = retort::GraphCatalog<torch::Tensor, PairBatch>;
+    auto whole = Catalog().build(graph), less = Catalog().build(part);
     const auto batches = vectors(4);
     one.fit(whole, batches, {.epochs = 3});
     two.fit(less, batches, {.epochs = 3});
@@ -126,3 +131,5 @@ TEST_CASE("a learner learns the same bits along what of a graph leads to it") {
     CHECK(same(before, state(*twins[1])));
     CHECK_FALSE(same(before, state(*nets[1])));
 }
+
+}  // namespace graph_space_test

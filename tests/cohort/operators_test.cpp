@@ -10,6 +10,8 @@
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/optim.hpp>
 
+namespace operators_test {
+
 using namespace retort_test;
 using retort::Cohort;
 using retort::Learner;
@@ -35,7 +37,7 @@ struct ByHand {
     explicit ByHand(std::size_t count) {
         for (std::size_t i = 0; i < count; ++i) {
             nets.emplace_back(8);
-            optimisers.push_back(std::make_unique<torch::optim::SGD>(nets[i]->parameters(), options()));
+            optimizers.push_back(std::make_unique<torch::optim::SGD>(nets[i]->parameters(), options()));
         }
     }
     void step(const PairBatch& batch) {
@@ -51,12 +53,12 @@ struct ByHand {
                 losses[i] = losses[i] + retort::functional::soft_target(z[i], peers[j], {.temperature = 1.0});
             }
         }
-        for (auto& each : optimisers) each->zero_grad();
+        for (auto& each : optimizers) each->zero_grad();
         for (auto& each : losses) each.backward();
-        for (auto& each : optimisers) each->step();
+        for (auto& each : optimizers) each->step();
     }
     std::vector<Perceptron> nets;
-    std::vector<std::unique_ptr<torch::optim::SGD>> optimisers;
+    std::vector<std::unique_ptr<torch::optim::SGD>> optimizers;
 };
 }  // namespace
 
@@ -68,14 +70,14 @@ TEST_CASE("law 2: mutual learning of three, by a graph that the compiler knows a
     REQUIRE(expected.size() > 10);
 
     ByHand nets(3);
-    Cohort cohort{Learner{nets.nets[0], *nets.optimisers[0]}, Learner{nets.nets[1], *nets.optimisers[1]},
-                  Learner{nets.nets[2], *nets.optimisers[2]}};
+    Cohort cohort{Learner{nets.nets[0], *nets.optimizers[0]}, Learner{nets.nets[1], *nets.optimizers[1]},
+                  Learner{nets.nets[2], *nets.optimizers[2]}};
     auto graph = retort::mutual_learning<3>();
     CHECK(operators_of([&] { cohort.step(graph, batch); }) == expected);
 
     ByHand others(3);
     std::vector<Learner<Perceptron>> learners;
-    for (std::size_t i = 0; i < 3; ++i) learners.emplace_back(others.nets[i], *others.optimisers[i]);
+    for (std::size_t i = 0; i < 3; ++i) learners.emplace_back(others.nets[i], *others.optimizers[i]);
     Cohort open{learners};
     auto at_run_time = retort::mutual_learning<torch::Tensor, PairBatch>(3);
     CHECK(operators_of([&] { open.step(at_run_time, batch); }) == expected);
@@ -111,3 +113,5 @@ TEST_CASE("law 2: gates and frozen learners cost what they say, and nothing wait
     for (const char* name : {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal"})
         CHECK(counts.count(name) == 0);
 }
+
+}  // namespace operators_test

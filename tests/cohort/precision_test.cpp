@@ -5,12 +5,15 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/cohort.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace precision_test {
 
 using namespace retort_test;
 using retort::Bfloat16;
@@ -55,9 +58,9 @@ TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, t
     Watched a(8), b(6), teacher(10);
     const auto batches = vectors(4);
     std::vector<Perceptron> hand{twin(a->net), twin(b->net)};
-    std::vector<std::unique_ptr<torch::optim::SGD>> optimisers;
+    std::vector<std::unique_ptr<torch::optim::SGD>> optimizers;
     for (const Perceptron& net : hand) {
-        optimisers.push_back(std::make_unique<torch::optim::SGD>(
+        optimizers.push_back(std::make_unique<torch::optim::SGD>(
             net->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(5e-4)));
     }
     Cohort cohort{Bfloat16{}, Learner{a, sgd}, Learner{b, sgd}, Learner{teacher}};
@@ -85,9 +88,9 @@ TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, t
                              retort::functional::soft_target(z[i], peers[1 - i], {.temperature = 1.0}));
         }
         losses[0] = losses[0] + retort::functional::soft_target(z[0], goal, {.temperature = 1.0});
-        for (auto& each : optimisers) each->zero_grad();
+        for (auto& each : optimizers) each->zero_grad();
         for (auto& each : losses) each.backward();
-        for (auto& each : optimisers) each->step();
+        for (auto& each : optimizers) each->step();
         CHECK(same(result.losses[0].total, losses[0]));
         CHECK(same(result.losses[1].total, losses[1]));
         CHECK(std::get<0>(result.outputs)->scalar_type() == at::kFloat);
@@ -252,3 +255,5 @@ TEST_CASE(
     trainer.fit(batches, options, clipping, own);
     CHECK(same(a->parameters(), alone->parameters()));
 }
+
+}  // namespace precision_test

@@ -5,9 +5,13 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/cohort.hpp>
 #include <retort/optim.hpp>
+#include <retort/tap.hpp>
 #include <retort/trainer.hpp>
+
+namespace preset_test {
 
 using namespace retort_test;
 using retort::Cohort;
@@ -69,7 +73,7 @@ TEST_CASE("whole graphs agree with the released code of the knowledge transfer g
         }
         ToldCohort told(reference);
         const std::size_t count = told.nets.size();
-        const gate::Linear linear{.iterations = reference.option("end_iteration")};
+        const gate::PositiveLinear linear{.iterations = reference.option("end_iteration")};
         Graph graph;
         for (std::size_t to = 0; to < count; ++to) {
             for (std::size_t from = 0; from < count; ++from) {
@@ -136,7 +140,7 @@ TEST_CASE("single edges agree with the released gates, labels' edges too") {
         const std::string word = reference.word("gate");
         if (word == "Through") edge_of(gate::Through{});
         if (word == "Cutoff") edge_of(gate::Cutoff{});
-        if (word == "Linear") edge_of(gate::Linear{.iterations = reference.option("end_iteration")});
+        if (word == "Linear") edge_of(gate::PositiveLinear{.iterations = reference.option("end_iteration")});
         if (word == "Correct") edge_of(gate::Correct{});
         if (word == "Correct" && reference.word("edge") == "kl") edge_of(gate::Outcome{});
     }
@@ -159,7 +163,7 @@ TEST_CASE("the gates by epoch agree with the port of the knowledge transfer grap
         const std::string word = reference.word("gate");
         if (word == "Through") compare(gate::Through{});
         if (word == "Cutoff") compare(gate::Cutoff{});
-        if (word == "PositiveLinear") compare(gate::Linear{.unit = retort::Every::epoch});
+        if (word == "PositiveLinear") compare(gate::PositiveLinear{.unit = retort::Every::epoch});
         if (word == "NegativeLinear") compare(gate::NegativeLinear{});
     }
 }
@@ -286,3 +290,5 @@ TEST_CASE("CTSL-MKT's losses are those of its parts, and weights of 0 leave part
     CHECK_FALSE(losses[0].terms[3].defined());
     CHECK_THROWS_AS(retort::collaborative(late, late, {.ce_weight = -1}), retort::ConfigError);
 }
+
+}  // namespace preset_test

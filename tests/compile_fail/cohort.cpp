@@ -29,7 +29,7 @@ namespace edge_to_absent_learner {
     cohort.step(graph, vectors(1)[0]);
 }
 }  // namespace edge_to_absent_learner
-#else
+#elif !defined(RETORT_CASE)
 namespace edge_to_absent_learner {
 [[maybe_unused]] void run() {
     Perceptron a, b;
@@ -48,7 +48,7 @@ namespace gate_needs_losses_per_sample {
         edge<1, 0>(Hint{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, Conv1x1{}}, gate::Correct{});
 }
 }  // namespace gate_needs_losses_per_sample
-#else
+#elif !defined(RETORT_CASE)
 namespace gate_needs_losses_per_sample {
 [[maybe_unused]] void run() {
     [[maybe_unused]] const auto each =
@@ -62,7 +62,7 @@ namespace gate_needs_losses_per_sample {
 namespace label_with_term_that_needs_teacher {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(SoftTarget{}); }
 }  // namespace label_with_term_that_needs_teacher
-#else
+#elif !defined(RETORT_CASE)
 namespace label_with_term_that_needs_teacher {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(CrossEntropy{}); }
 }  // namespace label_with_term_that_needs_teacher
@@ -73,7 +73,7 @@ namespace label_with_term_that_needs_teacher {
 namespace edge_with_term_that_needs_no_teacher {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(CrossEntropy{}); }
 }  // namespace edge_with_term_that_needs_no_teacher
-#else
+#elif !defined(RETORT_CASE)
 namespace edge_with_term_that_needs_no_teacher {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(SoftTarget{}); }
 }  // namespace edge_with_term_that_needs_no_teacher
@@ -88,7 +88,7 @@ struct Half {
 };
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(CrossEntropy{}, Half{}); }
 }  // namespace gate_without_weight
-#else
+#elif !defined(RETORT_CASE)
 namespace gate_without_weight {
 struct Half {
     static constexpr bool per_sample = false;
@@ -103,7 +103,7 @@ struct Half {
 namespace graph_of_terms {
 [[maybe_unused]] void run() { [[maybe_unused]] TransferGraph graph{CrossEntropy{}}; }
 }  // namespace graph_of_terms
-#else
+#elif !defined(RETORT_CASE)
 namespace graph_of_terms {
 [[maybe_unused]] void run() { [[maybe_unused]] TransferGraph graph{label<0>(CrossEntropy{})}; }
 }  // namespace graph_of_terms
@@ -119,7 +119,7 @@ namespace label_without_targets {
     cohort.step(graph, torch::rand({2, 4}));
 }
 }  // namespace label_without_targets
-#else
+#elif !defined(RETORT_CASE)
 namespace label_without_targets {
 [[maybe_unused]] void run() {
     Perceptron a;
@@ -146,7 +146,7 @@ TORCH_MODULE(Flat);
     cohort.step(graph, images(1)[0]);
 }
 }  // namespace run_time_edges_between_different_outputs
-#else
+#elif !defined(RETORT_CASE)
 namespace run_time_edges_between_different_outputs {
 struct FlatImpl : torch::nn::Module {
     at::Tensor forward(const at::Tensor& x) { return x.flatten(1); }
@@ -171,7 +171,7 @@ namespace run_time_graph_of_compile_time_edges {
     graph.add(label<0>());
 }
 }  // namespace run_time_graph_of_compile_time_edges
-#else
+#elif !defined(RETORT_CASE)
 namespace run_time_graph_of_compile_time_edges {
 [[maybe_unused]] void run() {
     RuntimeGraph<at::Tensor, PairBatch> graph;
@@ -194,7 +194,7 @@ TORCH_MODULE(Reader);
     cohort.step(graph, vectors(1)[0]);
 }
 }  // namespace learner_forward_takes_other_input
-#else
+#elif !defined(RETORT_CASE)
 namespace learner_forward_takes_other_input {
 struct ReaderImpl : torch::nn::Module {
     at::Tensor forward(const std::string&) { return {}; }
@@ -231,7 +231,7 @@ TORCH_MODULE(Odd);
     cohort.step(graph, vectors(1)[0]);
 }
 }  // namespace learner_outputs_of_unknown_kind
-#else
+#elif !defined(RETORT_CASE)
 namespace learner_outputs_of_unknown_kind {
 class Outputs {
   public:
@@ -255,21 +255,21 @@ TORCH_MODULE(Odd);
 }  // namespace learner_outputs_of_unknown_kind
 #endif
 
-#if defined(RETORT_CASE_learner_optimiser_is_none)
-// expect: retort: this is no optimiser
-namespace learner_optimiser_is_none {
+#if defined(RETORT_CASE_learner_optimizer_is_none)
+// expect: retort: this is no optimizer
+namespace learner_optimizer_is_none {
 [[maybe_unused]] void run() {
     Perceptron a;
     Learner learner{a, 0.1};
 }
-}  // namespace learner_optimiser_is_none
-#else
-namespace learner_optimiser_is_none {
+}  // namespace learner_optimizer_is_none
+#elif !defined(RETORT_CASE)
+namespace learner_optimizer_is_none {
 [[maybe_unused]] void run() {
     Perceptron a;
     Learner learner{a, Sgd{.learning_rate = 0.1}};
 }
-}  // namespace learner_optimiser_is_none
+}  // namespace learner_optimizer_is_none
 #endif
 
 #if defined(RETORT_CASE_augmented_peers_of_one)
@@ -277,7 +277,7 @@ namespace learner_optimiser_is_none {
 namespace augmented_peers_of_one {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto graph = augmented_peers<1>(); }
 }  // namespace augmented_peers_of_one
-#else
+#elif !defined(RETORT_CASE)
 namespace augmented_peers_of_one {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto graph = augmented_peers<2>(); }
 }  // namespace augmented_peers_of_one
@@ -296,7 +296,7 @@ struct Other {
     cohort.step(graph, images(1)[0]);
 }
 }  // namespace block_that_students_do_not_have
-#else
+#elif !defined(RETORT_CASE)
 namespace block_that_students_do_not_have {
 [[maybe_unused]] void run() {
     auto net = stem_ensemble(torch::nn::Flatten(), std::vector{ConvNet(2), ConvNet(2)});

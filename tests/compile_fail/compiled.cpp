@@ -10,7 +10,7 @@
 namespace compiled_with_an_old_libtorch {
 [[maybe_unused]] void run() { retort::Compiled{"teacher.pt2", {.input = {-1, 3, 32, 32}}}; }
 }  // namespace compiled_with_an_old_libtorch
-#else
+#elif !defined(RETORT_CASE)
 namespace compiled_with_an_old_libtorch {
 [[maybe_unused]] retort::CompiledOptions options() { return {.input = {-1, 3, 32, 32}}; }
 }  // namespace compiled_with_an_old_libtorch

@@ -6,6 +6,7 @@
 
 #include <retort/core.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 
 using namespace retort;
@@ -30,7 +31,7 @@ struct Outputs {
 namespace tap_index_past_array {
 [[maybe_unused]] void run() { tap<&Outputs::stages, 3>(Outputs()); }
 }  // namespace tap_index_past_array
-#else
+#elif !defined(RETORT_CASE)
 namespace tap_index_past_array {
 [[maybe_unused]] void run() { tap<&Outputs::stages, 2>(Outputs()); }
 }  // namespace tap_index_past_array
@@ -46,7 +47,7 @@ struct Outputs {
 namespace tap_ends_at_list {
 [[maybe_unused]] void run() { tap<&Outputs::list>(Outputs()); }
 }  // namespace tap_ends_at_list
-#else
+#elif !defined(RETORT_CASE)
 namespace tap_ends_at_list {
 [[maybe_unused]] void run() { tap<&Outputs::list, 0>(Outputs{{at::Tensor()}}); }
 }  // namespace tap_ends_at_list
@@ -63,7 +64,7 @@ struct Outputs {
 namespace tap_path_into_number {
 [[maybe_unused]] void run() { tap<&Outputs::count, 0>(Outputs()); }
 }  // namespace tap_path_into_number
-#else
+#elif !defined(RETORT_CASE)
 namespace tap_path_into_number {
 [[maybe_unused]] void run() { tap<&Outputs::list, 0>(Outputs{{at::Tensor()}, 1}); }
 }  // namespace tap_path_into_number
@@ -77,7 +78,7 @@ using Outputs = std::map<std::string, at::Tensor>;
 namespace named_tap_with_path {
 [[maybe_unused]] void run() { tap<"layer3", 1>(Outputs()); }
 }  // namespace named_tap_with_path
-#else
+#elif !defined(RETORT_CASE)
 namespace named_tap_with_path {
 [[maybe_unused]] void run() { tap<"layer3">(Outputs{{"layer3", at::Tensor()}}); }
 }  // namespace named_tap_with_path
@@ -88,7 +89,7 @@ namespace named_tap_with_path {
 namespace frozen_temporary_module {
 [[maybe_unused]] void run() { const Frozen teacher{PerceptronImpl()}; }
 }  // namespace frozen_temporary_module
-#else
+#elif !defined(RETORT_CASE)
 namespace frozen_temporary_module {
 [[maybe_unused]] void run() {
     PerceptronImpl net;
@@ -105,7 +106,7 @@ namespace ensemble_of_bare_network {
     const Ensemble teacher{net};
 }
 }  // namespace ensemble_of_bare_network
-#else
+#elif !defined(RETORT_CASE)
 namespace ensemble_of_bare_network {
 [[maybe_unused]] void run() {
     Perceptron net;
@@ -130,7 +131,7 @@ namespace ensemble_member_without_logits {
     teacher(torch::rand({1, 4}));
 }
 }  // namespace ensemble_member_without_logits
-#else
+#elif !defined(RETORT_CASE)
 namespace ensemble_member_without_logits {
 [[maybe_unused]] void run() {
     Ensemble teacher{Speaking{}};
@@ -144,7 +145,7 @@ namespace ensemble_member_without_logits {
 namespace schedule_element_is_text {
 [[maybe_unused]] void run() { const Schedule schedule{1.0, std::string("often")}; }
 }  // namespace schedule_element_is_text
-#else
+#elif !defined(RETORT_CASE)
 namespace schedule_element_is_text {
 [[maybe_unused]] void run() { const Schedule schedule{1.0, Linear{}}; }
 }  // namespace schedule_element_is_text

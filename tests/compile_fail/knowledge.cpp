@@ -4,12 +4,14 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
 
@@ -40,7 +42,7 @@ namespace hint_student_tap_of_other_outputs {
     trainer.step(images(1)[0]);
 }
 }  // namespace hint_student_tap_of_other_outputs
-#else
+#elif !defined(RETORT_CASE)
 namespace hint_student_tap_of_other_outputs {
 [[maybe_unused]] void run() {
     ConvNet student(4), teacher(6);
@@ -63,7 +65,7 @@ namespace hint_teacher_tap_of_other_outputs {
     trainer.step(images(1)[0]);
 }
 }  // namespace hint_teacher_tap_of_other_outputs
-#else
+#elif !defined(RETORT_CASE)
 namespace hint_teacher_tap_of_other_outputs {
 [[maybe_unused]] void run() {
     ConvNet student(4), teacher(6);
@@ -87,7 +89,7 @@ namespace cross_entropy_without_logits {
     Objective{Knowledge{CrossEntropy{}}, Schedule{1.0}}(Silent{}, NoOutputs{}, vectors(1)[0]);
 }
 }  // namespace cross_entropy_without_logits
-#else
+#elif !defined(RETORT_CASE)
 namespace cross_entropy_without_logits {
 [[maybe_unused]] void run() {
     Objective{Knowledge{CrossEntropy{}}, Schedule{1.0}}(torch::rand({6, 3}), NoOutputs{}, vectors(1)[0]);
@@ -111,7 +113,7 @@ namespace soft_target_student_without_logits {
     Objective{Knowledge{SoftTarget{}}, Schedule{1.0}}(Silent{}, torch::rand({6, 3}), vectors(1)[0]);
 }
 }  // namespace soft_target_student_without_logits
-#else
+#elif !defined(RETORT_CASE)
 namespace soft_target_student_without_logits {
 [[maybe_unused]] void run() {
     Objective{Knowledge{SoftTarget{}}, Schedule{1.0}}(Heard{}, torch::rand({6, 3}), vectors(1)[0]);
@@ -133,7 +135,7 @@ namespace soft_target_teacher_without_logits {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace soft_target_teacher_without_logits
-#else
+#elif !defined(RETORT_CASE)
 namespace soft_target_teacher_without_logits {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -152,7 +154,7 @@ namespace schedules_fewer_than_terms {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace schedules_fewer_than_terms
-#else
+#elif !defined(RETORT_CASE)
 namespace schedules_fewer_than_terms {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -168,7 +170,7 @@ namespace schedules_fewer_than_terms {
 namespace schedules_more_than_terms {
 [[maybe_unused]] void run() { const Objective objective{Knowledge{CrossEntropy{}}, Schedule{0.1, 0.9}}; }
 }  // namespace schedules_more_than_terms
-#else
+#elif !defined(RETORT_CASE)
 namespace schedules_more_than_terms {
 [[maybe_unused]] void run() { const Objective objective{Knowledge{CrossEntropy{}}, Schedule{0.1}}; }
 }  // namespace schedules_more_than_terms
@@ -187,7 +189,7 @@ struct Careful : Careless {
 namespace term_without_flags {
 [[maybe_unused]] void run() { const Knowledge knowledge{Careless{}}; }
 }  // namespace term_without_flags
-#else
+#elif !defined(RETORT_CASE)
 namespace term_without_flags {
 [[maybe_unused]] void run() { const Knowledge knowledge{Careful{}}; }
 }  // namespace term_without_flags
@@ -209,7 +211,7 @@ namespace term_gives_double {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace term_gives_double
-#else
+#elif !defined(RETORT_CASE)
 namespace term_gives_double {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -237,7 +239,7 @@ namespace term_is_not_const {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace term_is_not_const
-#else
+#elif !defined(RETORT_CASE)
 namespace term_is_not_const {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -255,7 +257,7 @@ namespace terms_without_knowledge {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace terms_without_knowledge
-#else
+#elif !defined(RETORT_CASE)
 namespace terms_without_knowledge {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -270,7 +272,7 @@ namespace terms_without_knowledge {
 namespace knowledge_is_empty {
 [[maybe_unused]] void run() { const Knowledge<> knowledge; }
 }  // namespace knowledge_is_empty
-#else
+#elif !defined(RETORT_CASE)
 namespace knowledge_is_empty {
 [[maybe_unused]] void run() { const Knowledge<CrossEntropy> knowledge; }
 }  // namespace knowledge_is_empty

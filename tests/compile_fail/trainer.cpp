@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Mistakes with trainers, optimisers, batches, callbacks and measurements.
+/// Mistakes with trainers, optimizers, batches, callbacks and measurements.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
+#include <retort/knowledge/adaptor/for_teacher.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
-#include <retort/knowledge/for_teacher.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/metrics.hpp>
 #include <retort/metrics/agreement.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
@@ -26,23 +28,23 @@ using retort_test::vectors;
 
 namespace {
 
-#if defined(RETORT_CASE_targets_of_unlabelled_batch)
+#if defined(RETORT_CASE_targets_of_unlabeled_batch)
 // expect: retort: a term of the Knowledge needs targets, and the batches have none
-namespace targets_of_unlabelled_batch {
+namespace targets_of_unlabeled_batch {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     Trainer trainer{student, Frozen{teacher}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
     trainer.step(torch::rand({2, 4}));
 }
-}  // namespace targets_of_unlabelled_batch
-#else
-namespace targets_of_unlabelled_batch {
+}  // namespace targets_of_unlabeled_batch
+#elif !defined(RETORT_CASE)
+namespace targets_of_unlabeled_batch {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     Trainer trainer{student, Frozen{teacher}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
     trainer.step(std::pair{torch::rand({2, 4}), torch::tensor({0, 1})});
 }
-}  // namespace targets_of_unlabelled_batch
+}  // namespace targets_of_unlabeled_batch
 #endif
 
 namespace forward_takes_other_input {
@@ -60,7 +62,7 @@ namespace forward_takes_other_input {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace forward_takes_other_input
-#else
+#elif !defined(RETORT_CASE)
 namespace forward_takes_other_input {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -84,7 +86,7 @@ namespace teacher_takes_other_input {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace teacher_takes_other_input
-#else
+#elif !defined(RETORT_CASE)
 namespace teacher_takes_other_input {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -103,7 +105,7 @@ namespace teacher_is_bare_network {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace teacher_is_bare_network
-#else
+#elif !defined(RETORT_CASE)
 namespace teacher_is_bare_network {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -122,7 +124,7 @@ namespace term_needs_absent_teacher {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace term_needs_absent_teacher
-#else
+#elif !defined(RETORT_CASE)
 namespace term_needs_absent_teacher {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -145,7 +147,7 @@ namespace student_is_no_network {
     Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
 }
 }  // namespace student_is_no_network
-#else
+#elif !defined(RETORT_CASE)
 namespace student_is_no_network {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -162,7 +164,7 @@ namespace student_is_temporary_module {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace student_is_temporary_module
-#else
+#elif !defined(RETORT_CASE)
 namespace student_is_temporary_module {
 [[maybe_unused]] void run() {
     PerceptronImpl object;
@@ -172,46 +174,46 @@ namespace student_is_temporary_module {
 }  // namespace student_is_temporary_module
 #endif
 
-#if defined(RETORT_CASE_optimiser_is_options)
-// expect: retort: this is no optimiser: expected a recipe [(]retort::Sgd
-namespace optimiser_is_options {
+#if defined(RETORT_CASE_optimizer_is_options)
+// expect: retort: this is no optimizer: expected a recipe [(]retort::Sgd
+namespace optimizer_is_options {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     Trainer trainer{student, Frozen{teacher}, Knowledge{CrossEntropy{}}, Schedule{1.0},
                     torch::optim::SGDOptions(0.1)};
     trainer.step(vectors(1)[0]);
 }
-}  // namespace optimiser_is_options
-#else
-namespace optimiser_is_options {
+}  // namespace optimizer_is_options
+#elif !defined(RETORT_CASE)
+namespace optimizer_is_options {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     Trainer trainer{student, Frozen{teacher}, Knowledge{CrossEntropy{}}, Schedule{1.0},
                     FromTorch<torch::optim::SGD>{torch::optim::SGDOptions(0.1)}};
     trainer.step(vectors(1)[0]);
 }
-}  // namespace optimiser_is_options
+}  // namespace optimizer_is_options
 #endif
 
-#if defined(RETORT_CASE_optimiser_is_temporary)
-// expect: retort: this is no optimiser: .* in a variable that outlives the trainer
-namespace optimiser_is_temporary {
+#if defined(RETORT_CASE_optimizer_is_temporary)
+// expect: retort: this is no optimizer: .* in a variable that outlives the trainer
+namespace optimizer_is_temporary {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     Trainer trainer{student, Frozen{teacher}, Knowledge{CrossEntropy{}}, Schedule{1.0},
                     torch::optim::SGD(student->parameters(), 0.1)};
     trainer.step(vectors(1)[0]);
 }
-}  // namespace optimiser_is_temporary
-#else
-namespace optimiser_is_temporary {
+}  // namespace optimizer_is_temporary
+#elif !defined(RETORT_CASE)
+namespace optimizer_is_temporary {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     torch::optim::SGD optimizer(student->parameters(), 0.1);
     Trainer trainer{student, Frozen{teacher}, Knowledge{CrossEntropy{}}, Schedule{1.0}, optimizer};
     trainer.step(vectors(1)[0]);
 }
-}  // namespace optimiser_is_temporary
+}  // namespace optimizer_is_temporary
 #endif
 
 #if defined(RETORT_CASE_batch_is_no_batch)
@@ -223,7 +225,7 @@ namespace batch_is_no_batch {
     trainer.step(std::vector<float>{1, 2, 3, 4});
 }
 }  // namespace batch_is_no_batch
-#else
+#elif !defined(RETORT_CASE)
 namespace batch_is_no_batch {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -242,7 +244,7 @@ namespace source_is_no_range_of_batches {
     trainer.fit(std::vector<int>{1, 2}, {});
 }
 }  // namespace source_is_no_range_of_batches
-#else
+#elif !defined(RETORT_CASE)
 namespace source_is_no_range_of_batches {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -261,7 +263,7 @@ namespace source_callable_without_epoch {
     trainer.fit([] { return vectors(1); }, {});
 }
 }  // namespace source_callable_without_epoch
-#else
+#elif !defined(RETORT_CASE)
 namespace source_callable_without_epoch {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -288,7 +290,7 @@ namespace hook_with_wrong_signature {
     trainer.fit(vectors(1), {}, Wrong{});
 }
 }  // namespace hook_with_wrong_signature
-#else
+#elif !defined(RETORT_CASE)
 namespace hook_with_wrong_signature {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -314,7 +316,7 @@ namespace hook_on_const_callback {
     trainer.fit(vectors(1), {}, counting);
 }
 }  // namespace hook_on_const_callback
-#else
+#elif !defined(RETORT_CASE)
 namespace hook_on_const_callback {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -340,7 +342,7 @@ namespace hook_gives_int {
     trainer.fit(vectors(1), {}, Hook<int>{});
 }
 }  // namespace hook_gives_int
-#else
+#elif !defined(RETORT_CASE)
 namespace hook_gives_int {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -359,7 +361,7 @@ struct Spelt {
 };
 }  // namespace callback_without_hook
 #if defined(RETORT_CASE_callback_without_hook)
-// expect: retort: a callback has no hook: see retort/trainer/callback.hpp for the names
+// expect: retort: a callback has no hook: see retort/callback/concept.hpp for the names
 namespace callback_without_hook {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -367,7 +369,7 @@ namespace callback_without_hook {
     trainer.fit(vectors(1), {}, Misspelt{});
 }
 }  // namespace callback_without_hook
-#else
+#elif !defined(RETORT_CASE)
 namespace callback_without_hook {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -386,7 +388,7 @@ namespace lambda_hook_takes_other_argument {
     trainer.fit(vectors(1), {}, on_epoch_end([](int) {}));
 }
 }  // namespace lambda_hook_takes_other_argument
-#else
+#elif !defined(RETORT_CASE)
 namespace lambda_hook_takes_other_argument {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -404,7 +406,7 @@ namespace metric_needs_absent_teacher {
     evaluate(student, vectors(1), metrics::Agreement{});
 }
 }  // namespace metric_needs_absent_teacher
-#else
+#elif !defined(RETORT_CASE)
 namespace metric_needs_absent_teacher {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -413,21 +415,21 @@ namespace metric_needs_absent_teacher {
 }  // namespace metric_needs_absent_teacher
 #endif
 
-#if defined(RETORT_CASE_evaluate_unlabelled)
+#if defined(RETORT_CASE_evaluate_unlabeled)
 // expect: retort: metrics need targets, and the batches have none
-namespace evaluate_unlabelled {
+namespace evaluate_unlabeled {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     evaluate(student, std::vector<at::Tensor>{});
 }
-}  // namespace evaluate_unlabelled
-#else
-namespace evaluate_unlabelled {
+}  // namespace evaluate_unlabeled
+#elif !defined(RETORT_CASE)
+namespace evaluate_unlabeled {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
     evaluate(student, vectors(1));
 }
-}  // namespace evaluate_unlabelled
+}  // namespace evaluate_unlabeled
 #endif
 
 namespace evaluate_without_logits {
@@ -444,7 +446,7 @@ namespace evaluate_without_logits {
     evaluate(net, vectors(1));
 }
 }  // namespace evaluate_without_logits
-#else
+#elif !defined(RETORT_CASE)
 namespace evaluate_without_logits {
 [[maybe_unused]] void run() {
     Perceptron net;
@@ -458,25 +460,25 @@ namespace evaluate_without_logits {
 namespace validation_of_no_batches {
 [[maybe_unused]] void run() { Validation validation{std::vector<int>{}}; }
 }  // namespace validation_of_no_batches
-#else
+#elif !defined(RETORT_CASE)
 namespace validation_of_no_batches {
 [[maybe_unused]] void run() { Validation validation{vectors(1)}; }
 }  // namespace validation_of_no_batches
 #endif
 
-#if defined(RETORT_CASE_schedule_within_fresh_optimiser)
+#if defined(RETORT_CASE_schedule_within_fresh_optimizer)
 // expect: retort: a learning-rate schedule stands outside
-namespace schedule_within_fresh_optimiser {
+namespace schedule_within_fresh_optimizer {
 [[maybe_unused]] void run() {
-    [[maybe_unused]] const FreshEachEpoch fresh{WithLearningRate{Sgd{}, Cosine{.initial = 0.1}}};
+    [[maybe_unused]] const RebuiltEachEpoch fresh{WithLearningRate{Sgd{}, Cosine{.initial = 0.1}}};
 }
-}  // namespace schedule_within_fresh_optimiser
-#else
-namespace schedule_within_fresh_optimiser {
+}  // namespace schedule_within_fresh_optimizer
+#elif !defined(RETORT_CASE)
+namespace schedule_within_fresh_optimizer {
 [[maybe_unused]] void run() {
-    [[maybe_unused]] const WithLearningRate fresh{FreshEachEpoch{Sgd{}}, Cosine{.initial = 0.1}};
+    [[maybe_unused]] const WithLearningRate fresh{RebuiltEachEpoch{Sgd{}}, Cosine{.initial = 0.1}};
 }
-}  // namespace schedule_within_fresh_optimiser
+}  // namespace schedule_within_fresh_optimizer
 #endif
 
 #if defined(RETORT_CASE_cached_teacher_that_learns)
@@ -487,7 +489,7 @@ namespace cached_teacher_that_learns {
     const Cached teacher{MovingAverage{average, student}, {.directory = "outputs"}};
 }
 }  // namespace cached_teacher_that_learns
-#else
+#elif !defined(RETORT_CASE)
 namespace cached_teacher_that_learns {
 [[maybe_unused]] void run() {
     Perceptron network;
@@ -504,7 +506,7 @@ namespace cached_snapshot {
     const Cached teacher{Ensemble{Snapshot{past, student}, Frozen{student}}, {.directory = "outputs"}};
 }
 }  // namespace cached_snapshot
-#else
+#elif !defined(RETORT_CASE)
 namespace cached_snapshot {
 [[maybe_unused]] void run() {
     Perceptron student, past;
@@ -523,7 +525,7 @@ namespace snapshot_that_does_not_teach {
     trainer.fit(vectors(1), {.epochs = 1}, TakeSnapshot{snapshot});
 }
 }  // namespace snapshot_that_does_not_teach
-#else
+#elif !defined(RETORT_CASE)
 namespace snapshot_that_does_not_teach {
 [[maybe_unused]] void run() {
     Perceptron student, past;
@@ -544,11 +546,11 @@ namespace teacher_term_with_frozen_teacher {
     trainer.step(vectors(1)[0]);
 }
 }  // namespace teacher_term_with_frozen_teacher
-#else
+#elif !defined(RETORT_CASE)
 namespace teacher_term_with_frozen_teacher {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
-    Trainer trainer{student, PartlyTrainable{teacher, {.parameters = "last.*"}},
+    Trainer trainer{student, PartiallyTrainable{teacher, {.parameters = "last.*"}},
                     Knowledge{SoftTarget{}, ForTeacher{CrossEntropy{}}}, Schedule{1.0, 1.0}, Sgd{}};
     trainer.step(vectors(1)[0]);
 }
@@ -556,16 +558,16 @@ namespace teacher_term_with_frozen_teacher {
 #endif
 
 #if defined(RETORT_CASE_trainable_teacher_without_term)
-// expect: retort: nothing would train this teacher: one that is PartlyTrainable learns from terms of the Knowledge
+// expect: retort: nothing would train this teacher: one that is PartiallyTrainable learns from terms of the Knowledge
 namespace trainable_teacher_without_term {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
-    Trainer trainer{student, PartlyTrainable{teacher, {.parameters = "last.*"}}, Knowledge{SoftTarget{}},
+    Trainer trainer{student, PartiallyTrainable{teacher, {.parameters = "last.*"}}, Knowledge{SoftTarget{}},
                     Schedule{1.0}, Sgd{}};
     trainer.step(vectors(1)[0]);
 }
 }  // namespace trainable_teacher_without_term
-#else
+#elif !defined(RETORT_CASE)
 namespace trainable_teacher_without_term {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -576,14 +578,14 @@ namespace trainable_teacher_without_term {
 #endif
 
 #if defined(RETORT_CASE_trainable_teacher_in_ensemble)
-// expect: retort: a member of an Ensemble gets no gradient: a PartlyTrainable teacher would not learn
+// expect: retort: a member of an Ensemble gets no gradient: a PartiallyTrainable teacher would not learn
 namespace trainable_teacher_in_ensemble {
 [[maybe_unused]] void run() {
     Perceptron teacher, other;
-    const Ensemble both{PartlyTrainable{teacher, {.parameters = "last.*"}}, Frozen{other}};
+    const Ensemble both{PartiallyTrainable{teacher, {.parameters = "last.*"}}, Frozen{other}};
 }
 }  // namespace trainable_teacher_in_ensemble
-#else
+#elif !defined(RETORT_CASE)
 namespace trainable_teacher_in_ensemble {
 [[maybe_unused]] void run() {
     Perceptron teacher, other;
@@ -597,7 +599,7 @@ namespace trainable_teacher_in_ensemble {
 namespace teacher_term_behind_teacher {
 [[maybe_unused]] const auto term = [] { return ForTeacher{SoftTarget{}}; };
 }  // namespace teacher_term_behind_teacher
-#else
+#elif !defined(RETORT_CASE)
 namespace teacher_term_behind_teacher {
 [[maybe_unused]] const auto term = [] { return ForTeacher{CrossEntropy{}}; };
 }  // namespace teacher_term_behind_teacher

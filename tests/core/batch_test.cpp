@@ -6,6 +6,8 @@
 
 #include <retort/core.hpp>
 
+namespace batch_test {
+
 using namespace retort_test;
 
 namespace users {
@@ -46,7 +48,7 @@ TEST_CASE("a tensor is a batch without targets") {
     const auto x = torch::rand({2, 3});
     CHECK(is_the(retort::input(x), x));
     STATIC_REQUIRE(retort::Batch<torch::Tensor>);
-    STATIC_REQUIRE_FALSE(retort::LabelledBatch<torch::Tensor>);
+    STATIC_REQUIRE_FALSE(retort::LabeledBatch<torch::Tensor>);
 }
 
 TEST_CASE("input and target of every known kind of batch") {
@@ -63,9 +65,9 @@ TEST_CASE("input and target of every known kind of batch") {
     const torch::data::Example<> example{x, y};
     CHECK(is_the(retort::input(example), x));
     CHECK(is_the(retort::target(example), y));
-    const torch::data::TensorExample unlabelled{x};
-    CHECK(is_the(retort::input(unlabelled), x));
-    STATIC_REQUIRE_FALSE(retort::LabelledBatch<torch::data::TensorExample>);
+    const torch::data::TensorExample unlabeled{x};
+    CHECK(is_the(retort::input(unlabeled), x));
+    STATIC_REQUIRE_FALSE(retort::LabeledBatch<torch::data::TensorExample>);
     const users::Members members{x, y};
     CHECK(is_the(retort::input(members), x));
     CHECK(is_the(retort::target(members), y));
@@ -125,3 +127,5 @@ TEST_CASE("logits are found as the outputs, by a function, or as a member") {
     CHECK(is_the(retort::logits(member), y));
     CHECK(&retort::logits(member) == &member.logits);
 }
+
+}  // namespace batch_test

@@ -6,6 +6,8 @@
 
 #include <retort/core.hpp>
 
+namespace device_test {
+
 using namespace retort_test;
 using retort::device;
 
@@ -73,3 +75,5 @@ TEST_CASE("every error is a retort::Error and keeps its words") {
     check(retort::TransportError("words"));
     check(retort::NonFiniteError("words"));
 }
+
+}  // namespace device_test

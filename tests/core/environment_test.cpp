@@ -6,6 +6,8 @@
 
 #include <retort/core/environment.hpp>
 
+namespace environment_test {
+
 using namespace retort_test;
 using retort::Environment;
 using retort::detail::blas_among;
@@ -51,3 +53,5 @@ TEST_CASE("what makes a program slow is said") {
     CHECK(holds(slow.text(), "warning: matrix products"));
     CHECK(Environment{.blas = "MKL", .threads = 8, .cores = 8}.warnings().empty());
 }
+
+}  // namespace environment_test

@@ -6,6 +6,8 @@
 
 #include <retort/core.hpp>
 
+namespace network_test {
+
 using namespace retort_test;
 using retort::NetworkRef;
 
@@ -122,3 +124,5 @@ TEST_CASE("what is trained: each parameter once, and only those that require a g
     CHECK(found[1].is_same(net.one->bias));
     CHECK(found[2].is_same(net.last->weight));
 }
+
+}  // namespace network_test

@@ -6,6 +6,8 @@
 
 #include "files.hpp"
 
+namespace augment_test {
+
 using namespace retort::data;
 using retort::ConfigError;
 using retort::ShapeError;
@@ -35,9 +37,9 @@ struct GivesNothing {
 
 }  // namespace
 
-static_assert(Transform<Identity> && Transform<RandomCrop> && Transform<HorizontalFlip> &&
-              Transform<Normalise>);
-static_assert(Transform<ToUnitRange> && Transform<ColourJitter> && Transform<Cutout> &&
+static_assert(Transform<NoTransform> && Transform<RandomCrop> && Transform<HorizontalFlip> &&
+              Transform<Normalize>);
+static_assert(Transform<ToUnitRange> && Transform<ColorJitter> && Transform<Cutout> &&
               Transform<RandomErasing>);
 static_assert(Transform<Compose<>> && Transform<Compose<RandomCrop, Compose<HorizontalFlip>>>);
 static_assert(!Transform<NotConst> && !Transform<GivesNothing> && !Transform<int>);
@@ -123,15 +125,15 @@ TEST_CASE("Flips mirror each image for itself, in the proportion asked for") {
                (mirrored * 255).to(torch::kUInt8)));
 }
 
-TEST_CASE("Images are normalised channel by channel") {
-    const Normalise normalise{.mean = {0.5, 0.25}, .deviation = {0.5, 0.125}};
+TEST_CASE("Images are normalized channel by channel") {
+    const Normalize normalize{.mean = {0.5, 0.25}, .deviation = {0.5, 0.125}};
     const auto images = torch::tensor({0, 255, 51, 102}, torch::kUInt8).view({1, 2, 1, 2});
-    CHECK(close(apply(normalise, images), torch::tensor({-1.0, 1.0, -0.4, 1.2}).view({1, 2, 1, 2}), 1e-6,
+    CHECK(close(apply(normalize, images), torch::tensor({-1.0, 1.0, -0.4, 1.2}).view({1, 2, 1, 2}), 1e-6,
                 1e-6));
-    CHECK(apply(normalise, images).scalar_type() == torch::kFloat32);
+    CHECK(apply(normalize, images).scalar_type() == torch::kFloat32);
     const auto fractions = torch::tensor({0.0, 1.0, 0.2, 0.4}, torch::kFloat64).view({1, 2, 1, 2});
     const auto copy = fractions.clone();
-    const auto result = apply(normalise, fractions);
+    const auto result = apply(normalize, fractions);
     CHECK(result.scalar_type() == torch::kFloat64);
     CHECK(close(result, torch::tensor({-1.0, 1.0, -0.4, 1.2}, torch::kFloat64).view({1, 2, 1, 2}), 1e-12));
     CHECK(same(fractions, copy));
@@ -145,11 +147,11 @@ TEST_CASE("The unit range is what uint8 is divided to") {
     RETORT_CHECK_ERROR(ShapeError, apply(ToUnitRange{}, torch::zeros({3}, torch::kInt64)), "uint8", "Long");
 }
 
-TEST_CASE("Colour jitter does what its formulas say, image by image") {
+TEST_CASE("Color jitter does what its formulas say, image by image") {
     const auto channels = GENERATE(1, 3);
     const auto images = torch::rand({50, channels, 4, 3});
     const auto copy = images.clone();
-    const ColourJitter jitter{.brightness = 0.4, .contrast = 1.5, .saturation = 0.3};
+    const ColorJitter jitter{.brightness = 0.4, .contrast = 1.5, .saturation = 0.3};
     const auto result = apply(jitter, images);
     CHECK(same(images, copy));
     auto numbers = generator();
@@ -160,27 +162,27 @@ TEST_CASE("Colour jitter does what its formulas say, image by image") {
     const auto contrast = draw(0.0, 2.5);
     const auto saturation = channels == 3 ? draw(0.7, 1.3) : torch::ones({50});
     for (std::int64_t i = 0; i < 50; ++i) {
-        const auto grey = [](const torch::Tensor& image) {
+        const auto gray = [](const torch::Tensor& image) {
             return image.size(0) == 1 ? image[0] : 0.2989 * image[0] + 0.587 * image[1] + 0.114 * image[2];
         };
         auto expected = (images[i] * brightness[i]).clamp(0, 1);
-        expected = (contrast[i] * expected + (1 - contrast[i]) * grey(expected).mean()).clamp(0, 1);
+        expected = (contrast[i] * expected + (1 - contrast[i]) * gray(expected).mean()).clamp(0, 1);
         if (channels == 3)
-            expected = (saturation[i] * expected + (1 - saturation[i]) * grey(expected)).clamp(0, 1);
+            expected = (saturation[i] * expected + (1 - saturation[i]) * gray(expected)).clamp(0, 1);
         CHECK(close(result[i], expected, 1e-5, 1e-5));
     }
     // The numbers differ between images.
     CHECK(std::get<0>(at::_unique(brightness)).numel() > 40);
 }
 
-TEST_CASE("Colour jitter takes uint8, stays from 0 to 1, and options of 0 leave images alone") {
+TEST_CASE("Color jitter takes uint8, stays from 0 to 1, and options of 0 leave images alone") {
     const auto images = torch::randint(256, {20, 3, 4, 4}, torch::kUInt8);
-    const auto result = apply(ColourJitter{.brightness = 2.0, .contrast = 2.0, .saturation = 2.0}, images);
+    const auto result = apply(ColorJitter{.brightness = 2.0, .contrast = 2.0, .saturation = 2.0}, images);
     CHECK(result.scalar_type() == torch::kFloat32);
     CHECK(result.min().item<float>() >= 0.0F);
     CHECK(result.max().item<float>() <= 1.0F);
     const auto floats = torch::rand({2, 3, 2, 2});
-    CHECK(same(apply(ColourJitter{.brightness = 0, .contrast = 0, .saturation = 0}, floats), floats));
+    CHECK(same(apply(ColorJitter{.brightness = 0, .contrast = 0, .saturation = 0}, floats), floats));
 }
 
 TEST_CASE("Cutout blanks one square an image, also over the edge, at every place") {
@@ -192,12 +194,12 @@ TEST_CASE("Cutout blanks one square an image, also over the edge, at every place
     const auto x = at::randint(8, {6000}, numbers, torch::kInt64);
     for (std::int64_t i = 0; i < 500; ++i) {
         auto expected = images[i].clone();
-        const auto centre_y = y[i].item<std::int64_t>();
-        const auto centre_x = x[i].item<std::int64_t>();
-        for (auto row = std::max<std::int64_t>(0, centre_y - size / 2);
-             row < std::min<std::int64_t>(10, centre_y - size / 2 + size); ++row) {
-            for (auto column = std::max<std::int64_t>(0, centre_x - size / 2);
-                 column < std::min<std::int64_t>(8, centre_x - size / 2 + size); ++column) {
+        const auto center_y = y[i].item<std::int64_t>();
+        const auto center_x = x[i].item<std::int64_t>();
+        for (auto row = std::max<std::int64_t>(0, center_y - size / 2);
+             row < std::min<std::int64_t>(10, center_y - size / 2 + size); ++row) {
+            for (auto column = std::max<std::int64_t>(0, center_x - size / 2);
+                 column < std::min<std::int64_t>(8, center_x - size / 2 + size); ++column) {
                 expected.select(1, row).select(1, column).fill_(-2.0);
             }
         }
@@ -251,11 +253,11 @@ TEST_CASE("Composed transforms run in order and share the generator") {
     const auto images = torch::randint(256, {32, 3, 8, 8}, torch::kUInt8);
     const RandomCrop crop{.padding = 2};
     const HorizontalFlip flip{};
-    const Normalise normalise{.mean = {0.1, 0.2, 0.3}, .deviation = {0.4, 0.5, 0.6}};
+    const Normalize normalize{.mean = {0.1, 0.2, 0.3}, .deviation = {0.4, 0.5, 0.6}};
     auto numbers = generator(9);
-    const auto expected = normalise(flip(crop(images, numbers), numbers), numbers);
-    CHECK(same(apply(Compose{crop, flip, normalise}, images, 9), expected));
-    CHECK(same(apply(Compose{Compose{crop, flip}, normalise}, images, 9), expected));
+    const auto expected = normalize(flip(crop(images, numbers), numbers), numbers);
+    CHECK(same(apply(Compose{crop, flip, normalize}, images, 9), expected));
+    CHECK(same(apply(Compose{Compose{crop, flip}, normalize}, images, 9), expected));
     CHECK(same(apply(Compose{}, images), images));
 }
 
@@ -282,7 +284,7 @@ TEST_CASE(
     check(RandomCrop{});
     check(RandomCrop{.mode = Padding::reflect});
     check(HorizontalFlip{});
-    check(ColourJitter{});
+    check(ColorJitter{});
     check(Cutout{});
     check(RandomErasing{});
 }
@@ -293,7 +295,7 @@ TEST_CASE("Options and images that do not fit a transform are refused") {
     RETORT_CHECK_ERROR(ShapeError, apply(RandomCrop{}, flat), "RandomCrop",
                        "batch x channels x height x width", "[2, 8]");
     RETORT_CHECK_ERROR(ShapeError, apply(HorizontalFlip{}, flat), "HorizontalFlip");
-    RETORT_CHECK_ERROR(ShapeError, apply(ColourJitter{}, flat), "ColourJitter");
+    RETORT_CHECK_ERROR(ShapeError, apply(ColorJitter{}, flat), "ColorJitter");
     RETORT_CHECK_ERROR(ShapeError, apply(Cutout{}, flat), "Cutout");
     RETORT_CHECK_ERROR(ShapeError, apply(RandomErasing{}, flat), "RandomErasing");
     RETORT_CHECK_ERROR(ConfigError, apply(RandomCrop{.padding = -1}, images), "RandomCrop", "-1");
@@ -304,15 +306,17 @@ TEST_CASE("Options and images that do not fit a transform are refused") {
                        "more than 8");
     RETORT_CHECK_ERROR(ConfigError, apply(HorizontalFlip{1.5}, images), "probability", "1.5");
     RETORT_CHECK_ERROR(ConfigError, apply(HorizontalFlip{std::nan("")}, images), "probability");
-    RETORT_CHECK_ERROR(ConfigError, apply(Normalise{}, images), "Normalise", "at least one");
-    RETORT_CHECK_ERROR(ConfigError, apply(Normalise{{0.1, 0.2, 0.3}, {1.0, 1.0}}, images), "found 2 and 3");
-    RETORT_CHECK_ERROR(ConfigError, apply(Normalise{{0.1, 0.2, 0.3}, {1.0, 0.0, 1.0}}, images), "channel 1");
-    RETORT_CHECK_ERROR(ShapeError, apply(Normalise{{0.1}, {1.0}}, images), "1 channels", "[2, 3, 8, 8]");
-    RETORT_CHECK_ERROR(ConfigError, apply(ColourJitter{.contrast = -0.1}, images), "ColourJitter", "-0.1");
-    RETORT_CHECK_ERROR(ShapeError, apply(ColourJitter{}, torch::rand({2, 4, 8, 8})), "1 or 3 channels");
+    RETORT_CHECK_ERROR(ConfigError, apply(Normalize{}, images), "Normalize", "at least one");
+    RETORT_CHECK_ERROR(ConfigError, apply(Normalize{{0.1, 0.2, 0.3}, {1.0, 1.0}}, images), "found 2 and 3");
+    RETORT_CHECK_ERROR(ConfigError, apply(Normalize{{0.1, 0.2, 0.3}, {1.0, 0.0, 1.0}}, images), "channel 1");
+    RETORT_CHECK_ERROR(ShapeError, apply(Normalize{{0.1}, {1.0}}, images), "1 channels", "[2, 3, 8, 8]");
+    RETORT_CHECK_ERROR(ConfigError, apply(ColorJitter{.contrast = -0.1}, images), "ColorJitter", "-0.1");
+    RETORT_CHECK_ERROR(ShapeError, apply(ColorJitter{}, torch::rand({2, 4, 8, 8})), "1 or 3 channels");
     RETORT_CHECK_ERROR(ConfigError, apply(Cutout{.size = 0}, images), "Cutout", "found 0");
     RETORT_CHECK_ERROR(ConfigError, apply(RandomErasing{.probability = 2}, images), "probability");
     RETORT_CHECK_ERROR(ConfigError, apply(RandomErasing{.area_low = 0.0}, images), "area_low");
     RETORT_CHECK_ERROR(ConfigError, apply(RandomErasing{.area_high = 1.5}, images), "area_high");
     RETORT_CHECK_ERROR(ConfigError, apply(RandomErasing{.aspect_low = 5.0}, images), "aspect_low");
 }
+
+}  // namespace augment_test

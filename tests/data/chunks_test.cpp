@@ -9,6 +9,8 @@
 
 #include "files.hpp"
 
+namespace chunks_test {
+
 using retort::ConfigError;
 using retort::data::chunks;
 using retort_test::same;
@@ -49,3 +51,5 @@ TEST_CASE("Chunks of nothing, or of what is no order, are refused") {
     RETORT_CHECK_ERROR(ConfigError, chunks(torch::zeros({2, 2}), 1), "one-dimensional");
     RETORT_CHECK_ERROR(ConfigError, chunks({}, 1), "one-dimensional");
 }
+
+}  // namespace chunks_test

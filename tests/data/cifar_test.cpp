@@ -5,6 +5,8 @@
 
 #include "files.hpp"
 
+namespace cifar_test {
+
 using retort::DataError;
 using retort::data::cifar10;
 using retort::data::cifar100;
@@ -122,3 +124,5 @@ TEST_CASE("What is no CIFAR is refused") {
     RETORT_CHECK_ERROR(DataError, cifar10(directory.path(), Split::train, {.images_per_file = 0}),
                        "data_batch_4.bin", "at offset 0", "a label from 0 to 9", "found 10");
 }
+
+}  // namespace cifar_test

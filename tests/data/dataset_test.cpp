@@ -5,6 +5,8 @@
 
 #include "files.hpp"
 
+namespace dataset_test {
+
 using retort::ConfigError;
 using retort::DataError;
 using retort::data::in_memory;
@@ -22,10 +24,10 @@ TEST_CASE("A data set shares the tensors that it is made of") {
     const auto set = in_memory(inputs, targets({0, 2, 1}), 3);
     CHECK(set.inputs.is_same(inputs));
     CHECK(set.size() == 3);
-    CHECK(set.labelled());
-    const auto unlabelled = in_memory(torch::zeros({2, 1, 4, 4}, torch::kUInt8), {}, 0);
-    CHECK_FALSE(unlabelled.labelled());
-    CHECK(unlabelled.size() == 2);
+    CHECK(set.labeled());
+    const auto unlabeled = in_memory(torch::zeros({2, 1, 4, 4}, torch::kUInt8), {}, 0);
+    CHECK_FALSE(unlabeled.labeled());
+    CHECK(unlabeled.size() == 2);
 }
 
 TEST_CASE("Tensors that are no data set are refused") {
@@ -67,7 +69,7 @@ TEST_CASE("A subset has the chosen samples in the chosen order") {
     CHECK(same(part.inputs, torch::tensor({{6.0F, 7.0F}, {0.0F, 1.0F}, {6.0F, 7.0F}})));
     CHECK(same(part.targets, targets({1, 0, 1})));
     CHECK(part.classes == 3);
-    CHECK_FALSE(subset(in_memory(set.inputs, {}, 0), targets({1})).labelled());
+    CHECK_FALSE(subset(in_memory(set.inputs, {}, 0), targets({1})).labeled());
     RETORT_CHECK_ERROR(ConfigError, subset(set, targets({0, 4})), "from 0 to 3", "found 4", "position 1");
     RETORT_CHECK_ERROR(ConfigError, subset(set, targets({-1})), "found -1");
     RETORT_CHECK_ERROR(ConfigError, subset(set, targets({})), "at least one index");
@@ -82,3 +84,5 @@ TEST_CASE("A data set moves to a device as a batch does") {
     CHECK(moved.targets.is_same(set.targets));
     CHECK(moved.classes == 2);
 }
+
+}  // namespace dataset_test

@@ -6,6 +6,8 @@
 
 #include "files.hpp"
 
+namespace epoch_order_test {
+
 using retort::ConfigError;
 using retort::data::epoch_order;
 using retort_test::same;
@@ -41,3 +43,5 @@ TEST_CASE("An order of fewer than no samples or of an epoch before the first is 
     RETORT_CHECK_ERROR(ConfigError, epoch_order(-1), "count", "-1");
     RETORT_CHECK_ERROR(ConfigError, epoch_order(3, {.epoch = -1}), "epoch", "-1");
 }
+
+}  // namespace epoch_order_test

@@ -9,6 +9,8 @@
 
 #include "files.hpp"
 
+namespace idx_test {
+
 using retort::DataError;
 using retort::data::read_idx;
 using retort_test::big_endian;
@@ -205,3 +207,5 @@ TEST_CASE("Damaged gzip files are refused") {
 }
 
 #endif
+
+}  // namespace idx_test

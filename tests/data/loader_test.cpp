@@ -12,6 +12,8 @@
 
 #include "files.hpp"
 
+namespace loader_test {
+
 using namespace retort::data;
 using retort::ConfigError;
 using retort::DataError;
@@ -48,7 +50,7 @@ void check_same(const std::vector<retort::data::Batch>& a, const std::vector<ret
 
 using Epoch = decltype(std::declval<const Loader<>&>()(0));
 static_assert(ranges::input_range<Epoch> && ranges::sized_range<Epoch> && ranges::view_<Epoch>);
-static_assert(retort::LabelledBatch<retort::data::Batch> && retort::LabelledBatch<TwoViewBatch>);
+static_assert(retort::LabeledBatch<retort::data::Batch> && retort::LabeledBatch<TwoViewBatch>);
 
 /// Says which samples it was given.
 struct Broken {
@@ -95,7 +97,7 @@ TEST_CASE("Without shuffling the order is the data set's, every epoch") {
 TEST_CASE("Batches do not depend on workers, depth, or what was done before") {
     const auto set = pictures(50);
     const auto transform =
-        Compose{RandomCrop{}, HorizontalFlip{}, ColourJitter{}, RandomErasing{.area_high = 0.2}};
+        Compose{RandomCrop{}, HorizontalFlip{}, ColorJitter{}, RandomErasing{.area_high = 0.2}};
     const LoaderOptions options{.batch_size = 8, .seed = 5, .workers = 0};
     const Loader reference{set, options, transform};
     const auto third = all(reference(3));
@@ -147,7 +149,7 @@ TEST_CASE(
 }
 
 TEST_CASE("An epoch outlives its loader") {
-    std::optional<Loader<Compose<RandomCrop, HorizontalFlip, Normalise>>> loader;
+    std::optional<Loader<Compose<RandomCrop, HorizontalFlip, Normalize>>> loader;
     loader.emplace(pictures(20), LoaderOptions{.batch_size = 4}, cifar100_train());
     const auto expected = all((*loader)(1));
     auto range = (*loader)(1);
@@ -216,7 +218,7 @@ TEST_CASE("Loaders that cannot work are refused when they are made") {
                        "a batch of 6", "drop_last");
     RETORT_CHECK_ERROR(DataError, (Loader<>{Dataset{}, Options{}}), "empty");
     RETORT_CHECK_ERROR(ConfigError, Loader{set}(-1), "epoch", "-1");
-    RETORT_CHECK_ERROR(ConfigError, (TwoViews{set, Options{.batch_size = 0}, Identity{}, Identity{}}),
+    RETORT_CHECK_ERROR(ConfigError, (TwoViews{set, Options{.batch_size = 0}, NoTransform{}, NoTransform{}}),
                        "batch_size");
 }
 
@@ -247,3 +249,5 @@ TEST_CASE("A data set on a GPU gives the batches that it gives on the CPU") {
     for (const auto& batch : found) CHECK(batch.input.is_cuda());
     check_same(found, expected);
 }
+
+}  // namespace loader_test

@@ -5,6 +5,8 @@
 
 #include "files.hpp"
 
+namespace mnist_test {
+
 using retort::DataError;
 using retort::data::fashion_mnist;
 using retort::data::mnist;
@@ -87,3 +89,5 @@ TEST_CASE("A directory that is not MNIST is refused") {
     write_file(images_path, "");
     RETORT_CHECK_ERROR(DataError, read(), images_path.string(), "empty file");
 }
+
+}  // namespace mnist_test

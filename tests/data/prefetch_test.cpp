@@ -16,6 +16,8 @@
 
 #include "files.hpp"
 
+namespace prefetch_test {
+
 using retort::ConfigError;
 using retort::data::prefetch;
 using retort::data::PrefetchOptions;
@@ -180,7 +182,9 @@ TEST_CASE("A range may be left early, or never begun") {
         }
     }
     CHECK(running.load() == 0);
-    { const auto never = prefetch(numbers(10), options, square); }
+    {
+        const auto never = prefetch(numbers(10), options, square);
+    }
     {
         // The consumer's own exception.
         auto range = prefetch(numbers(100), options, square);
@@ -294,3 +298,5 @@ TEST_CASE("Options out of range, and empty views, are refused") {
     RETORT_CHECK_ERROR(ConfigError, prefetch(numbers(3), {.workers = 1, .depth = 0}), "depth", "found 0");
     RETORT_CHECK_ERROR(ConfigError, Numbers{}.begin(), "empty");
 }
+
+}  // namespace prefetch_test

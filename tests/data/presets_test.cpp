@@ -4,6 +4,8 @@
 #include <retort/data/concept.hpp>
 #include <retort/data/presets.hpp>
 
+namespace presets_test {
+
 using namespace retort::data;
 using retort_test::close;
 using retort_test::same;
@@ -40,9 +42,11 @@ TEST_CASE("The presets give images of the shape, type and range that the network
     check_set(1, 28, mnist_eval(), mnist_train(), mnist_strong(), -0.42421, 2.82149);
 }
 
-TEST_CASE("CIFAR-100 is normalised as RepDistiller does") {
+TEST_CASE("CIFAR-100 is normalized as RepDistiller does") {
     const auto images = torch::full({1, 3, 1, 1}, 128, torch::kUInt8);
     const auto expected = torch::tensor(
         {(128 / 255.0 - 0.5071) / 0.2675, (128 / 255.0 - 0.4867) / 0.2565, (128 / 255.0 - 0.4408) / 0.2761});
     CHECK(close(apply(cifar100_eval(), images).flatten(), expected, 1e-6, 1e-6));
 }
+
+}  // namespace presets_test

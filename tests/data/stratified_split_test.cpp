@@ -5,6 +5,8 @@
 
 #include "files.hpp"
 
+namespace stratified_split_test {
+
 using retort::ConfigError;
 using retort::DataError;
 using retort::data::Dataset;
@@ -89,3 +91,5 @@ TEST_CASE("A split that cannot be made is refused") {
                        "sample 1");
     RETORT_CHECK_ERROR(DataError, stratified_split(in_memory(torch::rand({4, 1}), {}, 2)), "without");
 }
+
+}  // namespace stratified_split_test

@@ -8,6 +8,8 @@
 
 #include "files.hpp"
 
+namespace torch_loader_test {
+
 using retort::data::batches;
 using retort_test::same;
 
@@ -35,7 +37,7 @@ auto make(std::size_t workers, std::size_t count = 10, std::size_t broken = 1000
 using Range = decltype(batches(std::declval<decltype(make(0))&>()));
 static_assert(ranges::input_range<Range> && ranges::view_<Range> && !ranges::sized_range<Range>);
 static_assert(std::ranges::input_range<Range>);
-static_assert(retort::LabelledBatch<ranges::range_value_t<Range>>);
+static_assert(retort::LabeledBatch<ranges::range_value_t<Range>>);
 
 template <class R>
 std::vector<float> numbers(R&& range) {
@@ -102,3 +104,5 @@ TEST_CASE("An empty pointer is no loader") {
     RETORT_CHECK_ERROR(retort::ConfigError, batches(nothing), "empty pointer");
     RETORT_CHECK_ERROR(retort::ConfigError, batches(std::move(nothing)), "empty pointer");
 }
+
+}  // namespace torch_loader_test

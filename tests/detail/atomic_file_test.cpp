@@ -11,6 +11,8 @@
 
 #include <retort/detail/atomic_file.hpp>
 
+namespace atomic_file_test {
+
 using namespace retort_test;
 using retort::detail::check_writable;
 using retort::detail::write_atomically;
@@ -131,3 +133,5 @@ TEST_CASE("checking leaves nothing behind") {
     check_writable(directory / "a");
     CHECK(read_file(directory / "a") == "old");
 }
+
+}  // namespace atomic_file_test

@@ -8,6 +8,8 @@
 #include <set>
 #include <thread>
 
+namespace parallel_test {
+
 using namespace retort_test;
 using retort::detail::parallel_pieces;
 
@@ -77,3 +79,5 @@ TEST_CASE("parallel_pieces lets exceptions through") {
                         std::out_of_range);
     }
 }
+
+}  // namespace parallel_test

@@ -10,6 +10,8 @@
 #include "../../examples/models/small_cnn.hpp"
 #include "../../examples/models/wide_residual.hpp"
 
+namespace models_test {
+
 namespace {
 
 std::vector<std::int64_t> shape(const at::Tensor& tensor) { return tensor.sizes().vec(); }
@@ -62,11 +64,11 @@ TEST_CASE("auxiliary heads are copies of the stages that remain, with classifier
           shape(outputs.stages[2]));
 }
 
-TEST_CASE("the networks of information flow modelling are those of the paper") {
+TEST_CASE("the networks of information flow modeling are those of the paper") {
     using Shape = std::vector<std::int64_t>;
     CHECK(models::parameter_count(*models::cnn1()) == 15050);
     CHECK(models::parameter_count(*models::cnn1_auxiliary()) == 57994);
-    // The stem's normalisation has 128 parameters more than the ResNet-18 that others publish 11171146 of.
+    // The stem's normalization has 128 parameters more than the ResNet-18 that others publish 11171146 of.
     CHECK(models::parameter_count(*models::PreActivationNet()) == 11171146 + 128);
     const at::Tensor images = at::rand({2, 3, 32, 32});
     const auto small = models::cnn1()->forward(images);
@@ -90,7 +92,7 @@ TEST_CASE("the networks of information flow modelling are those of the paper") {
     for (const auto& each : small.layers) CHECK(each.min().item<float>() >= 0);
 }
 
-TEST_CASE("the small network classifies grey images of 28 pixels") {
+TEST_CASE("the small network classifies gray images of 28 pixels") {
     models::SmallCnn net(models::SmallCnnOptions{.width = 4, .classes = 6});
     CHECK(shape(net->forward(at::rand({3, 1, 28, 28}))) == std::vector<std::int64_t>{3, 6});
 }
@@ -108,7 +110,9 @@ TEST_CASE("the built-in data set depends on its seed alone") {
     CHECK(shape(first.inputs) == std::vector<std::int64_t>{200, 1, 28, 28});
     CHECK(first.classes == 10);
     CHECK(first.targets.bincount().eq(20).all().item<bool>());
-    const auto colour = examples::glyphs({.samples = 20, .size = 32, .colour = true});
-    CHECK(shape(colour.inputs) == std::vector<std::int64_t>{20, 3, 32, 32});
+    const auto color = examples::glyphs({.samples = 20, .size = 32, .color = true});
+    CHECK(shape(color.inputs) == std::vector<std::int64_t>{20, 3, 32, 32});
     CHECK_THROWS_AS(examples::glyphs({.samples = 0}), retort::DataError);
 }
+
+}  // namespace models_test

@@ -5,6 +5,8 @@
 
 #include "../data/files.hpp"
 
+namespace readme_test {
+
 using namespace retort_test;
 
 TEST_CASE("the program in the README is the one that is built") {
@@ -42,3 +44,5 @@ TEST_CASE("the program in the README distils on a folder of IDX files") {
     CHECK(student > 0.3);
 }
 #endif
+
+}  // namespace readme_test

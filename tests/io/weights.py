@@ -127,7 +127,7 @@ class ResNet18(torch.nn.Module):
 
 
 def make_resnet18(path):
-    """Checkpoints as training scripts leave them: of a wrapped network on a GPU, with its optimiser."""
+    """Checkpoints as training scripts leave them: of a wrapped network on a GPU, with its optimizer."""
     torch.manual_seed(18)
     net = ResNet18()
     optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)

@@ -11,6 +11,8 @@
 
 #include <retort/io.hpp>
 
+namespace weights_test {
+
 using namespace retort_test;
 using Catch::Contains;
 using retort::read_weights;
@@ -48,7 +50,7 @@ struct ResNet18Impl : torch::nn::Module {
     ResNet18Impl() {
         for (std::int64_t i = 0; i < 4; ++i) {
             stages.push_back(register_module(
-                retort::detail::text("stage", i),
+                retort::detail::concat("stage", i),
                 models::residual_stage(i == 0 ? width : width << (i - 1), width << i, 2, i == 0 ? 1 : 2)));
         }
         classifier = register_module("classifier", torch::nn::Linear(width << 3, 10));
@@ -106,11 +108,11 @@ std::string python(const char* what, const std::filesystem::path& file,
         return {};
     }
     const auto log = expected.parent_path() / "log";
-    const std::string command =
-        retort::detail::text(program, " '", RETORT_TEST_WEIGHTS_SCRIPT, "' ", what, " '", file.string(),
-                             "' '", expected.string(), "' > '", log.string(), "' 2>&1");
+    const std::string command = retort::detail::concat(
+        program, " '", RETORT_SOURCE_DIRECTORY "/tests/io/weights.py", "' ", what, " '", file.string(), "' '",
+        expected.string(), "' > '", log.string(), "' 2>&1");
     const int status = std::system(command.c_str());
-    return status == 0 ? std::string() : retort::detail::text("status ", status, ": ", content_of(log));
+    return status == 0 ? std::string() : retort::detail::concat("status ", status, ": ", content_of(log));
 }
 
 StateDict everything() { return read_weights(stored("types.pt")); }
@@ -187,7 +189,7 @@ TEST_CASE("all types of elements, as Python's torch wrote them") {
     }
 }
 
-TEST_CASE("a network with batch normalisation gives Python's answers") {
+TEST_CASE("a network with batch normalization gives Python's answers") {
     const StateDict answers = read_weights(stored("net_answers.pt"));
     for (const char* file : {"net.pt", "wrapped.pt", "wrapped_legacy.pt"}) {
         INFO(file);
@@ -441,3 +443,5 @@ TEST_CASE("an unwritable place leaves nothing behind") {
     CHECK_THROWS_AS(write_weights(folder.path() / "taken.pt", everything()), retort::OutputError);
     CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
 }
+
+}  // namespace weights_test

@@ -20,6 +20,7 @@
 #include <random>
 #include <thread>
 
+#include <retort/callback.hpp>
 #include <retort/cohort/cohort.hpp>
 #include <retort/cohort/gate.hpp>
 #include <retort/data/augment/horizontal_flip.hpp>
@@ -31,6 +32,7 @@
 #include <retort/knowledge/relation/contrastive_representation.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
 
@@ -45,7 +47,7 @@ using Clock = std::chrono::steady_clock;
 
 void add(StateItems& results, const std::string& name, const torch::nn::Module& module) {
     for (const auto& tensor : state(module)) {
-        results.push_back({retort::detail::text(name, results.size()), tensor});
+        results.push_back({retort::detail::concat(name, results.size()), tensor});
     }
 }
 /// All columns but those of wall-clock time.
@@ -105,7 +107,7 @@ StateItems cohort(const fs::path& directory) {
                             retort::Learner{three, adam}};
     retort::TransferGraph graph{
         retort::label<0>(),
-        retort::label<1>(retort::CrossEntropy{}, retort::gate::Linear{.iterations = 20}),
+        retort::label<1>(retort::CrossEntropy{}, retort::gate::PositiveLinear{.iterations = 20}),
         retort::label<2>(),
         retort::edge<1, 0>(retort::SoftTarget{}, retort::gate::Correct{}),
         retort::edge<2, 0>(retort::Hint{late, late, retort::Conv1x1{}}),
@@ -201,7 +203,7 @@ std::string run(const Command& command, int kills, double seconds, std::mt19937_
             continue;
         }
         if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-        return retort::detail::text("a run ended with status ", status);
+        return retort::detail::concat("a run ended with status ", status);
     }
 }
 
@@ -212,9 +214,9 @@ std::string difference(const std::string& one, const std::string& other) {
     for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
         if (a[i].name != b[i].name) return a[i].name + " and " + b[i].name;
         if (const Comparison each = same(a[i].tensor, b[i].tensor); !each)
-            return retort::detail::text(a[i].name, ": ", each);
+            return retort::detail::concat(a[i].name, ": ", each);
     }
-    return retort::detail::text(a.size(), " and ", b.size(), " values");
+    return retort::detail::concat(a.size(), " and ", b.size(), " values");
 }
 
 int usage() {

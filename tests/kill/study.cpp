@@ -102,7 +102,7 @@ int errors = 0;
 template <class... Parts>
 void expect(bool holds, const Parts&... parts) {
     if (holds) return;
-    if (++errors <= 20) std::fprintf(stderr, "%s\n", retort::detail::text(parts...).c_str());
+    if (++errors <= 20) std::fprintf(stderr, "%s\n", retort::detail::concat(parts...).c_str());
 }
 
 /// The rule, written down anew: sorts everything.
@@ -129,7 +129,7 @@ void check(const StudyRecord& record, std::int64_t trials) {
     const Space space = study_options().space;
     std::int64_t number = 0;
     for (const TrialRecord& trial : record.trials) {
-        const auto where = [&] { return retort::detail::text("trial ", trial.number, ": "); };
+        const auto where = [&] { return retort::detail::concat("trial ", trial.number, ": "); };
         expect(trial.number == number, where(), "stands at ", number);
         expect(trial.words == space.words(space.draw(7, static_cast<std::uint64_t>(number))), where(),
                "another point");

@@ -4,14 +4,16 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/knowledge/adaptor/sum.hpp>
+#include <retort/knowledge/adaptor/tempered.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/sum.hpp>
-#include <retort/knowledge/tempered.hpp>
 #include <retort/schedule.hpp>
+
+namespace knowledge_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -154,3 +156,5 @@ TEST_CASE("the learnable parts of a sum are those of its terms") {
     CHECK(sum.module()->parameters().size() == 4);
     CHECK(sum(student, teacher, torch::Tensor(), {}).isfinite().item<bool>());
 }
+
+}  // namespace knowledge_test

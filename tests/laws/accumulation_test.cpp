@@ -5,6 +5,7 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/cohort.hpp>
 #include <retort/data.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
@@ -13,6 +14,8 @@
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace accumulation_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -167,3 +170,5 @@ TEST_CASE("a step with a loss that is not finite in one of its batches is left o
     CHECK(words_of<retort::ConfigError>([&] { one.fit(batches, {.epochs = 2, .accumulate = 0}); }) ==
           "fit: expected a step of 1 or more batches, found 0");
 }
+
+}  // namespace accumulation_test

@@ -5,14 +5,18 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace operators_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -216,3 +220,5 @@ TEST_CASE("law 3: a hint of weight 0 costs the first step only") {
     CHECK(difference(operators_of([&] { with.step(batch); }), operators_of([&] { without.step(batch); }))
               .empty());
 }
+
+}  // namespace operators_test

@@ -5,15 +5,19 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
+#include <retort/knowledge/adaptor/tempered.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/tempered.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace plain_training_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -179,3 +183,5 @@ TEST_CASE("distillation by the trainer is distillation by hand") {
                           }),
                state(*hand)));
 }
+
+}  // namespace plain_training_test

@@ -4,6 +4,7 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/data/loader.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
@@ -11,8 +12,11 @@
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace repeatable_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -77,3 +81,5 @@ TEST_CASE("law 10: a trainer does not move the random numbers of the program") {
     CHECK(same(at::detail::getDefaultCPUGenerator().get_state(), before));
     CHECK(at::get_num_threads() == threads);
 }
+
+}  // namespace repeatable_test

@@ -4,6 +4,7 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/data/augment/compose.hpp>
 #include <retort/data/augment/horizontal_flip.hpp>
 #include <retort/data/augment/random_crop.hpp>
@@ -15,8 +16,11 @@
 #include <retort/knowledge/relation/contrastive_representation.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace resume_test {
 
 using namespace retort_test;
 using retort::Checkpoint;
@@ -168,7 +172,7 @@ TEST_CASE("law 9: a run that had come to its end gives its results again") {
     }
 }
 
-TEST_CASE("law 9: interrupted, with an optimiser of LibTorch") {
+TEST_CASE("law 9: interrupted, with an optimizer of LibTorch") {
     const retort::FromTorch<torch::optim::AdamW> adam{torch::optim::AdamWOptions(0.01)};
     const Outcome undisturbed = run({}, adam);
     for (const std::int64_t step : {1, 2, 3, 7}) check_same(run({step}, adam), undisturbed);
@@ -224,3 +228,5 @@ TEST_CASE("law 9: a run that a callback stops between two steps goes on where it
     };
     check_same(train(true), train(false));
 }
+
+}  // namespace resume_test

@@ -5,15 +5,20 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/metrics.hpp>
 #include <retort/metrics/agreement.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace teacher_untouched_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -125,3 +130,5 @@ TEST_CASE("law 4: a teacher that hands out gradients gives none away") {
     trainer.step(vectors(1)[0]);
     for (const auto& parameter : net->parameters()) CHECK_FALSE(parameter.grad().defined());
 }
+
+}  // namespace teacher_untouched_test

@@ -7,6 +7,8 @@
 
 #include <retort/metrics.hpp>
 
+namespace features_test {
+
 using namespace retort::metrics;
 using retort::ConfigError;
 using retort::DataError;
@@ -198,38 +200,23 @@ TEST_CASE("retrieval refuses what it cannot rank") {
     CHECK(holds(words_of<ConfigError>([] { Retrieval(shelf, {.most_distances = 0}); }), "at least 1"));
     CHECK(holds(words_of<ShapeError>([] { Retrieval(Features{}); }),
                 "Retrieval: expected the database to be features", "found an undefined tensor"));
-    CHECK(holds(words_of<ShapeError>([] {
-                    Retrieval({torch::zeros({3}), ints({0, 1, 2})});
-                }),
+    CHECK(holds(words_of<ShapeError>([] { Retrieval({torch::zeros({3}), ints({0, 1, 2})}); }),
                 "of shape [samples, ...], found Float of shape [3]"));
-    CHECK(holds(words_of<ShapeError>([] {
-                    Retrieval({torch::zeros({3, 1}, torch::kLong), ints({0, 1, 2})});
-                }),
-                "found Long"));
-    CHECK(holds(words_of<ShapeError>([] {
-                    Retrieval({torch::zeros({3, 1}), ints({0, 1})});
-                }),
+    CHECK(
+        holds(words_of<ShapeError>([] { Retrieval({torch::zeros({3, 1}, torch::kLong), ints({0, 1, 2})}); }),
+              "found Long"));
+    CHECK(holds(words_of<ShapeError>([] { Retrieval({torch::zeros({3, 1}), ints({0, 1})}); }),
                 "expected 3 classes of type int64"));
-    CHECK(holds(words_of<ShapeError>([] {
-                    Retrieval({torch::zeros({3, 1}), torch::zeros({3})});
-                }),
+    CHECK(holds(words_of<ShapeError>([] { Retrieval({torch::zeros({3, 1}), torch::zeros({3})}); }),
                 "expected 3 classes of type int64", "found Float"));
-    CHECK(holds(words_of<DataError>([] {
-                    Retrieval(line({0, 1}, {0, -1}));
-                }),
+    CHECK(holds(words_of<DataError>([] { Retrieval(line({0, 1}, {0, -1})); }),
                 "expected classes of at least 0, found -1 in row 1 of the database"));
-    CHECK(holds(words_of<DataError>([] {
-                    Retrieval(line({0, 1, NAN}, {0, 1, 1}));
-                }),
+    CHECK(holds(words_of<DataError>([] { Retrieval(line({0, 1, NAN}, {0, 1, 1})); }),
                 "found NaN or infinity in row 2 of the database"));
     const Retrieval retrieval{shelf};
-    CHECK(holds(words_of<DataError>([&] {
-                    retrieval.scores(line({0, 1}, {0, 2}));
-                }),
+    CHECK(holds(words_of<DataError>([&] { retrieval.scores(line({0, 1}, {0, 2})); }),
                 "expected queries whose classes occur in the database, found class 2 in query 1"));
-    CHECK(holds(words_of<ShapeError>([&] {
-                    retrieval.scores({torch::zeros({1, 2}), ints({0})});
-                }),
+    CHECK(holds(words_of<ShapeError>([&] { retrieval.scores({torch::zeros({1, 2}), ints({0})}); }),
                 "expected queries of width 1", "found width 2"));
     CHECK(holds(words_of<DataError>([&] { retrieval.scores(line({INFINITY}, {0})); }), "of the queries"));
 }
@@ -354,9 +341,7 @@ TEST_CASE("quadratic mutual information is that of Torkkola with the cosine kern
 }
 
 TEST_CASE("information content refuses what it cannot measure") {
-    CHECK(holds(words_of<DataError>([] {
-                    information_content(line({0, 1, 2}, {4, 4, 7}));
-                }),
+    CHECK(holds(words_of<DataError>([] { information_content(line({0, 1, 2}, {4, 4, 7})); }),
                 "information_content: expected at least 2 samples of each class, found 1 of class 7"));
     CHECK(holds(words_of<ShapeError>([] { information_content(Features{}); }),
                 "information_content: expected"));
@@ -392,13 +377,12 @@ TEST_CASE("the Fisher trace leaves the network as it was") {
     CHECK(retort_test::same(retort_test::state(*net), before));
     CHECK(net->is_training());
     for (const auto& parameter : net->parameters()) CHECK_FALSE(parameter.grad().defined());
-    CHECK(holds(words_of<ConfigError>([&] {
-                    fisher_trace(net, torch::rand({4, 1, 8, 8}), {.repetitions = 0});
-                }),
-                "fisher_trace: expected at least 1 repetition"));
+    CHECK(holds(
+        words_of<ConfigError>([&] { fisher_trace(net, torch::rand({4, 1, 8, 8}), {.repetitions = 0}); }),
+        "fisher_trace: expected at least 1 repetition"));
     for (auto& parameter : net->parameters()) parameter.requires_grad_(false);
-    CHECK(holds(words_of<ConfigError>([&] {
-                    fisher_trace(net, torch::rand({4, 1, 8, 8}));
-                }),
+    CHECK(holds(words_of<ConfigError>([&] { fisher_trace(net, torch::rand({4, 1, 8, 8})); }),
                 "expected a network with trainable parameters, found none"));
 }
+
+}  // namespace features_test

@@ -3,6 +3,8 @@
 
 #include <retort/metrics.hpp>
 
+namespace metrics_test {
+
 using namespace retort::metrics;
 using retort::ConfigError;
 using retort::DataError;
@@ -365,9 +367,7 @@ TEST_CASE("Shapes and types that do not fit are refused at once") {
                Contains("[5, 3]") && Contains("[5, 2]"));
     Confusion confusion;
     confusion.update(five(), target);
-    CHECK_THAT(message_of<ShapeError>([&] {
-                   confusion.update(torch::zeros({5, 4}), target);
-               }),
+    CHECK_THAT(message_of<ShapeError>([&] { confusion.update(torch::zeros({5, 4}), target); }),
                Contains("as many classes as before"));
 }
 
@@ -399,3 +399,5 @@ TEST_CASE("Metrics gather on the logits' device") {
                    Contains("where the earlier ones were"));
     });
 }
+
+}  // namespace metrics_test

@@ -4,13 +4,17 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace parameter_groups_test {
 
 using namespace retort_test;
 using retort::AdamW;
@@ -119,10 +123,10 @@ TEST_CASE("in a trainer: a scheduled rate for each group, frozen parts stay, lea
                   retort::Hint{tap<&ConvOutputs::early>, tap<&ConvOutputs::early>, retort::Conv1x1{4, 6}}},
         Schedule{1.0, 1.0},
         retort::WithLearningRate{
-            retort::FreshEachEpoch{ParameterGroups{Sgd{.learning_rate = 0.1, .momentum = 0.9},
-                                                   {{.names = "first.*", .frozen = true},
-                                                    {.names = "knowledge.*", .learning_rate = 10.0},
-                                                    {.names = "*.bias", .learning_rate = 0.0}}}},
+            retort::RebuiltEachEpoch{ParameterGroups{Sgd{.learning_rate = 0.1, .momentum = 0.9},
+                                                     {{.names = "first.*", .frozen = true},
+                                                      {.names = "knowledge.*", .learning_rate = 10.0},
+                                                      {.names = "*.bias", .learning_rate = 0.0}}}},
             retort::Step{.factor = 0.5, .epochs = 1}}};
     const auto batches = images(3);
     trainer.fit(batches, {.epochs = 2});
@@ -144,3 +148,5 @@ TEST_CASE("in a trainer: a scheduled rate for each group, frozen parts stay, lea
                 }));
     CHECK(count == student->parameters().size() - 2 + trainer.learnable_parts()->parameters().size());
 }
+
+}  // namespace parameter_groups_test

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a trainer takes as its optimiser: recipes, existing optimisers, scheduled learning rates.
+/// What a trainer takes as its optimizer: recipes, existing optimizers, scheduled learning rates.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+
+namespace policy_test {
 
 using namespace retort_test;
 using retort::FromTorch;
@@ -51,7 +53,7 @@ TEST_CASE("a recipe is checked at once") {
                     retort::ConfigError);
 }
 
-TEST_CASE("LibTorch's own optimisers by their options") {
+TEST_CASE("LibTorch's own optimizers by their options") {
     const auto ours = some(2);
     const std::vector<torch::Tensor> theirs{ours[0].detach().clone().requires_grad_(),
                                             ours[1].detach().clone().requires_grad_()};
@@ -71,7 +73,7 @@ TEST_CASE("LibTorch's own optimisers by their options") {
     CHECK(policy.learning_rate() == 1e-2);
 }
 
-TEST_CASE("an optimiser that exists already gets the learnable parts as one more group") {
+TEST_CASE("an optimizer that exists already gets the learnable parts as one more group") {
     const auto student = some(2), parts = some(2);
     torch::optim::SGD optimizer(student, torch::optim::SGDOptions(0.25).momentum(0.5));
     OptimizerPolicy policy = optimizer;
@@ -86,26 +88,26 @@ TEST_CASE("an optimiser that exists already gets the learnable parts as one more
     CHECK(optimizer.param_groups().size() == 2);
 }
 
-TEST_CASE("a shared optimiser") {
+TEST_CASE("a shared optimizer") {
     const auto student = some(1);
     const auto optimizer = std::make_shared<torch::optim::Adam>(student, torch::optim::AdamOptions(0.1));
     OptimizerPolicy policy = optimizer;
     policy.build(named(student), {});
     CHECK(&policy.optimizer() == optimizer.get());
     CHECK(words_of<retort::ConfigError>([] { OptimizerPolicy(std::shared_ptr<torch::optim::SGD>()); }) ==
-          "optimiser: expected an optimiser, found a null pointer");
+          "optimizer: expected an optimizer, found a null pointer");
 }
 
-TEST_CASE("an optimiser of other parameters is refused") {
+TEST_CASE("an optimizer of other parameters is refused") {
     torch::optim::SGD optimizer(some(2), torch::optim::SGDOptions(0.25));
     OptimizerPolicy policy = optimizer;
     CHECK(words_of<retort::ConfigError>([&] { policy.build(named(some(2)), named(some(1))); }) ==
-          "optimiser: expected one that was built on the student's parameters, found none of them in it");
+          "optimizer: expected one that was built on the student's parameters, found none of them in it");
     CHECK(optimizer.param_groups().size() == 1);
     CHECK_FALSE(policy.built());
 }
 
-TEST_CASE("an optimiser of a part of the parameters trains that part") {
+TEST_CASE("an optimizer of a part of the parameters trains that part") {
     const auto student = some(2);
     torch::optim::SGD optimizer({student[1]}, torch::optim::SGDOptions(0.25));
     OptimizerPolicy policy = optimizer;
@@ -151,14 +153,14 @@ TEST_CASE("a schedule that gives a rate below 0 is stopped, with its place") {
 }
 
 TEST_CASE(
-    "an optimiser that is fresh each epoch is a new one for every epoch, and the rates stay scheduled") {
+    "an optimizer that is fresh each epoch is a new one for every epoch, and the rates stay scheduled") {
     const auto adam = FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(0.1)};
     const auto ours = torch::ones({2}).requires_grad_(), theirs = torch::ones({2}).requires_grad_();
     const auto gradient = [](const torch::Tensor& parameter, std::int64_t step) {
         parameter.mutable_grad() = torch::tensor({1.0F + static_cast<float>(step), -0.5F});
     };
     OptimizerPolicy policy =
-        WithLearningRate{retort::FreshEachEpoch{adam}, retort::Step{.factor = 0.5, .epochs = 1}};
+        WithLearningRate{retort::RebuiltEachEpoch{adam}, retort::Step{.factor = 0.5, .epochs = 1}};
     policy.build(named({ours}), {});
     for (std::int64_t epoch = 0; epoch < 3; ++epoch) {
         torch::optim::Adam fresh({theirs}, torch::optim::AdamOptions(0.1 * std::pow(0.5, epoch)));
@@ -171,10 +173,12 @@ TEST_CASE(
         }
     }
     // In the middle of an epoch whose beginning was not seen, the state stays.
-    OptimizerPolicy resumed = retort::FreshEachEpoch{adam};
+    OptimizerPolicy resumed = retort::RebuiltEachEpoch{adam};
     resumed.build(named({ours}), {});
     const auto* before = &resumed.optimizer();
     resumed.set_learning_rate({.epoch = 4, .step = 2});
     CHECK(&resumed.optimizer() == before);
-    CHECK_THROWS_AS(OptimizerPolicy(retort::FreshEachEpoch{Sgd{.learning_rate = -1}}), retort::ConfigError);
+    CHECK_THROWS_AS(OptimizerPolicy(retort::RebuiltEachEpoch{Sgd{.learning_rate = -1}}), retort::ConfigError);
 }
+
+}  // namespace policy_test

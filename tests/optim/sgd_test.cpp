@@ -7,6 +7,8 @@
 #include <retort/detail/compat.hpp>
 #include <retort/optim/sgd.hpp>
 
+namespace sgd_test {
+
 using namespace retort_test;
 using retort::Sgd;
 
@@ -169,3 +171,5 @@ TEST_CASE("options that make no sense are refused") {
     CHECK(holds(words({.momentum = 0.9, .dampening = 0.1, .nesterov = true}), "dampening 0.1"));
     CHECK(words({.learning_rate = 0}).empty());
 }
+
+}  // namespace sgd_test

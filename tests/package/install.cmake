@@ -12,7 +12,7 @@ file(GLOB_RECURSE installed "${root}/moved/*")
 list(FILTER installed INCLUDE REGEX "/retort\\.hpp$|Config\\.cmake$|ConfigVersion\\.cmake$|Targets\\.cmake$|/LICENSE$")
 list(LENGTH installed count)
 if(count LESS 5)
-    message(FATAL_ERROR "expected headers, three CMake files and the licence, found only ${installed}")
+    message(FATAL_ERROR "expected headers, three CMake files and the license, found only ${installed}")
 endif()
 
 file(GLOB_RECURSE installed "${root}/moved/*")

@@ -5,11 +5,14 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace adaptive_critical_period_test {
 
 using namespace retort_test;
 using retort::AdaptiveCriticalPeriod;
@@ -129,9 +132,8 @@ TEST_CASE("a period that is not given to fit says so, and options are checked") 
     const AdaptiveCriticalPeriod period;
     retort::Trainer trainer{student, retort::NoTeacher{}, retort::Knowledge{HalfSquare{}, Nothing{}},
                             retort::Schedule{1.0, period}, retort::Sgd{.learning_rate = 0.1}};
-    CHECK(holds(words_of<retort::ConfigError>([&] {
-                    trainer.fit(std::vector<torch::Tensor>{torch::ones({1, 1})}, {.epochs = 2});
-                }),
+    CHECK(holds(words_of<retort::ConfigError>(
+                    [&] { trainer.fit(std::vector<torch::Tensor>{torch::ones({1, 1})}, {.epochs = 2}); }),
                 "AdaptiveCriticalPeriod: expected a measure of each epoch before epoch 1, found 0",
                 "among the callbacks of fit"));
     const auto refusal = [](AdaptiveCriticalPeriodOptions options) {
@@ -147,3 +149,5 @@ TEST_CASE("a period that is not given to fit says so, and options are checked") 
     CHECK(holds(words_of<retort::ConfigError>([] { AdaptiveCriticalPeriod({}, nullptr); }),
                 "expected a measure, found an empty function"));
 }
+
+}  // namespace adaptive_critical_period_test

@@ -4,11 +4,14 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace plateau_test {
 
 using namespace retort_test;
 using retort::Goal;
@@ -42,7 +45,7 @@ TEST_CASE("the weight falls behind the epochs of patience") {
     CHECK(weights({.factor = 0.5, .patience = 1}, {0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.7, 0.7}) ==
           Values{1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25});
     CHECK(weights({.factor = 0.5, .patience = 0}, {0.5, 0.4, 0.4}) == Values{1, 0.5, 0.25});
-    CHECK(weights({.goal = Goal::minimise, .factor = 0.5, .patience = 0}, {0.5, 0.4, 0.4, 0.3}) ==
+    CHECK(weights({.goal = Goal::minimize, .factor = 0.5, .patience = 0}, {0.5, 0.4, 0.4, 0.3}) ==
           Values{1, 1, 0.5, 0.5});
     // A cooldown of 2: the two epochs behind a reduction do not count.
     CHECK(weights({.factor = 0.5, .patience = 0, .cooldown = 2}, {1, 1, 1, 1, 1, 1, 1}) ==
@@ -53,12 +56,12 @@ TEST_CASE("the weight falls behind the epochs of patience") {
     CHECK(weights({.factor = 0.5, .patience = 0, .threshold = 0.1}, {10, 10.9, 11.5}) == Values{1, 0.5, 0.5});
     CHECK(weights({.factor = 0.5, .patience = 0, .threshold = 0.5, .relative = false}, {10, 10.4, 10.6}) ==
           Values{1, 0.5, 0.5});
-    CHECK(weights({.goal = Goal::minimise, .factor = 0.5, .patience = 0, .threshold = 0.1}, {10, 9.1, 8.9}) ==
+    CHECK(weights({.goal = Goal::minimize, .factor = 0.5, .patience = 0, .threshold = 0.1}, {10, 9.1, 8.9}) ==
           Values{1, 0.5, 0.5});
     // Epochs without a value do not count; an infinite one is no improvement.
     CHECK(weights({.factor = 0.5, .patience = 1}, {0.5, none, 0.5, none, 0.5, 0.6}) ==
           Values{1, 1, 1, 1, 0.5, 0.5});
-    CHECK(weights({.goal = Goal::minimise, .factor = 0.5, .patience = 0}, {1, INFINITY}) == Values{1, 0.5});
+    CHECK(weights({.goal = Goal::minimize, .factor = 0.5, .patience = 0}, {1, INFINITY}) == Values{1, 0.5});
 }
 
 TEST_CASE("a plateau's options that make no sense, and epochs that it has not seen, are errors") {
@@ -124,3 +127,5 @@ TEST_CASE("a plateau under a warm-up sets the learning rate, and resumes") {
     CHECK(run(rest, 9, directory / "run").size() == 1);
     CHECK(same(whole->parameters(), rest->parameters()));
 }
+
+}  // namespace plateau_test

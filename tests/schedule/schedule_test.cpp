@@ -6,6 +6,8 @@
 
 #include <retort/schedule.hpp>
 
+namespace schedule_test {
+
 using namespace retort_test;
 using retort::Constant;
 using retort::Cosine;
@@ -243,3 +245,5 @@ TEST_CASE("a schedule has one weight per term; numbers are constants") {
     CHECK_THROWS_AS((Schedule{1.0, Linear{.epochs = -1}}), retort::ConfigError);
     CHECK_THROWS_AS((Schedule{Phases{Phase{0, 1.0}, Phase{0, 1.0}}}), retort::ConfigError);
 }
+
+}  // namespace schedule_test

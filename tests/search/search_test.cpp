@@ -9,6 +9,8 @@
 #include <retort/search/space.hpp>
 #include <retort/search/successive_halving.hpp>
 
+namespace search_test {
+
 using namespace retort_test;
 using retort::ConfigError;
 using retort::search::Point;
@@ -32,18 +34,16 @@ TEST_CASE("the size of a space is exact, however large") {
 
 TEST_CASE("a space gives words for points and points for words, and refuses what is not its own") {
     Space space;
-    space.choice("optimiser", {"sgd", "adam"}).choice("learning rate", {"0.1", "0.01", "0.001"});
+    space.choice("optimizer", {"sgd", "adam"}).choice("learning rate", {"0.1", "0.01", "0.001"});
     CHECK(space.words({1, 2}) == std::vector<std::string>{"adam", "0.001"});
-    CHECK(space.word({1, 2}, "optimiser") == "adam");
+    CHECK(space.word({1, 2}, "optimizer") == "adam");
     CHECK(space.point({"adam", "0.001"}) == Point{1, 2});
     const auto error = [](auto&& what) { return words_of<ConfigError>(what); };
-    CHECK(holds(error([&] {
-                    space.word({1, 2}, "momentum");
-                }),
-                "expected the name of a variable", "momentum"));
+    CHECK(
+        holds(error([&] { space.word({1, 2}, "momentum"); }), "expected the name of a variable", "momentum"));
     CHECK(holds(error([&] { space.words({2, 0}); }), "each of 2 variables", "another point"));
     CHECK(holds(error([&] { space.words({0}); }), "each of 2 variables", "another point"));
-    CHECK(holds(error([&] { space.choice("optimiser", {"x"}); }), "names that differ", "optimiser"));
+    CHECK(holds(error([&] { space.choice("optimizer", {"x"}); }), "names that differ", "optimizer"));
     CHECK(holds(error([&] { space.choice("c", {}); }), "at least one choice", "\"c\""));
     CHECK(holds(error([&] { space.choice("c", {"x", "y", "x"}); }), "each choice once", "\"x\""));
     CHECK(holds(error([&] { space.choice("c", {"x\ny"}); }), "without line breaks", "x"));
@@ -128,3 +128,5 @@ TEST_CASE("the promotion rule, by hand and against brute force") {
         }
     }
 }
+
+}  // namespace search_test

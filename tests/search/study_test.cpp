@@ -14,6 +14,8 @@
 
 #include <retort/search.hpp>
 
+namespace study_test {
+
 using namespace retort_test;
 using namespace retort::search;
 using retort::ConfigError;
@@ -332,10 +334,9 @@ TEST_CASE("a study of other settings is refused with what differs") {
                 "where it is \"8\""));
     CHECK(holds(differs([](StudyOptions& o) { o.space.choice("c", {"1"}); }),
                 "whose variable 0002 is \"c: 1\"", "missing"));
-    CHECK(holds(differs([](StudyOptions& o) {
-                    o.space = Space().choice("a", {"1", "2"}).choice("b", {"x", "y"});
-                }),
-                "whose variable 0000 is \"a: 1, 2\"", "where it is \"a: 1, 2, 3\""));
+    CHECK(holds(
+        differs([](StudyOptions& o) { o.space = Space().choice("a", {"1", "2"}).choice("b", {"x", "y"}); }),
+        "whose variable 0000 is \"a: 1, 2\"", "where it is \"a: 1, 2, 3\""));
     CHECK(holds(differs([](StudyOptions& o) { o.space.only_if("c", [](const Point&) { return true; }); }),
                 "whose constraints is \"c\"", "a file of its own"));
     CHECK(read_file(path) == before);
@@ -494,3 +495,5 @@ TEST_CASE("a full disk stops the search with an error, and leaves a study that g
     REQUIRE(now.decisions.size() >= then.decisions.size());
     CHECK(std::equal(then.decisions.begin(), then.decisions.end(), now.decisions.begin()));
 }
+
+}  // namespace study_test

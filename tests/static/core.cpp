@@ -5,13 +5,14 @@
 #include <small_networks.hpp>
 
 #include <retort/core.hpp>
+#include <retort/tap.hpp>
 
 namespace {
 using at::Tensor;
 using retort::Batch;
 using retort::Forwards;
 using retort::HasLogits;
-using retort::LabelledBatch;
+using retort::LabeledBatch;
 using retort::Network;
 using retort::OutputsOf;
 using retort::tap;
@@ -62,34 +63,34 @@ class PrivateMembers {
     Tensor input;
 };
 
-static_assert(Batch<Tensor> && !LabelledBatch<Tensor>);
+static_assert(Batch<Tensor> && !LabeledBatch<Tensor>);
 static_assert(Batch<const Tensor>);
-static_assert(LabelledBatch<std::pair<Tensor, Tensor>>);
-static_assert(LabelledBatch<std::tuple<Tensor, Tensor>>);
-static_assert(LabelledBatch<std::tuple<Tensor, Tensor, Tensor>>);
-static_assert(LabelledBatch<std::tuple<Tensor, Tensor, int>>);
-static_assert(LabelledBatch<std::array<Tensor, 2>>);
-static_assert(LabelledBatch<std::array<Tensor, 5>>);
-static_assert(Batch<std::array<Tensor, 1>> && !LabelledBatch<std::array<Tensor, 1>>);
+static_assert(LabeledBatch<std::pair<Tensor, Tensor>>);
+static_assert(LabeledBatch<std::tuple<Tensor, Tensor>>);
+static_assert(LabeledBatch<std::tuple<Tensor, Tensor, Tensor>>);
+static_assert(LabeledBatch<std::tuple<Tensor, Tensor, int>>);
+static_assert(LabeledBatch<std::array<Tensor, 2>>);
+static_assert(LabeledBatch<std::array<Tensor, 5>>);
+static_assert(Batch<std::array<Tensor, 1>> && !LabeledBatch<std::array<Tensor, 1>>);
 static_assert(!Batch<std::array<Tensor, 0>>);
-static_assert(Batch<std::tuple<Tensor>> && !LabelledBatch<std::tuple<Tensor>>);
-static_assert(Batch<std::pair<Tensor, int>> && !LabelledBatch<std::pair<Tensor, int>>);
+static_assert(Batch<std::tuple<Tensor>> && !LabeledBatch<std::tuple<Tensor>>);
+static_assert(Batch<std::pair<Tensor, int>> && !LabeledBatch<std::pair<Tensor, int>>);
 static_assert(!Batch<std::pair<int, Tensor>>);
 static_assert(!Batch<std::tuple<>>);
 static_assert(!Batch<std::tuple<int, Tensor>>);
-static_assert(LabelledBatch<torch::data::Example<>>);
-static_assert(Batch<torch::data::TensorExample> && !LabelledBatch<torch::data::TensorExample>);
+static_assert(LabeledBatch<torch::data::Example<>>);
+static_assert(Batch<torch::data::TensorExample> && !LabeledBatch<torch::data::TensorExample>);
 static_assert(!Batch<torch::data::Example<int, Tensor>>);
-static_assert(!LabelledBatch<torch::data::Example<Tensor, int>>);
+static_assert(!LabeledBatch<torch::data::Example<Tensor, int>>);
 static_assert(!Batch<std::vector<torch::data::Example<>>>);
-static_assert(LabelledBatch<Own>);
-static_assert(LabelledBatch<const Own>);
-static_assert(Batch<OwnInputOnly> && !LabelledBatch<OwnInputOnly>);
-static_assert(!Batch<OwnTargetOnly> && !LabelledBatch<OwnTargetOnly>);
-static_assert(LabelledBatch<Members>);
-static_assert(Batch<DataMember> && !LabelledBatch<DataMember>);
+static_assert(LabeledBatch<Own>);
+static_assert(LabeledBatch<const Own>);
+static_assert(Batch<OwnInputOnly> && !LabeledBatch<OwnInputOnly>);
+static_assert(!Batch<OwnTargetOnly> && !LabeledBatch<OwnTargetOnly>);
+static_assert(LabeledBatch<Members>);
+static_assert(Batch<DataMember> && !LabeledBatch<DataMember>);
 static_assert(!Batch<WrongMembers>);
-static_assert(Batch<WrongTarget> && !LabelledBatch<WrongTarget>);
+static_assert(Batch<WrongTarget> && !LabeledBatch<WrongTarget>);
 static_assert(!Batch<OwnOfWrongType>);
 static_assert(!Batch<PrivateMembers>);
 static_assert(!Batch<int> && !Batch<std::string> && !Batch<void*> && !Batch<std::nullptr_t>);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the concepts of knowledge, schedules, teachers, optimisers, callbacks and sources say about types.
+/// What the concepts of knowledge, schedules, teachers, optimizers, callbacks and sources say about types.
 /// Building this file is the test.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -8,16 +8,18 @@
 #include <range/v3/view/generate_n.hpp>
 #include <range/v3/view/transform.hpp>
 
+#include <retort/callback.hpp>
+#include <retort/knowledge/adaptor/tempered.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/tempered.hpp>
 #include <retort/metrics.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
 
@@ -111,9 +113,7 @@ static_assert(!std::is_default_constructible_v<Knowledge<Hinted>>);
 static_assert(!std::is_convertible_v<Minimal, Knowledge<Minimal>>);
 
 template <class Term, class S>
-concept CanBeTempered = requires {
-    typename retort::Tempered<Term, S>;
-};
+concept CanBeTempered = requires { typename retort::Tempered<Term, S>; };
 static_assert(CanBeTempered<retort::SoftTarget, retort::Constant> &&
               !CanBeTempered<Minimal, retort::Constant>);
 static_assert(!CanBeTempered<retort::CrossEntropy, retort::Constant> &&
@@ -225,7 +225,7 @@ static_assert(is<decltype(Frozen{std::declval<PerceptronImpl&>()}), Frozen<Perce
 static_assert(is<decltype(Ensemble{Oracle{}, Oracle{}}), Ensemble<Oracle, Oracle>>);
 static_assert(is<decltype(Ensemble{retort::EnsembleOptions{}, Oracle{}}), Ensemble<Oracle>>);
 
-// --- optimisers
+// --- optimizers
 // ----------------------------------------------------------------------------------------------------
 
 using retort::OptimizerPolicy;
@@ -234,24 +234,22 @@ struct NoRecipe {
     int build(std::vector<Tensor>) const { return 1; }
 };
 template <class T>
-constexpr bool is_optimiser = std::is_convertible_v<T, OptimizerPolicy>;
+constexpr bool is_optimizer = std::is_convertible_v<T, OptimizerPolicy>;
 static_assert(OptimizerRecipe<retort::Sgd> && OptimizerRecipe<retort::FromTorch<torch::optim::Adam>>);
 static_assert(OptimizerRecipe<retort::WithLearningRate<retort::Sgd, retort::Cosine>>);
 static_assert(!OptimizerRecipe<NoRecipe> && !OptimizerRecipe<torch::optim::SGD> && !OptimizerRecipe<int>);
-static_assert(is_optimiser<retort::Sgd> && is_optimiser<retort::FromTorch<torch::optim::AdamW>>);
-static_assert(is_optimiser<torch::optim::SGD&> && is_optimiser<torch::optim::Optimizer&> &&
-              is_optimiser<retort::MultiTensorSgd&>);
-static_assert(is_optimiser<std::shared_ptr<torch::optim::Optimizer>> &&
-              is_optimiser<std::shared_ptr<torch::optim::Adam>>);
-static_assert(!is_optimiser<torch::optim::SGD> && !is_optimiser<const torch::optim::SGD&> &&
-              !is_optimiser<NoRecipe>);
-static_assert(!is_optimiser<torch::optim::SGD*> && !is_optimiser<torch::optim::SGDOptions> &&
-              !is_optimiser<double>);
-static_assert(!is_optimiser<Perceptron>);
+static_assert(is_optimizer<retort::Sgd> && is_optimizer<retort::FromTorch<torch::optim::AdamW>>);
+static_assert(is_optimizer<torch::optim::SGD&> && is_optimizer<torch::optim::Optimizer&> &&
+              is_optimizer<retort::MultiTensorSgd&>);
+static_assert(is_optimizer<std::shared_ptr<torch::optim::Optimizer>> &&
+              is_optimizer<std::shared_ptr<torch::optim::Adam>>);
+static_assert(!is_optimizer<torch::optim::SGD> && !is_optimizer<const torch::optim::SGD&> &&
+              !is_optimizer<NoRecipe>);
+static_assert(!is_optimizer<torch::optim::SGD*> && !is_optimizer<torch::optim::SGDOptions> &&
+              !is_optimizer<double>);
+static_assert(!is_optimizer<Perceptron>);
 template <class O>
-concept FromTorchTakes = requires {
-    typename retort::FromTorch<O>;
-};
+concept FromTorchTakes = requires { typename retort::FromTorch<O>; };
 static_assert(FromTorchTakes<torch::optim::Adagrad> && !FromTorchTakes<retort::Sgd> && !FromTorchTakes<int>);
 static_assert(!std::is_constructible_v<retort::FromTorch<torch::optim::Adam>, std::string>);
 

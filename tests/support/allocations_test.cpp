@@ -2,6 +2,8 @@
 #include <allocations.hpp>
 #include <retort_test.hpp>
 
+namespace allocations_test {
+
 using namespace retort_test;
 
 TEST_CASE("AllocationCount counts bytes, their peak and the largest allocation") {
@@ -32,3 +34,5 @@ TEST_CASE("AllocationCount follows into the backward pass, and ends with its sco
     const auto none = torch::Tensor();
     CHECK(count.peak() == 0);
 }
+
+}  // namespace allocations_test

@@ -1,36 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What every test includes: LibTorch, Catch2 and a few helpers. The only place that includes Catch2.
+/// What every test includes: LibTorch, Catch2 and a few helpers.
 #pragma once
 
-// LibTorch comes first and loses its own CHECK: with Catch2 in front of it, every CHECK of a test would
-// become LibTorch's, which aborts the program.
-#include <torch/torch.h>
-
-#undef CHECK
-#undef CHECK_EQ
-#undef CHECK_NE
-#undef CHECK_LT
-#undef CHECK_LE
-#undef CHECK_GT
-#undef CHECK_GE
-
-#if __has_include(<catch2/catch_all.hpp>)
-#include <catch2/catch_all.hpp>
-
-// What later versions call otherwise, under the names of Catch2 2.
-using Catch::Approx;
-namespace Catch {
-inline Matchers::StringContainsMatcher Contains(const std::string& part) {
-    return Matchers::ContainsSubstring(part);
-}
-using Matchers::EndsWith;
-using Matchers::Equals;
-using Matchers::StartsWith;
-}  // namespace Catch
-#else
-#include <catch2/catch.hpp>
-#endif
+#include <torch_and_catch.hpp>
 
 #include <ATen/record_function.h>
 
@@ -239,7 +212,7 @@ class OperatorCount {
   private:
     static std::unique_ptr<at::ObserverContext> record(const at::RecordFunction& function) {
         const std::string_view name = function.name();
-        // Ranges that are no operators (an optimiser's step, say) have names without a namespace.
+        // Ranges that are no operators (an optimizer's step, say) have names without a namespace.
         if (name.find("::") == std::string_view::npos) return nullptr;
         if (auto* count = active_.load()) {
             const std::lock_guard lock(count->mutex_);

@@ -3,6 +3,8 @@
 /// The helpers that all other tests lean on.
 #include <retort_test.hpp>
 
+namespace support_test {
+
 using namespace retort_test;
 
 namespace {
@@ -89,3 +91,5 @@ TEST_CASE("only one operator count lives at a time") {
     }
     CHECK_NOTHROW(OperatorCount());
 }
+
+}  // namespace support_test

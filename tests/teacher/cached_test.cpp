@@ -8,17 +8,22 @@
 #include <csignal>
 #include <fstream>
 
+#include <retort/callback.hpp>
 #include <retort/data/augment.hpp>
 #include <retort/data/loader.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/metrics.hpp>
 #include <retort/metrics/agreement.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace cached_test {
 
 using namespace retort_test;
 using retort::Cached;
@@ -239,9 +244,7 @@ TEST_CASE("each precision has a store of its own, in which its run finds what it
         if (std::filesystem::is_regular_file(each)) std::filesystem::remove(each);
     }
     std::filesystem::rename(files_in(stored / "autocast-BFloat16")[0], stored / "moved.outputs");
-    CHECK(holds(words_of<DataError>([&] {
-                    Cached{Frozen{wide}, {.directory = stored}}(pictures().inputs);
-                }),
+    CHECK(holds(words_of<DataError>([&] { Cached{Frozen{wide}, {.directory = stored}}(pictures().inputs); }),
                 "expected \"precision: no autocast\", found \"precision: autocast to BFloat16\""));
 }
 
@@ -266,9 +269,8 @@ TEST_CASE("several fill one store; what a killed one leaves is used up to its la
         reader(a);
         CHECK(torch::equal(reader(all),
                            torch::cat({Frozen{teacher}(a), Frozen{teacher}(b), Frozen{teacher}(c)})));
-        CHECK(words_of<DataError>([&] {
-                  reader(torch::ones({2, 4}));
-              }) == "Cached: expected all inputs in " + directory.path().string() + ", found 2 of 2 missing");
+        CHECK(words_of<DataError>([&] { reader(torch::ones({2, 4})); }) ==
+              "Cached: expected all inputs in " + directory.path().string() + ", found 2 of 2 missing");
     }
     const auto path = files_in(directory.path())[0];
     const std::string whole = read_file(path);
@@ -309,10 +311,9 @@ TEST_CASE("damage is found, wherever it is") {
     CHECK(refused > 3 * computed);
     CHECK(computed >= 3 * 16);
     write(path, "something else");
-    CHECK(holds(words_of<DataError>([&] {
-                    Cached{Frozen{teacher}, {.directory = directory.path()}}(inputs);
-                }),
-                "expected a file of teacher outputs, found something else"));
+    CHECK(
+        holds(words_of<DataError>([&] { Cached{Frozen{teacher}, {.directory = directory.path()}}(inputs); }),
+              "expected a file of teacher outputs, found something else"));
 }
 
 TEST_CASE("a store that cannot be written is an error, and stays readable") {
@@ -343,15 +344,12 @@ TEST_CASE("a store that cannot be written is an error, and stays readable") {
 
 TEST_CASE("options are checked before anything is computed, and checkpoints compare the teacher behind") {
     Perceptron teacher;
-    CHECK(words_of<retort::ConfigError>([&] {
-              Cached{Frozen{teacher}, {}};
-          }) == "Cached: expected a directory, found none");
+    CHECK(words_of<retort::ConfigError>([&] { Cached{Frozen{teacher}, {}}; }) ==
+          "Cached: expected a directory, found none");
     CHECK_THROWS_AS((Cached{Frozen{teacher}, {.directory = "x", .top_k = -1}}), retort::ConfigError);
     CHECK_THROWS_AS((Cached{Frozen{teacher}, {.directory = "x", .identity = "a\nb"}}), retort::ConfigError);
     const auto lambda = [](const torch::Tensor& x) { return x; };
-    CHECK(holds(words_of<retort::ConfigError>([&] {
-                    Cached{lambda, {.directory = "x"}};
-                }),
+    CHECK(holds(words_of<retort::ConfigError>([&] { Cached{lambda, {.directory = "x"}}; }),
                 "expected CachedOptions::identity"));
     const TemporaryDirectory directory;
     Perceptron student;
@@ -370,3 +368,5 @@ TEST_CASE("options are checked before anything is computed, and checkpoints comp
     auto other_teacher = trainer_of(other);
     CHECK_THROWS_AS(other_teacher.resume(directory / "state"), retort::CheckpointError);
 }
+
+}  // namespace cached_test

@@ -3,15 +3,19 @@
 /// Teachers that Python compiled ahead of time; tests/teacher/compiled.py makes the packages.
 #include <retort_test.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/io.hpp>
 #include <retort/knowledge/connector/identity.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/teacher/compiled.hpp>
 #include <retort/trainer.hpp>
+
+namespace compiled_test {
 
 #if !RETORT_HAS_PACKAGE_LOADER
 
@@ -54,9 +58,9 @@ const std::filesystem::path* packages() {
         const std::string python = RETORT_TEST_PYTHON;
         if (python.empty()) return false;
         const std::string command =
-            retort::detail::text("TORCHINDUCTOR_CACHE_DIR='", (folder / "cache").string(), "' ", python, " '",
-                                 RETORT_TEST_COMPILE_SCRIPT, "' '", folder.path().string(), "' > '",
-                                 (folder / "log").string(), "' 2>&1");
+            retort::detail::concat("TORCHINDUCTOR_CACHE_DIR='", (folder / "cache").string(), "' ", python,
+                                   " '", RETORT_SOURCE_DIRECTORY "/tests/teacher/compiled.py", "' '",
+                                   folder.path().string(), "' > '", (folder / "log").string(), "' 2>&1");
         const int status = std::system(command.c_str());
         if (status == 3 << 8) return false;
         INFO(read_file(folder / "log"));
@@ -221,3 +225,5 @@ TEST_CASE("a checkpoint knows its compiled teacher by the file") {
 }
 
 #endif
+
+}  // namespace compiled_test

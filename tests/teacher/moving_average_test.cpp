@@ -4,12 +4,15 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace moving_average_test {
 
 using namespace retort_test;
 using Catch::Contains;
@@ -101,3 +104,5 @@ TEST_CASE("an average that cannot be one is refused") {
     ConvNet other;
     CHECK_THROWS_AS((MovingAverage{other, student}), retort::ConfigError);
 }
+
+}  // namespace moving_average_test

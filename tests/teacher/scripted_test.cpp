@@ -3,12 +3,16 @@
 /// Teachers that Python wrote; the files are made by tests/io/weights.py.
 #include <retort_test.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/io.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher/scripted.hpp>
 #include <retort/trainer.hpp>
+
+namespace scripted_test {
 
 using namespace retort_test;
 using Catch::Contains;
@@ -72,3 +76,5 @@ TEST_CASE("what is no scripted teacher, or another one, is refused when it is lo
     CHECK_THROWS_WITH(other(torch::randn({1, 3, 8, 8})),
                       Contains("expected an output \"scores\"") && Contains("body, logits"));
 }
+
+}  // namespace scripted_test

@@ -4,12 +4,15 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace snapshot_test {
 
 using namespace retort_test;
 using Catch::Contains;
@@ -82,17 +85,11 @@ TEST_CASE("a network that was not made as the student was is refused, by every p
     };
     auto with = norm(true), without = norm(false), too = norm(false);
     const auto words = [&](auto&& make) { return words_of<ConfigError>(make); };
-    CHECK(holds(words([&] {
-                    Snapshot{without, with};
-                }),
+    CHECK(holds(words([&] { Snapshot{without, with}; }),
                 "\"0.running_mean\" expected it in both, found it only in the student"));
-    CHECK(holds(words([&] {
-                    Snapshot{with, without};
-                }),
+    CHECK(holds(words([&] { Snapshot{with, without}; }),
                 "\"0.running_mean\" expected it in both, found it only in the snapshot"));
-    CHECK(holds(words([&] {
-                    retort::MovingAverage{with, without};
-                }),
+    CHECK(holds(words([&] { retort::MovingAverage{with, without}; }),
                 "MovingAverage: ", "found it only in the average"));
     Snapshot snapshot{too, without};
     CHECK_NOTHROW(snapshot.take());
@@ -154,8 +151,8 @@ TEST_CASE("the best epoch so far teaches, by any column, largest or smallest") {
         return result;
     };
     using Epochs = std::vector<std::int64_t>;
-    CHECK(taken({0.2, 0.1, none, 0.2, 0.3, 0.25}, retort::Goal::maximise) == Epochs{0, 4});
-    CHECK(taken({none, 3, 4, 2, 2, 1}, retort::Goal::minimise) == Epochs{1, 3, 5});
+    CHECK(taken({0.2, 0.1, none, 0.2, 0.3, 0.25}, retort::Goal::maximize) == Epochs{0, 4});
+    CHECK(taken({none, 3, 4, 2, 2, 1}, retort::Goal::minimize) == Epochs{1, 3, 5});
 }
 
 TEST_CASE("within WeightAverage::during the average is taken") {
@@ -231,3 +228,5 @@ TEST_CASE("law 9: with snapshots, alone and in an ensemble, interrupted in any s
         }
     }
 }
+
+}  // namespace snapshot_test

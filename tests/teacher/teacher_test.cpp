@@ -7,6 +7,8 @@
 #include <retort/core/progress.hpp>
 #include <retort/teacher.hpp>
 
+namespace teacher_test {
+
 using namespace retort_test;
 using retort::Ensemble;
 using retort::EnsembleOptions;
@@ -148,9 +150,8 @@ TEST_CASE("an ensemble's logits carry no gradient") {
 TEST_CASE("weights that make no sense are refused") {
     const Fixed a{doubles({1, 2})};
     const auto words = [&](std::vector<double> weights) {
-        return words_of<retort::ConfigError>([&] {
-            Ensemble{EnsembleOptions{.weights = std::move(weights)}, a, a};
-        });
+        return words_of<retort::ConfigError>(
+            [&] { Ensemble{EnsembleOptions{.weights = std::move(weights)}, a, a}; });
     };
     CHECK(words({1.0}) == "Ensemble: expected one weight for each of the 2 teachers, found 1");
     CHECK(words({1, -1}) == "Ensemble: expected weights of at least 0, found -1");
@@ -209,7 +210,7 @@ TEST_CASE("knowledge is handed down from each network to the next") {
         seen.push_back(learner + std::to_string(generation));
     };
     // Each takes the bias of its teacher's answer over, so that the last one has it from the first.
-    retort::hand_down(
+    retort::distillation_chain(
         Fixed{torch::full({1, 3}, 5.0)},
         [&](auto& learner, const auto& teacher, std::size_t generation) {
             const torch::NoGradGuard no_grad;
@@ -223,7 +224,7 @@ TEST_CASE("knowledge is handed down from each network to the next") {
 
     std::vector<Perceptron> generations;
     for (int i = 0; i < 4; ++i) generations.emplace_back(4);
-    retort::hand_down(
+    retort::distillation_chain(
         Frozen{large},
         [&](Perceptron& learner, const auto& teacher, std::size_t generation) {
             REQUIRE(teacher.modules().size() == 1);
@@ -235,3 +236,5 @@ TEST_CASE("knowledge is handed down from each network to the next") {
         generations);
     CHECK(seen.size() == 2 + 4);
 }
+
+}  // namespace teacher_test

@@ -8,6 +8,7 @@
 #include <range/v3/view/generate_n.hpp>
 #include <range/v3/view/transform.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/data/loader.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
@@ -15,6 +16,8 @@
 #include <retort/schedule.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace fit_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -420,7 +423,7 @@ TEST_CASE("infinite data are named by the term that they spoil") {
                 "cross_entropy is nan in epoch 0, step 1"));
 }
 
-TEST_CASE("a step that is left out leaves parameters, statistics and optimiser as they were") {
+TEST_CASE("a step that is left out leaves parameters, statistics and optimizer as they were") {
     torch::manual_seed(1);
     ConvNet spoiled, clean;
     copy_state(*spoiled, *clean);
@@ -488,3 +491,5 @@ TEST_CASE("hooks see the context: parameters, running means, the trainer") {
     CHECK(parameters == 4);
     CHECK((is_trainer && is_student));
 }
+
+}  // namespace fit_test

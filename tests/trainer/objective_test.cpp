@@ -9,6 +9,8 @@
 #include <retort/schedule.hpp>
 #include <retort/trainer/objective.hpp>
 
+namespace objective_test {
+
 using namespace retort_test;
 using retort::CrossEntropy;
 using retort::Knowledge;
@@ -118,3 +120,5 @@ TEST_CASE("a loss that is no number is named with its term") {
     CHECK(holds(words(Given{}), "Given: expected a loss without dimensions, found an undefined tensor"));
     CHECK(holds(words(Given{torch::rand({1})}), "found [1]"));
 }
+
+}  // namespace objective_test

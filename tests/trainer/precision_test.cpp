@@ -5,15 +5,20 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/metrics.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/teacher/named_outputs.hpp>
 #include <retort/trainer.hpp>
+
+namespace precision_test {
 
 using namespace retort_test;
 using retort::Bfloat16;
@@ -187,7 +192,7 @@ TEST_CASE("float16: a step is the hand-written one with autocast and a scaled lo
                     Schedule{0.5, 0.5},
                     Sgd{.learning_rate = 0.1, .momentum = 0.9},
                     retort::Float16{{.initial = 1024.0}}};
-    torch::optim::SGD optimiser(hand->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
+    torch::optim::SGD optimizer(hand->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
     const auto narrow = [](Perceptron& net, const torch::Tensor& input) {
         const retort::detail::Autocast cast(at::kCPU, at::kHalf);
         return net->forward(input).to(at::kFloat);
@@ -204,13 +209,13 @@ TEST_CASE("float16: a step is the hand-written one with autocast and a scaled lo
         const auto logits = narrow(hand, batch.first);
         const auto loss = torch::nn::functional::cross_entropy(logits, batch.second) * 0.5 +
                           retort::functional::soft_target(logits, goal) * 0.5;
-        optimiser.zero_grad();
+        optimizer.zero_grad();
         (loss * 1024.0).backward();
         for (const auto& p : hand->parameters()) {
             CHECK(p.grad().scalar_type() == at::kFloat);
             p.mutable_grad().mul_(1 / 1024.0);
         }
-        optimiser.step();
+        optimizer.step();
         CHECK(same(result.losses.total, loss));
     }
     CHECK(same(student->net->parameters(), hand->parameters()));
@@ -325,3 +330,5 @@ TEST_CASE("the scaler alone: scale, growth, backoff, options") {
     CHECK(large.unscale({}));
     CHECK(large.factor() == 3e38);
 }
+
+}  // namespace precision_test

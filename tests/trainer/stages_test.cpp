@@ -4,6 +4,7 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/cohort/cohort.hpp>
 #include <retort/cohort/preset/mutual_learning.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
@@ -11,10 +12,13 @@
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
 
 #include <csignal>
+
+namespace stages_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -47,7 +51,7 @@ std::FILE* quiet_file() {
 }
 retort::CheckpointOptions often() { return {.every_epochs = 1, .every_steps = 1, .stream = quiet_file()}; }
 
-/// Teacher, auxiliary, and a student with an adaptive critical period and an optimiser that is fresh each epoch; all
+/// Teacher, auxiliary, and a student with an adaptive critical period and an optimizer that is fresh each epoch; all
 /// with dropout and batch norm. 3 + 4 + 12 steps.
 struct Outcome {
     std::vector<torch::Tensor> student;
@@ -74,7 +78,7 @@ Outcome three_stages(Stages stages, std::int64_t at = -1, const std::function<vo
     Trainer trainer{student, auxiliary,
                     Knowledge{InformationFlow{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>},
                               InformationFlow{tap<&ConvOutputs::early>, tap<&ConvOutputs::early>}},
-                    Schedule{1.0, period}, retort::FreshEachEpoch{adam}};
+                    Schedule{1.0, period}, retort::RebuiltEachEpoch{adam}};
     const auto& history = stages.fit("student", trainer, batches, {.epochs = 4}, watch, period);
     result.student = state(*student);
     for (std::size_t row = 0; row < history.size(); ++row) {
@@ -165,9 +169,8 @@ TEST_CASE("a cohort is a stage like a trainer") {
 TEST_CASE("a signal ends a stage, and no other begins") {
     const Outcome expected = three_stages(Stages{});
     const TemporaryDirectory folder;
-    const auto words = words_of<retort::Interrupted>([&] {
-        three_stages(Stages{folder / "run", often()}, 5, [] { std::raise(SIGTERM); });
-    });
+    const auto words = words_of<retort::Interrupted>(
+        [&] { three_stages(Stages{folder / "run", often()}, 5, [] { std::raise(SIGTERM); }); });
     CHECK(holds(words, "stage auxiliary: interrupted in epoch", "the same command goes on with it"));
     CHECK_FALSE(std::filesystem::exists(folder / "run/student"));
     retort::clear_interruption();
@@ -190,3 +193,5 @@ TEST_CASE("stages need names of their own that are names of folders") {
     CHECK(holds(refusal("a-1_b.c"), "expected stages of different names, found \"a-1_b.c\" twice"));
     CHECK(holds(words_of<retort::ConfigError>([] { Stages{""}; }), "Stages: expected a folder"));
 }
+
+}  // namespace stages_test

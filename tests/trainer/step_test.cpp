@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A trainer, step by step: losses, optimisers, progress, and what it refuses.
+/// A trainer, step by step: losses, optimizers, progress, and what it refuses.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/callback.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/tap.hpp>
 #include <retort/teacher.hpp>
 #include <retort/trainer.hpp>
+
+namespace step_test {
 
 using namespace retort_test;
 using retort::CrossEntropy;
@@ -141,9 +145,8 @@ TEST_CASE("a batch without samples, or no batch at all, is refused before anythi
     trainer.progress().step = 3;
     const auto before = state(*student);
     const auto words = [&](torch::Tensor input) {
-        return words_of<retort::DataError>([&] {
-            trainer.step(std::pair{input, torch::zeros({0}, torch::kLong)});
-        });
+        return words_of<retort::DataError>(
+            [&] { trainer.step(std::pair{input, torch::zeros({0}, torch::kLong)}); });
     };
     CHECK(words(torch::zeros({0, 4})) ==
           "batch: expected at least one sample, found [0, 4] in epoch 2, step 3");
@@ -153,7 +156,7 @@ TEST_CASE("a batch without samples, or no batch at all, is refused before anythi
     CHECK(trainer.progress().step == 3);
 }
 
-TEST_CASE("shapes that do not fit surface before the first optimiser step") {
+TEST_CASE("shapes that do not fit surface before the first optimizer step") {
     Perceptron student;
     struct Wide {
         torch::Tensor operator()(const torch::Tensor& input) const {
@@ -184,7 +187,7 @@ TEST_CASE("learnable parts are trained, from the first batch on") {
     CHECK(trainer.optimizer()->param_groups()[0].params().size() == student->parameters().size() + 2);
 }
 
-TEST_CASE("an optimiser that exists already trains student and learnable parts") {
+TEST_CASE("an optimizer that exists already trains student and learnable parts") {
     torch::manual_seed(1);
     ConvNet student(4), teacher(6);
     torch::optim::SGD by_reference(student->parameters(), torch::optim::SGDOptions(0.1));
@@ -206,7 +209,7 @@ TEST_CASE("an optimiser that exists already trains student and learnable parts")
     run(shared, shared.get());
 }
 
-TEST_CASE("an optimiser without the student's parameters is refused") {
+TEST_CASE("an optimizer without the student's parameters is refused") {
     Perceptron student, other;
     torch::optim::SGD optimizer(other->parameters(), torch::optim::SGDOptions(0.1));
     Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, optimizer};
@@ -246,9 +249,8 @@ TEST_CASE("a loss that depends on nothing is refused") {
 TEST_CASE("a teacher that shares parameters with the student is refused") {
     Perceptron net, other;
     const auto compose = [](auto& student, auto teacher) {
-        return words_of<retort::ConfigError>([&] {
-            Trainer{student, std::move(teacher), Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}};
-        });
+        return words_of<retort::ConfigError>(
+            [&] { Trainer{student, std::move(teacher), Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}}; });
     };
     CHECK(holds(compose(net, Frozen{net}), "teacher: expected parameters of its own, found \"first.weight\"",
                 "clone() makes new ones"));
@@ -315,3 +317,5 @@ TEST_CASE("a parameter that two layers share is stepped once, and clipped once")
     trainer.step(std::pair{x, y});
     CHECK(close(net.layer->weight, weight - 0.5 * (weight.grad() + 0.1 * weight), 1e-5, 1e-7));
 }
+
+}  // namespace step_test

@@ -23,24 +23,24 @@
 #include <utility>
 #include <vector>
 
+#include <retort/callback/concept.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/module_state.hpp>
+#include <retort/checkpoint/run_state.hpp>
 #include <retort/cohort/learner.hpp>
 #include <retort/cohort/learners.hpp>
 #include <retort/cohort/runtime_graph.hpp>
 #include <retort/cohort/transfer_graph.hpp>
-#include <retort/core/archive.hpp>
 #include <retort/core/device.hpp>
 #include <retort/detail/detached.hpp>
-#include <retort/detail/module_state.hpp>
 #include <retort/detail/type_name.hpp>
-#include <retort/trainer/callback.hpp>
+#include <retort/metrics/evaluate.hpp>
 #include <retort/trainer/epoch_record.hpp>
-#include <retort/trainer/evaluate.hpp>
 #include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>
 #include <retort/trainer/gradient_scaler.hpp>
 #include <retort/trainer/objective.hpp>
 #include <retort/trainer/precision.hpp>
-#include <retort/trainer/run_state.hpp>
 
 namespace retort {
 
@@ -110,12 +110,12 @@ class CohortRecord {
     }
     void checkpoint(Archive& archive) {
         for (std::size_t i = 0; i < learners_.size(); ++i)
-            archive.in(text(i), [&] { learners_[i].checkpoint(archive); });
+            archive.in(concat(i), [&] { learners_[i].checkpoint(archive); });
         archive("most", most_);
-        if (most_ >= learners_.size()) throw CheckpointError(text(archive.where(), ": no learner ", most_));
+        if (most_ >= learners_.size()) throw CheckpointError(concat(archive.where(), ": no learner ", most_));
     }
     void write(History& history) const {
-        for (std::size_t i = 0; i < learners_.size(); ++i) learners_[i].write_means(history, text('_', i));
+        for (std::size_t i = 0; i < learners_.size(); ++i) learners_[i].write_means(history, concat('_', i));
         learners_[most_].write_counts(history);
     }
 
@@ -138,8 +138,8 @@ class CohortRun {
           graph_(graph) {
         graph_.each([&](std::size_t, const auto& edge) {
             check_position(edge, "ends at", edge.receiver());
-            if constexpr (requires { edge.labelled(); }) {
-                if (!edge.labelled()) check_position(edge, "begins at", edge.source());
+            if constexpr (requires { edge.labeled(); }) {
+                if (!edge.labeled()) check_position(edge, "begins at", edge.source());
             } else if constexpr (!std::remove_cvref_t<decltype(edge)>::from_labels) {
                 check_position(edge, "begins at", edge.source());
             }
@@ -176,8 +176,8 @@ class CohortRun {
         graph_.each([&](std::size_t i, const auto& edge) {
             const double weight = edge.weight(graph_.iterations_[i] + 1, progress_);
             if (!std::isfinite(weight)) {
-                throw ConfigError(text("graph: expected a finite weight for ", edge.name(), " in epoch ",
-                                       progress_.epoch, ", step ", progress_.step, ", found ", weight));
+                throw ConfigError(concat("graph: expected a finite weight for ", edge.name(), " in epoch ",
+                                         progress_.epoch, ", step ", progress_.step, ", found ", weight));
             }
             weights_[i] = weight;
             if (weight == 0 && (!first || edge.prepared())) return;
@@ -187,9 +187,9 @@ class CohortRun {
             if_source(edge, [&](auto source) { needed_[source] = teaches_[source] = true; });
         });
         if (!any) {
-            throw ConfigError(text("graph: expected an edge with a weight other than 0 in epoch ",
-                                   progress_.epoch, ", step ", progress_.step,
-                                   ", found none: nobody has anything to learn"));
+            throw ConfigError(concat("graph: expected an edge with a weight other than 0 in epoch ",
+                                     progress_.epoch, ", step ", progress_.step,
+                                     ", found none: nobody has anything to learn"));
         }
         if (first) place_parts();
 
@@ -239,10 +239,10 @@ class CohortRun {
         if (graph_.cohort_ != cohort_.id_) adopt();
         each_learning([&](std::size_t i, auto& learner) {
             if (!result.losses[i].total.requires_grad()) {
-                throw ConfigError(
-                    text("learner ", i,
-                         ": expected a loss that depends on what is trained, found a constant: do the terms "
-                         "detach the learner's outputs, or is gradient mode off?"));
+                throw ConfigError(concat(
+                    "learner ", i,
+                    ": expected a loss that depends on what is trained, found a constant: do the terms "
+                    "detach the learner's outputs, or is gradient mode off?"));
             }
             if (!first) return;
             learner.policy()->set_learning_rate(progress_);
@@ -276,7 +276,7 @@ class CohortRun {
     // What checkpoints ask for: see `RunState`.
     bool built() const { return graph_.cohort_ == cohort_.id_; }
     /// What is built belongs to a graph: a checkpoint along another one would leave it out.
-    /// \throws ConfigError if there are optimisers, and none of their steps were along this graph
+    /// \throws ConfigError if there are optimizers, and none of their steps were along this graph
     void check_followed() const {
         if (built() || cohort_.parameters_.empty()) return;
         throw ConfigError(
@@ -300,22 +300,22 @@ class CohortRun {
             const EdgeDescription words = edge.description();
             edges.append(edges.empty() ? "" : ", ")
                 .append(words.from ? std::to_string(*words.from) : std::string("labels"))
-                .append(text(" to ", words.to, " by ", words.term, " through ", words.gate));
+                .append(concat(" to ", words.to, " by ", words.term, " through ", words.gate));
         });
         archive.in("graph", [&] { archive.expect("edges", edges); });
         archive.in("precision", [&] { archive.expect("type", std::string(type_name<PrecisionPolicy>())); });
         each_of(cohort_.learners_, [&](std::size_t i, const auto& learner) {
-            archive.in(text("learner", i), [&] { archive_module(archive, learner.module()); });
+            archive.in(concat("learner", i), [&] { archive_module(archive, learner.module()); });
         });
     }
     void archive_built(Archive& archive) {
         each_of(cohort_.learners_, [&](std::size_t i, auto& learner) {
             if (learner.optimizer() == nullptr) return;
-            archive.in(text("optimiser", i), [&] { learner.policy()->checkpoint(archive); });
+            archive.in(concat("optimizer", i), [&] { learner.policy()->checkpoint(archive); });
         });
         graph_.each([&](std::size_t i, const auto& edge) {
             if (const auto part = edge.module())
-                archive.in(text("edge", i), [&] { archive_module(archive, *part); });
+                archive.in(concat("edge", i), [&] { archive_module(archive, *part); });
         });
         std::vector<std::int64_t> iterations = graph_.iterations();
         archive("iterations", iterations);
@@ -335,13 +335,13 @@ class CohortRun {
         std::vector<std::string> result{"epoch"};
         const auto names = edge_names();
         for (std::size_t i = 0; i < names.size(); ++i) {
-            result.push_back(text("learning_rate_", i));
-            result.push_back(text("loss_", i));
+            result.push_back(concat("learning_rate_", i));
+            result.push_back(concat("loss_", i));
             for (const std::string& name : names[i]) {
                 result.push_back(name);
                 result.push_back("weight_" + name);
             }
-            result.push_back(text("accuracy_", i));
+            result.push_back(concat("accuracy_", i));
         }
         result.insert(result.end(), {"samples", "seconds", "samples_per_second"});
         EpochRecord::check_columns(result);
@@ -382,7 +382,7 @@ class CohortRun {
     void write(History& history) const {
         each_of(cohort_.learners_, [&](std::size_t i, const auto& learner) {
             if (learner.optimizer() != nullptr)
-                history.set(text("learning_rate_", i), learner.policy()->learning_rate());
+                history.set(concat("learning_rate_", i), learner.policy()->learning_rate());
         });
     }
 
@@ -406,16 +406,16 @@ class CohortRun {
                 "retort: an edge begins or ends at a learner that is not there: learners are counted "
                 "from 0");
         } else if (position >= cohort_.size()) {
-            throw ConfigError(text("graph: expected positions below ", cohort_.size(),
-                                   ", the number of learners; ", edge.name(), " ", what, " learner ",
-                                   std::size_t{position}));
+            throw ConfigError(concat("graph: expected positions below ", cohort_.size(),
+                                     ", the number of learners; ", edge.name(), " ", what, " learner ",
+                                     std::size_t{position}));
         }
     }
 
     template <class E, class F>
     static void if_source(const E& edge, F&& function) {
-        if constexpr (requires { edge.labelled(); }) {
-            if (!edge.labelled()) function(edge.source());
+        if constexpr (requires { edge.labeled(); }) {
+            if (!edge.labeled()) function(edge.source());
         } else if constexpr (!E::from_labels) {
             function(edge.source());
         }
@@ -424,9 +424,9 @@ class CohortRun {
     template <class E, class Slots, class F>
     static void with_outputs(const E& edge, const Slots& outputs, const Slots& peers, F&& function) {
         const auto& to = *slot(outputs, edge.receiver());
-        if constexpr (requires { edge.labelled(); }) {
+        if constexpr (requires { edge.labeled(); }) {
             using O = std::remove_cvref_t<decltype(to)>;
-            const O* const from = edge.labelled() ? nullptr : &*slot(peers, edge.source());
+            const O* const from = edge.labeled() ? nullptr : &*slot(peers, edge.source());
             function(to, from);
         } else if constexpr (E::from_labels) {
             function(to, NoOutputs{});
@@ -450,7 +450,7 @@ class CohortRun {
         });
     }
 
-    /// What the optimisers of those train who learn in this step.
+    /// What the optimizers of those train who learn in this step.
     std::vector<std::vector<at::Tensor>> learning_parameters() {
         std::vector<std::vector<at::Tensor>> result;
         each_learning([&](std::size_t, auto& learner) {
@@ -478,7 +478,7 @@ class CohortRun {
         });
     }
 
-    /// Builds the optimisers of the learners that the graph reaches, with the learnable parts of their edges.
+    /// Builds the optimizers of the learners that the graph reaches, with the learnable parts of their edges.
     void adopt() {
         const std::size_t count = cohort_.size();
         std::vector<std::vector<NamedParameter>> parts(count);
@@ -494,29 +494,29 @@ class CohortRun {
                 if (fresh) parts[to].push_back(parameter);
                 if (found->second != to) {
                     throw ConfigError(
-                        text("graph: expected learnable parts of its own for each learner, found "
-                             "one on edges to learners ",
-                             found->second, " and ", to,
-                             " (copies of a term share it); make a new term for each edge"));
+                        concat("graph: expected learnable parts of its own for each learner, found "
+                               "one on edges to learners ",
+                               found->second, " and ", to,
+                               " (copies of a term share it); make a new term for each edge"));
                 }
             }
         });
         each_of(cohort_.learners_, [&](std::size_t i, auto& learner) {
             if (!reached[i] || (learner.policy() == nullptr && !learns_[i])) return;
             if (learner.policy() == nullptr) {
-                throw ConfigError(text("learner ", i,
-                                       ": expected an optimiser, as edges end there that count; found none"));
+                throw ConfigError(concat(
+                    "learner ", i, ": expected an optimizer, as edges end there that count; found none"));
             }
             if (!learner.policy()->built()) {
                 const auto own = trainable_named_parameters(learner.module());
                 if (own.empty()) {
                     throw ConfigError(
-                        text("learner ", i,
-                             ": expected parameters that require a gradient, found none: nothing "
-                             "can be trained"));
+                        concat("learner ", i,
+                               ": expected parameters that require a gradient, found none: nothing "
+                               "can be trained"));
                 }
                 learner.policy()->build(own, parts[i]);
-                for (const NamedParameter& each : own) {  // the optimiser may have frozen some
+                for (const NamedParameter& each : own) {  // the optimizer may have frozen some
                     if (each.tensor.requires_grad()) cohort_.parameters_.push_back(each.tensor);
                 }
             } else {
@@ -542,7 +542,7 @@ class CohortRun {
             const std::string plain = edge.name();
             std::string name = plain;
             for (int number = 2; std::find(names.begin(), names.end(), name) != names.end(); ++number)
-                name = text(plain, '_', number);
+                name = concat(plain, '_', number);
             names.push_back(std::move(name));
         });
         return result;
@@ -568,7 +568,7 @@ class CohortRun {
 ///     cohort.fit(graph, train_batches, {.epochs = 200}, retort::Validation{validation_batches});
 ///
 /// A step is simultaneous: all forwards, one for each learner whatever its edges; then all losses, against
-/// peers that are constants; then all backward passes; then all optimisers' steps. The order of the learners
+/// peers that are constants; then all backward passes; then all optimizers' steps. The order of the learners
 /// does not matter: to the bit, where the graph lists its edges in the same order and no learner draws random
 /// numbers. A learner none of whose incoming edges counts in a step is frozen in it: see `FrozenMode`. It runs
 /// without a graph, and not at all where nobody learns from it.
@@ -594,12 +594,13 @@ class Cohort {
 
     /// \throws ConfigError if there are no learners, two of them share parameters, the device does not exist,
     /// or they are on different ones
-    explicit Cohort(Learners learners, CohortOptions options = {}) requires detail::Row<Learners>
+    explicit Cohort(Learners learners, CohortOptions options = {})
+        requires detail::LearnerPack<Learners>
         : Cohort(std::move(learners), PrecisionPolicy{}, std::move(options)) {}
     /// \param precision `Float32`, `Bfloat16` or `Float16`: see trainer/precision.hpp
     /// \throws ConfigError as above, or if the device cannot compute so
-    explicit Cohort(Learners learners, PrecisionPolicy precision,
-                    CohortOptions options = {}) requires detail::Row<Learners>
+    explicit Cohort(Learners learners, PrecisionPolicy precision, CohortOptions options = {})
+        requires detail::LearnerPack<Learners>
         : learners_(std::move(learners)),
           options_(std::move(options)),
           scaler_(detail::scaler_of(precision)) {
@@ -610,22 +611,22 @@ class Cohort {
                 const auto found = owner.try_emplace(parameter.value().unsafeGetTensorImpl(), i).first;
                 if (found->second != i) {
                     throw ConfigError(
-                        detail::text("Cohort: expected learners with parameters of their own, found \"",
-                                     parameter.key(), "\" in learners ", found->second, " and ", i,
-                                     " (a copied module shares its parameters; clone() makes new ones)"));
+                        detail::concat("Cohort: expected learners with parameters of their own, found \"",
+                                       parameter.key(), "\" in learners ", found->second, " and ", i,
+                                       " (a copied module shares its parameters; clone() makes new ones)"));
                 }
             }
             // Not owned: the learner keeps its network.
             module_->register_module(
-                detail::text("learner", i),
+                detail::concat("learner", i),
                 std::shared_ptr<torch::nn::Module>(std::shared_ptr<void>(), &learner.module()));
         });
         if (!options_.device.empty()) module_->to(retort::device(options_.device));
         detail::each_of(learners_, [&](std::size_t i, const auto& learner) {
             if (detail::device_of(learner.module()) != device()) {
-                throw ConfigError(
-                    detail::text("Cohort: expected all learners on one device, found learner 0 on ", device(),
-                                 " and learner ", i, " on ", detail::device_of(learner.module())));
+                throw ConfigError(detail::concat(
+                    "Cohort: expected all learners on one device, found learner 0 on ", device(),
+                    " and learner ", i, " on ", detail::device_of(learner.module())));
             }
         });
         detail::check_precision<PrecisionPolicy>(device(), "the learners");
@@ -703,9 +704,9 @@ class Cohort {
     }
     /// Goes back, or on, to what a file holds (or the newest checkpoint in a directory): `step` and `fit` along this
     /// graph go on from there, `fit` in the middle of an epoch if need be. What takes its size from a first batch
-    /// (learnable parts) is set with that batch, and with it the optimisers.
+    /// (learnable parts) is set with that batch, and with it the optimizers.
     /// \throws CheckpointError if the file is damaged, or of another composition (learners, edges with their terms and
-    /// gates, optimisers: see `Checkpoint`); nothing is changed
+    /// gates, optimizers: see `Checkpoint`); nothing is changed
     template <class Graph>
     void resume(Graph& graph, const std::filesystem::path& path) {
         Run<Graph> run(*this, graph);
@@ -726,7 +727,8 @@ class Cohort {
             if (i == learner) result.emplace(detail::measured(each.network(), none, source, metrics...));
         });
         if (!result) {
-            throw ConfigError(detail::text("Cohort: expected a learner below ", size(), ", found ", learner));
+            throw ConfigError(
+                detail::concat("Cohort: expected a learner below ", size(), ", found ", learner));
         }
         return *std::move(result);
     }
@@ -739,7 +741,7 @@ class Cohort {
     const Learners& learners() const { return learners_; }
     /// All learners' modules as children `learner0`, `learner1`, ... of one. Valid as long as the cohort.
     torch::nn::Module& module() const { return *module_; }
-    /// The optimiser of a learner; null before the first step in which the graph reaches it.
+    /// The optimizer of a learner; null before the first step in which the graph reaches it.
     torch::optim::Optimizer* optimizer(std::size_t learner) const {
         torch::optim::Optimizer* result = nullptr;
         detail::each_of(learners_, [&](std::size_t i, const auto& each) {
@@ -786,7 +788,7 @@ class Cohort {
     Progress progress_;
     History history_;
     detail::RunState<detail::CohortRecord> run_;
-    std::uint64_t id_ = next_id();  // tells graphs whose optimisers have their learnable parts
+    std::uint64_t id_ = next_id();  // tells graphs whose optimizers have their learnable parts
 };
 
 template <class... N>

@@ -22,8 +22,8 @@
 #include <retort/core/no_outputs.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/knowledge/adaptor/filtered.hpp>
 #include <retort/knowledge/concept.hpp>
-#include <retort/knowledge/filtered.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/schedule/constant.hpp>
 
@@ -111,7 +111,7 @@ class Edge {
     template <class ReceiverOutputs, class SourceOutputs, class B>
     at::Tensor loss(const ReceiverOutputs& to, const SourceOutputs& from, const B& batch,
                     const Progress& progress) const {
-        static_assert(!Term::needs_target || LabelledBatch<B>,
+        static_assert(!Term::needs_target || LabeledBatch<B>,
                       "retort: the term of an edge needs targets, and the batches have none");
         static_assert(
             ComputesLoss<Term, ReceiverOutputs, SourceOutputs, B>,
@@ -125,9 +125,9 @@ class Edge {
             check(value, 1, "losses of shape [batch] before the gate");
             const at::Tensor passed = gate_(value, to, from, batch);
             if (!passed.defined() || passed.sizes() != value.sizes()) {
-                throw ShapeError(detail::text(name(), ": expected losses of shape ",
-                                              detail::shape_text(value), " behind the gate, found ",
-                                              detail::shape_text(passed)));
+                throw ShapeError(detail::concat(name(), ": expected losses of shape ",
+                                                detail::shape_text(value), " behind the gate, found ",
+                                                detail::shape_text(passed)));
             }
             return passed.mean();
         } else {
@@ -153,10 +153,10 @@ class Edge {
     /// What histories and errors call it: `soft_target_1_to_0`, `cross_entropy_to_0`.
     std::string name() const {
         if constexpr (from_labels) {
-            return detail::text(detail::term_name(term_), "_to_", std::size_t{receiver_});
+            return detail::concat(detail::term_name(term_), "_to_", std::size_t{receiver_});
         } else {
-            return detail::text(detail::term_name(term_), '_', std::size_t{source_}, "_to_",
-                                std::size_t{receiver_});
+            return detail::concat(detail::term_name(term_), '_', std::size_t{source_}, "_to_",
+                                  std::size_t{receiver_});
         }
     }
     EdgeDescription description() const {
@@ -177,7 +177,7 @@ class Edge {
     void check(const at::Tensor& value, std::int64_t dimensions, const char* expected) const {
         if (!value.defined() || value.dim() != dimensions) {
             throw ShapeError(
-                detail::text(name(), ": expected ", expected, ", found ", detail::shape_text(value)));
+                detail::concat(name(), ": expected ", expected, ", found ", detail::shape_text(value)));
         }
     }
 

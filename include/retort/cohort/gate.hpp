@@ -6,5 +6,5 @@
 #include <retort/cohort/gate/concept.hpp>
 #include <retort/cohort/gate/correct.hpp>
 #include <retort/cohort/gate/cutoff.hpp>
-#include <retort/cohort/gate/linear.hpp>
+#include <retort/cohort/gate/positive_linear.hpp>
 #include <retort/cohort/gate/through.hpp>

@@ -8,7 +8,7 @@
 ///     learner 1 resnet110
 ///     label 0 cross_entropy through
 ///     edge 1 0 soft_target correct weight=0.5
-///     edge 1 0 soft_target linear iterations=156400
+///     edge 1 0 soft_target positive_linear iterations=156400
 ///
 /// One thing a line, its words apart by blanks. The first line names the format. `learner` gives a position (0,
 /// 1, ... in order) and what the learner is, to the end of the line, which may be nothing. `label` gives the
@@ -56,7 +56,7 @@ class GraphReader {
             ++line_;
             if (!line.empty() && line.back() == '\r') line.pop_back();
             if (!header) {
-                if (line != graph_file_header) fail(text('"', graph_file_header, '"'), line);
+                if (line != graph_file_header) fail(concat('"', graph_file_header, '"'), line);
                 header = true;
                 continue;
             }
@@ -72,15 +72,15 @@ class GraphReader {
                 fail("learner, label or edge", words_[0]);
             }
         }
-        if (!header) fail(text('"', graph_file_header, '"'), "the end of the file");
+        if (!header) fail(concat('"', graph_file_header, '"'), "the end of the file");
         if (result.learners.empty()) fail("at least one learner", "the end of the file");
         return result;
     }
 
   private:
     [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
-        throw DataError(text(where_, ":", line_, ": expected ", expected, ", found ",
-                             found.empty() ? "nothing" : found.substr(0, 80)));
+        throw DataError(concat(where_, ":", line_, ": expected ", expected, ", found ",
+                               found.empty() ? "nothing" : found.substr(0, 80)));
     }
     std::string word(std::size_t position, const char* expected) const {
         if (position >= words_.size()) fail(expected, "the end of the line");
@@ -88,7 +88,7 @@ class GraphReader {
     }
     std::size_t position(std::size_t at, const char* what, std::size_t below) const {
         const std::string expected =
-            below > 0 ? text(what, " below ", below) : std::string("a learner line first");
+            below > 0 ? concat(what, " below ", below) : std::string("a learner line first");
         const std::string found = word(at, expected.c_str());
         std::size_t value = 0;
         const auto [end, error] = std::from_chars(found.data(), found.data() + found.size(), value);
@@ -99,7 +99,7 @@ class GraphReader {
     void learner(GraphDescription& graph, const std::string& line) const {
         const std::size_t next = graph.learners.size();
         if (word(1, "the position of a learner") != std::to_string(next))
-            fail(text("learner ", next, ", as they come in order"), text("learner ", words_[1]));
+            fail(concat("learner ", next, ", as they come in order"), concat("learner ", words_[1]));
         // The rest of the line, without the blanks around it.
         std::string rest = line.substr(line.find(words_[1], line.find("learner") + 7) + words_[1].size());
         const std::size_t first = rest.find_first_not_of(" \t");
@@ -150,15 +150,16 @@ inline std::string graph_text(const GraphDescription& graph) {
     const auto check = [](const char* what, const std::string& name, const char* bad) {
         const bool padded = !name.empty() && (name.front() == ' ' || name.back() == ' ');
         if (name.find_first_of(bad) != std::string::npos || padded) {
-            throw ConfigError(detail::text("graph: expected a name without blanks or line breaks for ", what,
-                                           ", found \"", name, '"'));
+            throw ConfigError(detail::concat("graph: expected a name without blanks or line breaks for ",
+                                             what, ", found \"", name, '"'));
         }
     };
     std::string result{detail::graph_file_header};
     result += '\n';
     for (std::size_t i = 0; i < graph.learners.size(); ++i) {
         check("a learner", graph.learners[i], "\n\r\t");
-        result += detail::text("learner ", i, graph.learners[i].empty() ? "" : " ", graph.learners[i], '\n');
+        result +=
+            detail::concat("learner ", i, graph.learners[i].empty() ? "" : " ", graph.learners[i], '\n');
     }
     for (const EdgeDescription& edge : graph.edges) {
         check("a term", edge.term, " \n\r\t");
@@ -166,15 +167,15 @@ inline std::string graph_text(const GraphDescription& graph) {
         if (edge.term.empty() || edge.gate.empty())
             throw ConfigError("graph: expected a term and a gate for each edge, found an empty name");
         if (!edge.weight) {
-            throw ConfigError(detail::text("graph: expected edges of fixed weights, found one to learner ",
-                                           edge.to,
-                                           " whose weight follows a schedule; a file cannot hold it"));
+            throw ConfigError(detail::concat("graph: expected edges of fixed weights, found one to learner ",
+                                             edge.to,
+                                             " whose weight follows a schedule; a file cannot hold it"));
         }
-        result += edge.from ? detail::text("edge ", *edge.from, ' ') : std::string("label ");
-        result += detail::text(edge.to, ' ', edge.term, ' ', edge.gate);
+        result += edge.from ? detail::concat("edge ", *edge.from, ' ') : std::string("label ");
+        result += detail::concat(edge.to, ' ', edge.term, ' ', edge.gate);
         for (const auto& [name, value] : edge.gate_options)
-            result += detail::text(' ', name, '=', detail::number_text(value));
-        if (*edge.weight != 1) result += detail::text(" weight=", detail::number_text(*edge.weight));
+            result += detail::concat(' ', name, '=', detail::number_text(value));
+        if (*edge.weight != 1) result += detail::concat(" weight=", detail::number_text(*edge.weight));
         result += '\n';
     }
     return result;
@@ -200,7 +201,7 @@ inline GraphDescription load_graph(const std::filesystem::path& path) {
     std::ifstream stream(path);
     if (!stream)
         throw DataError(
-            detail::text(path.string(), ": expected a graph's file, found none that can be read"));
+            detail::concat(path.string(), ": expected a graph's file, found none that can be read"));
     return detail::GraphReader(path.string()).read(stream);
 }
 

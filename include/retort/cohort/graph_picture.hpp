@@ -31,7 +31,7 @@ inline std::string dot_quoted(const std::string& words) {
 
 /// A graph in the language of Graphviz (`dot -Tsvg graph.dot > graph.svg`): learners as circles, the labels as
 /// a box, edges with their term, gate and weight. Edges that are cut off are dashed; learners that nothing
-/// reaches, the frozen teachers, are grey.
+/// reaches, the frozen teachers, are gray.
 inline std::string graph_dot(const GraphDescription& graph) {
     std::size_t count = graph.learners.size();
     bool labels = false;
@@ -48,21 +48,22 @@ inline std::string graph_dot(const GraphDescription& graph) {
         std::string name = std::to_string(i);
         if (i < graph.learners.size() && !graph.learners[i].empty())
             name.append("\n").append(graph.learners[i]);
-        result += detail::text("  ", i, " [label=", detail::dot_quoted(name),
-                               learns ? "" : ", style=filled, fillcolor=grey85", "];\n");
+        result += detail::concat("  ", i, " [label=", detail::dot_quoted(name),
+                                 learns ? "" : ", style=filled, fillcolor=gray85", "];\n");
     }
     for (const EdgeDescription& edge : graph.edges) {
-        std::string name = detail::text(edge.term, "\n", edge.gate);
+        std::string name = detail::concat(edge.term, "\n", edge.gate);
         for (const auto& [option, value] : edge.gate_options)
-            name += detail::text(' ', option, '=', detail::number_text(value));
+            name += detail::concat(' ', option, '=', detail::number_text(value));
         if (!edge.weight) {
             name += "\nscheduled";
         } else if (*edge.weight != 1) {
-            name += detail::text("\nx ", detail::number_text(*edge.weight));
+            name += detail::concat("\nx ", detail::number_text(*edge.weight));
         }
-        result += detail::text("  ", edge.from ? std::to_string(*edge.from) : std::string("labels"), " -> ",
-                               edge.to, " [label=", detail::dot_quoted(name),
-                               cut_off(edge) ? ", style=dashed, color=grey60, fontcolor=grey60" : "", "];\n");
+        result +=
+            detail::concat("  ", edge.from ? std::to_string(*edge.from) : std::string("labels"), " -> ",
+                           edge.to, " [label=", detail::dot_quoted(name),
+                           cut_off(edge) ? ", style=dashed, color=gray60, fontcolor=gray60" : "", "];\n");
     }
     return result += "}\n";
 }

@@ -16,7 +16,7 @@
 
 namespace retort {
 
-/// Options of `GraphSpace`. A gate may have options, as in a graph's file: `linear extra_steps=0`,
+/// Options of `GraphSpace`. A gate may have options, as in a graph's file: `positive_linear extra_steps=0`,
 /// `outcome both=0.5 source=1`, `through weight=0.5`.
 struct GraphSpaceOptions {
     std::size_t learners = 3;
@@ -24,10 +24,11 @@ struct GraphSpaceOptions {
     std::string target{};
     /// What each of the others may be. Empty: all are the same as learner 0, and nothing is chosen.
     std::vector<std::string> architectures{};
-    std::vector<std::string> gates{"through", "cutoff", "linear", "correct"};        ///< between learners
-    std::vector<std::string> label_gates{"through", "cutoff", "linear", "correct"};  ///< from the labels
-    std::string term = "soft_target";                                                ///< between learners
-    std::string label_term = "cross_entropy";                                        ///< from the labels
+    std::vector<std::string> gates{"through", "cutoff", "positive_linear", "correct"};  ///< between learners
+    std::vector<std::string> label_gates{"through", "cutoff", "positive_linear",
+                                         "correct"};  ///< from the labels
+    std::string term = "soft_target";                 ///< between learners
+    std::string label_term = "cross_entropy";         ///< from the labels
 };
 
 /// A search space of transfer graphs: a gate for each edge, those from the labels included, and an architecture for
@@ -53,12 +54,12 @@ class GraphSpace {
         const std::size_t count = options_.learners;
         if (count < 1) throw ConfigError("GraphSpace: expected at least one learner, found none");
         for (std::size_t i = 1; i < count && !options_.architectures.empty(); ++i)
-            space_.choice(detail::text("learner ", i), options_.architectures);
+            space_.choice(detail::concat("learner ", i), options_.architectures);
         for (std::size_t to = 0; to < count; ++to) {
-            space_.choice(detail::text("label ", to), options_.label_gates);
+            space_.choice(detail::concat("label ", to), options_.label_gates);
             for (std::size_t from = 0; from < count; ++from) {
                 if (from == to) continue;
-                space_.choice(detail::text("edge ", from, ' ', to), options_.gates);
+                space_.choice(detail::concat("edge ", from, ' ', to), options_.gates);
             }
         }
         // Every gate is read once, so that a mistake is found here.
@@ -76,8 +77,8 @@ class GraphSpace {
                     graph(point);
                 } catch (const DataError& error) {
                     throw ConfigError(
-                        detail::text("GraphSpace: expected gates as in a graph's file, found \"", (*gates)[i],
-                                     "\" (", error.what(), ')'));
+                        detail::concat("GraphSpace: expected gates as in a graph's file, found \"",
+                                       (*gates)[i], "\" (", error.what(), ')'));
                 }
             }
         }
@@ -90,22 +91,23 @@ class GraphSpace {
 
     const GraphSpaceOptions& options() const { return options_; }
     const search::Space& space() const { return space_; }
-    /// The graph of a point; `save_graph` writes it, `GraphCatalogue` makes it.
+    /// The graph of a point; `save_graph` writes it, `GraphCatalog` makes it.
     /// \throws ConfigError if the point is none of this space
     GraphDescription graph(const search::Point& point) const {
         // In the words of a graph's file: there is one meaning of a gate with options.
         std::string words(detail::graph_file_header);
         for (std::size_t i = 0; i < options_.learners; ++i) {
             const bool chosen = i > 0 && !options_.architectures.empty();
-            words += detail::text("\nlearner ", i, ' ',
-                                  chosen ? space_.word(point, detail::text("learner ", i)) : options_.target);
+            words +=
+                detail::concat("\nlearner ", i, ' ',
+                               chosen ? space_.word(point, detail::concat("learner ", i)) : options_.target);
         }
         const std::vector<std::string> choices = space_.words(point);
         for (std::size_t i = 0; i < choices.size(); ++i) {
             const std::string& name = space_.variables()[i].name;
             if (name.starts_with("learner")) continue;
             const std::string& term = name.starts_with("label") ? options_.label_term : options_.term;
-            words += detail::text('\n', name, ' ', term, ' ', choices[i]);
+            words += detail::concat('\n', name, ' ', term, ' ', choices[i]);
         }
         return parse_graph(words + '\n', "graph");
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A learner: a network with its optimiser.
+/// A learner: a network with its optimizer.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -16,8 +16,8 @@
 
 namespace retort {
 
-/// A network with its optimiser (see `OptimizerPolicy`; `WithLearningRate` gives it a schedule). Without an
-/// optimiser it teaches and never learns.
+/// A network with its optimizer (see `OptimizerPolicy`; `WithLearningRate` gives it a schedule). Without an
+/// optimizer it teaches and never learns.
 ///
 ///     retort::Learner{net, retort::Sgd{.learning_rate = 0.1}}
 ///     retort::Learner{teacher}.named("resnet110")
@@ -53,10 +53,10 @@ class Learner {
     const NetworkRef<N>& network() const { return network_; }
     torch::nn::Module& module() const { return network_.module(); }
     const std::string& name() const { return name_; }
-    /// The optimiser's policy; null where there is none.
+    /// The optimizer's policy; null where there is none.
     OptimizerPolicy* policy() { return optimizer_ ? &*optimizer_ : nullptr; }
     const OptimizerPolicy* policy() const { return optimizer_ ? &*optimizer_ : nullptr; }
-    /// The optimiser; null where there is none, or before the first step.
+    /// The optimizer; null where there is none, or before the first step.
     torch::optim::Optimizer* optimizer() const {
         return optimizer_ && optimizer_->built() ? &optimizer_->optimizer() : nullptr;
     }
@@ -66,7 +66,7 @@ class Learner {
     static OptimizerPolicy as_policy(O&& optimizer) {
         static_assert(
             std::convertible_to<O, OptimizerPolicy>,
-            "retort: this is no optimiser: expected a recipe (retort::Sgd, retort::FromTorch<...>), a "
+            "retort: this is no optimizer: expected a recipe (retort::Sgd, retort::FromTorch<...>), a "
             "torch::optim::Optimizer in a variable that outlives the learner, or a shared_ptr to one");
         return std::forward<O>(optimizer);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Learners in a row: a tuple where the compiler knows them, a vector where it does not; and a place for what
+/// Learners: a tuple of any types, or a vector of one type: a tuple where the compiler knows them, a vector where it does not; and a place for what
 /// belongs to each.
 #pragma once
 
@@ -18,28 +18,26 @@
 namespace retort::detail {
 
 template <class T>
-struct IsRow : std::false_type {};
+struct IsLearnerPack : std::false_type {};
 template <class... N>
-struct IsRow<std::tuple<Learner<N>...>> : std::true_type {};
+struct IsLearnerPack<std::tuple<Learner<N>...>> : std::true_type {};
 template <class N>
-struct IsRow<std::vector<Learner<N>>> : std::true_type {};
-/// Learners in a row.
+struct IsLearnerPack<std::vector<Learner<N>>> : std::true_type {};
+/// Learners: a tuple of any types, or a vector of one type.
 template <class T>
-concept Row = IsRow<T>::value;
+concept LearnerPack = IsLearnerPack<T>::value;
 
 template <class... T, class F>
 void each_of(const std::tuple<T...>& row, F&& function) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
         (function(std::integral_constant<std::size_t, I>{}, std::get<I>(row)), ...);
-    }
-    (std::index_sequence_for<T...>{});
+    }(std::index_sequence_for<T...>{});
 }
 template <class... T, class F>
 void each_of(std::tuple<T...>& row, F&& function) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
         (function(std::integral_constant<std::size_t, I>{}, std::get<I>(row)), ...);
-    }
-    (std::index_sequence_for<T...>{});
+    }(std::index_sequence_for<T...>{});
 }
 template <class T, class F>
 void each_of(const std::vector<T>& row, F&& function) {

@@ -33,8 +33,8 @@ class AnyEdge {
         : term_(term.empty() ? detail::term_name(edge.term()) : std::move(term)),
           edge_(std::make_shared<Model<Edge<Source, std::size_t, Term, G, S>>>(std::move(edge))) {}
 
-    static constexpr bool from_labels = false;  // it may be: see `labelled`
-    bool labelled() const { return edge_->labelled(); }
+    static constexpr bool from_labels = false;  // it may be: see `labeled`
+    bool labeled() const { return edge_->labeled(); }
     std::size_t source() const { return edge_->source(); }
     std::size_t receiver() const { return edge_->receiver(); }
     double weight(std::int64_t iteration, const Progress& progress) const {
@@ -47,7 +47,8 @@ class AnyEdge {
     void prepare(const Outputs& to, const Outputs* from, const B& batch) { edge_->prepare(to, from, batch); }
     std::shared_ptr<torch::nn::Module> module() const { return edge_->module(); }
     std::string name() const {
-        return labelled() ? text(term_, "_to_", receiver()) : text(term_, '_', source(), "_to_", receiver());
+        return labeled() ? concat(term_, "_to_", receiver())
+                         : concat(term_, '_', source(), "_to_", receiver());
     }
     EdgeDescription description() const {
         EdgeDescription result = edge_->description();
@@ -58,7 +59,7 @@ class AnyEdge {
   private:
     struct Interface {
         virtual ~Interface() = default;
-        virtual bool labelled() const = 0;
+        virtual bool labeled() const = 0;
         virtual std::size_t source() const = 0;
         virtual std::size_t receiver() const = 0;
         virtual double weight(std::int64_t, const Progress&) const = 0;
@@ -71,7 +72,7 @@ class AnyEdge {
     template <class E>
     struct Model final : Interface {
         explicit Model(E value) : edge(std::move(value)) {}
-        bool labelled() const override { return E::from_labels; }
+        bool labeled() const override { return E::from_labels; }
         std::size_t source() const override {
             if constexpr (E::from_labels) {
                 return 0;
@@ -126,7 +127,8 @@ class RuntimeGraph : public detail::GraphState {
     /// Adds an edge that `retort::label(to, ...)` or `retort::edge(from, to, ...)` made.
     /// \param term another name for its term, in histories, files and pictures
     template <class E>
-    requires detail::IsEdge<E>::value RuntimeGraph& add(E edge, std::string term = {}) {
+        requires detail::IsEdge<E>::value
+    RuntimeGraph& add(E edge, std::string term = {}) {
         static_assert(std::same_as<decltype(edge.receiver()), std::size_t>,
                       "retort: a RuntimeGraph has edges between positions that are known at run time: "
                       "retort::edge(from, to, term)");

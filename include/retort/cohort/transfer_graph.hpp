@@ -37,8 +37,8 @@ class GraphState {
         bool good = iterations.size() == iterations_.size();
         for (const std::int64_t each : iterations) good = good && each >= 0;
         if (!good) {
-            throw ConfigError(text("graph: expected a number of steps of at least 0 for each of the ",
-                                   iterations_.size(), " edges, found ", iterations.size(), " numbers"));
+            throw ConfigError(concat("graph: expected a number of steps of at least 0 for each of the ",
+                                     iterations_.size(), " edges, found ", iterations.size(), " numbers"));
         }
         iterations_ = std::move(iterations);
     }
@@ -52,7 +52,7 @@ class GraphState {
     template <class, class>
     friend class ::retort::RuntimeGraph;
     std::vector<std::int64_t> iterations_;
-    std::uint64_t cohort_ = 0;  // whose optimisers have the learnable parts; 0: nobody's
+    std::uint64_t cohort_ = 0;  // whose optimizers have the learnable parts; 0: nobody's
 };
 
 }  // namespace detail
@@ -63,7 +63,7 @@ class GraphState {
 ///         retort::label<0>(),                                                  // cross-entropy with the labels
 ///         retort::label<1>(),
 ///         retort::edge<1, 0>(retort::SoftTarget{}, retort::gate::Correct{}),   // learner 1 teaches learner 0
-///         retort::edge<0, 1>(retort::SoftTarget{}, retort::gate::Linear{}, 0.5),
+///         retort::edge<0, 1>(retort::SoftTarget{}, retort::gate::PositiveLinear{}, 0.5),
 ///     };
 ///
 /// The loss of a learner is the sum of its incoming edges, in the order in which they stand here. A learner
@@ -103,8 +103,9 @@ class TransferGraph : public detail::GraphState {
   private:
     template <class Tuple, class F>
     static void each(Tuple& edges, F& function) {
-        [&]<std::size_t... I>(std::index_sequence<I...>) { (function(I, std::get<I>(edges)), ...); }
-        (std::index_sequence_for<Edges...>{});
+        [&]<std::size_t... I>(std::index_sequence<I...>) {
+            (function(I, std::get<I>(edges)), ...);
+        }(std::index_sequence_for<Edges...>{});
     }
     std::tuple<Edges...> edges_;
 };

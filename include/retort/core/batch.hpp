@@ -40,17 +40,11 @@ concept HasOwnMove = requires(const B& batch, at::Device device) {
     { to_device(batch, device) } -> std::convertible_to<B>;
 };
 template <class B>
-concept HasInputMember = requires(const B& batch) {
-    requires TensorLike<decltype((batch.input))>;
-};
+concept HasInputMember = requires(const B& batch) { requires TensorLike<decltype((batch.input))>; };
 template <class B>
-concept HasDataMember = requires(const B& batch) {
-    requires TensorLike<decltype((batch.data))>;
-};
+concept HasDataMember = requires(const B& batch) { requires TensorLike<decltype((batch.data))>; };
 template <class B>
-concept HasTargetMember = requires(const B& batch) {
-    requires TensorLike<decltype((batch.target))>;
-};
+concept HasTargetMember = requires(const B& batch) { requires TensorLike<decltype((batch.target))>; };
 
 template <class B, std::size_t I>
 concept HasTensorElement = requires(const B& batch) {
@@ -62,7 +56,7 @@ concept HasTensorElement = requires(const B& batch) {
 struct Input {
     template <class B>
         requires TensorLike<B> || HasOwnInput<B> || HasInputMember<B> || HasDataMember<B> ||
-            HasTensorElement<B, 0>
+                 HasTensorElement<B, 0>
     decltype(auto) operator()(const B& batch) const {
         if constexpr (TensorLike<B>) {
             return static_cast<const at::Tensor&>(batch);
@@ -105,15 +99,11 @@ inline constexpr detail::batch::Target target{};
 
 /// A batch: `retort::input(batch)` finds a tensor.
 template <class B>
-concept Batch = requires(const B& batch) {
-    ::retort::input(batch);
-};
+concept Batch = requires(const B& batch) { ::retort::input(batch); };
 
 /// A batch with targets: `retort::target(batch)` finds a tensor too.
 template <class B>
-concept LabelledBatch = Batch<B> && requires(const B& batch) {
-    ::retort::target(batch);
-};
+concept LabeledBatch = Batch<B> && requires(const B& batch) { ::retort::target(batch); };
 
 /// How many views of each sample the input of a batch holds, one behind the other, the plain one first: a member
 /// `views`, else 1. There is one target for each sample.
@@ -156,10 +146,10 @@ struct ToDevice {
     }
     static void check_moved(const at::Tensor& tensor, at::Device device) {
         if (tensor.defined() && tensor.device() != device) {
-            throw ShapeError(detail::text("batch: expected the input on ", device, ", found it on ",
-                                          tensor.device(),
-                                          "; a batch type of its own names needs a function "
-                                          "to_device(batch, device) beside it"));
+            throw ShapeError(detail::concat("batch: expected the input on ", device, ", found it on ",
+                                            tensor.device(),
+                                            "; a batch type of its own names needs a function "
+                                            "to_device(batch, device) beside it"));
         }
     }
     template <class E>

@@ -24,17 +24,17 @@ inline at::Device device(const std::string& name) {
         name.starts_with("cuda:") && name.size() > 5 && name.size() <= 8 &&
         std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (name != "cuda" && !indexed) {
-        throw ConfigError(detail::text("device: expected cpu, cuda, cuda:N or auto, found \"", name, "\""));
+        throw ConfigError(detail::concat("device: expected cpu, cuda, cuda:N or auto, found \"", name, "\""));
     }
     if (!at::hasCUDA()) {
         throw ConfigError(
-            detail::text("device: \"", name, "\" was asked for, but LibTorch finds no CUDA device here"));
+            detail::concat("device: \"", name, "\" was asked for, but LibTorch finds no CUDA device here"));
     }
     const int index = indexed ? std::stoi(name.substr(5)) : 0;
     const auto count = static_cast<int>(at::getNumGPUs());
     if (index >= count) {
-        throw ConfigError(detail::text("device: \"", name, "\" was asked for, but there are only ", count,
-                                       " CUDA devices here"));
+        throw ConfigError(detail::concat("device: \"", name, "\" was asked for, but there are only ", count,
+                                         " CUDA devices here"));
     }
     return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
@@ -48,7 +48,8 @@ inline int cores() { return std::max(1, static_cast<int>(std::thread::hardware_c
 /// last bits of results; the library therefore never calls it by itself.
 /// \throws ConfigError if `count` is negative.
 inline void set_threads(int count = 0) {
-    if (count < 0) throw ConfigError(detail::text("threads: expected 0 (all cores) or more, found ", count));
+    if (count < 0)
+        throw ConfigError(detail::concat("threads: expected 0 (all cores) or more, found ", count));
     at::set_num_threads(count > 0 ? count : detail::cores());
 }
 

@@ -37,21 +37,21 @@ struct Environment {
     std::vector<std::string> warnings() const {
         std::vector<std::string> result;
         if (reference_blas) {
-            result.push_back(detail::text(
+            result.push_back(detail::concat(
                 "matrix products are computed by the reference BLAS (", blas,
                 "), dozens of times slower than OpenBLAS: install it (Debian: libopenblas0-pthread)"));
         }
         if (threads < cores) {
-            result.push_back(detail::text("operators use ", threads, " of ", cores,
-                                          " cores: retort::set_threads() takes all of them"));
+            result.push_back(detail::concat("operators use ", threads, " of ", cores,
+                                            " cores: retort::set_threads() takes all of them"));
         }
         return result;
     }
     /// All of it, a line each, with the warnings.
     std::string text() const {
         std::string result =
-            detail::text("retort ", retort, "\nLibTorch ", torch, "\ncompiler ", compiler, "\nBLAS ", blas,
-                         "\nthreads ", threads, " on ", cores, " cores\nCUDA devices ", cuda_devices, '\n');
+            detail::concat("retort ", retort, "\nLibTorch ", torch, "\ncompiler ", compiler, "\nBLAS ", blas,
+                           "\nthreads ", threads, " on ", cores, " cores\nCUDA devices ", cuda_devices, '\n');
         for (const std::string& warning : warnings()) result.append("warning: ").append(warning).append("\n");
         return result;
     }
@@ -107,7 +107,8 @@ inline std::vector<std::string> loaded_libraries() {
 /// What this program computes with, as of now.
 inline Environment environment() {
     Environment result;
-    result.retort = detail::text(RETORT_VERSION_MAJOR, '.', RETORT_VERSION_MINOR, '.', RETORT_VERSION_PATCH);
+    result.retort =
+        detail::concat(RETORT_VERSION_MAJOR, '.', RETORT_VERSION_MINOR, '.', RETORT_VERSION_PATCH);
     result.torch = TORCH_VERSION;
 #if defined(__clang__)
     result.compiler = "Clang " __clang_version__;

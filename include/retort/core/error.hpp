@@ -54,7 +54,7 @@ namespace detail {
 
 /// The parts, written one after the other.
 template <class... Parts>
-std::string text(const Parts&... parts) {
+std::string concat(const Parts&... parts) {
     std::ostringstream stream;
     (stream << ... << parts);
     return std::move(stream).str();

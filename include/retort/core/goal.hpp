@@ -6,6 +6,6 @@
 namespace retort {
 
 /// Whether large or small values are good.
-enum class Goal { maximise, minimise };
+enum class Goal { maximize, minimize };
 
 }  // namespace retort

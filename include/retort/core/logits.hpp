@@ -45,8 +45,6 @@ inline constexpr detail::outputs::Logits logits{};
 
 /// Outputs among which `retort::logits(outputs)` finds a tensor.
 template <class O>
-concept HasLogits = requires(const O& outputs) {
-    ::retort::logits(outputs);
-};
+concept HasLogits = requires(const O& outputs) { ::retort::logits(outputs); };
 
 }  // namespace retort

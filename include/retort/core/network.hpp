@@ -23,8 +23,7 @@ template <class T>
 struct IsSharedModule : std::false_type {};
 template <class M>
     requires std::derived_from<M, torch::nn::Module>
-struct IsSharedModule<std::shared_ptr<M>> : std::true_type {
-};
+struct IsSharedModule<std::shared_ptr<M>> : std::true_type {};
 
 template <class T>
 concept ModuleHolder = std::is_base_of_v<torch::detail::ModuleHolderIndicator, T>;  // a private base
@@ -45,7 +44,9 @@ concept Network = detail::ModuleHolder<N> || detail::SharedModule<N> || detail::
 template <Network N>
 class NetworkRef {
   public:
-    explicit(false) NetworkRef(N network) requires(!detail::ModuleObject<N>) : network_(std::move(network)) {
+    explicit(false) NetworkRef(N network)
+        requires(!detail::ModuleObject<N>)
+        : network_(std::move(network)) {
         bool empty = false;
         if constexpr (detail::ModuleHolder<N>) {
             empty = network_.is_empty();
@@ -54,8 +55,11 @@ class NetworkRef {
         }
         if (empty) throw ConfigError("network: expected a module, found an empty holder or null pointer");
     }
-    explicit(false) NetworkRef(N& network) requires detail::ModuleObject<N> : network_(&network) {}
-    NetworkRef(N&&) requires detail::ModuleObject<N>
+    explicit(false) NetworkRef(N& network)
+        requires detail::ModuleObject<N>
+        : network_(&network) {}
+    NetworkRef(N&&)
+        requires detail::ModuleObject<N>
     = delete;  // the object would be gone when the policy uses it: keep it in a variable or a shared_ptr
 
     /// The module that computes.
@@ -80,9 +84,8 @@ class NetworkRef {
 /// A network whose `forward` takes an `I`. Written on `network->forward(x)`: `std::invocable` on a holder is
 /// a hard error where forward does not accept the argument.
 template <class N, class I>
-concept Forwards = Network<N> && requires(const NetworkRef<N>& network, const I& value) {
-    network->forward(value);
-};
+concept Forwards =
+    Network<N> && requires(const NetworkRef<N>& network, const I& value) { network->forward(value); };
 
 /// What the `forward` of a network returns for an `I`.
 template <class N, class I>

@@ -21,10 +21,10 @@ namespace retort::data {
 /// How many pieces `chunks` makes of `count` samples.
 /// \throws ConfigError if `batch_size` is below 1 or `count` negative.
 inline std::int64_t chunk_count(std::int64_t count, std::int64_t batch_size, bool drop_last = false) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (batch_size < 1)
-        throw ConfigError(text("data: expected a batch_size of 1 or more, found ", batch_size));
-    if (count < 0) throw ConfigError(text("data: expected a count of 0 or more, found ", count));
+        throw ConfigError(concat("data: expected a batch_size of 1 or more, found ", batch_size));
+    if (count < 0) throw ConfigError(concat("data: expected a count of 0 or more, found ", count));
     return count / batch_size + (!drop_last && count % batch_size != 0 ? 1 : 0);
 }
 

@@ -57,16 +57,16 @@ inline std::filesystem::path cifar_directory(const std::filesystem::path& direct
     const auto* found = !std::filesystem::exists(directory, ignored)         ? "no such directory"
                         : !std::filesystem::is_directory(directory, ignored) ? "a file instead of a directory"
                                                                              : "neither";
-    throw DataError(::retort::detail::text(directory.string(), ": expected ", file, " or ",
-                                           (std::filesystem::path(unpacked) / file).string(), ", found ",
-                                           found));
+    throw DataError(::retort::detail::concat(directory.string(), ": expected ", file, " or ",
+                                             (std::filesystem::path(unpacked) / file).string(), ", found ",
+                                             found));
 }
 
 /// Reads files of records, each of some label bytes and 3072 pixels, and keeps the label numbered `chosen`.
 inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
                           const std::vector<CifarLabel>& labels, std::size_t chosen,
                           std::int64_t images_per_file) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     const auto record = static_cast<std::uint64_t>(cifar_pixels) + labels.size();
     // Every file's size is looked at before the first is read, and nothing is taken from memory that no file
     // fills.
@@ -75,17 +75,17 @@ inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
     for (const auto& path : paths) {
         const File file(path);
         const auto count = file.size() / record;
-        const auto found = text(file.size(), " bytes");
+        const auto found = concat(file.size(), " bytes");
         if (images_per_file > 0 && file.size() != record * static_cast<std::uint64_t>(images_per_file)) {
             const auto expected = record * static_cast<std::uint64_t>(images_per_file);
             malformed(
                 path, std::min(expected, file.size()),
-                text("a file of ", expected, " bytes (", images_per_file, " images of ", record, " bytes)"),
+                concat("a file of ", expected, " bytes (", images_per_file, " images of ", record, " bytes)"),
                 found);
         }
         if (file.size() % record != 0) {
-            malformed(path, count * record, text("a whole number of images of ", record, " bytes"),
-                      text(found, ", that is ", file.size() % record, " bytes of a last one"));
+            malformed(path, count * record, concat("a whole number of images of ", record, " bytes"),
+                      concat(found, ", that is ", file.size() % record, " bytes of a last one"));
         }
         counts.push_back(static_cast<std::int64_t>(count));
         total += counts.back();
@@ -100,13 +100,13 @@ inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
         for (std::int64_t i = 0; i < counts[f]; ++i) {
             const auto start = file.offset();
             if (file.read(buffer.data(), buffer.size()) != buffer.size()) {
-                malformed(paths[f], start, text("an image of ", record, " bytes"), "the end of the file");
+                malformed(paths[f], start, concat("an image of ", record, " bytes"), "the end of the file");
             }
             for (std::size_t l = 0; l < labels.size(); ++l) {
                 if (buffer[l] >= labels[l].classes) {
                     malformed(paths[f], start + l,
-                              text("a ", labels[l].name, " from 0 to ", labels[l].classes - 1),
-                              text(static_cast<int>(buffer[l])));
+                              concat("a ", labels[l].name, " from 0 to ", labels[l].classes - 1),
+                              concat(static_cast<int>(buffer[l])));
                 }
             }
             *target++ = buffer[chosen];
@@ -121,7 +121,7 @@ inline std::int64_t cifar_count(const CifarOptions& options, std::int64_t publis
     const auto count = options.images_per_file.value_or(published);
     if (count < 0) {
         throw ConfigError(
-            ::retort::detail::text("cifar: expected images_per_file of 0 (any) or more, found ", count));
+            ::retort::detail::concat("cifar: expected images_per_file of 0 (any) or more, found ", count));
     }
     return count;
 }

@@ -25,8 +25,8 @@ namespace retort::data {
 /// Can be called on samples and a generator, and gives samples.
 template <class T>
 concept Transform = std::copy_constructible<T> &&
-    requires(const T& transform, const at::Tensor& images, at::Generator& generator) {
-    { transform(images, generator) } -> std::convertible_to<at::Tensor>;
-};
+                    requires(const T& transform, const at::Tensor& images, at::Generator& generator) {
+                        { transform(images, generator) } -> std::convertible_to<at::Tensor>;
+                    };
 
 }  // namespace retort::data

@@ -35,7 +35,7 @@ struct Dataset {
     /// The number of samples.
     std::int64_t size() const { return inputs.defined() ? inputs.size(0) : 0; }
     /// Has every sample its target?
-    bool labelled() const { return targets.defined(); }
+    bool labeled() const { return targets.defined(); }
 
     /// `retort::to_device(dataset, device)`: the data set with its tensors on `device`.
     friend Dataset to_device(const Dataset& dataset, at::Device device) {
@@ -65,9 +65,9 @@ inline void check_targets(const at::Tensor& targets, std::int64_t classes) {
     const auto bad = targets.lt(0).logical_or(targets.ge(classes));
     if (!bad.any().item<bool>()) return;
     const auto where = bad.to(at::kByte).argmax().item<std::int64_t>();
-    throw DataError(::retort::detail::text("data: expected targets from 0 to ", classes - 1, " (", classes,
-                                           " classes), found ", targets.select(0, where).item<std::int64_t>(),
-                                           " at sample ", where));
+    throw DataError(::retort::detail::concat(
+        "data: expected targets from 0 to ", classes - 1, " (", classes, " classes), found ",
+        targets.select(0, where).item<std::int64_t>(), " at sample ", where));
 }
 
 }  // namespace detail
@@ -81,39 +81,40 @@ inline void check_targets(const at::Tensor& targets, std::int64_t classes) {
 /// of these does not hold, with the first sample for which it does not.
 inline Dataset in_memory(at::Tensor inputs, at::Tensor targets, std::int64_t classes) {
     const c10::NoGradGuard no_grad;
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (!inputs.defined()) throw DataError("data: expected a tensor of samples, found an undefined tensor");
     if (inputs.dim() < 1)
         throw DataError("data: expected samples of shape N x ..., found a tensor without dimensions");
     if (inputs.size(0) < 1) {
-        throw DataError(text("data: expected at least one sample, found none (shape ", inputs.sizes(), ")"));
+        throw DataError(
+            concat("data: expected at least one sample, found none (shape ", inputs.sizes(), ")"));
     }
     if (inputs.is_floating_point()) {
         if (const auto where = detail::first_non_finite(inputs); where >= 0) {
-            throw DataError(text("data: expected finite values, found NaN or infinity in sample ", where,
-                                 " of ", inputs.size(0)));
+            throw DataError(concat("data: expected finite values, found NaN or infinity in sample ", where,
+                                   " of ", inputs.size(0)));
         }
     }
     if (targets.defined()) {
         if (targets.scalar_type() != at::kLong) {
             throw DataError(
-                text("data: expected targets of type int64 (Long), found ", targets.scalar_type()));
+                concat("data: expected targets of type int64 (Long), found ", targets.scalar_type()));
         }
         if (targets.dim() != 1 || targets.size(0) != inputs.size(0)) {
-            throw DataError(text("data: expected one target per sample, that is shape [", inputs.size(0),
-                                 "], found shape ", targets.sizes()));
+            throw DataError(concat("data: expected one target per sample, that is shape [", inputs.size(0),
+                                   "], found shape ", targets.sizes()));
         }
         if (targets.device() != inputs.device()) {
-            throw DataError(text("data: expected inputs and targets on one device, found ", inputs.device(),
-                                 " and ", targets.device()));
+            throw DataError(concat("data: expected inputs and targets on one device, found ", inputs.device(),
+                                   " and ", targets.device()));
         }
         if (classes < 1) {
             throw DataError(
-                text("data: expected at least 1 class for samples with targets, found ", classes));
+                concat("data: expected at least 1 class for samples with targets, found ", classes));
         }
         detail::check_targets(targets, classes);
     } else if (classes < 0) {
-        throw DataError(text("data: expected a number of classes of 0 or more, found ", classes));
+        throw DataError(concat("data: expected a number of classes of 0 or more, found ", classes));
     }
     return {std::move(inputs), std::move(targets), classes};
 }
@@ -125,7 +126,7 @@ inline Dataset in_memory(at::Tensor inputs, at::Tensor targets, std::int64_t cla
 /// exist.
 inline Dataset subset(const Dataset& dataset, const at::Tensor& indices) {
     const c10::NoGradGuard no_grad;
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (!indices.defined() || indices.scalar_type() != at::kLong || indices.dim() != 1 ||
         indices.numel() < 1) {
         throw ConfigError("subset: expected at least one index in a one-dimensional int64 tensor");
@@ -134,13 +135,12 @@ inline Dataset subset(const Dataset& dataset, const at::Tensor& indices) {
     const auto bad = indices.lt(0).logical_or(indices.ge(size));
     if (bad.any().item<bool>()) {
         const auto where = bad.to(at::kByte).argmax().item<std::int64_t>();
-        throw ConfigError(text("subset: expected indices from 0 to ", size - 1, ", found ",
-                               indices.select(0, where).item<std::int64_t>(), " at position ", where));
+        throw ConfigError(concat("subset: expected indices from 0 to ", size - 1, ", found ",
+                                 indices.select(0, where).item<std::int64_t>(), " at position ", where));
     }
     const auto chosen = ::retort::to_device(indices, dataset.inputs.device());
     return {at::index_select(dataset.inputs, 0, chosen),
-            dataset.labelled() ? at::index_select(dataset.targets, 0, chosen) : at::Tensor{},
-            dataset.classes};
+            dataset.labeled() ? at::index_select(dataset.targets, 0, chosen) : at::Tensor{}, dataset.classes};
 }
 
 }  // namespace retort::data

@@ -26,10 +26,10 @@ struct EpochOrderOptions {
 /// \throws ConfigError if `count` or
 /// the epoch is negative.
 inline at::Tensor epoch_order(std::int64_t count, EpochOrderOptions options = {}) {
-    using ::retort::detail::text;
-    if (count < 0) throw ConfigError(text("epoch_order: expected a count of 0 or more, found ", count));
+    using ::retort::detail::concat;
+    if (count < 0) throw ConfigError(concat("epoch_order: expected a count of 0 or more, found ", count));
     if (options.epoch < 0)
-        throw ConfigError(text("epoch_order: expected an epoch of 0 or more, found ", options.epoch));
+        throw ConfigError(concat("epoch_order: expected an epoch of 0 or more, found ", options.epoch));
     if (!options.shuffle) return at::arange(count, at::TensorOptions(at::kLong));
     auto generator = detail::make_generator({options.seed, static_cast<std::uint64_t>(options.epoch)},
                                             detail::Stream::order);

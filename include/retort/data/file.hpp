@@ -35,8 +35,8 @@ using Bytes = std::vector<std::uint8_t>;
 /// Throws what every reader throws for a malformed file.
 [[noreturn]] inline void malformed(const std::filesystem::path& path, std::uint64_t offset,
                                    const std::string& expected, const std::string& found) {
-    throw DataError(::retort::detail::text(path.string(), ": at offset ", offset, ": expected ", expected,
-                                           ", found ", found));
+    throw DataError(::retort::detail::concat(path.string(), ": at offset ", offset, ": expected ", expected,
+                                             ", found ", found));
 }
 
 /// `1f 8b` for { 0x1f, 0x8b }.
@@ -97,7 +97,8 @@ class File {
         void operator()(std::FILE* stream) const { std::fclose(stream); }
     };
     [[noreturn]] void fail(const std::string& found) const {
-        throw DataError(::retort::detail::text(path_.string(), ": expected a readable file, found ", found));
+        throw DataError(
+            ::retort::detail::concat(path_.string(), ": expected a readable file, found ", found));
     }
 
     std::filesystem::path path_;
@@ -114,7 +115,7 @@ class Gunzip {
   public:
     explicit Gunzip(File& file) : file_(&file) {
         if (inflateInit2(&stream_, 15 + 16) != Z_OK) {  // the largest window; gzip alone
-            throw DataError(::retort::detail::text(file.path().string(), ": zlib cannot be initialised"));
+            throw DataError(::retort::detail::concat(file.path().string(), ": zlib cannot be initialized"));
         }
     }
     ~Gunzip() { inflateEnd(&stream_); }
@@ -132,8 +133,8 @@ class Gunzip {
             }
             if (stream_.avail_in == 0) {
                 malformed(file_->path(), file_->offset(), "the rest of a gzip stream",
-                          ::retort::detail::text("the end of the file after ", unpacked_ + done,
-                                                 " unpacked bytes"));
+                          ::retort::detail::concat("the end of the file after ", unpacked_ + done,
+                                                   " unpacked bytes"));
             }
             const auto room =
                 static_cast<uInt>(std::min<std::size_t>(count - done, std::numeric_limits<uInt>::max()));
@@ -172,7 +173,7 @@ class Gunzip {
         }
         if (stream_.avail_in < 2 || stream_.next_in[0] != 0x1f || stream_.next_in[1] != 0x8b) {
             malformed(file_->path(), position(), "the end of the file after the gzip stream",
-                      ::retort::detail::text(
+                      ::retort::detail::concat(
                           file_->size() - position(), " more bytes, beginning with ",
                           hexadecimal(stream_.next_in, std::min<std::size_t>(stream_.avail_in, 2))));
         }
@@ -239,7 +240,7 @@ class Source {
         const auto start = offset_;
         if (const auto known = left(); known && *known < count) {
             malformed(path(), start, what,
-                      ::retort::detail::text("a file that ends after ", *known, " bytes more"));
+                      ::retort::detail::concat("a file that ends after ", *known, " bytes more"));
         }
         Bytes bytes;
         auto room = left() ? count : std::min<std::uint64_t>(count, std::uint64_t{1} << 20);
@@ -249,7 +250,7 @@ class Source {
             filled += got;
             if (filled < room) {
                 malformed(path(), start, what,
-                          ::retort::detail::text("data that end after ", filled, " bytes more"));
+                          ::retort::detail::concat("data that end after ", filled, " bytes more"));
             }
             room = std::min(count, room * 2);
         }
@@ -263,7 +264,7 @@ class Source {
         std::uint8_t byte = 0;
         if (read(&byte, 1) == 0) return;
         malformed(path(), end, "the end of the data",
-                  known ? ::retort::detail::text(*known, " bytes more") : std::string("more bytes"));
+                  known ? ::retort::detail::concat(*known, " bytes more") : std::string("more bytes"));
     }
 
   private:

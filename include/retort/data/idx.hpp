@@ -43,8 +43,7 @@ inline constexpr std::array<IdxType, 6> idx_types{{{0x08, 1, at::kByte, "uint8"}
 inline at::Tensor adopt(Bytes bytes, const std::vector<std::int64_t>& sizes, at::ScalarType type) {
     if (bytes.empty()) return at::empty(sizes, at::TensorOptions(type));
     auto* owner = new Bytes(std::move(bytes));
-    return at::from_blob(
-        owner->data(), sizes, [owner](void*) { delete owner; }, at::TensorOptions(type));
+    return at::from_blob(owner->data(), sizes, [owner](void*) { delete owner; }, at::TensorOptions(type));
 }
 
 /// IDX numbers are big-endian.
@@ -68,7 +67,7 @@ inline void to_native(Bytes& bytes, std::size_t width) {
 /// expected and what was found. A header that promises more than the file holds never makes it take that much
 /// memory.
 inline at::Tensor read_idx(const std::filesystem::path& path) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     detail::Source source(path);
     const auto magic = source.exactly(4, "the 4 bytes that begin an IDX file");
     if (magic[0] != 0 || magic[1] != 0) {
@@ -85,9 +84,9 @@ inline at::Tensor read_idx(const std::filesystem::path& path) {
     }
     const std::size_t rank = magic[3];
     if (rank > 64) {
-        detail::malformed(path, 3, "at most 64 dimensions, with which LibTorch computes", text(rank));
+        detail::malformed(path, 3, "at most 64 dimensions, with which LibTorch computes", concat(rank));
     }
-    const auto header = source.exactly(4 * rank, text("the sizes of ", rank, " dimensions"));
+    const auto header = source.exactly(4 * rank, concat("the sizes of ", rank, " dimensions"));
     std::vector<std::int64_t> sizes(rank);
     std::string shape;
     bool empty = false;
@@ -118,7 +117,7 @@ inline at::Tensor read_idx(const std::filesystem::path& path) {
             product *= static_cast<std::uint64_t>(size);
         }
     }
-    auto bytes = source.exactly(count, text(count, " bytes of data (", shape, " of ", type->name, ")"));
+    auto bytes = source.exactly(count, concat(count, " bytes of data (", shape, " of ", type->name, ")"));
     source.expect_end();
     detail::to_native(bytes, type->width);
     return detail::adopt(std::move(bytes), sizes, type->type);

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include <retort/core/error.hpp>
-#include <retort/data/augment/identity.hpp>
+#include <retort/data/augment/no_transform.hpp>
 #include <retort/data/batch.hpp>
 #include <retort/data/concept.hpp>
 #include <retort/data/dataset.hpp>
@@ -31,7 +31,7 @@ namespace retort::data {
 /// for (auto& batch : batches(epoch)) ...
 /// ```
 /// Without a transform the samples come as they are in the data set, uint8 images as uint8.
-template <Transform TransformPolicy = Identity>
+template <Transform TransformPolicy = NoTransform>
 class Loader : public detail::LoaderBase {
   public:
     /// \throws ConfigError if an option is out of its range or an epoch would have no batch; DataError if the

@@ -49,16 +49,16 @@ namespace detail {
 
 /// Throws unless a loader can go through `dataset` like that.
 inline void check(const Dataset& dataset, const LoaderOptions& options) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     check(PrefetchOptions{.workers = options.workers, .depth = options.prefetch});
     if (options.cycle < 0)
-        throw ConfigError(text("loader: expected a cycle of 0 or more epochs, found ", options.cycle));
+        throw ConfigError(concat("loader: expected a cycle of 0 or more epochs, found ", options.cycle));
     if (dataset.size() < 1)
         throw DataError("loader: expected a data set of at least one sample, found an empty one");
     if (chunk_count(dataset.size(), options.batch_size, options.drop_last) == 0) {
         throw ConfigError(
-            text("loader: expected at least one batch in an epoch, found none: ", dataset.size(),
-                 " samples do not fill a batch of ", options.batch_size, ", and drop_last leaves it out"));
+            concat("loader: expected at least one batch in an epoch, found none: ", dataset.size(),
+                   " samples do not fill a batch of ", options.batch_size, ", and drop_last leaves it out"));
     }
 }
 
@@ -67,10 +67,11 @@ template <class TransformPolicy>
 at::Tensor transformed(const TransformPolicy& transform, const at::Tensor& samples, at::Generator generator) {
     at::Tensor result = transform(samples, generator);
     if (!result.defined() || result.dim() < 1 || result.size(0) != samples.size(0)) {
-        throw ShapeError(::retort::detail::text(
-            "loader: expected a transform that gives one sample for each, found ", samples.sizes(),
-            " turned into ",
-            result.defined() ? ::retort::detail::text(result.sizes()) : std::string("an undefined tensor")));
+        throw ShapeError(
+            ::retort::detail::concat("loader: expected a transform that gives one sample for each, found ",
+                                     samples.sizes(), " turned into ",
+                                     result.defined() ? ::retort::detail::concat(result.sizes())
+                                                      : std::string("an undefined tensor")));
     }
     return result;
 }
@@ -92,11 +93,11 @@ class LoaderBase {
 
     /// What the batches depend on, in words.
     std::string describe(std::string_view transform) const {
-        return ::retort::detail::text(
+        return ::retort::detail::concat(
             dataset_.size(), " samples in batches of ", options_.batch_size,
             options_.shuffle ? ", shuffled" : ", in order", options_.drop_last ? ", full batches only" : "",
             ", seed ", options_.seed,
-            options_.cycle > 0 ? ::retort::detail::text(", a cycle of ", options_.cycle, " epochs")
+            options_.cycle > 0 ? ::retort::detail::concat(", a cycle of ", options_.cycle, " epochs")
                                : std::string(),
             ", ", transform);
     }
@@ -109,8 +110,8 @@ class LoaderBase {
         auto order = epoch_order(dataset_.size(),
                                  {.seed = options_.seed, .epoch = epoch, .shuffle = options_.shuffle});
         if (first < 0 || first > size()) {
-            throw DataError(::retort::detail::text("loader: expected a first batch from 0 to the ", size(),
-                                                   " of an epoch, found ", first));
+            throw DataError(::retort::detail::concat("loader: expected a first batch from 0 to the ", size(),
+                                                     " of an epoch, found ", first));
         }
         const auto skipped = std::min(first * options_.batch_size, dataset_.size());
         order = order.narrow(0, skipped, dataset_.size() - skipped);
@@ -126,7 +127,7 @@ class LoaderBase {
             const auto guard = stream ? std::make_unique<c10::StreamGuard>(*stream) : nullptr;
             auto index = ::retort::to_device(chosen, device);
             auto samples = at::index_select(dataset.inputs, 0, index);
-            auto targets = dataset.labelled() ? at::index_select(dataset.targets, 0, index) : at::Tensor{};
+            auto targets = dataset.labeled() ? at::index_select(dataset.targets, 0, index) : at::Tensor{};
             const auto random = [&](Stream purpose) {
                 return make_generator(
                     {seed, static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(first + number)},

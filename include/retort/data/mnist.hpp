@@ -38,11 +38,11 @@ inline std::filesystem::path mnist_file(const std::filesystem::path& directory, 
                         : !std::filesystem::is_directory(directory, ignored) ? "a file instead of a directory"
                                                                              : "none of them";
     throw DataError(
-        ::retort::detail::text(directory.string(), ": expected one of ", looked_for, ", found ", found));
+        ::retort::detail::concat(directory.string(), ": expected one of ", looked_for, ", found ", found));
 }
 
 inline Dataset mnist_like(const std::filesystem::path& directory, Split split) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     constexpr std::int64_t classes = 10;
     const auto images_path = mnist_file(directory, split, "images", 3);
     const auto labels_path = mnist_file(directory, split, "labels", 1);
@@ -50,24 +50,24 @@ inline Dataset mnist_like(const std::filesystem::path& directory, Split split) {
     const auto images = read_idx(images_path);
     if (images.scalar_type() != at::kByte || images.dim() != 3) {
         malformed(images_path, 2, "images as uint8 in 3 dimensions (08 03)",
-                  text(images.scalar_type(), " in ", images.dim(), " dimensions"));
+                  concat(images.scalar_type(), " in ", images.dim(), " dimensions"));
     }
     if (labels.scalar_type() != at::kByte || labels.dim() != 1) {
         malformed(labels_path, 2, "labels as uint8 in 1 dimension (08 01)",
-                  text(labels.scalar_type(), " in ", labels.dim(), " dimensions"));
+                  concat(labels.scalar_type(), " in ", labels.dim(), " dimensions"));
     }
     if (images.numel() == 0)
-        malformed(images_path, 4, "at least one pixel", text("images of shape ", images.sizes()));
+        malformed(images_path, 4, "at least one pixel", concat("images of shape ", images.sizes()));
     if (images.size(0) != labels.size(0)) {
         malformed(labels_path, 4,
-                  text("as many labels as ", images_path.string(), " has images, that is ", images.size(0)),
-                  text(labels.size(0)));
+                  concat("as many labels as ", images_path.string(), " has images, that is ", images.size(0)),
+                  concat(labels.size(0)));
     }
     const auto* label = labels.data_ptr<std::uint8_t>();
     for (std::int64_t i = 0; i < labels.size(0); ++i) {
         if (label[i] >= classes) {
-            malformed(labels_path, static_cast<std::uint64_t>(8 + i), text("a label from 0 to ", classes - 1),
-                      text(static_cast<int>(label[i])));
+            malformed(labels_path, static_cast<std::uint64_t>(8 + i),
+                      concat("a label from 0 to ", classes - 1), concat(static_cast<int>(label[i])));
         }
     }
     return in_memory(images.unsqueeze(1), labels.to(at::kLong), classes);

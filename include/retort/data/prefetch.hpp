@@ -26,7 +26,7 @@
 #include <range/v3/range_fwd.hpp>
 
 #include <retort/core/error.hpp>
-#include <retort/detail/ranges.hpp>
+#include <retort/core/ranges.hpp>
 #include <retort/detail/state_iterator.hpp>
 
 namespace retort::data {
@@ -43,12 +43,12 @@ struct PrefetchOptions {
 namespace detail {
 
 inline void check(const PrefetchOptions& options) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (options.workers < 0) {
-        throw ConfigError(text("prefetch: expected 0 workers or more, found ", options.workers));
+        throw ConfigError(concat("prefetch: expected 0 workers or more, found ", options.workers));
     }
     if (options.depth < 1)
-        throw ConfigError(text("prefetch: expected a depth of 1 or more, found ", options.depth));
+        throw ConfigError(concat("prefetch: expected a depth of 1 or more, found ", options.depth));
 }
 
 /// Does the function ask for the element's position too?
@@ -59,8 +59,7 @@ template <class Function, class Element>
 struct PrefetchResultOf : std::invoke_result<const Function&, Element> {};
 template <class Function, class Element>
     requires TakesPosition<Function, Element>
-struct PrefetchResultOf<Function, Element> : std::invoke_result<const Function&, Element, std::int64_t> {
-};
+struct PrefetchResultOf<Function, Element> : std::invoke_result<const Function&, Element, std::int64_t> {};
 template <class Function, class Element>
 using PrefetchResult = typename PrefetchResultOf<Function, Element>::type;
 
@@ -262,7 +261,11 @@ struct Borrowed {
     Range* range;
     auto begin() const { return std::ranges::begin(*range); }
     auto end() const { return std::ranges::end(*range); }
-    auto size() const requires std::ranges::sized_range<Range> { return std::ranges::size(*range); }
+    auto size() const
+        requires std::ranges::sized_range<Range>
+    {
+        return std::ranges::size(*range);
+    }
 };
 
 }  // namespace detail
@@ -290,7 +293,11 @@ class Prefetch : public ranges::view_base {
     }
     std::default_sentinel_t end() const { return {}; }
     /// The number of elements, those already gone through among them.
-    std::size_t size() const requires std::ranges::sized_range<Source> { return state_->size(); }
+    std::size_t size() const
+        requires std::ranges::sized_range<Source>
+    {
+        return state_->size();
+    }
 
   private:
     std::shared_ptr<State> state_;

@@ -14,23 +14,23 @@
 /// there is no such agreement: the crops are common ones and a digit is never mirrored.
 #pragma once
 
-#include <retort/data/augment/colour_jitter.hpp>
+#include <retort/data/augment/color_jitter.hpp>
 #include <retort/data/augment/compose.hpp>
 #include <retort/data/augment/cutout.hpp>
 #include <retort/data/augment/horizontal_flip.hpp>
-#include <retort/data/augment/normalise.hpp>
+#include <retort/data/augment/normalize.hpp>
 #include <retort/data/augment/random_crop.hpp>
 
 namespace retort::data {
 
-inline Normalise cifar100_eval() {
+inline Normalize cifar100_eval() {
     return {.mean = {0.5071, 0.4867, 0.4408}, .deviation = {0.2675, 0.2565, 0.2761}};
 }
-inline Normalise cifar10_eval() {
+inline Normalize cifar10_eval() {
     return {.mean = {0.4914, 0.4822, 0.4465}, .deviation = {0.2470, 0.2435, 0.2616}};
 }
-inline Normalise fashion_mnist_eval() { return {.mean = {0.2860}, .deviation = {0.3530}}; }
-inline Normalise mnist_eval() { return {.mean = {0.1307}, .deviation = {0.3081}}; }
+inline Normalize fashion_mnist_eval() { return {.mean = {0.2860}, .deviation = {0.3530}}; }
+inline Normalize mnist_eval() { return {.mean = {0.1307}, .deviation = {0.3081}}; }
 
 inline auto cifar100_train() { return Compose{RandomCrop{.padding = 4}, HorizontalFlip{}, cifar100_eval()}; }
 inline auto cifar10_train() { return Compose{RandomCrop{.padding = 4}, HorizontalFlip{}, cifar10_eval()}; }
@@ -39,24 +39,24 @@ inline auto fashion_mnist_train() {
 }
 inline auto mnist_train() { return Compose{RandomCrop{.padding = 2}, mnist_eval()}; }
 
-// The strong views are a choice of this library's own: the weak view with the colours changed and a part
+// The strong views are a choice of this library's own: the weak view with the colors changed and a part
 // blanked out. They are no reproduction of a published one (RandAugment or AutoAugment, say). The weak views
 // are the training transforms above.
 
 inline auto cifar100_strong() {
-    return Compose{RandomCrop{.padding = 4}, HorizontalFlip{}, ColourJitter{}, cifar100_eval(),
+    return Compose{RandomCrop{.padding = 4}, HorizontalFlip{}, ColorJitter{}, cifar100_eval(),
                    Cutout{.size = 16}};
 }
 inline auto cifar10_strong() {
-    return Compose{RandomCrop{.padding = 4}, HorizontalFlip{}, ColourJitter{}, cifar10_eval(),
+    return Compose{RandomCrop{.padding = 4}, HorizontalFlip{}, ColorJitter{}, cifar10_eval(),
                    Cutout{.size = 16}};
 }
 inline auto fashion_mnist_strong() {
-    return Compose{RandomCrop{.padding = 2}, HorizontalFlip{}, ColourJitter{}, fashion_mnist_eval(),
+    return Compose{RandomCrop{.padding = 2}, HorizontalFlip{}, ColorJitter{}, fashion_mnist_eval(),
                    Cutout{.size = 8}};
 }
 inline auto mnist_strong() {
-    return Compose{RandomCrop{.padding = 2}, ColourJitter{}, mnist_eval(), Cutout{.size = 8}};
+    return Compose{RandomCrop{.padding = 2}, ColorJitter{}, mnist_eval(), Cutout{.size = 8}};
 }
 
 }  // namespace retort::data

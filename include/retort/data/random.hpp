@@ -19,7 +19,7 @@ namespace retort::data::detail {
 /// What random numbers are drawn for; the same seed gives each purpose numbers of its own.
 enum class Stream : std::uint64_t { order = 1, transform = 2, strong_transform = 3, split = 4 };
 
-/// Mixes 64 bits so that neighbouring numbers end far apart (the finaliser of SplitMix64: Steele, Lea and
+/// Mixes 64 bits so that neighboring numbers end far apart (the finaliser of SplitMix64: Steele, Lea and
 /// Flood, 2014).
 constexpr std::uint64_t mix(std::uint64_t x) {
     x += 0x9e3779b97f4a7c15U;

@@ -23,7 +23,7 @@ inline at::Tensor rotated(const at::Tensor& images) {
     detail::expect_images(images, "rotated");
     if (images.size(2) != images.size(3)) {
         throw ShapeError(
-            ::retort::detail::text("rotated: expected images as high as wide, found ", images.sizes()));
+            ::retort::detail::concat("rotated: expected images as high as wide, found ", images.sizes()));
     }
     return at::stack({images, at::rot90(images, 1, {2, 3}), at::rot90(images, 2, {2, 3}),
                       at::rot90(images, 3, {2, 3})},

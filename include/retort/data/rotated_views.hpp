@@ -8,7 +8,7 @@
 #include <utility>
 
 #include <retort/core/error.hpp>
-#include <retort/data/augment/identity.hpp>
+#include <retort/data/augment/no_transform.hpp>
 #include <retort/data/concept.hpp>
 #include <retort/data/dataset.hpp>
 #include <retort/data/loader_options.hpp>
@@ -24,7 +24,7 @@ namespace retort::data {
 /// ```cpp
 /// retort::data::RotatedViews batches{dataset, {.batch_size = 64}, retort::data::cifar100_train()};
 /// ```
-template <Transform TransformPolicy = Identity>
+template <Transform TransformPolicy = NoTransform>
 class RotatedViews : public detail::LoaderBase {
   public:
     /// \throws ConfigError if an option is out of its range or an epoch would have no batch; DataError if the
@@ -48,7 +48,7 @@ class RotatedViews : public detail::LoaderBase {
     /// What the batches depend on, in words: checkpoints remember it.
     std::string description() const {
         return describe(
-            ::retort::detail::text(::retort::detail::type_name<TransformPolicy>(), " in four rotations"));
+            ::retort::detail::concat(::retort::detail::type_name<TransformPolicy>(), " in four rotations"));
     }
 
   private:

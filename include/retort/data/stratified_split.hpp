@@ -36,7 +36,7 @@ struct TrainValidation {
     at::Tensor validation_index;
 };
 
-/// Splits a labelled data set so that each class is divided in the same proportion. Of a class of n samples,
+/// Splits a labeled data set so that each class is divided in the same proportion. Of a class of n samples,
 /// `floor(validation_fraction * n + 1/2)` go into the validation set, but at least 1 and at most n - 1, so
 /// that each class that occurs does so in both parts. Both keep the order of the data set; samples are
 /// copied.
@@ -44,12 +44,13 @@ struct TrainValidation {
 /// or a class has a single sample.
 inline TrainValidation stratified_split(const Dataset& dataset, StratifiedSplitOptions options = {}) {
     const c10::NoGradGuard no_grad;
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (!(options.validation_fraction > 0.0 && options.validation_fraction < 1.0)) {
-        throw ConfigError(text("stratified_split: expected a validation_fraction above 0 and below 1, found ",
-                               options.validation_fraction));
+        throw ConfigError(
+            concat("stratified_split: expected a validation_fraction above 0 and below 1, found ",
+                   options.validation_fraction));
     }
-    if (!dataset.labelled())
+    if (!dataset.labeled())
         throw DataError("stratified_split: expected a data set with targets, found one without");
     const auto targets = dataset.targets.to(at::kCPU).contiguous();
     const auto size = dataset.size();
@@ -64,9 +65,9 @@ inline TrainValidation stratified_split(const Dataset& dataset, StratifiedSplitO
         const auto count = static_cast<std::int64_t>(ids.size());
         if (count < 2) {
             throw DataError(
-                text("stratified_split: expected at least 2 samples of each class, one for each part, "
-                     "found 1 of class ",
-                     c, " (sample ", ids.front(), ")"));
+                concat("stratified_split: expected at least 2 samples of each class, one for each part, "
+                       "found 1 of class ",
+                       c, " (sample ", ids.front(), ")"));
         }
         const auto wanted =
             std::llround(std::floor(options.validation_fraction * static_cast<double>(count) + 0.5));

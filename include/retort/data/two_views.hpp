@@ -48,8 +48,8 @@ class TwoViews : public detail::LoaderBase {
 
     /// What the batches depend on, in words: checkpoints remember it.
     std::string description() const {
-        return describe(::retort::detail::text(::retort::detail::type_name<Weak>(), " and ",
-                                               ::retort::detail::type_name<Strong>()));
+        return describe(::retort::detail::concat(::retort::detail::type_name<Weak>(), " and ",
+                                                 ::retort::detail::type_name<Strong>()));
     }
 
   private:

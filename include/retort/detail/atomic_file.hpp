@@ -42,7 +42,7 @@ void write_beside(const std::filesystem::path& target, Write&& write) {
     const auto fail = [&](const char* what, int code) {
         std::error_code ignored;
         std::filesystem::remove(beside, ignored);
-        throw OutputError(text(target.string(), ": cannot ", what, ": ", std::strerror(code)));
+        throw OutputError(concat(target.string(), ": cannot ", what, ": ", std::strerror(code)));
     };
     try {
         write(beside);
@@ -68,7 +68,7 @@ template <class Produce>
 void write_pieces(const std::filesystem::path& target, Produce&& produce) {
     write_beside(target, [&](const std::filesystem::path& path) {
         const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (file < 0) throw OutputError(text(target.string(), ": cannot create: ", std::strerror(errno)));
+        if (file < 0) throw OutputError(concat(target.string(), ": cannot create: ", std::strerror(errno)));
         int code = 0;
         const auto append = [&](std::string_view content) {
             if (code == 0) code = write_all(file, content);
@@ -80,7 +80,7 @@ void write_pieces(const std::filesystem::path& target, Produce&& produce) {
             throw;
         }
         if (::close(file) != 0 && code == 0) code = errno;
-        if (code != 0) throw OutputError(text(target.string(), ": cannot write: ", std::strerror(code)));
+        if (code != 0) throw OutputError(concat(target.string(), ": cannot write: ", std::strerror(code)));
     });
 }
 
@@ -95,11 +95,11 @@ inline void write_atomically(const std::filesystem::path& target, std::string_vi
 inline void check_writable(const std::filesystem::path& target) {
     std::error_code ignored;  // what cannot be looked at cannot be created either
     if (std::filesystem::is_directory(target, ignored)) {
-        throw OutputError(text(target.string(), ": expected a file or nothing there, found a directory"));
+        throw OutputError(concat(target.string(), ": expected a file or nothing there, found a directory"));
     }
     const std::filesystem::path beside = target.string() + ".part" + std::to_string(::getpid());
     const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (file < 0) throw OutputError(text(target.string(), ": cannot create: ", std::strerror(errno)));
+    if (file < 0) throw OutputError(concat(target.string(), ": cannot create: ", std::strerror(errno)));
     ::close(file);
     ::unlink(beside.c_str());
 }

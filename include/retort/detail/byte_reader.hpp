@@ -18,7 +18,7 @@ namespace retort::detail {
 /// Where in a file something was found that should not be there. Readers of whole files add the file's name.
 struct MalformedBytes : DataError {
     MalformedBytes(std::size_t offset, std::string_view expected, std::string_view found)
-        : DataError(text("at offset ", offset, ": expected ", expected, ", found ", found)) {}
+        : DataError(concat("at offset ", offset, ": expected ", expected, ", found ", found)) {}
 };
 
 /// Bytes with a position. Every read is checked against the end.
@@ -27,7 +27,7 @@ class ByteReader {
     explicit ByteReader(std::string_view bytes, std::size_t position = 0)
         : bytes_(bytes), position_(position) {
         if (position > bytes.size()) {
-            throw MalformedBytes(bytes.size(), text("the file to go on to offset ", position), "its end");
+            throw MalformedBytes(bytes.size(), concat("the file to go on to offset ", position), "its end");
         }
     }
 
@@ -38,8 +38,8 @@ class ByteReader {
     /// \throws MalformedBytes if there are fewer
     std::string_view take(std::uint64_t count, std::string_view what) {
         if (count > left()) {
-            throw MalformedBytes(position_, text(count, " bytes of ", what),
-                                 text(left(), " until the end of the file"));
+            throw MalformedBytes(position_, concat(count, " bytes of ", what),
+                                 concat(left(), " until the end of the file"));
         }
         const std::string_view result = bytes_.substr(position_, static_cast<std::size_t>(count));
         position_ += static_cast<std::size_t>(count);
@@ -47,17 +47,18 @@ class ByteReader {
     }
     /// The next bytes as a little-endian number.
     template <class Number>
-        requires std::is_integral_v<Number> Number number(std::string_view what) {
-            static_assert(std::endian::native == std::endian::little);
-            Number value;
-            std::memcpy(&value, take(sizeof value, what).data(), sizeof value);
-            return value;
-        }
+        requires std::is_integral_v<Number>
+    Number number(std::string_view what) {
+        static_assert(std::endian::native == std::endian::little);
+        Number value;
+        std::memcpy(&value, take(sizeof value, what).data(), sizeof value);
+        return value;
+    }
     /// The bytes up to the next newline, which is taken, too.
     std::string_view line(std::string_view what) {
         const std::size_t end = bytes_.find('\n', position_);
         if (end == std::string_view::npos) {
-            throw MalformedBytes(position_, text("a line with ", what), "no end of it");
+            throw MalformedBytes(position_, concat("a line with ", what), "no end of it");
         }
         const std::string_view result = bytes_.substr(position_, end - position_);
         position_ = end + 1;

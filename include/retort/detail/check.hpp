@@ -27,7 +27,7 @@ inline std::string shape_text(const at::Tensor& tensor) {
 
 inline void check_defined(std::string_view where, std::string_view what, const at::Tensor& tensor) {
     if (!tensor.defined()) {
-        throw ShapeError(text(where, ": expected ", what, " to be a tensor, found an undefined one"));
+        throw ShapeError(concat(where, ": expected ", what, " to be a tensor, found an undefined one"));
     }
 }
 
@@ -36,19 +36,19 @@ inline void check_logits(std::string_view where, std::string_view what, const at
     check_defined(where, what, logits);
     if (logits.dim() != 2 || logits.numel() == 0) {
         throw ShapeError(
-            text(where, ": expected ", what, " of shape [batch, classes], found ", shape_text(logits)));
+            concat(where, ": expected ", what, " of shape [batch, classes], found ", shape_text(logits)));
     }
     if (!logits.is_floating_point()) {
         throw ShapeError(
-            text(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
+            concat(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
     }
 }
 
 inline void check_same_device(std::string_view where, std::string_view one_name, const at::Tensor& one,
                               std::string_view other_name, const at::Tensor& other) {
     if (one.device() != other.device()) {
-        throw ShapeError(text(where, ": expected ", one_name, " and ", other_name, " on one device, found ",
-                              one.device(), " and ", other.device()));
+        throw ShapeError(concat(where, ": expected ", one_name, " and ", other_name, " on one device, found ",
+                                one.device(), " and ", other.device()));
     }
 }
 
@@ -58,8 +58,8 @@ inline void check_alike(std::string_view where, std::string_view one_name, const
     check_defined(where, one_name, one);
     check_defined(where, other_name, other);
     if (one.sizes() != other.sizes()) {
-        throw ShapeError(text(where, ": expected ", one_name, " and ", other_name, " of equal shape, found ",
-                              shape_text(one), " and ", shape_text(other)));
+        throw ShapeError(concat(where, ": expected ", one_name, " and ", other_name,
+                                " of equal shape, found ", shape_text(one), " and ", shape_text(other)));
     }
     check_same_device(where, one_name, one, other_name, other);
 }

@@ -47,9 +47,7 @@ concept Iterable = requires(T& value) {
     value.end();
 };
 template <class T>
-concept Elements = requires {
-    std::tuple_size<T>::value;
-};
+concept Elements = requires { std::tuple_size<T>::value; };
 
 /// Takes tensors out of their graphs. `variable_data` shares the value without an operator.
 struct Detach {

@@ -25,8 +25,8 @@ class MappedFile {
     /// \throws DataError if there is no such file, or it is not a regular one, or unreadable
     explicit MappedFile(const std::filesystem::path& path) {
         const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        if (file < 0) throw DataError(text(path.string(), ": cannot open: ", std::strerror(errno)));
-        struct stat status {};
+        if (file < 0) throw DataError(concat(path.string(), ": cannot open: ", std::strerror(errno)));
+        struct stat status{};
         const bool regular = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
         if (regular && status.st_size > 0) {
             size_ = static_cast<std::size_t>(status.st_size);
@@ -34,9 +34,10 @@ class MappedFile {
         }
         const int code = errno;
         ::close(file);
-        if (!regular) throw DataError(text(path.string(), ": expected a regular file, found something else"));
+        if (!regular)
+            throw DataError(concat(path.string(), ": expected a regular file, found something else"));
         if (data_ == MAP_FAILED) {
-            throw DataError(text(path.string(), ": cannot map into memory: ", std::strerror(code)));
+            throw DataError(concat(path.string(), ": cannot map into memory: ", std::strerror(code)));
         }
     }
     MappedFile(MappedFile&& other) noexcept

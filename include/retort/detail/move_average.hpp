@@ -19,7 +19,7 @@ namespace retort::detail {
 /// \throws ConfigError if the decay is out of its range
 inline void check_decay(const char* who, double decay) {
     if (!(decay >= 0 && decay < 1)) {
-        throw ConfigError(text(who, ": expected a decay of at least 0 and below 1, found ", decay));
+        throw ConfigError(concat(who, ": expected a decay of at least 0 and below 1, found ", decay));
     }
 }
 

@@ -46,11 +46,12 @@ inline at::Tensor gram(const at::Tensor& rows) {
 class SquaredDistancesFunction : public torch::autograd::Function<SquaredDistancesFunction> {
   public:
     /// Through one matrix product, without the differences themselves. Distances do not change when all rows move, so
-    /// the rows are centred first, which keeps the digits that the subtraction of large norms would lose.
+    /// the rows are centered first, which keeps the digits that the subtraction of large norms would lose.
     static at::Tensor distances(const at::Tensor& rows) {
-        const at::Tensor centred = rows - rows.mean(0, /*keepdim=*/true);
-        const at::Tensor norms = centred.square().sum(1);
-        return at::addmm(norms.unsqueeze(1) + norms.unsqueeze(0), centred, centred.t(), 1, -2).clamp_min_(0);
+        const at::Tensor centered = rows - rows.mean(0, /*keepdim=*/true);
+        const at::Tensor norms = centered.square().sum(1);
+        return at::addmm(norms.unsqueeze(1) + norms.unsqueeze(0), centered, centered.t(), 1, -2)
+            .clamp_min_(0);
     }
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& rows) {
         at::Tensor result = distances(rows);
@@ -60,11 +61,11 @@ class SquaredDistancesFunction : public torch::autograd::Function<SquaredDistanc
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list incoming) {
         const auto saved = context->get_saved_variables();
-        const at::Tensor centred = saved[0] - saved[0].mean(0, /*keepdim=*/true);
+        const at::Tensor centered = saved[0] - saved[0].mean(0, /*keepdim=*/true);
         const at::Tensor slope = incoming[0].masked_fill(saved[1].detach() <= 0, 0);
         const at::Tensor both = slope + slope.t();
         // The sum of both_ij (x_i - x_j) over j, twice.
-        return {(centred * both.sum(1, /*keepdim=*/true) - at::mm(both, centred)) * 2};
+        return {(centered * both.sum(1, /*keepdim=*/true) - at::mm(both, centered)) * 2};
     }
 };
 

@@ -22,11 +22,11 @@ inline at::Tensor rows(std::string_view where, std::string_view what, const at::
     check_defined(where, what, feature);
     if (feature.dim() < 2 || feature.numel() == 0) {
         throw ShapeError(
-            text(where, ": expected ", what, " of shape [batch, ...], found ", shape_text(feature)));
+            concat(where, ": expected ", what, " of shape [batch, ...], found ", shape_text(feature)));
     }
     if (!feature.is_floating_point()) {
         throw ShapeError(
-            text(where, ": expected ", what, " of a floating-point type, found ", feature.scalar_type()));
+            concat(where, ": expected ", what, " of a floating-point type, found ", feature.scalar_type()));
     }
     const at::Tensor result = at_least_float32(feature);
     return result.dim() == 2 ? result : result.reshape({result.size(0), -1});
@@ -42,8 +42,8 @@ inline RowPair row_pair(std::string_view where, const at::Tensor& student, const
     RowPair result{rows(where, "the student's feature", student),
                    rows(where, "the teacher's feature", constant(teacher))};
     if (student.size(0) != teacher.size(0)) {
-        throw ShapeError(text(where, ": expected the features of one batch, found the student's ",
-                              shape_text(student), " and the teacher's ", shape_text(teacher)));
+        throw ShapeError(concat(where, ": expected the features of one batch, found the student's ",
+                                shape_text(student), " and the teacher's ", shape_text(teacher)));
     }
     check_same_device(where, "the student's feature", student, "the teacher's feature", teacher);
     if (result.teacher.scalar_type() != result.student.scalar_type()) {

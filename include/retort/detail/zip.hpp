@@ -24,7 +24,7 @@ class ZipArchive {
         bool plain = false;  ///< neither compressed nor encrypted
     };
 
-    static bool recognises(std::string_view archive) { return archive.starts_with("PK\x03\x04"); }
+    static bool recognizes(std::string_view archive) { return archive.starts_with("PK\x03\x04"); }
 
     /// \throws MalformedBytes if this is no such archive
     explicit ZipArchive(std::string_view archive) : archive_(archive) {
@@ -41,14 +41,14 @@ class ZipArchive {
         const auto found = entries_.find(name);
         if (found == entries_.end()) return nullptr;
         if (!found->second.plain) {
-            throw DataError(text(name, ": expected it stored as it is, found it compressed or encrypted"));
+            throw DataError(concat(name, ": expected it stored as it is, found it compressed or encrypted"));
         }
         const std::string_view bytes = found->second.bytes;
         const std::uint32_t sum = reflected_crc<0xEDB88320U>(bytes);
 #ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
         if (sum != found->second.checksum) {
             throw MalformedBytes(static_cast<std::size_t>(bytes.data() - archive_.data()),
-                                 text(name, " with the checksum ", found->second.checksum), text(sum));
+                                 concat(name, " with the checksum ", found->second.checksum), concat(sum));
         }
 #else
         static_cast<void>(sum);
@@ -71,7 +71,8 @@ class ZipArchive {
 
     std::size_t to_size(std::uint64_t offset) const {
         if (offset > archive_.size()) {
-            throw MalformedBytes(archive_.size(), text("the archive to go on to offset ", offset), "its end");
+            throw MalformedBytes(archive_.size(), concat("the archive to go on to offset ", offset),
+                                 "its end");
         }
         return static_cast<std::size_t>(offset);
     }
@@ -80,7 +81,7 @@ class ZipArchive {
         const std::size_t at = reader.position();
         const auto found = reader.number<std::uint32_t>(what);
         if (found != signature) {
-            throw MalformedBytes(at, text(what, " with the signature ", signature), text(found));
+            throw MalformedBytes(at, concat(what, " with the signature ", signature), concat(found));
         }
     }
 
@@ -144,7 +145,7 @@ class ZipArchive {
         entry.plain = method == 0 && (flags & 1U) == 0 && stored == size;
         entry.bytes = local.take(stored, name);
         if (!entries_.emplace(name, entry).second) {
-            throw MalformedBytes(at, text("one file ", name), "a second one");
+            throw MalformedBytes(at, concat("one file ", name), "a second one");
         }
     }
 

@@ -43,7 +43,7 @@ namespace detail {
 
 inline std::string listed(const char* what, const std::vector<std::string>& names) {
     if (names.empty()) return "";
-    std::string result = text("; ", names.size(), " ", what, ": ");
+    std::string result = concat("; ", names.size(), " ", what, ": ");
     for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 20); ++i) {
         result.append(i > 0 ? ", " : "").append(names[i]);
     }
@@ -85,8 +85,8 @@ inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& di
         if (mine == nullptr) {
             report.unexpected.push_back(name);
         } else if (mine->sizes() != tensor.sizes()) {
-            report.wrong_shape.push_back(detail::text(name, " (", detail::shape_text(tensor), " for ",
-                                                      detail::shape_text(*mine), ")"));
+            report.wrong_shape.push_back(detail::concat(name, " (", detail::shape_text(tensor), " for ",
+                                                        detail::shape_text(*mine), ")"));
         } else {
             copies.emplace_back(*mine, tensor);
         }
@@ -95,11 +95,11 @@ inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& di
         if (!given.contains(item.key())) report.missing.push_back(item.key());
     }
     if ((options.strict && !report.empty()) || (copies.empty() && !own.is_empty())) {
-        throw DataError(detail::text("load_state_dict: expected the tensors of the module, ", own.size(),
-                                     " in number, found ", copies.size(), " of them",
-                                     detail::listed("missing", report.missing),
-                                     detail::listed("unexpected", report.unexpected),
-                                     detail::listed("of the wrong shape", report.wrong_shape)));
+        throw DataError(detail::concat("load_state_dict: expected the tensors of the module, ", own.size(),
+                                       " in number, found ", copies.size(), " of them",
+                                       detail::listed("missing", report.missing),
+                                       detail::listed("unexpected", report.unexpected),
+                                       detail::listed("of the wrong shape", report.wrong_shape)));
     }
     const at::NoGradGuard no_grad;
     for (auto& [mine, tensor] : copies) mine.copy_(tensor);

@@ -91,7 +91,7 @@ inline StateDict renamed(const StateDict& dictionary, const NameRules& rules) {
         }
         if (!name) continue;
         if (result.contains(*name)) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "expected the rules to give each tensor a name of its own, found \"", *name, "\" twice"));
         }
         result.insert(std::move(*name), item.value());

@@ -22,9 +22,9 @@
 
 #include <retort/detail/atomic_file.hpp>
 #include <retort/detail/mapped_file.hpp>
-#include <retort/detail/safetensors_file.hpp>
-#include <retort/detail/stored_state_dict.hpp>
-#include <retort/detail/stored_tensor.hpp>
+#include <retort/io/detail/safetensors_file.hpp>
+#include <retort/io/detail/stored_state_dict.hpp>
+#include <retort/io/detail/stored_tensor.hpp>
 #endif
 
 #include <retort/core/error.hpp>
@@ -46,7 +46,7 @@ inline StateDict read_safetensors(const std::filesystem::path& path, Metadata* m
     try {
         return detail::to_state_dict(detail::parse_safetensors(file.bytes(), metadata));
     } catch (const DataError& error) {
-        throw DataError(detail::text(path.string(), ": ", error.what()));
+        throw DataError(detail::concat(path.string(), ": ", error.what()));
     }
 }
 
@@ -69,9 +69,9 @@ inline void write_safetensors(const std::filesystem::path& path, const StateDict
         const detail::ElementType type = detail::element_type(tensor, name);
         const std::string_view word = detail::element_types[static_cast<std::size_t>(type)].safetensors;
         if (word.empty() || name == "__metadata__") {
-            throw ConfigError(detail::text("tensor ", name,
-                                           ": expected a name and a type that safetensors has, found ",
-                                           tensor.toString()));
+            throw ConfigError(detail::concat("tensor ", name,
+                                             ": expected a name and a type that safetensors has, found ",
+                                             tensor.toString()));
         }
         const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.numel()) * detail::element_size(type);
         header[name] = {
@@ -82,7 +82,7 @@ inline void write_safetensors(const std::filesystem::path& path, const StateDict
     try {
         start = header.dump();
     } catch (const nlohmann::json::exception& error) {
-        throw ConfigError(detail::text("safetensors: expected names in UTF-8, found: ", error.what()));
+        throw ConfigError(detail::concat("safetensors: expected names in UTF-8, found: ", error.what()));
     }
     start.resize((start.size() + 7) / 8 * 8, ' ');
     const std::uint64_t length = start.size();

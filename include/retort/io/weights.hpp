@@ -19,9 +19,9 @@
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
 #include <retort/detail/mapped_file.hpp>
-#include <retort/detail/stored_state_dict.hpp>
-#include <retort/detail/stored_tensor.hpp>
-#include <retort/detail/torch_file.hpp>
+#include <retort/io/detail/stored_state_dict.hpp>
+#include <retort/io/detail/stored_tensor.hpp>
+#include <retort/io/detail/torch_file.hpp>
 #include <retort/io/safetensors.hpp>
 #include <retort/io/state_dict.hpp>
 
@@ -50,7 +50,7 @@ inline StateDict read_weights(const std::filesystem::path& path, const ReadOptio
     const detail::MappedFile file(path);
     const std::string_view bytes = file.bytes();
     try {
-        if (detail::ZipArchive::recognises(bytes)) {
+        if (detail::ZipArchive::recognizes(bytes)) {
             return detail::to_state_dict(detail::read_torch_zip(bytes, options.key));
         }
         if (bytes.starts_with('\x80')) {
@@ -58,7 +58,7 @@ inline StateDict read_weights(const std::filesystem::path& path, const ReadOptio
         }
         throw DataError("expected a file of torch.save, found something else");
     } catch (const DataError& error) {
-        throw DataError(detail::text(path.string(), ": ", error.what()));
+        throw DataError(detail::concat(path.string(), ": ", error.what()));
     }
 }
 
@@ -70,12 +70,12 @@ class PickleWriter {
     PickleWriter() { bytes_ = std::string("\x80\x02", 2).append("ccollections\nOrderedDict\n)R("); }
     void tensor(std::string_view name, std::string_view storage_class, std::size_t key,
                 const at::Tensor& tensor) {
-        text(name);
+        concat(name);
         bytes_ += "ctorch._utils\n_rebuild_tensor_v2\n((";
-        text("storage");
+        concat("storage");
         bytes_.append("ctorch\n").append(storage_class).append("\n");
-        text(std::to_string(key));
-        text("cpu");
+        concat(std::to_string(key));
+        concat("cpu");
         integer(tensor.numel());
         bytes_ += "tQ";
         integer(0);
@@ -134,7 +134,7 @@ inline void write_weights(const std::filesystem::path& path, const StateDict& di
         const at::Tensor& tensor = item.value();
         if (!tensor.defined()) {
             throw ConfigError(
-                detail::text("tensor ", item.key(), ": expected a tensor, found an undefined one"));
+                detail::concat("tensor ", item.key(), ": expected a tensor, found an undefined one"));
         }
         const detail::ElementType type = detail::element_type(tensor, item.key());
         const at::Tensor plain = tensor.detach().cpu().contiguous();

@@ -54,14 +54,13 @@ concept SaysWhatItNeeds = requires {
 
 /// A term whose loss can be computed from these outputs and this batch.
 template <class T, class StudentOutputs, class TeacherOutputs, class B>
-concept ComputesLoss = requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher,
-                                const B& batch) {
-    { term(student, teacher, batch) } -> std::same_as<at::Tensor>;
-}
-|| requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch,
-            const Progress& progress) {
-    { term(student, teacher, batch, progress) } -> std::same_as<at::Tensor>;
-};
+concept ComputesLoss =
+    requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch) {
+        { term(student, teacher, batch) } -> std::same_as<at::Tensor>;
+    } || requires(const T& term, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch,
+                  const Progress& progress) {
+        { term(student, teacher, batch, progress) } -> std::same_as<at::Tensor>;
+    };
 
 /// A knowledge term for these outputs and this batch.
 template <class T, class StudentOutputs, class TeacherOutputs, class B>
@@ -71,9 +70,7 @@ namespace detail {
 
 /// Whether a term, or one in a Knowledge, trains the teacher.
 template <class T>
-constexpr bool trains_teacher = requires {
-    requires bool(T::trains_teacher);
-};
+constexpr bool trains_teacher = requires { requires bool(T::trains_teacher); };
 
 template <class T>
 std::string term_name(const T& term) {

@@ -14,9 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/module_state.hpp>
 #include <retort/core/error.hpp>
-#include <retort/detail/module_state.hpp>
 #include <retort/knowledge/concept.hpp>
 
 namespace retort {
@@ -37,7 +37,9 @@ class Knowledge {
     /// Whether there is a term that trains the teacher (`ForTeacher`).
     static constexpr bool trains_teacher = (detail::trains_teacher<Terms> || ...);
 
-    Knowledge() requires(std::default_initializable<Terms>&&...) : Knowledge(Terms{}...) {}
+    Knowledge()
+        requires(std::default_initializable<Terms> && ...)
+        : Knowledge(Terms{}...) {}
     explicit Knowledge(Terms... terms) : terms_(std::move(terms)...) {
         each([](const auto& term) { detail::check_term(term); });
     }
@@ -54,7 +56,7 @@ class Knowledge {
             const std::string plain = result[i];
             const auto taken = [&] { return std::find(result.begin(), result.begin() + i, result[i]); };
             for (int number = 2; taken() != result.begin() + i; ++number)
-                result[i] = detail::text(plain, '_', number);
+                result[i] = detail::concat(plain, '_', number);
         }
         return result;
     }
@@ -81,7 +83,7 @@ class Knowledge {
         std::size_t position = 0;
         each([&](const auto& term) {
             if (const std::shared_ptr<torch::nn::Module> part = detail::term_module(term)) {
-                result->register_module(detail::text("term", position), part);
+                result->register_module(detail::concat("term", position), part);
             }
             ++position;
         });
@@ -93,10 +95,10 @@ class Knowledge {
     void checkpoint(Archive& archive) {
         detail::archive_module(archive, *module());
         std::size_t position = 0;
-        each([&](auto& term) { detail::archive_policy(archive, detail::text("term", position++), term); });
+        each([&](auto& term) { detail::archive_policy(archive, detail::concat("term", position++), term); });
     }
 
-    /// The parameters of the learnable parts; give them to the optimiser beside the student's.
+    /// The parameters of the learnable parts; give them to the optimizer beside the student's.
     std::vector<at::Tensor> parameters() const { return module()->parameters(); }
 
   private:

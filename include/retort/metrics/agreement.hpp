@@ -32,7 +32,7 @@ struct Agreement {
         detail::check_logits(name(), "teacher", teacher_logits);
         if (student_logits.sizes() != teacher_logits.sizes() ||
             student_logits.device() != teacher_logits.device()) {
-            throw ShapeError(::retort::detail::text(
+            throw ShapeError(::retort::detail::concat(
                 name(), ": expected teacher logits of the student's shape and device, ",
                 student_logits.sizes(), " on ", student_logits.device(), ", found ", teacher_logits.sizes(),
                 " on ", teacher_logits.device()));

@@ -38,7 +38,7 @@ struct CalibrationError {
         detail::check_target(name(), student_logits, target);
         if (bins < 1) {
             throw ConfigError(
-                ::retort::detail::text("CalibrationError: expected 1 bin or more, found ", bins));
+                ::retort::detail::concat("CalibrationError: expected 1 bin or more, found ", bins));
         }
         if (student_logits.size(0) == 0) return;
         const auto type = student_logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -64,9 +64,9 @@ struct CalibrationError {
         const auto* special = confidences + bins;
         detail::expect_classes(name(), static_cast<std::int64_t>(special[0]), tally.samples());
         if (special[1] > 0.0) {
-            throw DataError(::retort::detail::text(name(),
-                                                   ": expected probabilities that are numbers, found NaN in ",
-                                                   special[1], " of ", tally.samples(), " rows"));
+            throw DataError(
+                ::retort::detail::concat(name(), ": expected probabilities that are numbers, found NaN in ",
+                                         special[1], " of ", tally.samples(), " rows"));
         }
         double error = 0.0;
         for (std::int64_t m = 0; m < bins; ++m) error += std::abs(hits[m] - confidences[m]);

@@ -52,9 +52,8 @@ concept HasResult = std::copyable<M> && requires(M& metric, const M& constant) {
 
 /// Looks at the student's logits and the targets.
 template <class M>
-concept StudentMetric = HasResult<M> && !M::needs_teacher && requires(M & metric, const at::Tensor& tensor) {
-    metric.update(tensor, tensor);
-};
+concept StudentMetric = HasResult<M> && !M::needs_teacher &&
+                        requires(M& metric, const at::Tensor& tensor) { metric.update(tensor, tensor); };
 
 /// Looks at the teacher's logits too.
 template <class M>

@@ -51,15 +51,15 @@ struct Confusion {
         const auto* special = cells.data_ptr<std::int64_t>() + count;
         detail::expect_classes(name(), special[0], tally.samples());
         if (special[1] > 0) {
-            throw DataError(::retort::detail::text(name(),
-                                                   ": expected logits that are numbers, found NaN in ",
-                                                   special[1], " of ", tally.samples(), " rows"));
+            throw DataError(::retort::detail::concat(name(),
+                                                     ": expected logits that are numbers, found NaN in ",
+                                                     special[1], " of ", tally.samples(), " rows"));
         }
         std::int64_t classes = 1;
         while (classes * classes < count) ++classes;
         return cells.narrow(0, 0, count).view({classes, classes}).clone();
     }
-    /// C numbers (float64): which part of a class's samples was recognised; NaN for a class that did not
+    /// C numbers (float64): which part of a class's samples was recognized; NaN for a class that did not
     /// occur.
     at::Tensor recall() const { return of_diagonal(1); }
     /// C numbers (float64): which part of what was taken for a class was of it; NaN for a class that nothing

@@ -29,8 +29,8 @@ class Places {
         if (distance == Distance::cosine) {
             rows_ = ::retort::detail::unit_rows(rows);
         } else {
-            centre_ = rows.mean(0, /*keepdim=*/true);
-            rows_ = rows - centre_;
+            center_ = rows.mean(0, /*keepdim=*/true);
+            rows_ = rows - center_;
             norms_ = rows_.square().sum(1);
         }
     }
@@ -39,12 +39,12 @@ class Places {
     at::Tensor order(const at::Tensor& queries) const {
         if (distance_ == Distance::cosine)
             return at::mm(::retort::detail::unit_rows(queries), rows_.t()).neg_();
-        return at::addmm(norms_, queries - centre_, rows_.t(), 1, -2);
+        return at::addmm(norms_, queries - center_, rows_.t(), 1, -2);
     }
 
   private:
     Distance distance_ = Distance::cosine;
-    at::Tensor rows_, centre_, norms_;
+    at::Tensor rows_, center_, norms_;
 };
 
 }  // namespace detail

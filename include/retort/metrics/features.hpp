@@ -16,7 +16,7 @@
 namespace retort::metrics {
 
 /// What one layer says about many samples, and the samples' classes. `retort::features` (in
-/// `retort/trainer/features.hpp`) reads them from a network.
+/// `retort/metrics/extract_features.hpp`) reads them from a network.
 struct Features {
     at::Tensor values;  ///< N x ..., floating-point; what follows the samples counts as one long row
     at::Tensor target;  ///< N class numbers, int64, of at least 0
@@ -29,37 +29,38 @@ namespace detail {
 /// Features as a matrix, N x D, in float64 where they are and in float32 otherwise.
 /// \throws ShapeError if they are no features; DataError if a value is not finite or a class negative
 inline Features matrix(const std::string& where, const char* what, const Features& features) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     const c10::NoGradGuard no_grad;
     const at::Tensor& values = features.values;
     const at::Tensor& target = features.target;
     if (!values.defined() || values.dim() < 2 || values.numel() == 0 || !values.is_floating_point()) {
-        throw ShapeError(text(
-            where, ": expected the ", what,
-            " to be features of a floating-point type and of shape [samples, ...], found ",
-            values.defined() ? text(values.scalar_type(), " of shape ", ::retort::detail::shape_text(values))
-                             : std::string("an undefined tensor")));
+        throw ShapeError(
+            concat(where, ": expected the ", what,
+                   " to be features of a floating-point type and of shape [samples, ...], found ",
+                   values.defined()
+                       ? concat(values.scalar_type(), " of shape ", ::retort::detail::shape_text(values))
+                       : std::string("an undefined tensor")));
     }
     if (!target.defined() || target.dim() != 1 || target.size(0) != values.size(0) ||
         target.scalar_type() != at::kLong || target.device() != values.device()) {
-        throw ShapeError(text(where, ": expected ", values.size(0), " classes of type int64 (Long) for the ",
-                              what, " on ", values.device(), ", found ",
-                              target.defined()
-                                  ? text(target.scalar_type(), " of shape ",
-                                         ::retort::detail::shape_text(target), " on ", target.device())
-                                  : std::string("an undefined tensor")));
+        throw ShapeError(
+            concat(where, ": expected ", values.size(0), " classes of type int64 (Long) for the ", what,
+                   " on ", values.device(), ", found ",
+                   target.defined() ? concat(target.scalar_type(), " of shape ",
+                                             ::retort::detail::shape_text(target), " on ", target.device())
+                                    : std::string("an undefined tensor")));
     }
     const auto type = values.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     Features result{values.detach().to(type).reshape({values.size(0), -1}), target.detach()};
     const at::Tensor bad = at::isfinite(result.values).all(1).logical_not();
     if (bad.any().item<bool>()) {
-        throw DataError(text(where, ": expected finite features, found NaN or infinity in row ",
-                             bad.to(at::kByte).argmax().item<std::int64_t>(), " of the ", what));
+        throw DataError(concat(where, ": expected finite features, found NaN or infinity in row ",
+                               bad.to(at::kByte).argmax().item<std::int64_t>(), " of the ", what));
     }
     if (result.target.lt(0).any().item<bool>()) {
-        throw DataError(text(where, ": expected classes of at least 0, found ",
-                             result.target.min().item<std::int64_t>(), " in row ",
-                             result.target.argmin().item<std::int64_t>(), " of the ", what));
+        throw DataError(concat(where, ": expected classes of at least 0, found ",
+                               result.target.min().item<std::int64_t>(), " in row ",
+                               result.target.argmin().item<std::int64_t>(), " of the ", what));
     }
     return result;
 }
@@ -67,13 +68,13 @@ inline Features matrix(const std::string& where, const char* what, const Feature
 /// Queries as a matrix that fits to the database.
 /// \throws also ShapeError if widths or devices differ
 inline Features queries_for(const std::string& where, const Features& database, const Features& queries) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     Features result = matrix(where, "queries", queries);
     if (result.values.size(1) != database.values.size(1) ||
         result.values.device() != database.values.device()) {
-        throw ShapeError(text(where, ": expected queries of width ", database.values.size(1), " on ",
-                              database.values.device(), ", as the database is, found width ",
-                              result.values.size(1), " on ", result.values.device()));
+        throw ShapeError(concat(where, ": expected queries of width ", database.values.size(1), " on ",
+                                database.values.device(), ", as the database is, found width ",
+                                result.values.size(1), " on ", result.values.device()));
     }
     result.values = result.values.to(database.values.scalar_type());
     return result;

@@ -42,9 +42,10 @@ struct FisherTraceOptions {
 template <class N, class Input>
     requires Network<std::remove_cvref_t<N>>
 double fisher_trace(N&& network, const Input& input, const FisherTraceOptions& options = {}) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (options.repetitions < 1) {
-        throw ConfigError(text("fisher_trace: expected at least 1 repetition, found ", options.repetitions));
+        throw ConfigError(
+            concat("fisher_trace: expected at least 1 repetition, found ", options.repetitions));
     }
     const NetworkRef<std::remove_cvref_t<N>> own(network);
     const auto parameters = ::retort::detail::trainable_parameters(own.module());

@@ -61,11 +61,11 @@ inline double mutual_information(const at::Tensor& counts) {
 
 inline double centroid_information(const Features& features, Distance distance, const at::Tensor& classes,
                                    const at::Tensor& place, const at::Tensor& members) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (members.min().item<std::int64_t>() < 2) {
         throw DataError(
-            text("information_content: expected at least 2 samples of each class, found 1 of class ",
-                 classes.select(0, members.argmin().item<std::int64_t>()).item<std::int64_t>()));
+            concat("information_content: expected at least 2 samples of each class, found 1 of class ",
+                   classes.select(0, members.argmin().item<std::int64_t>()).item<std::int64_t>()));
     }
     // Every second sample of each class makes one half.
     const at::Tensor order = at::argsort(place, /*stable=*/true, 0, false);
@@ -89,7 +89,7 @@ inline double centroid_information(const Features& features, Distance distance, 
 }  // namespace detail
 
 /// How much about the classes the features know: an estimate of their mutual information, the
-/// \f$ I(f, Y) \f$ of information flow modelling. The paper's vectors are of this kind, but neither it nor its
+/// \f$ I(f, Y) \f$ of information flow modeling. The paper's vectors are of this kind, but neither it nor its
 /// code computes them; the estimates and the default are this library's choice.
 /// \returns a number of at least 0
 /// \throws ShapeError, DataError if these are no features, or have less than 2 samples of a class

@@ -36,7 +36,7 @@ struct LinearProbeOptions {
 ///
 ///     const double accuracy = metrics::LinearProbe{database}.accuracy(queries);
 ///
-/// Minimises \f$ \mathrm{mean}_i \, \mathrm{CE}(W x_i + b, y_i) + \frac\lambda2 \|W\|^2 \f$ with L-BFGS from
+/// Minimizes \f$ \mathrm{mean}_i \, \mathrm{CE}(W x_i + b, y_i) + \frac\lambda2 \|W\|^2 \f$ with L-BFGS from
 /// zeros, without random numbers; x are the features shifted and scaled to mean 0 and deviation 1 over the
 /// database (a feature that is constant there is 0). The default of \f$ \lambda \f$ is this library's own.
 class LinearProbe {
@@ -47,7 +47,7 @@ class LinearProbe {
         : database_(detail::matrix("LinearProbe", "database", database)) {
         if (!(options.l2 >= 0 && std::isfinite(options.l2)) || options.iterations < 1 ||
             !(options.tolerance >= 0)) {
-            throw ConfigError(::retort::detail::text(
+            throw ConfigError(::retort::detail::concat(
                 "LinearProbe: expected l2 and tolerance of at least 0 and at least 1 iteration, found ",
                 options.l2, ", ", options.tolerance, " and ", options.iterations));
         }
@@ -66,7 +66,7 @@ class LinearProbe {
         const Features asked = detail::queries_for("LinearProbe", database_, queries);
         return predicted(asked.values).eq(asked.target).to(at::kDouble).mean().item<double>();
     }
-    /// What was minimised, at its end.
+    /// What was minimized, at its end.
     double loss() const { return loss_; }
 
   private:

@@ -33,7 +33,7 @@ enum class AveragePrecision {
     /// The mean over the recalls 0, 0.1, ..., 1 of the largest p(r) among the ranks of at least that recall
     /// (TREC; Manning, Raghavan, Schuetze, "Introduction to Information Retrieval", 2008, section 8.4).
     eleven_point,
-    /// What the released evaluation of information flow modelling and of probabilistic knowledge transfer
+    /// What the released evaluation of information flow modeling and of probabilistic knowledge transfer
     /// computes (Passalis, Tzelepi, Tefas, CVPR 2020). Its p'(r) is the largest p from rank r to rank b for
     /// r <= b, and p(r) itself behind, where b is the number of queries in the query's batch (128; fewer in
     /// the last), although the size of the database was meant. The mean over the recalls 0, 0.1, ..., 1 of p'
@@ -73,17 +73,17 @@ class Retrieval {
     /// range
     explicit Retrieval(const Features& database, RetrievalOptions options = {})
         : options_(std::move(options)), database_(detail::matrix("Retrieval", "database", database)) {
-        using ::retort::detail::text;
+        using ::retort::detail::concat;
         for (const std::int64_t rank : options_.at) {
             if (rank < 1 || rank > database_.size()) {
-                throw ConfigError(text("Retrieval: expected ranks from 1 to the size of the database, ",
-                                       database_.size(), ", found ", rank));
+                throw ConfigError(concat("Retrieval: expected ranks from 1 to the size of the database, ",
+                                         database_.size(), ", found ", rank));
             }
         }
         if (options_.released_batch < 1 || options_.most_distances < 1) {
             throw ConfigError(
-                text("Retrieval: expected a batch and a number of distances of at least 1, found ",
-                     options_.released_batch, " and ", options_.most_distances));
+                concat("Retrieval: expected a batch and a number of distances of at least 1, found ",
+                       options_.released_batch, " and ", options_.most_distances));
         }
         const c10::NoGradGuard no_grad;
         places_ = detail::Places(database_.values, options_.distance);
@@ -146,7 +146,7 @@ class Retrieval {
         const at::Tensor missing = at::index_select(classes_, 0, place).ne(target);
         if (missing.any().item<bool>()) {
             const auto query = missing.to(at::kByte).argmax().item<std::int64_t>();
-            throw DataError(::retort::detail::text(
+            throw DataError(::retort::detail::concat(
                 "Retrieval: expected queries whose classes occur in the database, found class ",
                 target.select(0, query).item<std::int64_t>(), " in query ", query));
         }

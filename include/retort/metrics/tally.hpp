@@ -22,26 +22,27 @@ namespace retort::metrics::detail {
 /// Throws unless `logits` are B x C with C >= 1.
 inline void check_logits(const std::string& metric, const char* whose, const at::Tensor& logits) {
     if (!logits.defined() || logits.dim() != 2 || logits.size(1) < 1 || !logits.is_floating_point()) {
-        throw ShapeError(::retort::detail::text(
+        throw ShapeError(::retort::detail::concat(
             metric, ": expected ", whose,
             " logits of shape batch x classes and a floating-point type, found ",
-            logits.defined() ? ::retort::detail::text(logits.scalar_type(), " of shape ", logits.sizes())
+            logits.defined() ? ::retort::detail::concat(logits.scalar_type(), " of shape ", logits.sizes())
                              : std::string("an undefined tensor")));
     }
 }
 
 /// Throws unless `target` has one class index for each row of `logits`.
 inline void check_target(const std::string& metric, const at::Tensor& logits, const at::Tensor& target) {
-    using ::retort::detail::text;
+    using ::retort::detail::concat;
     if (!target.defined() || target.dim() != 1 || target.size(0) != logits.size(0) ||
         target.scalar_type() != at::kLong) {
-        throw ShapeError(text(metric, ": expected ", logits.size(0), " targets of type int64 (Long), found ",
-                              target.defined() ? text(target.scalar_type(), " of shape ", target.sizes())
-                                               : std::string("an undefined tensor")));
+        throw ShapeError(concat(metric, ": expected ", logits.size(0),
+                                " targets of type int64 (Long), found ",
+                                target.defined() ? concat(target.scalar_type(), " of shape ", target.sizes())
+                                                 : std::string("an undefined tensor")));
     }
     if (target.device() != logits.device()) {
-        throw ShapeError(text(metric, ": expected targets on the logits' device, ", logits.device(),
-                              ", found ", target.device()));
+        throw ShapeError(concat(metric, ": expected targets on the logits' device, ", logits.device(),
+                                ", found ", target.device()));
     }
 }
 
@@ -66,13 +67,13 @@ class Tally {
     /// \param values are added to those of earlier calls, element by element.
     void add(const std::string& metric, std::int64_t samples, const at::Tensor& values) {
         if (sum_.defined() && sum_.device() != values.device()) {
-            throw ShapeError(::retort::detail::text(metric, ": expected logits on ", sum_.device(),
-                                                    ", where the earlier ones were, found ",
-                                                    values.device()));
+            throw ShapeError(::retort::detail::concat(metric, ": expected logits on ", sum_.device(),
+                                                      ", where the earlier ones were, found ",
+                                                      values.device()));
         }
         if (sum_.defined() && sum_.sizes() != values.sizes()) {
             throw ShapeError(
-                ::retort::detail::text(metric, ": expected logits of as many classes as before"));
+                ::retort::detail::concat(metric, ": expected logits of as many classes as before"));
         }
         // Not in place: a copy of the metric shares the tensor, and the sum may have been begun in inference
         // mode.
@@ -84,7 +85,7 @@ class Tally {
     /// \throws DataError if there were no samples.
     at::Tensor read(const std::string& metric) const {
         if (samples_ == 0) {
-            throw DataError(::retort::detail::text(metric, ": expected at least one sample, found none"));
+            throw DataError(::retort::detail::concat(metric, ": expected at least one sample, found none"));
         }
         const c10::NoGradGuard no_grad;
         return sum_.to(at::kCPU).contiguous();
@@ -106,8 +107,8 @@ inline at::Tensor counts(std::initializer_list<at::Tensor> flags) {
 inline void expect_classes(const std::string& metric, std::int64_t bad, std::int64_t samples) {
     if (bad == 0) return;
     throw DataError(
-        ::retort::detail::text(metric, ": expected targets from 0 to the number of classes less 1, found ",
-                               bad, " of ", samples, " outside"));
+        ::retort::detail::concat(metric, ": expected targets from 0 to the number of classes less 1, found ",
+                                 bad, " of ", samples, " outside"));
 }
 
 }  // namespace retort::metrics::detail

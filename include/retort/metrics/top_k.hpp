@@ -32,8 +32,8 @@ struct TopK {
         detail::check_target(name(), student_logits, target);
         const auto classes = student_logits.size(1);
         if (k < 1 || k > classes) {
-            throw ConfigError(::retort::detail::text("TopK: expected k from 1 to the number of classes, ",
-                                                     classes, ", found ", k));
+            throw ConfigError(::retort::detail::concat("TopK: expected k from 1 to the number of classes, ",
+                                                       classes, ", found ", k));
         }
         if (student_logits.size(0) == 0) return;
         // A target that is no class is counted, not looked up: that would stop a GPU for good.

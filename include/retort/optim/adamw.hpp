@@ -23,8 +23,8 @@
 
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/own_optimizer.hpp>
-#include <retort/detail/update_kernel.hpp>
+#include <retort/optim/detail/fused_optimizer.hpp>
+#include <retort/optim/detail/update_kernel.hpp>
 
 namespace retort {
 
@@ -86,10 +86,10 @@ struct AdamWKernel {
 
 }  // namespace detail
 
-/// The optimiser that `AdamW` builds. Agrees with `torch::optim::AdamW` but for rounding (a few units in the last place
+/// The optimizer that `AdamW` builds. Agrees with `torch::optim::AdamW` but for rounding (a few units in the last place
 /// a step). On the processor the parameters go through one loop (float and double; dense), elsewhere through
 /// multi-tensor operators, whose number does not grow with that of the parameters (but with `amsgrad`).
-class MultiTensorAdamW : public detail::OwnOptimizer<MultiTensorAdamW, MultiTensorAdamWOptions, 3> {
+class MultiTensorAdamW : public detail::FusedOptimizer<MultiTensorAdamW, MultiTensorAdamWOptions, 3> {
   public:
     static constexpr const char* name = "AdamW";
     static constexpr std::array<const char*, 3> slot_names{"first_moment", "second_moment",
@@ -98,13 +98,13 @@ class MultiTensorAdamW : public detail::OwnOptimizer<MultiTensorAdamW, MultiTens
     static bool takes_sparse(const MultiTensorAdamWOptions&) { return false; }
 
     MultiTensorAdamW(std::vector<at::Tensor> parameters, const MultiTensorAdamWOptions& options)
-        : OwnOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
+        : FusedOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
     MultiTensorAdamW(std::vector<torch::optim::OptimizerParamGroup> groups,
                      const MultiTensorAdamWOptions& options)
-        : OwnOptimizer(std::move(groups), options) {}
+        : FusedOptimizer(std::move(groups), options) {}
 
   private:
-    friend OwnOptimizer;
+    friend FusedOptimizer;
 
     static double rate(const MultiTensorAdamWOptions& options, std::int64_t steps) {
         return options.learning_rate / (1 - std::pow(options.betas[0], static_cast<double>(steps)));
@@ -225,7 +225,7 @@ struct AdamW {
         for (const double beta : betas) {
             if (!(beta >= 0 && beta < 1)) {
                 throw ConfigError(
-                    detail::text("AdamW: expected betas of at least 0 and below 1, found ", beta));
+                    detail::concat("AdamW: expected betas of at least 0 and below 1, found ", beta));
             }
         }
     }

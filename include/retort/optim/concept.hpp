@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of an optimiser recipe: what a trainer builds its optimiser from.
+/// The contract of an optimizer recipe: what a trainer builds its optimizer from.
 ///
 /// | expression | meaning |
 /// |---|---|
@@ -8,7 +8,7 @@
 /// | | or takes a `std::vector<retort::NamedParameter>`, where options follow from names |
 /// | `r.check()` | optional; throws ConfigError where the options make no sense |
 ///
-/// A trainer also takes an optimiser that exists already. See `OptimizerPolicy`. What an optimiser remembers goes into
+/// A trainer also takes an optimizer that exists already. See `OptimizerPolicy`. What an optimizer remembers goes into
 /// checkpoints by its member `checkpoint(retort::Archive&)`, or by `save` and `load` of `torch::optim::Optimizer`.
 #pragma once
 
@@ -23,22 +23,22 @@
 
 namespace retort {
 
-/// Builds an optimiser for parameters with their names.
+/// Builds an optimizer for parameters with their names.
 template <class R>
 concept NamedOptimizerRecipe = requires(const R& recipe, std::vector<NamedParameter> parameters) {
     { recipe.build(parameters) } -> std::convertible_to<std::unique_ptr<torch::optim::Optimizer>>;
 };
 
-/// Builds an optimiser for parameters.
+/// Builds an optimizer for parameters.
 template <class R>
-concept OptimizerRecipe = NamedOptimizerRecipe<R> ||
-    requires(const R& recipe, std::vector<at::Tensor> parameters) {
-    { recipe.build(parameters) } -> std::convertible_to<std::unique_ptr<torch::optim::Optimizer>>;
-};
+concept OptimizerRecipe =
+    NamedOptimizerRecipe<R> || requires(const R& recipe, std::vector<at::Tensor> parameters) {
+        { recipe.build(parameters) } -> std::convertible_to<std::unique_ptr<torch::optim::Optimizer>>;
+    };
 
 namespace detail {
 
-/// Builds the optimiser of a recipe of either kind.
+/// Builds the optimizer of a recipe of either kind.
 template <OptimizerRecipe R>
 auto build_optimizer(const R& recipe, const std::vector<NamedParameter>& parameters) {
     if constexpr (NamedOptimizerRecipe<R>) {

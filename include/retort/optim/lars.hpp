@@ -24,9 +24,9 @@
 
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/own_optimizer.hpp>
 #include <retort/detail/parallel.hpp>
-#include <retort/detail/update_kernel.hpp>
+#include <retort/optim/detail/fused_optimizer.hpp>
+#include <retort/optim/detail/update_kernel.hpp>
 
 namespace retort {
 
@@ -88,9 +88,9 @@ double norm_of(const T* values, std::int64_t size) {
 
 }  // namespace detail
 
-/// The optimiser that `Lars` builds. On the processor the parameters go through one loop (float and double; dense),
+/// The optimizer that `Lars` builds. On the processor the parameters go through one loop (float and double; dense),
 /// elsewhere through multi-tensor operators; it does not wait for the device.
-class MultiTensorLars : public detail::OwnOptimizer<MultiTensorLars, MultiTensorLarsOptions, 1> {
+class MultiTensorLars : public detail::FusedOptimizer<MultiTensorLars, MultiTensorLarsOptions, 1> {
   public:
     static constexpr const char* name = "Lars";
     static constexpr std::array<const char*, 1> slot_names{"momentum"};
@@ -98,13 +98,13 @@ class MultiTensorLars : public detail::OwnOptimizer<MultiTensorLars, MultiTensor
     static bool takes_sparse(const MultiTensorLarsOptions&) { return false; }
 
     MultiTensorLars(std::vector<at::Tensor> parameters, const MultiTensorLarsOptions& options)
-        : OwnOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
+        : FusedOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
     MultiTensorLars(std::vector<torch::optim::OptimizerParamGroup> groups,
                     const MultiTensorLarsOptions& options)
-        : OwnOptimizer(std::move(groups), options) {}
+        : FusedOptimizer(std::move(groups), options) {}
 
   private:
-    friend OwnOptimizer;
+    friend FusedOptimizer;
 
     static bool excluded(const at::Tensor& parameter, const MultiTensorLarsOptions& options) {
         return options.exclude_vectors && parameter.dim() < 2;
@@ -202,7 +202,7 @@ class MultiTensorLars : public detail::OwnOptimizer<MultiTensorLars, MultiTensor
 /// v is 0 before. Where a norm is 0, r is 1. Source: You, Gitman, Ginsburg, "Large batch training of convolutional
 /// networks", 2017 (arXiv:1708.03888), Algorithm 1; without its \f$ \epsilon \f$ (0 by default) and its polynomial
 /// decay: that is `WithLearningRate{Lars{}, Polynomial{}}`. The paper says nothing of a norm of 0, nor of biases and
-/// normalisation: see `exclude_vectors`.
+/// normalization: see `exclude_vectors`.
 ///
 /// Sparse gradients are refused.
 struct Lars {
@@ -211,7 +211,7 @@ struct Lars {
     double weight_decay = 0.0;   ///< \f$ \lambda \f$, at least 0
     double trust = 1e-3;         ///< above 0
     double eps = 0.0;            ///< \f$ \epsilon \f$, at least 0
-    /// Whether parameters of fewer than two dimensions (biases, normalisation) take plain steps: r = 1, \f$ \lambda =
+    /// Whether parameters of fewer than two dimensions (biases, normalization) take plain steps: r = 1, \f$ \lambda =
     /// 0 \f$.
     bool exclude_vectors = true;
 
@@ -238,7 +238,7 @@ struct Lars {
         detail::check_optimizer_number("Lars", "a weight decay", weight_decay);
         detail::check_optimizer_number("Lars", "an epsilon", eps);
         if (!(trust > 0 && std::isfinite(trust))) {
-            throw ConfigError(detail::text("Lars: expected a trust above 0, found ", trust));
+            throw ConfigError(detail::concat("Lars: expected a trust above 0, found ", trust));
         }
     }
 };

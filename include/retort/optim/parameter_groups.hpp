@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Options of an optimiser by the names and shapes of parameters.
+/// Options of an optimizer by the names and shapes of parameters.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -27,7 +27,7 @@ namespace retort {
 /// What other options some parameters have: see `ParameterGroups`.
 struct GroupRule {
     /// Which parameters, by name: `*` stands for any characters, dots too, `?` for one. Names are the student's
-    /// (`stages.0.weight`); those of learnable parts begin with `knowledge.`, those of a `PartlyTrainable` teacher with `teacher.`.
+    /// (`stages.0.weight`); those of learnable parts begin with `knowledge.`, those of a `PartiallyTrainable` teacher with `teacher.`.
     std::string names = "*";
     std::int64_t below_dimensions = 0;      ///< only those of fewer dimensions than this; 0: any
     std::optional<double> learning_rate{};  ///< times the recipe's; at least 0
@@ -36,10 +36,10 @@ struct GroupRule {
 };
 
 /// A rule for what is usually trained without weight decay: parameters of fewer than two dimensions, which are biases and
-/// those of normalisation.
+/// those of normalization.
 inline GroupRule no_decay_on_vectors() { return {.below_dimensions = 2, .weight_decay = 0.0}; }
 
-/// An optimiser (`Sgd`, `AdamW`, `Lars`) with other options for some parameters:
+/// An optimizer (`Sgd`, `AdamW`, `Lars`) with other options for some parameters:
 ///
 ///     retort::ParameterGroups{retort::AdamW{.learning_rate = 1e-3, .weight_decay = 0.05},
 ///                             {retort::no_decay_on_vectors(),
@@ -58,8 +58,8 @@ struct ParameterGroups {
             recipe.options().weight_decay;
         },
         "retort: parameter groups are for retort::Sgd, AdamW and Lars: a learning-rate schedule and "
-        "FreshEachEpoch stand "
-        "outside, and LibTorch's own optimisers take groups of their own");
+        "RebuiltEachEpoch stand "
+        "outside, and LibTorch's own optimizers take groups of their own");
     Recipe recipe;
     std::vector<GroupRule> rules;
 
@@ -103,12 +103,12 @@ struct ParameterGroups {
         }
         for (std::size_t i = 0; i < rules.size(); ++i) {
             if (met[i]) continue;
-            throw ConfigError(
-                detail::text("ParameterGroups: expected parameters named \"", rules[i].names, "\"",
-                             rules[i].below_dimensions > 0
-                                 ? detail::text(" of fewer than ", rules[i].below_dimensions, " dimensions")
-                                 : std::string(),
-                             ", found none; near are ", detail::nearest_names(rules[i].names, parameters)));
+            throw ConfigError(detail::concat(
+                "ParameterGroups: expected parameters named \"", rules[i].names, "\"",
+                rules[i].below_dimensions > 0
+                    ? detail::concat(" of fewer than ", rules[i].below_dimensions, " dimensions")
+                    : std::string(),
+                ", found none; near are ", detail::nearest_names(rules[i].names, parameters)));
         }
         std::vector<torch::optim::OptimizerParamGroup> result;
         for (Group& group : groups) {
@@ -133,15 +133,15 @@ struct ParameterGroups {
                 return !value || (*value >= 0 && std::isfinite(*value));
             };
             if (!fine(rule.learning_rate) || !fine(rule.weight_decay) || rule.below_dimensions < 0) {
-                throw ConfigError(detail::text(
+                throw ConfigError(detail::concat(
                     "ParameterGroups: expected numbers of at least 0 for \"", rule.names,
                     "\", found a learning rate of ", rule.learning_rate.value_or(1.0), ", a weight decay of ",
                     rule.weight_decay.value_or(0.0), " and ", rule.below_dimensions, " dimensions"));
             }
             if (!rule.learning_rate && !rule.weight_decay && !rule.frozen) {
-                throw ConfigError(detail::text("ParameterGroups: expected \"", rule.names,
-                                               "\" to have another learning rate or weight decay, or to be "
-                                               "frozen; found neither"));
+                throw ConfigError(detail::concat("ParameterGroups: expected \"", rule.names,
+                                                 "\" to have another learning rate or weight decay, or to be "
+                                                 "frozen; found neither"));
             }
         }
     }

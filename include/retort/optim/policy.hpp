@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a trainer takes as its optimiser.
+/// What a trainer takes as its optimizer.
 #pragma once
 
 #include <c10/util/Exception.h>
@@ -21,11 +21,11 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/optim/concept.hpp>
-#include <retort/optim/fresh_each_epoch.hpp>
+#include <retort/optim/rebuilt_each_epoch.hpp>
 #include <retort/optim/sgd.hpp>
 #include <retort/optim/with_learning_rate.hpp>
 
@@ -33,8 +33,8 @@ namespace retort {
 
 namespace detail {
 
-/// Stores or sets the state of an optimiser that LibTorch stores itself, as what `torch::save` makes of it.
-/// \throws ConfigError if the optimiser stores nothing
+/// Stores or sets the state of an optimizer that LibTorch stores itself, as what `torch::save` makes of it.
+/// \throws ConfigError if the optimizer stores nothing
 inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& optimizer) {
     std::string bytes;
     if (archive.saving()) {
@@ -47,8 +47,8 @@ inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& o
         stored.load_from(bytes.data(), bytes.size());
         if (stored.keys().empty()) {
             throw ConfigError(
-                text("optimiser: ", c10::demangle(typeid(optimizer).name()),
-                     " stores nothing: it needs a member save and load, or checkpoint(retort::Archive&)"));
+                concat("optimizer: ", c10::demangle(typeid(optimizer).name()),
+                       " stores nothing: it needs a member save and load, or checkpoint(retort::Archive&)"));
         }
     }
     archive("torch", bytes);
@@ -58,18 +58,18 @@ inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& o
         in.load_from(bytes.data(), bytes.size());
         optimizer.load(in);
     } catch (const c10::Error& error) {
-        throw CheckpointError(text(archive.where(), ": optimiser: ", error.what_without_backtrace()));
+        throw CheckpointError(concat(archive.where(), ": optimizer: ", error.what_without_backtrace()));
     }
 }
 
 }  // namespace detail
 
-/// What a trainer takes as its optimiser: a recipe (`Sgd`, `AdamW`, `Lars`, `FromTorch<...>`; within `ParameterGroups`,
-/// `FreshEachEpoch` and `WithLearningRate`, in this order from the inside), or an optimiser that exists already, as an
+/// What a trainer takes as its optimizer: a recipe (`Sgd`, `AdamW`, `Lars`, `FromTorch<...>`; within `ParameterGroups`,
+/// `RebuiltEachEpoch` and `WithLearningRate`, in this order from the inside), or an optimizer that exists already, as an
 /// lvalue that outlives the trainer, or as a `shared_ptr`. An existing one gets the learnable parts of the knowledge as
 /// one more parameter group, with its default options.
 ///
-/// It is the same for all types: one virtual call a step is what LibTorch's optimisers cost anyway.
+/// It is the same for all types: one virtual call a step is what LibTorch's optimizers cost anyway.
 class OptimizerPolicy {
     using Named = std::vector<NamedParameter>;
 
@@ -77,7 +77,7 @@ class OptimizerPolicy {
     template <OptimizerRecipe Recipe>
     explicit(false) OptimizerPolicy(Recipe recipe) {
         if constexpr (requires { recipe.check(); }) recipe.check();
-        fresh_each_epoch_ = detail::fresh_each_epoch<Recipe>();
+        fresh_each_epoch_ = detail::rebuilt_each_epoch<Recipe>();
         if constexpr (requires { recipe.schedule.weight(Progress{}); }) {
             const auto schedule = std::make_shared<decltype(recipe.schedule)>(recipe.schedule);
             rate_ = [schedule](const Progress& progress) { return schedule->weight(progress); };
@@ -93,7 +93,7 @@ class OptimizerPolicy {
     template <class O>
         requires std::derived_from<O, torch::optim::Optimizer>
     explicit(false) OptimizerPolicy(std::shared_ptr<O> optimizer) {
-        if (optimizer == nullptr) throw ConfigError("optimiser: expected an optimiser, found a null pointer");
+        if (optimizer == nullptr) throw ConfigError("optimizer: expected an optimizer, found a null pointer");
         build_ = [optimizer = std::move(optimizer)](const Named& student, const Named& parts) {
             adopt(*optimizer, detail::tensors_of(student), detail::tensors_of(parts));
             return Built(optimizer);
@@ -104,7 +104,7 @@ class OptimizerPolicy {
     explicit(false) OptimizerPolicy(O& optimizer)
         : OptimizerPolicy(std::shared_ptr<O>(&optimizer, [](O*) {})) {}
 
-    /// Builds the optimiser for the student's parameters and those of the learnable parts.
+    /// Builds the optimizer for the student's parameters and those of the learnable parts.
     void build(const std::vector<NamedParameter>& student, const std::vector<NamedParameter>& parts) {
         Built built = build_(student, parts);
         if (fresh_each_epoch_) {
@@ -117,7 +117,7 @@ class OptimizerPolicy {
             rates_.push_back(group.options().get_lr());
         }
     }
-    /// Gives the optimiser the learnable parts that it does not have yet, as one more parameter group.
+    /// Gives the optimizer the learnable parts that it does not have yet, as one more parameter group.
     /// \pre built()
     void add(const std::vector<NamedParameter>& parts) {
         add_missing(*optimizer_, detail::tensors_of(parts));
@@ -132,20 +132,20 @@ class OptimizerPolicy {
         }
     }
     bool built() const { return optimizer_ != nullptr; }
-    /// The optimiser.
+    /// The optimizer.
     /// \pre built()
     torch::optim::Optimizer& optimizer() const { return *optimizer_; }
 
     /// Sets the learning rates for this progress, where they follow a schedule. Before that, builds the
-    /// optimiser anew at the start of an epoch where the recipe says so (`FreshEachEpoch`).
+    /// optimizer anew at the start of an epoch where the recipe says so (`RebuiltEachEpoch`).
     void set_learning_rate(const Progress& progress) {
         begin_anew(progress);
         if (!rate_) return;
         const double factor = rate_(progress);
         if (!(factor >= 0 && std::isfinite(factor))) {
             throw ConfigError(
-                detail::text("learning rate: expected the schedule to give a factor of at least 0, found ",
-                             factor, " in epoch ", progress.epoch, ", step ", progress.step));
+                detail::concat("learning rate: expected the schedule to give a factor of at least 0, found ",
+                               factor, " in epoch ", progress.epoch, ", step ", progress.step));
         }
         std::size_t group = 0;
         for (torch::optim::OptimizerParamGroup& each : optimizer_->param_groups()) {
@@ -156,9 +156,9 @@ class OptimizerPolicy {
     /// \pre built()
     double learning_rate() const { return optimizer_->param_groups().front().options().get_lr(); }
 
-    /// Stores or sets what the optimiser remembers (its own `checkpoint(retort::Archive&)`, or what LibTorch stores
+    /// Stores or sets what the optimizer remembers (its own `checkpoint(retort::Archive&)`, or what LibTorch stores
     /// of it), the learning rates, and the schedule's state. Other options are those of this program.
-    /// \throws CheckpointError if it is another optimiser, for other parameters, or began with other learning rates
+    /// \throws CheckpointError if it is another optimizer, for other parameters, or began with other learning rates
     /// \pre built()
     void checkpoint(Archive& archive) {
         archive.expect("type", c10::demangle(typeid(*optimizer_).name()));
@@ -169,8 +169,8 @@ class OptimizerPolicy {
             for (const at::Tensor& each : group.params()) numbers += static_cast<std::size_t>(each.numel());
             const double first = rates.size() < rates_.size() ? rates_[rates.size()] : 0.0;
             groups.append(groups.empty() ? "" : "; ")
-                .append(detail::text(group.params().size(), " tensors of ", numbers,
-                                     " numbers, learning rate ", first));
+                .append(detail::concat(group.params().size(), " tensors of ", numbers,
+                                       " numbers, learning rate ", first));
             rates.push_back(group.options().get_lr());
         }
         archive.expect("groups", groups);
@@ -186,7 +186,7 @@ class OptimizerPolicy {
     }
 
   private:
-    /// An optimiser, with what stores its state: its type is known where it is built.
+    /// An optimizer, with what stores its state: its type is known where it is built.
     struct Built {
         template <class O>
         explicit Built(std::shared_ptr<O> built)
@@ -223,7 +223,7 @@ class OptimizerPolicy {
         for (const at::Tensor& parameter : student) any = any || holds(optimizer, parameter);
         if (!any) {
             throw ConfigError(
-                "optimiser: expected one that was built on the student's parameters, found none of them in "
+                "optimizer: expected one that was built on the student's parameters, found none of them in "
                 "it");
         }
         add_missing(optimizer, parts);
@@ -238,7 +238,7 @@ class OptimizerPolicy {
     }
 
     std::function<Built(const Named&, const Named&)> build_;
-    Named built_for_;  // of an optimiser that is built anew
+    Named built_for_;  // of an optimizer that is built anew
     std::function<double(const Progress&)> rate_;
     std::function<void(Archive&)> archive_, archive_schedule_;
     std::shared_ptr<torch::optim::Optimizer> optimizer_;

@@ -19,8 +19,8 @@
 
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/own_optimizer.hpp>
-#include <retort/detail/update_kernel.hpp>
+#include <retort/optim/detail/fused_optimizer.hpp>
+#include <retort/optim/detail/update_kernel.hpp>
 
 namespace retort {
 
@@ -81,10 +81,10 @@ struct SgdKernel {
 
 }  // namespace detail
 
-/// The optimiser that `Sgd` builds. Gives the same bits as `torch::optim::SGD` on x86-64. On the processor the
+/// The optimizer that `Sgd` builds. Gives the same bits as `torch::optim::SGD` on x86-64. On the processor the
 /// parameters go through one loop (float and double; dense), elsewhere through multi-tensor operators, whose number
 /// does not grow with that of the parameters.
-class MultiTensorSgd : public detail::OwnOptimizer<MultiTensorSgd, MultiTensorSgdOptions, 1> {
+class MultiTensorSgd : public detail::FusedOptimizer<MultiTensorSgd, MultiTensorSgdOptions, 1> {
   public:
     static constexpr const char* name = "Sgd";
     static constexpr std::array<const char*, 1> slot_names{"momentum"};
@@ -94,13 +94,13 @@ class MultiTensorSgd : public detail::OwnOptimizer<MultiTensorSgd, MultiTensorSg
     }
 
     MultiTensorSgd(std::vector<at::Tensor> parameters, const MultiTensorSgdOptions& options)
-        : OwnOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
+        : FusedOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
     MultiTensorSgd(std::vector<torch::optim::OptimizerParamGroup> groups,
                    const MultiTensorSgdOptions& options)
-        : OwnOptimizer(std::move(groups), options) {}
+        : FusedOptimizer(std::move(groups), options) {}
 
   private:
-    friend OwnOptimizer;
+    friend FusedOptimizer;
 
     template <class T>
     void step_dense(const Moves& moved, const MultiTensorSgdOptions& options) {
@@ -200,10 +200,10 @@ struct Sgd {
         detail::check_optimizer_number("Sgd", "a momentum", momentum);
         detail::check_optimizer_number("Sgd", "a weight decay", weight_decay);
         if (!std::isfinite(dampening)) {
-            throw ConfigError(detail::text("Sgd: expected a finite dampening, found ", dampening));
+            throw ConfigError(detail::concat("Sgd: expected a finite dampening, found ", dampening));
         }
         if (nesterov && (momentum == 0 || dampening != 0)) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "Sgd: Nesterov's momentum needs a momentum above 0 and no dampening, found momentum ",
                 momentum, " and dampening ", dampening));
         }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// An optimiser whose learning rate follows a schedule.
+/// An optimizer whose learning rate follows a schedule.
 #pragma once
 
 #include <utility>
 
 #include <retort/optim/concept.hpp>
-#include <retort/optim/fresh_each_epoch.hpp>
+#include <retort/optim/rebuilt_each_epoch.hpp>
 #include <retort/schedule/concept.hpp>
 
 namespace retort {
 
-/// An optimiser whose learning rate follows a schedule: in every step the rate of each parameter group is its
+/// An optimizer whose learning rate follows a schedule: in every step the rate of each parameter group is its
 /// first one times the schedule's weight.
 ///
 ///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.05, .momentum = 0.9},
@@ -20,14 +20,16 @@ namespace retort {
 ///                              retort::WarmUp{.epochs = 5, .then = retort::Cosine{.every = retort::Every::step}}}
 template <OptimizerRecipe Recipe, WeightSchedule S>
 struct WithLearningRate {
-    static constexpr bool fresh_each_epoch = detail::fresh_each_epoch<Recipe>();
+    static constexpr bool rebuilt_each_epoch = detail::rebuilt_each_epoch<Recipe>();
     Recipe recipe;
     S schedule;
 
     auto build(const std::vector<NamedParameter>& parameters) const {
         return detail::build_optimizer(recipe, parameters);
     }
-    auto build(std::vector<at::Tensor> parameters) const requires(!NamedOptimizerRecipe<Recipe>) {
+    auto build(std::vector<at::Tensor> parameters) const
+        requires(!NamedOptimizerRecipe<Recipe>)
+    {
         return recipe.build(std::move(parameters));
     }
     void check() const {

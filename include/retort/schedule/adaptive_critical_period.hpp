@@ -40,7 +40,7 @@ struct AdaptiveCriticalPeriodOptions {
 /// training:
 ///
 ///     retort::AdaptiveCriticalPeriod period{{.fall = 0.5}};
-///     retort::Trainer trainer{student, auxiliary, knowledge, retort::Schedule{1.0, period}, optimiser};
+///     retort::Trainer trainer{student, auxiliary, knowledge, retort::Schedule{1.0, period}, optimizer};
 ///     trainer.fit(batches, {.epochs = 50}, period);
 ///
 /// Measured is, for each epoch k, \f$ m_k \f$: the mean over the steps of the gradient's norm (all that is
@@ -77,7 +77,7 @@ class AdaptiveCriticalPeriod {
     double weight(const Progress& progress) const {
         const auto measured = static_cast<std::int64_t>(state_->measures.size());
         if (progress.epoch > measured) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "AdaptiveCriticalPeriod: expected a measure of each epoch before epoch ", progress.epoch,
                 ", found ", measured, ": is the period among the callbacks of fit?"));
         }
@@ -97,8 +97,8 @@ class AdaptiveCriticalPeriod {
         detail::check_finite("AdaptiveCriticalPeriod", "initial value", o.initial);
         const auto in = [](const char* what, double value, bool fine, const char* range) {
             if (!fine) {
-                throw ConfigError(detail::text("AdaptiveCriticalPeriod: expected ", what, " in ", range,
-                                               ", found ", value));
+                throw ConfigError(detail::concat("AdaptiveCriticalPeriod: expected ", what, " in ", range,
+                                                 ", found ", value));
             }
         };
         in("a factor", o.factor, o.factor >= 0 && o.factor < 1, "[0, 1)");
@@ -106,10 +106,10 @@ class AdaptiveCriticalPeriod {
         in("a smoothing", o.smoothing, o.smoothing >= 0 && o.smoothing < 1, "[0, 1)");
         if (o.patience < 1 || o.least < 1 || o.most < 0 || (o.most > 0 && o.most < o.least)) {
             throw ConfigError(
-                detail::text("AdaptiveCriticalPeriod: expected a patience and a least length of at least 1 "
-                             "and a most length "
-                             "of 0 or not below the least, found ",
-                             o.patience, ", ", o.least, " and ", o.most));
+                detail::concat("AdaptiveCriticalPeriod: expected a patience and a least length of at least 1 "
+                               "and a most length "
+                               "of 0 or not below the least, found ",
+                               o.patience, ", ", o.least, " and ", o.most));
         }
     }
 

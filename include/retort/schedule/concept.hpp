@@ -37,11 +37,11 @@ namespace detail {
 
 inline void check_finite(const char* where, const char* what, double value) {
     if (!std::isfinite(value))
-        throw ConfigError(text(where, ": expected a finite ", what, ", found ", value));
+        throw ConfigError(concat(where, ": expected a finite ", what, ", found ", value));
 }
 
 inline void check_not_negative(const char* where, const char* what, double value) {
-    if (!(value >= 0)) throw ConfigError(text(where, ": expected ", what, " of at least 0, found ", value));
+    if (!(value >= 0)) throw ConfigError(concat(where, ": expected ", what, " of at least 0, found ", value));
 }
 
 /// The share of a stretch of `length` epochs that is over, in [0, 1]; a length of 0 stands for the whole run.
@@ -49,7 +49,7 @@ inline double elapsed_share(const char* where, const Progress& progress, double 
     const double whole = length > 0 ? length : static_cast<double>(progress.epochs);
     if (whole <= 0) {
         throw ConfigError(
-            text(where, ": expected a length in epochs, in the schedule or of the run; found neither"));
+            concat(where, ": expected a length in epochs, in the schedule or of the run; found neither"));
     }
     const double share = elapsed_epochs(progress, every) / whole;
     return share < 1 ? share : 1;

@@ -38,11 +38,11 @@ struct CosineRestarts {
         detail::check_finite("CosineRestarts", "final value", final);
         if (!(epochs > 0 && std::isfinite(epochs))) {
             throw ConfigError(
-                detail::text("CosineRestarts: expected a first period above 0 epochs, found ", epochs));
+                detail::concat("CosineRestarts: expected a first period above 0 epochs, found ", epochs));
         }
         if (!(factor >= 1 && std::isfinite(factor))) {
             throw ConfigError(
-                detail::text("CosineRestarts: expected a factor of at least 1, found ", factor));
+                detail::concat("CosineRestarts: expected a factor of at least 1, found ", factor));
         }
     }
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The weight of intermediate layers in information flow modelling: strong while the critical connections
+/// The weight of intermediate layers in information flow modeling: strong while the critical connections
 /// form.
 #pragma once
 
@@ -24,7 +24,7 @@ struct CriticalPeriod {
     void check() const {
         detail::check_finite("CriticalPeriod", "initial value", initial);
         if (!(factor > 0 && factor < 1)) {
-            throw ConfigError(detail::text("CriticalPeriod: expected a factor in (0, 1), found ", factor));
+            throw ConfigError(detail::concat("CriticalPeriod: expected a factor in (0, 1), found ", factor));
         }
     }
 };

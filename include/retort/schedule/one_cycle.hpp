@@ -35,7 +35,7 @@ struct OneCycle {
         detail::check_finite("OneCycle", "final value", final);
         detail::check_not_negative("OneCycle", "a number of epochs", epochs);
         if (!(rise > 0 && rise < 1)) {
-            throw ConfigError(detail::text("OneCycle: expected a rise above 0 and below 1, found ", rise));
+            throw ConfigError(detail::concat("OneCycle: expected a rise above 0 and below 1, found ", rise));
         }
     }
 };

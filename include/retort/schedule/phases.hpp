@@ -49,8 +49,8 @@ class Phases {
         for (std::size_t phase = 0; phase < sizeof...(S); ++phase) {
             const std::int64_t least = phase + 1 < sizeof...(S) ? 1 : 0;
             if (epochs_[phase] < least) {
-                throw ConfigError(detail::text("Phases: expected at least ", least, " epochs in phase ",
-                                               phase, " of ", sizeof...(S), ", found ", epochs_[phase]));
+                throw ConfigError(detail::concat("Phases: expected at least ", least, " epochs in phase ",
+                                                 phase, " of ", sizeof...(S), ", found ", epochs_[phase]));
             }
         }
         std::apply([](const auto&... each) { (detail::check_schedule(each), ...); }, schedules_);

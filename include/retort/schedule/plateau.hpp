@@ -20,7 +20,7 @@ namespace retort {
 /// Options of `Plateau`.
 struct PlateauOptions {
     std::string column = "validation_accuracy";  ///< of the history
-    Goal goal = Goal::maximise;
+    Goal goal = Goal::maximize;
     double factor = 0.1;  ///< of each reduction, in (0, 1)
     /// So many epochs without improvement are let pass; the next one reduces. At least 0.
     std::int64_t patience = 10;
@@ -50,24 +50,24 @@ class Plateau {
     double weight(const Progress& progress) const {
         const auto seen = static_cast<std::int64_t>(state_->weights.size());
         if (progress.epoch > seen) {
-            throw ConfigError(detail::text("Plateau: expected to see each epoch before epoch ",
-                                           progress.epoch, ", found ", seen,
-                                           ": is the plateau among the callbacks of fit?"));
+            throw ConfigError(detail::concat("Plateau: expected to see each epoch before epoch ",
+                                             progress.epoch, ", found ", seen,
+                                             ": is the plateau among the callbacks of fit?"));
         }
         return progress.epoch == 0 ? 1.0 : state_->weights[static_cast<std::size_t>(progress.epoch - 1)];
     }
     void check() const {
         const PlateauOptions& o = options_;
         if (!(o.factor > 0 && o.factor < 1)) {
-            throw ConfigError(detail::text("Plateau: expected a factor in (0, 1), found ", o.factor));
+            throw ConfigError(detail::concat("Plateau: expected a factor in (0, 1), found ", o.factor));
         }
         if (!(o.minimum >= 0 && o.minimum <= 1)) {
-            throw ConfigError(detail::text("Plateau: expected a minimum in [0, 1], found ", o.minimum));
+            throw ConfigError(detail::concat("Plateau: expected a minimum in [0, 1], found ", o.minimum));
         }
         if (o.patience < 0 || o.cooldown < 0 || !(o.threshold >= 0 && std::isfinite(o.threshold))) {
-            throw ConfigError(
-                detail::text("Plateau: expected a patience, a cooldown and a threshold of at least 0, found ",
-                             o.patience, ", ", o.cooldown, " and ", o.threshold));
+            throw ConfigError(detail::concat(
+                "Plateau: expected a patience, a cooldown and a threshold of at least 0, found ", o.patience,
+                ", ", o.cooldown, " and ", o.threshold));
         }
     }
 
@@ -75,9 +75,10 @@ class Plateau {
     template <class Context>
     void on_fit_begin(Context& context) const {
         if (context.history.has(options_.column)) return;
-        throw ConfigError(detail::text("Plateau: expected a column \"", options_.column,
-                                       "\" in the history, found none of that name; a callback that fills it "
-                                       "(such as Validation) goes before this one"));
+        throw ConfigError(
+            detail::concat("Plateau: expected a column \"", options_.column,
+                           "\" in the history, found none of that name; a callback that fills it "
+                           "(such as Validation) goes before this one"));
     }
     template <class Context>
     void on_epoch_end(Context& context) {
@@ -121,7 +122,7 @@ class Plateau {
         return std::min(before, std::max(before * options_.factor, options_.minimum));
     }
     bool better(double value, double best) const {
-        const double sign = options_.goal == Goal::maximise ? 1.0 : -1.0;
+        const double sign = options_.goal == Goal::maximize ? 1.0 : -1.0;
         return sign * value > sign * (options_.relative ? best * (1 + sign * options_.threshold)
                                                         : best + sign * options_.threshold);
     }

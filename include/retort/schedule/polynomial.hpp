@@ -25,7 +25,7 @@ struct Polynomial {
         detail::check_finite("Polynomial", "final value", final);
         detail::check_not_negative("Polynomial", "a number of epochs", epochs);
         if (!(power > 0 && std::isfinite(power))) {
-            throw ConfigError(detail::text("Polynomial: expected a power above 0, found ", power));
+            throw ConfigError(detail::concat("Polynomial: expected a power above 0, found ", power));
         }
     }
 };

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <tuple>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/schedule/constant.hpp>
 
@@ -26,7 +26,9 @@ class Schedule {
   public:
     static constexpr std::size_t size = sizeof...(S);
 
-    Schedule() requires(sizeof...(S) > 0) : Schedule(S{}...) {}
+    Schedule()
+        requires(sizeof...(S) > 0)
+        : Schedule(S{}...) {}
     template <class... T>
         requires(sizeof...(T) == sizeof...(S))
     explicit Schedule(const T&... schedules) : schedules_{detail::to_schedule(schedules)...} {
@@ -47,7 +49,7 @@ class Schedule {
         std::size_t position = 0;
         std::apply(
             [&](auto&... each) {
-                (detail::archive_policy(archive, detail::text("weight", position++), each), ...);
+                (detail::archive_policy(archive, detail::concat("weight", position++), each), ...);
             },
             schedules_);
     }

@@ -21,7 +21,7 @@ struct Step {
         detail::check_finite("Step", "initial value", initial);
         detail::check_finite("Step", "factor", factor);
         if (epochs < 1)
-            throw ConfigError(detail::text("Step: expected at least 1 epoch a step, found ", epochs));
+            throw ConfigError(detail::concat("Step: expected at least 1 epoch a step, found ", epochs));
     }
 };
 

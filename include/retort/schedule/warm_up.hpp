@@ -23,7 +23,7 @@ struct WarmUp {
     }
     void check() const {
         if (!(epochs > 0))
-            throw ConfigError(detail::text("WarmUp: expected a length above 0 epochs, found ", epochs));
+            throw ConfigError(detail::concat("WarmUp: expected a length above 0 epochs, found ", epochs));
         detail::check_finite("WarmUp", "initial share", initial);
         detail::check_schedule(then);
     }
@@ -45,7 +45,7 @@ struct FirstSchedule<T, Rest...> {
 
 }  // namespace detail
 
-// Whichever options are given: GCC 12 deduces nothing from designated initialisers without it.
+// Whichever options are given: GCC 12 deduces nothing from designated initializers without it.
 template <class... Options>
 WarmUp(Options...) -> WarmUp<typename detail::FirstSchedule<Options...>::type>;
 

@@ -28,7 +28,7 @@ struct Variable {
 /// What a search chooses among: variables with finitely many choices, which are words.
 ///
 ///     retort::search::Space space;
-///     space.choice("optimiser", {"sgd", "adam"}).choice("learning rate", {"0.1", "0.01", "0.001"});
+///     space.choice("optimizer", {"sgd", "adam"}).choice("learning rate", {"0.1", "0.01", "0.001"});
 ///     space.size();    // "6"
 class Space {
   public:
@@ -105,17 +105,17 @@ class Space {
     /// \throws DataError if there is none
     Point point(const std::vector<std::string>& words) const {
         if (words.size() != variables_.size()) {
-            throw DataError(detail::text("search space: expected a choice for each of ", variables_.size(),
-                                         " variables, found ", words.size()));
+            throw DataError(detail::concat("search space: expected a choice for each of ", variables_.size(),
+                                           " variables, found ", words.size()));
         }
         Point result;
         for (std::size_t i = 0; i < words.size(); ++i) {
             const auto& choices = variables_[i].choices;
             const auto found = std::find(choices.begin(), choices.end(), words[i]);
             if (found == choices.end()) {
-                throw DataError(detail::text("search space: expected one of the ", choices.size(),
-                                             " choices for ", variables_[i].name, ", found \"", words[i],
-                                             '"'));
+                throw DataError(detail::concat("search space: expected one of the ", choices.size(),
+                                               " choices for ", variables_[i].name, ", found \"", words[i],
+                                               '"'));
             }
             result.push_back(static_cast<std::size_t>(found - choices.begin()));
         }
@@ -138,7 +138,7 @@ class Space {
                             [&](const Constraint& each) { return each.holds(result); }))
                 return result;
         }
-        throw ConfigError(detail::text(
+        throw ConfigError(detail::concat(
             "search space: expected points for which all of this holds, found none among 10000: ",
             list(constraints())));
     }
@@ -150,7 +150,7 @@ class Space {
     };
 
     [[noreturn]] static void fail(const char* expected, const std::string& found) {
-        throw ConfigError(detail::text("search space: expected ", expected, ", found \"", found, '"'));
+        throw ConfigError(detail::concat("search space: expected ", expected, ", found \"", found, '"'));
     }
     static void check_word(const std::string& word) {
         if (word.empty() || word.find_first_of("\n\r") != std::string::npos)
@@ -160,8 +160,8 @@ class Space {
         bool good = point.size() == variables_.size();
         for (std::size_t i = 0; good && i < point.size(); ++i) good = point[i] < variables_[i].choices.size();
         if (!good)
-            throw ConfigError(detail::text("search space: expected one of the choices for each of ",
-                                           variables_.size(), " variables, found another point"));
+            throw ConfigError(detail::concat("search space: expected one of the choices for each of ",
+                                             variables_.size(), " variables, found another point"));
     }
     std::size_t find(const std::string& name) const {
         std::size_t i = 0;

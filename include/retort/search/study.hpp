@@ -27,11 +27,11 @@
 #include <utility>
 #include <vector>
 
+#include <retort/checkpoint/interruption.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/hash.hpp>
-#include <retort/detail/lock_file.hpp>
-#include <retort/detail/sqlite.hpp>
-#include <retort/detail/stop_signals.hpp>
+#include <retort/search/detail/lock_file.hpp>
+#include <retort/search/detail/sqlite.hpp>
 #include <retort/search/space.hpp>
 #include <retort/search/study_record.hpp>
 #include <retort/search/successive_halving.hpp>
@@ -124,10 +124,10 @@ class Trial {
 
 namespace detail {
 
+using retort::detail::concat;
 using retort::detail::SqliteDatabase;
 using retort::detail::SqliteStatement;
 using retort::detail::SqliteTransaction;
-using retort::detail::text;
 
 inline constexpr std::int64_t study_application = 0x7265746f;  // "reto"
 inline constexpr std::int64_t study_version = 1;
@@ -175,8 +175,8 @@ inline std::map<std::string, std::string> study_settings(const StudyOptions& opt
     if (options.pruning) {
         options.pruning->check();
         result["pruning"] =
-            text("successive halving, minimum ", options.pruning->minimum, ", factor ",
-                 options.pruning->factor, ", early stopping ", options.pruning->early_stopping);
+            concat("successive halving, minimum ", options.pruning->minimum, ", factor ",
+                   options.pruning->factor, ", early stopping ", options.pruning->early_stopping);
     }
     for (const auto& [name, value] : options.settings) result["setting " + name] = value;
     return result;
@@ -189,12 +189,12 @@ inline bool new_study(const SqliteDatabase& database) {
     if (empty && application == 0) return true;
     if (application != study_application) {
         throw DataError(
-            text(database.where(),
-                 ": expected a study of retort, found a database of SQLite that is something else"));
+            concat(database.where(),
+                   ": expected a study of retort, found a database of SQLite that is something else"));
     }
     if (const std::int64_t version = database.number("PRAGMA user_version"); version != study_version) {
-        throw DataError(text(database.where(), ": expected a study of version ", study_version,
-                             ", found one of version ", version));
+        throw DataError(concat(database.where(), ": expected a study of version ", study_version,
+                               ", found one of version ", version));
     }
     std::vector<std::string> expected(study_schema.begin(), study_schema.end());
     std::vector<std::string> found;
@@ -203,7 +203,7 @@ inline bool new_study(const SqliteDatabase& database) {
     std::sort(expected.begin(), expected.end());
     std::sort(found.begin(), found.end());
     if (found != expected)
-        throw DataError(text(database.where(), ": expected the tables of a study, found others"));
+        throw DataError(concat(database.where(), ": expected the tables of a study, found others"));
     return false;
 }
 
@@ -237,19 +237,19 @@ inline StudyRecord read_study(const SqliteDatabase& database) {
     StudyRecord result;
     const SqliteTransaction moment(database, SqliteTransaction::Kind::read);
     result.settings = read_settings(database);
-    database.prepare(text(trial_columns, " ORDER BY number")).each([&](const SqliteStatement& row) {
+    database.prepare(concat(trial_columns, " ORDER BY number")).each([&](const SqliteStatement& row) {
         result.trials.push_back(trial_of(row));
     });
     const auto check = [&](std::int64_t trial) {
         if (trial < 0 || trial >= static_cast<std::int64_t>(result.trials.size())) {
-            throw DataError(text(database.where(), ": expected trials from 0 to ", result.trials.size(),
-                                 ", found something of trial ", trial));
+            throw DataError(concat(database.where(), ": expected trials from 0 to ", result.trials.size(),
+                                   ", found something of trial ", trial));
         }
     };
     for (std::size_t i = 0; i < result.trials.size(); ++i) {
         if (result.trials[i].number != static_cast<std::int64_t>(i))
             throw DataError(
-                text(database.where(), ": expected trial ", i, ", found trial ", result.trials[i].number));
+                concat(database.where(), ": expected trial ", i, ", found trial ", result.trials[i].number));
     }
     database.prepare("SELECT trial, step, value FROM reports ORDER BY trial, step")
         .each([&](const SqliteStatement& row) {
@@ -269,19 +269,19 @@ inline StudyRecord read_study(const SqliteDatabase& database) {
 
 /// An objective: takes a `Trial&`, reports as it goes, and returns the value of the trial, small being good.
 template <class F>
-concept Objective = std::invocable<F&, Trial&> && requires(F& function, Trial& trial) {
+concept TrialFunction = std::invocable<F&, Trial&> && requires(F& function, Trial& trial) {
     { function(trial) } -> std::convertible_to<double>;
 };
 
 /// A search in a file. Draws points of a space at random, lets an objective try them, prunes by successive halving.
 ///
 ///     retort::search::Space space;
-///     space.choice("width", {"16", "32"}).choice("optimiser", {"sgd", "adam"});
+///     space.choice("width", {"16", "32"}).choice("optimizer", {"sgd", "adam"});
 ///     retort::search::Study study{"widths.study", {.space = space, .settings = {{"epochs", "8"}}}};
 ///     study.run([&](retort::search::Trial& trial) {
 ///         double error = 1;
 ///         for (int epoch = 1; epoch <= 8; ++epoch) {
-///             error = train_an_epoch(trial["width"], trial["optimiser"], trial.seed());
+///             error = train_an_epoch(trial["width"], trial["optimizer"], trial.seed());
 ///             if (!trial.report(epoch, error)) break;
 ///         }
 ///         return error;
@@ -320,8 +320,8 @@ class Study {
             for (const std::string_view table : detail::study_schema) database_.run(table);
             auto insert = database_.prepare("INSERT INTO settings (name, value) VALUES (?, ?)");
             for (const auto& [name, value] : settings) insert.run(name, value);
-            database_.run(detail::text("PRAGMA application_id = ", detail::study_application));
-            database_.run(detail::text("PRAGMA user_version = ", detail::study_version));
+            database_.run(detail::concat("PRAGMA application_id = ", detail::study_application));
+            database_.run(detail::concat("PRAGMA user_version = ", detail::study_version));
         } else {
             compare(settings);
             // Finds out whether the file can be written, before any work is done for it.
@@ -331,7 +331,7 @@ class Study {
         // Beside the file itself, whatever link led to it; the file is there by now.
         std::error_code error;
         const std::filesystem::path real = std::filesystem::canonical(path, error);
-        if (error) throw OutputError(detail::text(path.string(), ": cannot find it: ", error.message()));
+        if (error) throw OutputError(detail::concat(path.string(), ": cannot find it: ", error.message()));
         locks_.emplace(real.string() + ".locks");
     }
     Study(const Study&) = delete;
@@ -361,7 +361,7 @@ class Study {
             Unlock unlock{*locks_, trial.number};
             trial.worker = worker_;
             if (idle >= options.attempts) {
-                trial.reason = detail::text("left ", idle, " times without a new report in between");
+                trial.reason = detail::concat("left ", idle, " times without a new report in between");
                 database_.prepare("UPDATE trials SET state = 'failed', reason = ? WHERE number = ?")
                     .run(trial.reason, trial.number);
                 continue;
@@ -395,8 +395,9 @@ class Study {
         trial.seed = static_cast<std::int64_t>(hash.value() >> 32) + 1;
         trial.worker = worker_;
         if (!locks_->take(trial.number)) {
-            throw OutputError(detail::text(database_.where(), ": expected nobody to work on trial ",
-                                           trial.number, ", which does not exist yet, found its lock taken"));
+            throw OutputError(detail::concat(database_.where(), ": expected nobody to work on trial ",
+                                             trial.number,
+                                             ", which does not exist yet, found its lock taken"));
         }
         Unlock unlock{*locks_, trial.number};
         database_
@@ -414,7 +415,7 @@ class Study {
     /// An exception of the objective ends its trial as failed; after `failures` in a row it comes out, since it will
     /// not be for what was chosen.
     /// \throws what the objective throws; OutputError, DataError of the study, which leave the trial to be taken up
-    template <Objective F>
+    template <TrialFunction F>
     StudyRecord run(F&& objective, const RunOptions& options = {}) {
         std::int64_t failures = 0;
         while (true) {
@@ -434,7 +435,7 @@ class Study {
                     if (!trial->ended()) trial->complete(value);
                     failures = 0;
                 } else {
-                    trial->fail(detail::text("expected a finite value, found ", value));
+                    trial->fail(detail::concat("expected a finite value, found ", value));
                 }
             } catch (const std::exception& error) {
                 if (trial->lost_) throw;
@@ -469,7 +470,7 @@ class Study {
         if (path.empty()) throw ConfigError("Study: expected a file, found an empty path");
         if (!(options.patience >= 0 && options.patience <= 1e6)) {
             throw ConfigError(
-                detail::text("Study: expected patience from 0 to 1e6 seconds, found ", options.patience));
+                detail::concat("Study: expected patience from 0 to 1e6 seconds, found ", options.patience));
         }
         detail::study_settings(options);
         return path;
@@ -477,9 +478,9 @@ class Study {
     void compare(const std::map<std::string, std::string>& expected) const {
         const auto found = detail::read_settings(database_);
         const auto differ = [&](const std::string& name, const std::string& here, const std::string& there) {
-            throw ConfigError(detail::text(database_.where(), ": expected a study whose ", name, " is ", here,
-                                           ", found one where it is ", there,
-                                           "; what has other settings needs a file of its own"));
+            throw ConfigError(detail::concat(database_.where(), ": expected a study whose ", name, " is ",
+                                             here, ", found one where it is ", there,
+                                             "; what has other settings needs a file of its own"));
         };
         for (const auto& [name, value] : expected) {
             const auto other = found.find(name);
@@ -495,8 +496,9 @@ class Study {
     template <class F>
     auto change(Trial& trial, F&& change) {
         if (trial.ended()) {
-            throw ConfigError(detail::text("trial ", trial.number(), ": expected it to be running, found it ",
-                                           state_name(trial.record_.state)));
+            throw ConfigError(detail::concat("trial ", trial.number(),
+                                             ": expected it to be running, found it ",
+                                             state_name(trial.record_.state)));
         }
         const auto attempt = [&] {
             detail::SqliteTransaction transaction(database_);
@@ -507,9 +509,9 @@ class Study {
                       trial.attempt());
             if (mine != 1) {
                 throw OutputError(
-                    detail::text(database_.where(), ": expected trial ", trial.number(),
-                                 " to be this process's, found that another one has taken it up (was "
-                                 "the file of locks removed?)"));
+                    detail::concat(database_.where(), ": expected trial ", trial.number(),
+                                   " to be this process's, found that another one has taken it up (was "
+                                   "the file of locks removed?)"));
             }
             auto result = change();
             transaction.commit();
@@ -529,8 +531,8 @@ class Study {
             std::any_of(reports.begin(), reports.end(), [&](const auto& each) { return each.first == step; });
         // Steps of this attempt rise; those of an earlier one may come again.
         if (step <= trial.step_ || (step <= last && !known)) {
-            throw ConfigError(detail::text("trial ", trial.number(), ": expected a step above ",
-                                           step <= trial.step_ ? trial.step_ : last, ", found ", step));
+            throw ConfigError(detail::concat("trial ", trial.number(), ": expected a step above ",
+                                             step <= trial.step_ ? trial.step_ : last, ", found ", step));
         }
         if (known && !trial.ended()) {  // its decisions were made, and were good, or it would not run
             trial.step_ = step;
@@ -589,7 +591,7 @@ class Study {
     static std::string this_worker() {
         std::array<char, 256> host{};
         if (::gethostname(host.data(), host.size() - 1) != 0) host[0] = '\0';
-        return detail::text(host.data(), ':', ::getpid());
+        return detail::concat(host.data(), ':', ::getpid());
     }
 
     StudyOptions options_;
@@ -600,7 +602,7 @@ class Study {
 
 inline Trial::~Trial() {
     if (study_ == nullptr || ended()) return;
-    Study::Unlock give_back(*study_->locks_, number());
+    Study::Unlock restore(*study_->locks_, number());
 }
 inline const std::string& Trial::operator[](const std::string& variable) const {
     return study_->options_.space.word(point_, variable);
@@ -608,7 +610,7 @@ inline const std::string& Trial::operator[](const std::string& variable) const {
 inline bool Trial::report(std::int64_t step, double value) { return study_->report(*this, step, value); }
 inline void Trial::complete(double value) {
     if (!std::isfinite(value)) {
-        throw ConfigError(detail::text("trial ", number(), ": expected a finite value, found ", value));
+        throw ConfigError(detail::concat("trial ", number(), ": expected a finite value, found ", value));
     }
     study_->finish(*this, TrialState::complete, value, {});
 }
@@ -622,10 +624,10 @@ inline void Trial::fail(const std::string& reason) {
 inline StudyRecord read_study(const std::filesystem::path& path) {
     std::error_code error;
     if (!std::filesystem::exists(path, error))
-        throw DataError(detail::text(path.string(), ": expected a study, found no file"));
+        throw DataError(detail::concat(path.string(), ": expected a study, found no file"));
     const detail::SqliteDatabase database(path, detail::SqliteDatabase::Mode::read, 60);
     if (detail::new_study(database))
-        throw DataError(detail::text(path.string(), ": expected a study, found an empty database"));
+        throw DataError(detail::concat(path.string(), ": expected a study, found an empty database"));
     return detail::read_study(database);
 }
 

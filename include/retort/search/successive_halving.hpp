@@ -56,9 +56,9 @@ struct SuccessiveHalving {
     void check() const {
         if (minimum < 1 || factor < 2 || early_stopping < 0) {
             throw ConfigError(
-                detail::text("SuccessiveHalving: expected minimum of at least 1, factor of at least 2 and "
-                             "early_stopping of at least 0, found ",
-                             minimum, ", ", factor, " and ", early_stopping));
+                detail::concat("SuccessiveHalving: expected minimum of at least 1, factor of at least 2 and "
+                               "early_stopping of at least 0, found ",
+                               minimum, ", ", factor, " and ", early_stopping));
         }
     }
 };

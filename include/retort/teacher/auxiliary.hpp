@@ -17,7 +17,7 @@ namespace retort {
 /// Until it has learned it refuses to, so that trainers can be made in any order and none learns from a
 /// network that knows nothing.
 ///
-/// The auxiliary teacher of information flow modelling (Passalis, Tzelepi, Tefas, CVPR 2020) has the student's
+/// The auxiliary teacher of information flow modeling (Passalis, Tzelepi, Tefas, CVPR 2020) has the student's
 /// architecture with twice the neurons in every layer, learns the teacher's final representation, and explains
 /// every layer to the student:
 ///
@@ -32,9 +32,12 @@ namespace retort {
 template <Network N>
 class Auxiliary {
   public:
-    explicit Auxiliary(N network) requires(!detail::ModuleObject<N>)
+    explicit Auxiliary(N network)
+        requires(!detail::ModuleObject<N>)
         : network_(std::move(network)), teacher_(network_) {}
-    explicit Auxiliary(N& network) requires detail::ModuleObject<N> : network_(&network), teacher_(network) {}
+    explicit Auxiliary(N& network)
+        requires detail::ModuleObject<N>
+        : network_(&network), teacher_(network) {}
 
     /// Lets it learn: `train(network)`. Where that returns, it teaches; where it throws, it does not.
     template <class Train>
@@ -52,8 +55,8 @@ class Auxiliary {
 
     /// \throws ConfigError if it has not learned yet
     template <class I>
-        requires Forwards<N, I> OutputsOf<N, I>
-    operator()(const I& value) const {
+        requires Forwards<N, I>
+    OutputsOf<N, I> operator()(const I& value) const {
         if (!*learned_) {
             throw ConfigError(
                 "Auxiliary: expected an auxiliary teacher that has learned from a teacher (learn), found one "

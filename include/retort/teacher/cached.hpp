@@ -29,17 +29,17 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/module_state.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/compat.hpp>
 #include <retort/detail/hash.hpp>
-#include <retort/detail/module_state.hpp>
-#include <retort/detail/output_store.hpp>
-#include <retort/detail/teacher_state.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/teacher/concept.hpp>
+#include <retort/teacher/detail/output_store.hpp>
+#include <retort/teacher/detail/teacher_state.hpp>
 
 namespace retort {
 
@@ -82,7 +82,7 @@ inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
     const auto count = static_cast<std::size_t>(memory.size(0));
     const std::size_t size = count > 0 ? memory.nbytes() / count : 0;
     const auto* const bytes = static_cast<const char*>(memory.data_ptr());
-    const std::string kind = text(at::toString(memory.scalar_type()), memory.sizes().slice(1));
+    const std::string kind = concat(at::toString(memory.scalar_type()), memory.sizes().slice(1));
     std::vector<OutputStore::Key> result(count);
     for (std::size_t i = 0; i < count; ++i) {
         for (std::size_t half = 0; half < 2; ++half) {
@@ -108,7 +108,7 @@ inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
 /// they are read from the store (a member that is a vector cannot be kept: make it an array), as contiguous tensors on
 /// the input's device.
 ///
-/// An input is recognised by a hash of its content (128 bits, one for each row), whatever augmented it: a view that comes
+/// An input is recognized by a hash of its content (128 bits, one for each row), whatever augmented it: a view that comes
 /// again, bit for bit, is found, any other is computed and added. To make views come again is the loader's affair
 /// (`LoaderOptions::cycle`). A batch with a row that is not there is computed as a whole. In the exact format a run
 /// with the store is, bit for bit, the run without it, as long as the batches are the same as those that filled it: with
@@ -145,19 +145,21 @@ class Cached {
         const CachedOptions& given = state_->options;
         if (given.directory.empty()) throw ConfigError("Cached: expected a directory, found none");
         if (given.top_k < 0)
-            throw ConfigError(detail::text("Cached: expected a top_k of at least 0, found ", given.top_k));
+            throw ConfigError(detail::concat("Cached: expected a top_k of at least 0, found ", given.top_k));
         if (given.identity.empty() && detail::teacher_modules(state_->teacher).empty()) {
             throw ConfigError(
-                detail::text("Cached: ", detail::type_name<T>(),
-                             " has no modules to take a hash of: expected CachedOptions::identity"));
+                detail::concat("Cached: ", detail::type_name<T>(),
+                               " has no modules to take a hash of: expected CachedOptions::identity"));
         }
         if (given.identity.find('\n') != std::string::npos)
             throw ConfigError("Cached: expected an identity of one line");
     }
 
     template <std::same_as<at::Tensor> I>
-        requires Teacher<T, I> TeacherOutputsOf<T, I>
-    operator()(const I& value) const { return state_->template outputs<TeacherOutputsOf<T, I>>(value); }
+        requires Teacher<T, I>
+    TeacherOutputsOf<T, I> operator()(const I& value) const {
+        return state_->template outputs<TeacherOutputsOf<T, I>>(value);
+    }
 
     std::vector<torch::nn::Module*> modules() const { return detail::teacher_modules(state_->teacher); }
     /// The teacher behind it.
@@ -223,8 +225,8 @@ class Cached {
             std::size_t missing = 0;
             for (const auto& key : keys) missing += store->has(key) ? 0 : 1;
             if (missing > 0 && options.only_stored) {
-                throw DataError(detail::text("Cached: expected all inputs in ", kept.directory.string(),
-                                             ", found ", missing, " of ", keys.size(), " missing"));
+                throw DataError(detail::concat("Cached: expected all inputs in ", kept.directory.string(),
+                                               ", found ", missing, " of ", keys.size(), " missing"));
             }
             add(kept, keys, tensors);
             const bool exact = options.format == CachedOptions::Format::exact && options.top_k == 0;
@@ -239,9 +241,9 @@ class Cached {
             std::apply([&](const auto&... tap) { (result.push_back(tap(outputs)), ...); }, taps);
             for (const at::Tensor& tensor : result) {
                 if (!tensor.defined() || tensor.dim() < 1 || tensor.size(0) != rows) {
-                    throw ShapeError(detail::text("Cached: expected outputs with a row for each of the ",
-                                                  rows, " samples, found ",
-                                                  tensor.defined() ? detail::shape_text(tensor) : "none"));
+                    throw ShapeError(detail::concat("Cached: expected outputs with a row for each of the ",
+                                                    rows, " samples, found ",
+                                                    tensor.defined() ? detail::shape_text(tensor) : "none"));
                 }
             }
             return result;
@@ -257,7 +259,7 @@ class Cached {
         void open(Kept& kept, const std::vector<at::Tensor>& tensors, const at::Tensor& value) {
             const at::ScalarType narrow = autocast(value.device().type());
             const bool casts = narrow != at::ScalarType::Undefined;
-            kept.directory = casts ? options.directory / detail::text("autocast-", at::toString(narrow))
+            kept.directory = casts ? options.directory / detail::concat("autocast-", at::toString(narrow))
                                    : options.directory;
             std::vector<std::string> names;
             if (tensors.size() > sizeof...(TapPolicies))
@@ -265,12 +267,12 @@ class Cached {
             else if (options.top_k > 0)
                 throw ConfigError("Cached: top_k needs outputs with logits");
             std::apply([&](const auto&... tap) { (names.push_back(tap.name()), ...); }, taps);
-            std::string description = detail::text(
+            std::string description = detail::concat(
                 "teacher: ",
                 options.identity.empty() ? detail::hash_of_modules(detail::teacher_modules(teacher))
                                          : options.identity,
                 "\ninputs: ", at::toString(value.scalar_type()), ' ', value.sizes().slice(1),
-                "\nprecision: ", casts ? detail::text("autocast to ", at::toString(narrow)) : "no autocast",
+                "\nprecision: ", casts ? detail::concat("autocast to ", at::toString(narrow)) : "no autocast",
                 "\nformat: ", options.format == CachedOptions::Format::exact ? "exact" : "float16", '\n');
             std::size_t size = 0;
             kept.parts.clear();
@@ -279,14 +281,14 @@ class Cached {
                 Part part{names[i], tensor.scalar_type(), tensor.sizes().slice(1).vec()};
                 const auto elements = static_cast<std::size_t>(tensor.numel() / tensor.size(0));
                 description.append(
-                    detail::text(part.name, ": ", at::toString(part.type), ' ', tensor.sizes().slice(1)));
+                    detail::concat(part.name, ": ", at::toString(part.type), ' ', tensor.sizes().slice(1)));
                 if (top(i)) {
                     if (tensor.dim() != 2 || tensor.size(1) < options.top_k) {
                         throw ShapeError(
-                            detail::text("Cached: expected logits of at least top_k = ", options.top_k,
-                                         " classes, found ", detail::shape_text(tensor)));
+                            detail::concat("Cached: expected logits of at least top_k = ", options.top_k,
+                                           " classes, found ", detail::shape_text(tensor)));
                     }
-                    description.append(detail::text(", top ", options.top_k));
+                    description.append(detail::concat(", top ", options.top_k));
                     part.bytes = static_cast<std::size_t>(options.top_k) * 8 + 4;
                 } else {
                     part.bytes = elements * (rounded(part.type) ? 2 : tensor.element_size());
@@ -305,11 +307,11 @@ class Cached {
             for (std::size_t i = 0; i < parts.size(); ++i) {
                 if (tensors[i].sizes().slice(1) != at::IntArrayRef(parts[i].shape) ||
                     tensors[i].scalar_type() != parts[i].type) {
-                    throw ShapeError(detail::text("Cached: expected the rows of ", parts[i].name, " to be ",
-                                                  at::toString(parts[i].type), ' ',
-                                                  at::IntArrayRef(parts[i].shape), " as before, found ",
-                                                  at::toString(tensors[i].scalar_type()), ' ',
-                                                  tensors[i].sizes().slice(1)));
+                    throw ShapeError(detail::concat("Cached: expected the rows of ", parts[i].name, " to be ",
+                                                    at::toString(parts[i].type), ' ',
+                                                    at::IntArrayRef(parts[i].shape), " as before, found ",
+                                                    at::toString(tensors[i].scalar_type()), ' ',
+                                                    tensors[i].sizes().slice(1)));
                 }
             }
         }

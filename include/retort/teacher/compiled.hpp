@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
 #include <retort/detail/compat.hpp>
 #include <retort/teacher/named_outputs.hpp>
 
@@ -105,7 +105,7 @@ class Compiled {
             refuse_file(error.what());
         }
         if (key != c10::DeviceTypeName(device_.type(), /*lower_case=*/true)) {
-            refuse(detail::text("a package for ", device_.type(), " (CompiledOptions::device)"),
+            refuse(detail::concat("a package for ", device_.type(), " (CompiledOptions::device)"),
                    "one for " + key);
         }
         find_names(spec);
@@ -130,12 +130,12 @@ class Compiled {
             fail(error.what());
         }
         if (results.size() != names_.size()) {
-            refuse(detail::text(names_.size(), " outputs (CompiledOptions::outputs)"),
+            refuse(detail::concat(names_.size(), " outputs (CompiledOptions::outputs)"),
                    std::to_string(results.size()));
         }
         NamedOutputs outputs;
         for (std::size_t i = 0; i < names_.size(); ++i) outputs.emplace(names_[i], std::move(results[i]));
-        outputs.take_logits(options_.logits, detail::text("Compiled: ", path_), "CompiledOptions::logits");
+        outputs.take_logits(options_.logits, detail::concat("Compiled: ", path_), "CompiledOptions::logits");
         return outputs;
     }
 
@@ -148,15 +148,15 @@ class Compiled {
 
   private:
     [[noreturn]] void refuse(const std::string& expected, const std::string& found) const {
-        throw ConfigError(detail::text("Compiled: ", path_, ": expected ", expected, ", found ", found));
+        throw ConfigError(detail::concat("Compiled: ", path_, ": expected ", expected, ", found ", found));
     }
     [[noreturn]] void refuse_file(const char* found) const {
-        throw DataError(detail::text(path_,
-                                     ": expected a package of torch._inductor.aoti_compile_and_package ",
-                                     "that this LibTorch (", TORCH_VERSION, ") can load, found: ", found));
+        throw DataError(detail::concat(path_,
+                                       ": expected a package of torch._inductor.aoti_compile_and_package ",
+                                       "that this LibTorch (", TORCH_VERSION, ") can load, found: ", found));
     }
     [[noreturn]] void fail(const char* found) const {
-        throw DataError(detail::text(path_, ": expected the compiled program to run, found: ", found));
+        throw DataError(detail::concat(path_, ": expected the compiled program to run, found: ", found));
     }
 
     static at::Device numbered(at::Device device) {
@@ -179,7 +179,7 @@ class Compiled {
 
     void look_at_file(const std::filesystem::path& path) {
         const detail::MappedFile file(path);
-        if (!detail::ZipArchive::recognises(file.bytes())) refuse_file("no zip archive");
+        if (!detail::ZipArchive::recognizes(file.bytes())) refuse_file("no zip archive");
         bool compiled = false;
         try {
             const detail::ZipArchive archive(file.bytes());
@@ -213,7 +213,7 @@ class Compiled {
         try {
             const Json inputs = Json::parse(spec.at(0)).at(1), results = Json::parse(spec.at(1)).at(1);
             if (const std::size_t found = leaves(leaves, inputs); found != 1)
-                refuse("a network that takes one tensor", detail::text("one that takes ", found));
+                refuse("a network that takes one tensor", detail::concat("one that takes ", found));
             count = leaves(leaves, results);
             const bool dictionary =
                 results.at("type") == "builtins.dict" || results.at("type") == "collections.OrderedDict";
@@ -230,7 +230,7 @@ class Compiled {
 #endif
         if (names_.empty() && count.value_or(1) == 1) names_ = {options_.logits};
         if (count && names_.size() != *count) {
-            refuse(detail::text(*count, " names (CompiledOptions::outputs) for the outputs"),
+            refuse(detail::concat(*count, " names (CompiledOptions::outputs) for the outputs"),
                    std::to_string(names_.size()));
         }
         std::vector<std::string> sorted = names_;
@@ -241,9 +241,9 @@ class Compiled {
         if (!std::binary_search(sorted.begin(), sorted.end(), options_.logits)) {
             std::string all;
             for (const std::string& each : names_) all.append(all.empty() ? "" : ", ").append(each);
-            refuse(
-                detail::text("a name \"", options_.logits, "\" among the outputs (CompiledOptions::logits)"),
-                all);
+            refuse(detail::concat("a name \"", options_.logits,
+                                  "\" among the outputs (CompiledOptions::logits)"),
+                   all);
         }
     }
 
@@ -253,14 +253,14 @@ class Compiled {
         for (std::size_t i = 0; fits && i < sizes.size(); ++i)
             fits = sizes[i] == -1 || sizes[i] == value.size(static_cast<std::int64_t>(i));
         if (!fits) {
-            throw ShapeError(
-                detail::text("Compiled: ", path_, ": expected an input of shape ", detail::shape_text(sizes),
-                             " (CompiledOptions::input, -1: any), found ", detail::shape_text(value)));
+            throw ShapeError(detail::concat(
+                "Compiled: ", path_, ": expected an input of shape ", detail::shape_text(sizes),
+                " (CompiledOptions::input, -1: any), found ", detail::shape_text(value)));
         }
         if (value.scalar_type() != options_.type || value.device() != device_) {
-            throw ShapeError(detail::text("Compiled: ", path_, ": expected an input of ", options_.type,
-                                          " on ", device_, ", found ", value.scalar_type(), " on ",
-                                          value.device()));
+            throw ShapeError(detail::concat("Compiled: ", path_, ": expected an input of ", options_.type,
+                                            " on ", device_, ", found ", value.scalar_type(), " on ",
+                                            value.device()));
         }
     }
 

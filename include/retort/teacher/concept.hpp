@@ -11,7 +11,7 @@
 /// | `teacher.trainable_parameters()`, `teacher.with_gradient(input)` | optional, together; for a teacher of which parameters are trained by `ForTeacher` terms: those parameters, as `std::vector<retort::NamedParameter>`, and its outputs with their graph |
 ///
 /// A teacher that learns along says what goes into checkpoints by a member `checkpoint(retort::Archive&)`; any other is
-/// left out of them and recognised by a hash of its modules.
+/// left out of them and recognized by a hash of its modules.
 ///
 /// A minimal example:
 ///
@@ -36,9 +36,7 @@ namespace retort {
 
 /// A teacher for inputs of type `I`.
 template <class T, class I>
-concept Teacher = !Network<T> && requires(T & teacher, const I& value) {
-    teacher(value);
-};
+concept Teacher = !Network<T> && requires(T& teacher, const I& value) { teacher(value); };
 
 /// What a teacher gives for an `I`.
 template <class T, class I>
@@ -46,14 +44,10 @@ using TeacherOutputsOf = std::remove_cvref_t<decltype(std::declval<T&>()(std::de
 
 /// A teacher that is told of every step.
 template <class T>
-concept Updated = requires(T& teacher, const Progress& progress) {
-    teacher.update(progress);
-};
+concept Updated = requires(T& teacher, const Progress& progress) { teacher.update(progress); };
 /// A teacher that changes in the course of a run.
 template <class T>
-concept LearnsAlong = Updated<T> || requires {
-    requires bool(T::learns_along);
-};
+concept LearnsAlong = Updated<T> || requires { requires bool(T::learns_along); };
 /// A teacher of which parameters are trained beside the student's: by `ForTeacher` terms, and by nothing else.
 template <class T>
 concept LearnsByGradient = requires(T& teacher) {

@@ -18,9 +18,9 @@
 
 #include <retort/core/logits.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/teacher_state.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/teacher/concept.hpp>
+#include <retort/teacher/detail/teacher_state.hpp>
 
 namespace retort {
 
@@ -56,7 +56,7 @@ class Ensemble {
         "retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen{network}");
     static_assert(
         (!LearnsByGradient<Teachers> && ...),
-        "retort: a member of an Ensemble gets no gradient: a PartlyTrainable teacher would not learn");
+        "retort: a member of an Ensemble gets no gradient: a PartiallyTrainable teacher would not learn");
 
   public:
     static constexpr bool learns_along = (LearnsAlong<Teachers> || ...);
@@ -67,13 +67,13 @@ class Ensemble {
         std::vector<double>& weights = options_.weights;
         if (weights.empty()) weights.assign(sizeof...(Teachers), 1.0);
         if (weights.size() != sizeof...(Teachers)) {
-            throw ConfigError(detail::text("Ensemble: expected one weight for each of the ",
-                                           sizeof...(Teachers), " teachers, found ", weights.size()));
+            throw ConfigError(detail::concat("Ensemble: expected one weight for each of the ",
+                                             sizeof...(Teachers), " teachers, found ", weights.size()));
         }
         double sum = 0;
         for (const double weight : weights) {
             if (!(weight >= 0 && std::isfinite(weight))) {
-                throw ConfigError(detail::text("Ensemble: expected weights of at least 0, found ", weight));
+                throw ConfigError(detail::concat("Ensemble: expected weights of at least 0, found ", weight));
             }
             sum += weight;
         }
@@ -108,14 +108,18 @@ class Ensemble {
         return result;
     }
 
-    void update(const Progress& progress) requires(Updated<Teachers> || ...) {
+    void update(const Progress& progress)
+        requires(Updated<Teachers> || ...)
+    {
         std::apply([&](auto&... teacher) { (update_one(teacher, progress), ...); }, teachers_);
     }
-    void checkpoint(Archive& archive) requires(Checkpointed<Teachers> || ...) {
+    void checkpoint(Archive& archive)
+        requires(Checkpointed<Teachers> || ...)
+    {
         std::size_t position = 0;
         std::apply(
             [&](auto&... teacher) {
-                (archive.in(detail::text("member", position++),
+                (archive.in(detail::concat("member", position++),
                             [&] { detail::archive_teacher(archive, teacher); }),
                  ...);
             },
@@ -129,9 +133,9 @@ class Ensemble {
     }
     at::Tensor combine(const std::vector<at::Tensor>& members) const {
         for (std::size_t i = 0; i < members.size(); ++i) {
-            detail::check_logits("Ensemble", detail::text("the logits of teacher ", i), members[i]);
+            detail::check_logits("Ensemble", detail::concat("the logits of teacher ", i), members[i]);
             detail::check_alike("Ensemble", "the logits of teacher 0", members[0],
-                                detail::text("those of teacher ", i), members[i]);
+                                detail::concat("those of teacher ", i), members[i]);
         }
         if (options_.mean == EnsembleOptions::Mean::of_probabilities) {
             std::vector<at::Tensor> terms;

@@ -21,9 +21,15 @@ namespace retort {
 template <Network N>
 class Frozen {
   public:
-    explicit Frozen(N network) requires(!detail::ModuleObject<N>) : network_(std::move(network)) {}
-    explicit Frozen(N& network) requires detail::ModuleObject<N> : network_(network) {}
-    explicit Frozen(N&& network) requires detail::ModuleObject<N> : network_(network) {
+    explicit Frozen(N network)
+        requires(!detail::ModuleObject<N>)
+        : network_(std::move(network)) {}
+    explicit Frozen(N& network)
+        requires detail::ModuleObject<N>
+        : network_(network) {}
+    explicit Frozen(N&& network)
+        requires detail::ModuleObject<N>
+        : network_(network) {
         static_assert(
             !detail::ModuleObject<N>,
             "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
@@ -31,8 +37,8 @@ class Frozen {
     }
 
     template <class I>
-        requires Forwards<N, I> OutputsOf<N, I>
-    operator()(const I& value) const {
+        requires Forwards<N, I>
+    OutputsOf<N, I> operator()(const I& value) const {
         const at::NoGradGuard no_grad;
         const detail::EvalMode eval(network_.module());
         return network_->forward(value);

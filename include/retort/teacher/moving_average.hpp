@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/module_state.hpp>
 #include <retort/core/progress.hpp>
-#include <retort/detail/module_state.hpp>
 #include <retort/detail/move_average.hpp>
-#include <retort/detail/state_pairs.hpp>
+#include <retort/teacher/detail/state_pairs.hpp>
 #include <retort/teacher/frozen.hpp>
 
 namespace retort {
@@ -54,64 +54,66 @@ class MovingAverage {
   public:
     template <class A, class S>
         requires std::same_as<std::remove_cvref_t<A>, Average> &&
-            std::same_as<std::remove_cvref_t<S>, Student>
-            MovingAverage(A&& average, S&& student, const MovingAverageOptions& options = {})
-            : options_(options), average_(average), teacher_(std::forward<A>(average)), student_(student) {
-            static_assert(
-                !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
-                "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
-                "shared_ptr");
-            detail::check_decay("MovingAverage", options.decay);
-            detail::copy_student("MovingAverage", "average", average_.module(), student_.module());
-        }
+                     std::same_as<std::remove_cvref_t<S>, Student>
+    MovingAverage(A&& average, S&& student, const MovingAverageOptions& options = {})
+        : options_(options), average_(average), teacher_(std::forward<A>(average)), student_(student) {
+        static_assert(
+            !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
+            "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
+            "shared_ptr");
+        detail::check_decay("MovingAverage", options.decay);
+        detail::copy_student("MovingAverage", "average", average_.module(), student_.module());
+    }
 
-        template <class I>
-            requires Forwards<Average, I> OutputsOf<Average, I>
-        operator()(const I& value) const { return teacher_(value); }
+    template <class I>
+        requires Forwards<Average, I>
+    OutputsOf<Average, I> operator()(const I& value) const {
+        return teacher_(value);
+    }
 
-        /// Moves the average; called by the trainer after every step.
-        void update(const Progress&) {
-            ++steps_;
-            const double decay = detail::decay_in_step(options_.decay, options_.warm_up, steps_);
-            const at::NoGradGuard no_grad;
-            std::vector<at::Tensor> mine, theirs;
-            const auto collect = [&](const auto& own, const auto& others, bool average) {
-                auto other =
-                    others.begin();  // the same names in the same order: checked when the policy was made
-                for (const auto& each : own) {
-                    if (average && each.value().is_floating_point()) {
-                        mine.push_back(each.value());
-                        theirs.push_back(other->value());
-                    } else {
-                        each.value().copy_(other->value());
-                    }
-                    ++other;
+    /// Moves the average; called by the trainer after every step.
+    void update(const Progress&) {
+        ++steps_;
+        const double decay = detail::decay_in_step(options_.decay, options_.warm_up, steps_);
+        const at::NoGradGuard no_grad;
+        std::vector<at::Tensor> mine, theirs;
+        const auto collect = [&](const auto& own, const auto& others, bool average) {
+            auto other =
+                others.begin();  // the same names in the same order: checked when the policy was made
+            for (const auto& each : own) {
+                if (average && each.value().is_floating_point()) {
+                    mine.push_back(each.value());
+                    theirs.push_back(other->value());
+                } else {
+                    each.value().copy_(other->value());
                 }
-            };
-            collect(average_.module().named_parameters(), student_.module().named_parameters(), true);
-            if (options_.buffers != MovingAverageOptions::Buffers::keep) {
-                collect(average_.module().named_buffers(), student_.module().named_buffers(),
-                        options_.buffers == MovingAverageOptions::Buffers::average);
+                ++other;
             }
-            detail::move_average(mine, theirs, decay);
+        };
+        collect(average_.module().named_parameters(), student_.module().named_parameters(), true);
+        if (options_.buffers != MovingAverageOptions::Buffers::keep) {
+            collect(average_.module().named_buffers(), student_.module().named_buffers(),
+                    options_.buffers == MovingAverageOptions::Buffers::average);
         }
+        detail::move_average(mine, theirs, decay);
+    }
 
-        /// Stores or sets the average.
-        void checkpoint(Archive& archive) {
-            detail::archive_module(archive, average_.module());
-            archive("steps", steps_);
-        }
+    /// Stores or sets the average.
+    void checkpoint(Archive& archive) {
+        detail::archive_module(archive, average_.module());
+        archive("steps", steps_);
+    }
 
-        std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
-        /// How many steps the average has seen.
-        std::int64_t steps() const { return steps_; }
+    std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
+    /// How many steps the average has seen.
+    std::int64_t steps() const { return steps_; }
 
-      private:
-        MovingAverageOptions options_;
-        NetworkRef<Average> average_;
-        Frozen<Average> teacher_;
-        NetworkRef<Student> student_;
-        std::int64_t steps_ = 0;
+  private:
+    MovingAverageOptions options_;
+    NetworkRef<Average> average_;
+    Frozen<Average> teacher_;
+    NetworkRef<Student> student_;
+    std::int64_t steps_ = 0;
 };
 
 template <class A, class S>

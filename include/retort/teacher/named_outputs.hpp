@@ -24,7 +24,7 @@ struct NamedOutputs : std::map<std::string, at::Tensor> {
             std::string names;
             for (const auto& [each, tensor] : *this) names.append(names.empty() ? "" : ", ").append(each);
             throw ConfigError(
-                detail::text(where, ": expected an output \"", name, "\" (", option, "), found: ", names));
+                detail::concat(where, ": expected an output \"", name, "\" (", option, "), found: ", names));
         }
         logits = found->second;
     }

@@ -19,10 +19,10 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/file.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/error.hpp>
-#include <retort/detail/checkpoint_file.hpp>
 #include <retort/detail/hash.hpp>
 #include <retort/teacher/named_outputs.hpp>
 
@@ -59,10 +59,11 @@ class Scripted {
             // On the CPU first: the device on which it was saved need not be here.
             module_ = torch::jit::load(path_, at::Device(at::kCPU));
         } catch (const c10::Error& error) {
-            throw DataError(detail::text(path_, ": expected a TorchScript program (torch.jit.save), found: ",
-                                         error.what_without_backtrace()));
+            throw DataError(detail::concat(path_,
+                                           ": expected a TorchScript program (torch.jit.save), found: ",
+                                           error.what_without_backtrace()));
         } catch (const std::exception& error) {
-            throw DataError(detail::text(
+            throw DataError(detail::concat(
                 path_, ": expected a TorchScript program (torch.jit.save), found: ", error.what()));
         }
         if (!module_.find_method("forward"))
@@ -94,7 +95,7 @@ class Scripted {
                 }
             }
         }
-        outputs.take_logits(options_.logits, detail::text("Scripted: ", path_), "ScriptedOptions::logits");
+        outputs.take_logits(options_.logits, detail::concat("Scripted: ", path_), "ScriptedOptions::logits");
         return outputs;
     }
 
@@ -114,7 +115,8 @@ class Scripted {
     /// What can be known of the outputs' names before anything runs.
     void find_names() {
         const auto refuse = [&](const std::string& expected, const std::string& found) {
-            throw ConfigError(detail::text("Scripted: ", path_, ": expected ", expected, ", found ", found));
+            throw ConfigError(
+                detail::concat("Scripted: ", path_, ": expected ", expected, ", found ", found));
         };
         const c10::FunctionSchema& schema = module_.get_method("forward").function().getSchema();
         if (schema.arguments().size() < 2) refuse("a forward that takes a tensor", "one that takes nothing");
@@ -133,15 +135,15 @@ class Scripted {
             for (const c10::Argument& field : tuple->schema()->arguments()) names_.push_back(field.name());
         }
         if (names_.size() != tuple->elements().size()) {
-            refuse(detail::text(
+            refuse(detail::concat(
                        tuple->elements().size(),
                        " names (ScriptedOptions::outputs) for the elements of the tuple that it returns"),
-                   detail::text(names_.size()));
+                   detail::concat(names_.size()));
         }
         if (std::find(names_.begin(), names_.end(), options_.logits) == names_.end()) {
-            refuse(
-                detail::text("a name \"", options_.logits, "\" among the outputs (ScriptedOptions::logits)"),
-                "none");
+            refuse(detail::concat("a name \"", options_.logits,
+                                  "\" among the outputs (ScriptedOptions::logits)"),
+                   "none");
         }
     }
 

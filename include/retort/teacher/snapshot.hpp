@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/module_state.hpp>
 #include <retort/core/network.hpp>
-#include <retort/detail/module_state.hpp>
-#include <retort/detail/state_pairs.hpp>
+#include <retort/teacher/detail/state_pairs.hpp>
 #include <retort/teacher/frozen.hpp>
 
 namespace retort {
@@ -47,44 +47,46 @@ class Snapshot {
 
     template <class P, class S>
         requires std::same_as<std::remove_cvref_t<P>, Past> && std::same_as<std::remove_cvref_t<S>, Student>
-        Snapshot(P&& past, S&& student) : past_(past), teacher_(std::forward<P>(past)), student_(student) {
-            static_assert(
-                !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
-                "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
-                "shared_ptr");
-            copy();
-        }
+    Snapshot(P&& past, S&& student) : past_(past), teacher_(std::forward<P>(past)), student_(student) {
+        static_assert(
+            !detail::ModuleObject<Student> || std::is_lvalue_reference_v<S>,
+            "retort: a module object must outlive its teacher policy: pass a variable, a holder or a "
+            "shared_ptr");
+        copy();
+    }
 
-        template <class I>
-            requires Forwards<Past, I> OutputsOf<Past, I>
-        operator()(const I& value) const { return teacher_(value); }
+    template <class I>
+        requires Forwards<Past, I>
+    OutputsOf<Past, I> operator()(const I& value) const {
+        return teacher_(value);
+    }
 
-        /// The student as it is now teaches from now on.
-        /// \throws ConfigError if the networks are no longer alike
-        void take() {
-            copy();
-            ++*taken_;
-        }
-        /// How many snapshots were taken, without the first weights.
-        std::int64_t taken() const { return *taken_; }
+    /// The student as it is now teaches from now on.
+    /// \throws ConfigError if the networks are no longer alike
+    void take() {
+        copy();
+        ++*taken_;
+    }
+    /// How many snapshots were taken, without the first weights.
+    std::int64_t taken() const { return *taken_; }
 
-        /// Stores or sets the past.
-        void checkpoint(Archive& archive) {
-            detail::archive_module(archive, past_.module());
-            archive("taken", *taken_);
-        }
+    /// Stores or sets the past.
+    void checkpoint(Archive& archive) {
+        detail::archive_module(archive, past_.module());
+        archive("taken", *taken_);
+    }
 
-        std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
-        /// The network that it takes snapshots of.
-        torch::nn::Module& student() const { return student_.module(); }
+    std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
+    /// The network that it takes snapshots of.
+    torch::nn::Module& student() const { return student_.module(); }
 
-      private:
-        void copy() const { detail::copy_student("Snapshot", "snapshot", past_.module(), student_.module()); }
+  private:
+    void copy() const { detail::copy_student("Snapshot", "snapshot", past_.module(), student_.module()); }
 
-        NetworkRef<Past> past_;
-        Frozen<Past> teacher_;
-        NetworkRef<Student> student_;
-        std::shared_ptr<std::int64_t> taken_ = std::make_shared<std::int64_t>(0);
+    NetworkRef<Past> past_;
+    Frozen<Past> teacher_;
+    NetworkRef<Student> student_;
+    std::shared_ptr<std::int64_t> taken_ = std::make_shared<std::int64_t>(0);
 };
 
 template <class P, class S>

@@ -15,11 +15,11 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/callback/concept.hpp>
+#include <retort/callback/history.hpp>
+#include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
-#include <retort/trainer/callback.hpp>
-#include <retort/trainer/history.hpp>
 #include <retort/trainer/objective.hpp>
 
 namespace retort::detail {
@@ -50,8 +50,8 @@ class EpochRecord {
     static void check_columns(const std::vector<std::string>& columns) {
         for (auto name = columns.begin(); name != columns.end(); ++name) {
             if (std::find(columns.begin(), name, *name) != name) {
-                throw ConfigError(text("history: expected columns of different names, found \"", *name,
-                                       "\" twice; give the term another name"));
+                throw ConfigError(concat("history: expected columns of different names, found \"", *name,
+                                         "\" twice; give the term another name"));
             }
         }
     }
@@ -146,7 +146,8 @@ class EpochRecord {
         archive("skipped", skipped_);
         if (archive.loading() && (sums_.size() != names_.size() || samples_.size() != names_.size() ||
                                   weights_.size() != names_.size())) {
-            throw CheckpointError(text(archive.where(), ": expected the means of ", names_.size(), " terms"));
+            throw CheckpointError(
+                concat(archive.where(), ": expected the means of ", names_.size(), " terms"));
         }
     }
 
@@ -162,8 +163,8 @@ class EpochRecord {
     }
     void check(double value, const Step& step, const std::string& what) const {
         if (!std::isfinite(value)) {
-            throw NonFiniteError(text(what, " is ", value, " in epoch ", epoch_, ", step ", step.number,
-                                      " (both counted from 0); the parameters are no longer of use"));
+            throw NonFiniteError(concat(what, " is ", value, " in epoch ", epoch_, ", step ", step.number,
+                                        " (both counted from 0); the parameters are no longer of use"));
         }
     }
 

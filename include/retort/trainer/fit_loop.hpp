@@ -13,19 +13,19 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/callback/concept.hpp>
+#include <retort/callback/history.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/random_state.hpp>
+#include <retort/checkpoint/run_state.hpp>
 #include <retort/core/batch.hpp>
+#include <retort/core/batch_source.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/random_state.hpp>
 #include <retort/detail/type_name.hpp>
-#include <retort/trainer/callback.hpp>
 #include <retort/trainer/fit_options.hpp>
-#include <retort/trainer/history.hpp>
-#include <retort/trainer/run_state.hpp>
-#include <retort/trainer/source.hpp>
 
 namespace retort::detail {
 
@@ -34,7 +34,7 @@ namespace retort::detail {
 template <class Outputs, class B>
 at::Tensor right_answers(const Outputs& outputs, const B& batch) {
     at::Tensor right;
-    if constexpr (LabelledBatch<B> && HasLogits<Outputs>) {
+    if constexpr (LabeledBatch<B> && HasLogits<Outputs>) {
         const auto& truth = target(batch);
         const auto& scores = logits(outputs);
         if (truth.defined() && truth.dim() == 1 && scores.dim() == 2 && truth.scalar_type() == at::kLong) {
@@ -63,8 +63,8 @@ decltype(auto) input_of(const B& batch, const Progress& progress) {
                   "function input(batch) beside the type");
     const auto& value = input(batch);
     if (!value.defined() || value.dim() == 0 || value.size(0) == 0) {
-        throw DataError(text("batch: expected at least one sample, found ", shape_text(value), " in epoch ",
-                             progress.epoch, ", step ", progress.step));
+        throw DataError(concat("batch: expected at least one sample, found ", shape_text(value), " in epoch ",
+                               progress.epoch, ", step ", progress.step));
     }
     return value;
 }
@@ -84,7 +84,7 @@ decltype(auto) input_of(const B& batch, const Progress& progress) {
 /// | `s.record_step(record, result, batch, options, first)` | shows a record the losses of a step's first or further batch |
 /// | `s.backward(result, share, first)`   | adds the gradients, times share, to those of the step, which the first clears |
 /// | `s.finish_gradients(factor)`         | multiplies what has added up; whether the step is to be made |
-/// | `s.update()`, `s.skip()`             | the optimisers' step, which counts; a step that only counts |
+/// | `s.update()`, `s.skip()`             | the optimizers' step, which counts; a step that only counts |
 /// | `s.write(history)`                   | columns that are not the record's |
 template <class Subject>
 class FitLoop {
@@ -98,7 +98,7 @@ class FitLoop {
             "retort: batches come from an input range of batches, or from a callable that takes the epoch "
             "(std::int64_t) and gives one");
         static_assert((Callback<Callbacks> && ...),
-                      "retort: a callback has no hook: see retort/trainer/callback.hpp for the names");
+                      "retort: a callback has no hook: see retort/callback/concept.hpp for the names");
         check(options);
         const auto in_checkpoints = subject_.run_.during_fit(
             [&](Archive& archive) { archive_fit(archive, source, options, callbacks...); });
@@ -216,9 +216,9 @@ class FitLoop {
         using B = std::remove_cvref_t<decltype(*it)>;
         for (std::int64_t done = seeks ? first : 0; done < state.batches; ++done, ++it) {
             if (it == std::ranges::end(batches)) {
-                throw DataError(text("fit: expected the batches of epoch ", progress.epoch,
-                                     " to be what they were, found ", done, " where ", state.batches,
-                                     " have been used"));
+                throw DataError(concat("fit: expected the batches of epoch ", progress.epoch,
+                                       " to be what they were, found ", done, " where ", state.batches,
+                                       " have been used"));
             }
             const B passed_over(*it);
             if (look_back && done == first) subject_.complete(to_device(B(passed_over), device));
@@ -253,7 +253,7 @@ class FitLoop {
                                   count == 0);
             }
             if (!finite) {
-                give_back(buffers);
+                restore(buffers);
                 record.skip(/*seen=*/first_samples > 0);
                 subject_.skip();
             } else if (!subject_.finish_gradients(static_cast<double>(first_samples) /
@@ -282,7 +282,7 @@ class FitLoop {
         }
         if (complete && progress.step == 0) {
             throw DataError(
-                text("fit: expected at least one batch in epoch ", progress.epoch, ", found none"));
+                concat("fit: expected at least one batch in epoch ", progress.epoch, ", found none"));
         }
         if (complete) progress.steps_per_epoch = progress.step;
         context_.running = record.read();
@@ -319,14 +319,15 @@ class FitLoop {
 
     static void check(const FitOptions& options) {
         if (options.epochs < 1) {
-            throw ConfigError(text("fit: expected at least 1 epoch, found ", options.epochs));
+            throw ConfigError(concat("fit: expected at least 1 epoch, found ", options.epochs));
         }
         if (options.report_every < 1) {
             throw ConfigError(
-                text("fit: expected a report every 1 or more steps, found ", options.report_every));
+                concat("fit: expected a report every 1 or more steps, found ", options.report_every));
         }
         if (options.accumulate < 1) {
-            throw ConfigError(text("fit: expected a step of 1 or more batches, found ", options.accumulate));
+            throw ConfigError(
+                concat("fit: expected a step of 1 or more batches, found ", options.accumulate));
         }
     }
     /// A run that was brought back from a checkpoint may have come to its end already.
@@ -335,8 +336,8 @@ class FitLoop {
         const bool done = progress.epoch >= options.epochs;
         if (done && !(resumed && progress.epoch == options.epochs && !subject_.run_.record)) {
             throw ConfigError(
-                text("fit: ", options.epochs, " epochs were asked for, and ", progress.epoch,
-                     " are done already; FitOptions::epochs counts all epochs of the training"));
+                concat("fit: ", options.epochs, " epochs were asked for, and ", progress.epoch,
+                       " are done already; FitOptions::epochs counts all epochs of the training"));
         }
     }
 

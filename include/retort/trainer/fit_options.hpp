@@ -12,7 +12,7 @@ namespace retort {
 enum class NonFinite {
     stop,  ///< the run ends with a NonFiniteError that names the term, the epoch and the step, at the next
            ///< report
-    skip,  ///< the step is left out (parameters, buffers and optimiser stay as they are). Every step then
+    skip,  ///< the step is left out (parameters, buffers and optimizer stay as they are). Every step then
            ///< waits for the device and copies the buffers
 };
 
@@ -33,11 +33,11 @@ struct FitOptions {
     /// Whether the accuracy on the training batches is counted (where targets are class indices).
     bool train_accuracy = true;
     NonFinite non_finite = NonFinite::stop;
-    /// How many batches make one step of the optimiser; at least 1. Their gradients add up, weighted by their samples
+    /// How many batches make one step of the optimizer; at least 1. Their gradients add up, weighted by their samples
     /// (the last batch, or the last step of an epoch, may be smaller), to those of one large batch: but for rounding,
     /// for terms that are means over the samples. Not for terms that relate the samples of a batch to each other, sums
     /// (`Reduction::sum`), means over other things than samples (tokens), batch norm's statistics and random numbers:
-    /// each batch has its own. Steps, schedules, callbacks and checkpoints count steps of the optimiser.
+    /// each batch has its own. Steps, schedules, callbacks and checkpoints count steps of the optimizer.
     std::int64_t accumulate = 1;
 };
 

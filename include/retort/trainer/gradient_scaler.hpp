@@ -15,7 +15,7 @@
 #include <limits>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
 
@@ -38,7 +38,7 @@ struct GradientScalerOptions {
 /// `Trainer` and `Cohort` use it with `Float16`. In a loop of one's own:
 ///
 ///     scaler.scale(loss).backward();
-///     if (scaler.unscale(parameters)) optimiser.step();
+///     if (scaler.unscale(parameters)) optimizer.step();
 class GradientScaler {
   public:
     /// \throws ConfigError if the options make no sense
@@ -48,7 +48,7 @@ class GradientScaler {
                           std::isfinite(options.growth) && options.backoff > 0 && options.backoff < 1 &&
                           options.interval >= 1;
         if (!fine) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "GradientScaler: expected an initial scale above 0, a growth above 1, a backoff in (0, 1) "
                 "and an interval of at least 1, found ",
                 options.initial, ", ", options.growth, ", ", options.backoff, " and ", options.interval));

@@ -32,7 +32,7 @@ struct Losses {
     std::vector<double> weights;    ///< the weight of each term
 };
 
-/// See the specialisation for `Knowledge` and `Schedule` below.
+/// See the specialization for `Knowledge` and `Schedule` below.
 template <class K, class S>
 class Objective {
     static_assert(
@@ -72,16 +72,16 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         bool any = false;
         for (std::size_t i = 0; i < size; ++i) {
             if (!std::isfinite(result[i])) {
-                throw ConfigError(detail::text("schedule: expected a finite weight for ", names_[i],
-                                               " in epoch ", progress.epoch, ", step ", progress.step,
-                                               ", found ", result[i]));
+                throw ConfigError(detail::concat("schedule: expected a finite weight for ", names_[i],
+                                                 " in epoch ", progress.epoch, ", step ", progress.step,
+                                                 ", found ", result[i]));
             }
             any = any || result[i] != 0;
         }
         if (!any) {
-            throw ConfigError(detail::text("schedule: expected a weight other than 0 in epoch ",
-                                           progress.epoch, ", step ", progress.step,
-                                           ", found none: nothing is left to learn"));
+            throw ConfigError(detail::concat("schedule: expected a weight other than 0 in epoch ",
+                                             progress.epoch, ", step ", progress.step,
+                                             ", found none: nothing is left to learn"));
         }
         return result;
     }
@@ -114,8 +114,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
                 (add(result, I, std::get<I>(knowledge_.terms()), student,
                      detail::trains_teacher<Terms> ? teacher : constant, batch, progress),
                  ...);
-            }
-            (std::make_index_sequence<size>{});
+            }(std::make_index_sequence<size>{});
         };
         if constexpr (Knowledge<Terms...>::trains_teacher) {
             std::optional<Teacher> constant;
@@ -142,8 +141,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
                   .append(") by ")
                   .append(detail::type_name<S>())),
              ...);
-        }
-        (std::make_index_sequence<size>{});
+        }(std::make_index_sequence<size>{});
         return result;
     }
     /// The names of the terms.
@@ -152,7 +150,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
   private:
     template <class Term, class Student, class Teacher, class B>
     static consteval void check_term() {
-        static_assert(!Term::needs_target || LabelledBatch<B>,
+        static_assert(!Term::needs_target || LabeledBatch<B>,
                       "retort: a term of the Knowledge needs targets, and the batches have none");
         static_assert(!Term::needs_teacher || !std::same_as<Teacher, NoOutputs>,
                       "retort: a term of the Knowledge needs a teacher, and there is none (NoTeacher)");
@@ -175,9 +173,9 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
             value = detail::call_term(term, student, NoOutputs{}, batch, progress);
         }
         if (!value.defined() || value.dim() != 0) {
-            throw ShapeError(detail::text(names_[position], ": expected a loss without dimensions, found ",
-                                          detail::shape_text(value),
-                                          "; losses per sample (Reduction::none) do not add up to one step"));
+            throw ShapeError(detail::concat(
+                names_[position], ": expected a loss without dimensions, found ", detail::shape_text(value),
+                "; losses per sample (Reduction::none) do not add up to one step"));
         }
         const at::Tensor weighted = weight == 1 ? value : value * weight;
         losses.total = losses.total.defined() ? losses.total + weighted : weighted;

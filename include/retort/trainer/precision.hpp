@@ -9,11 +9,11 @@
 /// | `P::type` | required; an `at::ScalarType`: the type of autocast in the networks' forward; `at::kFloat`: no autocast |
 /// | `p.scaler` | optional; `GradientScalerOptions`: losses are scaled, and steps whose gradients overflow left out |
 ///
-///     retort::Trainer trainer{student, teacher, knowledge, schedule, optimiser, retort::Bfloat16{}};
+///     retort::Trainer trainer{student, teacher, knowledge, schedule, optimizer, retort::Bfloat16{}};
 ///     retort::Cohort cohort{retort::Bfloat16{}, retort::Learner{a, sgd}, retort::Learner{b, sgd}};
 ///
 /// Student and teacher, or all learners, run under LibTorch's autocast: convolutions and products of matrices compute
-/// in the narrow type, parameters, gradients and the optimiser stay in float32. What the networks return is turned into
+/// in the narrow type, parameters, gradients and the optimizer stay in float32. What the networks return is turned into
 /// float32, and the losses, with their learnable parts, compute in it. Outputs are tensors, containers of them, and
 /// aggregates of up to 16 such members. `evaluate` measures without autocast.
 #pragma once
@@ -63,9 +63,7 @@ concept Precision = requires {
 namespace detail {
 
 template <class P>
-constexpr bool scales_losses = requires(const P& precision) {
-    precision.scaler;
-};
+constexpr bool scales_losses = requires(const P& precision) { precision.scaler; };
 template <class P>
 constexpr bool casts_forward = P::type != at::kFloat;
 
@@ -84,9 +82,9 @@ std::optional<GradientScaler> scaler_of(const P& precision) {
 template <class P>
 void check_precision(const at::Device& device, std::string_view who) {
     if (P::type == at::kHalf && device.is_cpu() && !compat::float16_on_processors) {
-        throw ConfigError(text("Float16: expected ", who,
-                               " on a CUDA device, or LibTorch 2.6 or later, found cpu and LibTorch ",
-                               TORCH_VERSION, "; Bfloat16 works there"));
+        throw ConfigError(concat("Float16: expected ", who,
+                                 " on a CUDA device, or LibTorch 2.6 or later, found cpu and LibTorch ",
+                                 TORCH_VERSION, "; Bfloat16 works there"));
     }
 }
 

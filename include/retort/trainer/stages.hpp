@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include <retort/callback/checkpoint.hpp>
+#include <retort/callback/history.hpp>
 #include <retort/core/error.hpp>
-#include <retort/trainer/checkpoint.hpp>
 #include <retort/trainer/fit_options.hpp>
-#include <retort/trainer/history.hpp>
 
 namespace retort {
 
@@ -24,7 +24,7 @@ struct Interrupted : Error {
 
 /// Trainings that follow one another: hints first and logits then, the initial stages of activation boundaries,
 /// factor transfer or the flow of solution procedures, teacher, auxiliary and student. Each stage is a trainer of
-/// its own, with knowledge, schedules, optimiser and learning rates of its own, or a cohort; stages of one network
+/// its own, with knowledge, schedules, optimizer and learning rates of its own, or a cohort; stages of one network
 /// share it.
 ///
 ///     retort::Stages stages{"run"};
@@ -81,8 +81,8 @@ class Stages {
         Checkpoint checkpoint{folder_ / name, options_};
         const History& history = fit(checkpoint);
         if (options_.signals && interrupted()) {
-            throw Interrupted(detail::text("stage ", name, ": interrupted in epoch ",
-                                           trainer.progress().epoch, "; the same command goes on with it"));
+            throw Interrupted(detail::concat("stage ", name, ": interrupted in epoch ",
+                                             trainer.progress().epoch, "; the same command goes on with it"));
         }
         return history;
     }
@@ -90,13 +90,13 @@ class Stages {
         const bool fine =
             !name.empty() && name.front() != '.' && name.find_first_not_of(allowed) == name.npos;
         if (!fine) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "Stages: expected the name of a stage to be of letters, digits, _, - and ., found \"", name,
                 "\""));
         }
         if (std::find(names_.begin(), names_.end(), name) != names_.end()) {
             throw ConfigError(
-                detail::text("Stages: expected stages of different names, found \"", name, "\" twice"));
+                detail::concat("Stages: expected stages of different names, found \"", name, "\" twice"));
         }
         names_.push_back(name);
     }

@@ -19,23 +19,23 @@
 #include <utility>
 #include <vector>
 
-#include <retort/core/archive.hpp>
+#include <retort/callback/concept.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/module_state.hpp>
+#include <retort/checkpoint/run_state.hpp>
+#include <retort/core/batch_source.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/network.hpp>
-#include <retort/detail/module_state.hpp>
-#include <retort/detail/teacher_state.hpp>
 #include <retort/detail/type_name.hpp>
+#include <retort/metrics/evaluate.hpp>
 #include <retort/optim/policy.hpp>
-#include <retort/trainer/callback.hpp>
+#include <retort/teacher/detail/teacher_state.hpp>
 #include <retort/trainer/epoch_record.hpp>
-#include <retort/trainer/evaluate.hpp>
 #include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>
 #include <retort/trainer/gradient_scaler.hpp>
 #include <retort/trainer/objective.hpp>
 #include <retort/trainer/precision.hpp>
-#include <retort/trainer/run_state.hpp>
-#include <retort/trainer/source.hpp>
 
 namespace retort {
 
@@ -55,7 +55,7 @@ struct StepResult {
 ///                             retort::Sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4}};
 ///     trainer.fit(train_batches, {.epochs = 240}, retort::ProgressBar{});
 ///
-/// The optimiser is built in the first step, when all learnable parts have their sizes, for the parameters
+/// The optimizer is built in the first step, when all learnable parts have their sizes, for the parameters
 /// that require a gradient then: what is unfrozen later is not trained. The trainer changes neither the number
 /// of threads nor the random numbers of the program.
 template <class Student, class TeacherPolicy, class KnowledgePolicy, class SchedulePolicy,
@@ -70,10 +70,10 @@ class Trainer {
     static_assert(
         !detail::trains_teacher<KnowledgePolicy> || LearnsByGradient<TeacherPolicy>,
         "retort: a term of the Knowledge trains the teacher (ForTeacher), and this teacher does not learn: "
-        "expected retort::PartlyTrainable{network, {.parameters = ...}}");
+        "expected retort::PartiallyTrainable{network, {.parameters = ...}}");
     static_assert(
         !LearnsByGradient<TeacherPolicy> || detail::trains_teacher<KnowledgePolicy>,
-        "retort: nothing would train this teacher: one that is PartlyTrainable learns from terms of the "
+        "retort: nothing would train this teacher: one that is PartiallyTrainable learns from terms of the "
         "Knowledge that say so, retort::ForTeacher{term}; for one that does not learn, take retort::Frozen");
 
   public:
@@ -119,7 +119,7 @@ class Trainer {
         return forward(batch).losses;
     }
 
-    /// One optimiser step on a batch. Counts the step in `progress()`.
+    /// One optimizer step on a batch. Counts the step in `progress()`.
     ///
     /// Issues the operators of the hand-written step and no other, and does not wait for the device (but with
     /// `Float16`, where a step whose gradients overflow leaves the parameters as they are).
@@ -142,7 +142,7 @@ class Trainer {
     /// `accuracy` (on the training batches, in training mode), `samples`, `seconds`, `samples_per_second`;
     /// then what the callbacks add.
     /// \param source batches: see `BatchSource`; a callable is asked for every epoch's batches
-    /// \param callbacks see `trainer/callback.hpp`
+    /// \param callbacks see `callback/concept.hpp`
     /// \returns the history of this and all earlier calls
     /// \throws ConfigError, DataError, ShapeError, OutputError before the first step where they can be;
     /// NonFiniteError
@@ -158,7 +158,7 @@ class Trainer {
     void save(const std::filesystem::path& path) { detail::write_state(path, run_.snapshot(*this)); }
     /// Goes back, or on, to what a file holds (or the newest checkpoint in a directory): `step` and `fit` go on from
     /// there, `fit` in the middle of an epoch if need be. What takes its size from a first batch (learnable parts, the
-    /// optimiser's memory) is set with that batch.
+    /// optimizer's memory) is set with that batch.
     /// \throws CheckpointError if the file is damaged, or of another composition (see `Checkpoint`); nothing is changed
     void resume(const std::filesystem::path& path) { run_.resume(*this, path); }
     /// Where the student is.
@@ -183,7 +183,7 @@ class Trainer {
     std::shared_ptr<torch::nn::Module> learnable_parts() const { return objective_.knowledge().module(); }
     /// The scaler of the losses; null where the precision needs none.
     const GradientScaler* scaler() const { return scaler_ ? &*scaler_ : nullptr; }
-    /// The optimiser; null before the first step.
+    /// The optimizer; null before the first step.
     torch::optim::Optimizer* optimizer() const {
         return optimizer_.built() ? &optimizer_.optimizer() : nullptr;
     }
@@ -193,7 +193,7 @@ class Trainer {
     static OptimizerPolicy as_policy(O&& optimizer) {
         static_assert(
             std::convertible_to<O, OptimizerPolicy>,
-            "retort: this is no optimiser: expected a recipe (retort::Sgd, retort::FromTorch<...>), a "
+            "retort: this is no optimizer: expected a recipe (retort::Sgd, retort::FromTorch<...>), a "
             "torch::optim::Optimizer in a variable that outlives the trainer, or a shared_ptr to one");
         return std::forward<O>(optimizer);
     }
@@ -279,7 +279,7 @@ class Trainer {
         optimizer_.build(student, parts);
         parameters_.clear();
         for (auto* some : {&student, &parts}) {
-            for (const NamedParameter& each : *some) {  // the optimiser may have frozen some
+            for (const NamedParameter& each : *some) {  // the optimizer may have frozen some
                 if (each.tensor.requires_grad()) parameters_.push_back(each.tensor);
             }
         }
@@ -309,7 +309,7 @@ class Trainer {
     void archive_built(Archive& archive) {
         archive.in("knowledge", [&] { objective_.knowledge().checkpoint(archive); });
         archive.in("schedule", [&] { objective_.schedule().checkpoint(archive); });
-        archive.in("optimiser", [&] { optimizer_.checkpoint(archive); });
+        archive.in("optimizer", [&] { optimizer_.checkpoint(archive); });
         if (scaler_) archive.in("scaler", [&] { scaler_->checkpoint(archive); });
         detail::archive_gradients(archive, parameters_);
     }
@@ -366,9 +366,9 @@ class Trainer {
             for (const auto& parameter : each->named_parameters()) {
                 if (own.contains(parameter.value().unsafeGetTensorImpl())) {
                     throw ConfigError(
-                        detail::text("teacher: expected parameters of its own, found \"", parameter.key(),
-                                     "\" to be the student's too (a copied module shares its parameters; "
-                                     "clone() makes new ones)"));
+                        detail::concat("teacher: expected parameters of its own, found \"", parameter.key(),
+                                       "\" to be the student's too (a copied module shares its parameters; "
+                                       "clone() makes new ones)"));
                 }
             }
         }
@@ -378,8 +378,8 @@ class Trainer {
         const at::Device device = detail::device_of(student_.module());
         for (const torch::nn::Module* each : detail::teacher_modules(teacher_)) {
             if (!each->parameters().empty() && detail::device_of(*each) != device) {
-                throw ConfigError(detail::text("teacher: expected it where the student is, on ", device,
-                                               ", found it on ", detail::device_of(*each)));
+                throw ConfigError(detail::concat("teacher: expected it where the student is, on ", device,
+                                                 ", found it on ", detail::device_of(*each)));
             }
         }
     }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
+#include <retort/knowledge/adaptor/sum.hpp>
 #include <retort/knowledge/connector/fit_net_regressor.hpp>
 #include <retort/knowledge/feature/activation_boundary.hpp>
-#include <retort/knowledge/sum.hpp>
 
 #include <golden_module.hpp>
 
 #include "outputs.hpp"
+
+namespace activation_boundary_test {
 
 using namespace retort_test;
 using namespace feature_test;
@@ -81,3 +83,5 @@ TEST_CASE("activation_boundary: 0 beyond the margin on the teacher's side, and r
     CHECK_THROWS_AS(functional::activation_boundary(student, teacher, {.margin = 0}), retort::ConfigError);
     CHECK_THROWS_AS(functional::activation_boundary(student, teacher.slice(1, 0, 1)), retort::ShapeError);
 }
+
+}  // namespace activation_boundary_test

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
+#include <retort/knowledge/adaptor/sum.hpp>
 #include <retort/knowledge/feature/attention_transfer.hpp>
-#include <retort/knowledge/sum.hpp>
 
 #include <golden_module.hpp>
 
 #include "outputs.hpp"
+
+namespace attention_transfer_test {
 
 using namespace retort_test;
 using namespace feature_test;
@@ -96,9 +98,8 @@ TEST_CASE("attention: a sample without any activation has a finite gradient") {
 
 TEST_CASE("attention: errors name the term, the taps and the shapes") {
     const retort::AttentionTransfer term{body, stage3};
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(torch::randn({4, 3, 5})), big(torch::randn({4, 3, 6})), torch::Tensor());
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(torch::randn({4, 3, 5})), big(torch::randn({4, 3, 6})), torch::Tensor()); });
     CHECK(found.find("attention_transfer(body->stage3)") != std::string::npos);
     CHECK(found.find("[4, 3, 5]") != std::string::npos);
     CHECK(found.find("[4, 3, 6]") != std::string::npos);
@@ -109,3 +110,5 @@ TEST_CASE("attention: errors name the term, the taps and the shapes") {
         retort::ConfigError);
     CHECK_THROWS_AS(retort::AttentionTransfer(body, stage3, {.power = -1}).check(), retort::ConfigError);
 }
+
+}  // namespace attention_transfer_test

@@ -7,6 +7,8 @@
 
 #include "outputs.hpp"
 
+namespace channel_correlation_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -55,8 +57,9 @@ TEST_CASE("channel_correlation does not depend on the size of the batch") {
     CHECK(close(
         functional::channel_correlation(student, teacher, {.reduction = retort::Reduction::none}).mean(),
         once, 1e-12));
-    const auto found = message<retort::ShapeError>([&] {
-        functional::channel_correlation(student, torch::randn({3, 6, 2, 2}));
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { functional::channel_correlation(student, torch::randn({3, 6, 2, 2})); });
     CHECK(found.find("[3, 6, 2, 2]") != std::string::npos);
 }
+
+}  // namespace channel_correlation_test

@@ -7,6 +7,8 @@
 
 #include "outputs.hpp"
 
+namespace class_attention_transfer_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -16,7 +18,7 @@ TEST_CASE("class_attention_transfer agrees with the authors' code") {
         const auto student = reference.leaf("cam_s");
         const retort::ClassAttentionTransferOptions options{
             .resolution = static_cast<std::int64_t>(reference.option("resolution")),
-            .normalise = reference.option("normalize") == 1,
+            .normalize = reference.option("normalize") == 1,
             .binarise = reference.option("binarize") == 1,
             // The reference keeps one class less than it says.
             .top_classes = reference.option("partial") == 1
@@ -44,9 +46,10 @@ TEST_CASE("class_attention_transfer keeps as many classes as it says, and 0 maps
     CHECK_THROWS_AS(functional::class_attention_transfer(student, teacher, {.resolution = 0}),
                     retort::ConfigError);
     const retort::ClassAttentionTransfer term{body, stage3};
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(student), big(torch::randn({2, 5, 4, 4})), torch::Tensor());
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(student), big(torch::randn({2, 5, 4, 4})), torch::Tensor()); });
     CHECK(found.find("class_attention_transfer(body->stage3)") != std::string::npos);
     CHECK(found.find("[2, 5, 4, 4]") != std::string::npos);
 }
+
+}  // namespace class_attention_transfer_test

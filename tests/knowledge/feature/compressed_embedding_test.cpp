@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
-#include <retort/core/flat_tap.hpp>
-#include <retort/core/global_average.hpp>
-#include <retort/core/pooled_tap.hpp>
 #include <retort/knowledge/connector/mlp.hpp>
 #include <retort/knowledge/feature/compressed_embedding.hpp>
 #include <retort/knowledge/feature/hint.hpp>
+#include <retort/tap/flat_tap.hpp>
+#include <retort/tap/global_average.hpp>
+#include <retort/tap/pooled_tap.hpp>
 
 #include "outputs.hpp"
+
+namespace compressed_embedding_test {
 
 using namespace retort_test;
 using namespace feature_test;
@@ -99,3 +101,5 @@ TEST_CASE("taps that change the shape of what they read") {
     CHECK(hint(outputs, teacher, batch).dim() == 0);
     CHECK(hint.name() == "hint(average(body)->average(stage3))");
 }
+
+}  // namespace compressed_embedding_test

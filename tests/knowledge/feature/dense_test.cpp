@@ -8,6 +8,8 @@
 
 #include "outputs.hpp"
 
+namespace dense_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -38,9 +40,8 @@ TEST_CASE("channel_wise: the sum over the positions, divided by samples and chan
         expected * 4, 1e-12));
     retort::ChannelWise term{body, stage3};
     const auto batch = prepared(term, small(student), big(teacher));
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(student), big(torch::randn({3, 4, 5, 5}, torch::kFloat64)), batch);
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(student), big(torch::randn({3, 4, 5, 5}, torch::kFloat64)), batch); });
     CHECK(found.find("channel_wise(body->stage3)") != std::string::npos);
     CHECK(found.find("[3, 4, 5, 5]") != std::string::npos);
     CHECK_THROWS_AS(functional::channel_wise(student, teacher, {.temperature = 0}), retort::ConfigError);
@@ -132,3 +133,5 @@ TEST_CASE("MaskedGenerative is the squared distance of what is generated, divide
         }(),
         retort::ShapeError);
 }
+
+}  // namespace dense_test

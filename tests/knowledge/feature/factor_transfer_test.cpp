@@ -7,6 +7,8 @@
 
 #include "outputs.hpp"
 
+namespace factor_transfer_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -99,8 +101,9 @@ TEST_CASE("factor transfer: the stages refuse what does not fit") {
     CHECK_THROWS_AS(retort::FactorTransfer(body, stage3, nullptr), retort::ConfigError);
     retort::FactorTransfer term{body, stage3, retort::Paraphraser(8)};
     const auto batch = prepared(term, small(torch::randn({2, 3, 4, 4})), big(torch::randn({2, 8, 4, 4})));
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(torch::randn({2, 5, 4, 4})), big(torch::randn({2, 8, 4, 4})), batch);
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(torch::randn({2, 5, 4, 4})), big(torch::randn({2, 8, 4, 4})), batch); });
     CHECK(found.find("factor_transfer(body->stage3)") != std::string::npos);
 }
+
+}  // namespace factor_transfer_test

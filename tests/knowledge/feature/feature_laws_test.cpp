@@ -19,6 +19,8 @@
 
 #include <loss_laws.hpp>
 
+namespace feature_laws_test {
+
 using namespace retort_test;
 using retort::Reduction;
 namespace functional = retort::functional;
@@ -217,3 +219,5 @@ TEST_CASE("laws: embedding_distance") {
                             retort::CompressedEmbeddingOptions{.distance = kind}, 1, {6}));
     }
 }
+
+}  // namespace feature_laws_test

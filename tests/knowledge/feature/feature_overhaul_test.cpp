@@ -7,6 +7,8 @@
 
 #include "outputs.hpp"
 
+namespace feature_overhaul_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -97,3 +99,5 @@ TEST_CASE("FeatureOverhaul's margins are no parameters, and go along with the mo
         .backward();
     CHECK_FALSE(norm->weight.grad().defined());
 }
+
+}  // namespace feature_overhaul_test

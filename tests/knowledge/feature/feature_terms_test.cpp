@@ -26,6 +26,8 @@
 
 #include "outputs.hpp"
 
+namespace feature_terms_test {
+
 using namespace retort_test;
 using namespace feature_test;
 
@@ -187,9 +189,8 @@ TEST_CASE("terms with connectors keep the laws of terms") {
     holds("hint through a chain", [] {
         return retort::Hint{body, stage3, retort::Chain{retort::Deconvolution{}, retort::ResizeTo{}}};
     });
-    holds("activation boundary", [] {
-        return retort::ActivationBoundary{body, stage3, retort::FitNetRegressor{.relu = false}};
-    });
+    holds("activation boundary",
+          [] { return retort::ActivationBoundary{body, stage3, retort::FitNetRegressor{.relu = false}}; });
     holds("channel correlation", [] { return retort::ChannelCorrelation{body, stage3}; });
     holds("channel-wise", [] { return retort::ChannelWise{body, stage3, retort::Conv1x1{}}; });
     holds("Pearson", [] { return retort::PearsonCorrelation{body, stage3, retort::Conv1x1{}}; });
@@ -201,18 +202,8 @@ TEST_CASE("terms with modules of their own keep the laws of terms") {
     holds("SimKD", [] { return retort::SimKd{body, stage3}; });
     holds("SRD", [] { return retort::LogSum{body, stage3}; });
     holds("ReviewKD", [] { return retort::ReviewKd{Stages{}, Stages{}}; });
-    holds(
-        "MGD",
-        [] {
-            return retort::MaskedGenerative{body, stage3};
-        },
-        true, true);
-    holds(
-        "embedding compression",
-        [] {
-            return retort::CompressedEmbedding{body, stage3};
-        },
-        false);
+    holds("MGD", [] { return retort::MaskedGenerative{body, stage3}; }, true, true);
+    holds("embedding compression", [] { return retort::CompressedEmbedding{body, stage3}; }, false);
 }
 
 TEST_CASE("terms with a piece of the teacher keep the laws of terms") {
@@ -229,3 +220,5 @@ TEST_CASE("terms with a piece of the teacher keep the laws of terms") {
     holds("FT", [&] { return retort::FactorTransfer{body, stage3, paraphraser}; });
     CHECK_FALSE(paraphraser.ptr()->parameters().front().grad().defined());
 }
+
+}  // namespace feature_terms_test

@@ -13,6 +13,8 @@
 
 #include "outputs.hpp"
 
+namespace hint_test {
+
 using namespace retort_test;
 using namespace feature_test;
 
@@ -31,9 +33,8 @@ TEST_CASE("Hint with FitNet's regressor agrees with RepDistiller") {
 }
 
 TEST_CASE("FitNet's regressor wants a map that it can enlarge") {
-    const auto found = message<retort::ShapeError>([] {
-        retort::FitNetRegressor{}.build({2, 3, 4, 4}, {2, 5, 7, 7});
-    });
+    const auto found =
+        message<retort::ShapeError>([] { retort::FitNetRegressor{}.build({2, 3, 4, 4}, {2, 5, 7, 7}); });
     CHECK(found.find("[2, 3, 4, 4]") != std::string::npos);
     CHECK(found.find("[2, 5, 7, 7]") != std::string::npos);
 }
@@ -89,3 +90,5 @@ TEST_CASE("Hint says which feature does not fit its connector") {
     CHECK(found.find("[2, 32, 4, 4]") != std::string::npos);
     CHECK(found.find("64") != std::string::npos);
 }
+
+}  // namespace hint_test

@@ -8,6 +8,8 @@
 
 #include "outputs.hpp"
 
+namespace log_sum_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -47,9 +49,10 @@ TEST_CASE("log_sum refuses what does not fit") {
                     retort::ConfigError);
     retort::LogSum term{body, stage3};
     const auto batch = prepared(term, small(torch::randn({2, 3})), big(torch::randn({2, 5})));
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(torch::randn({2, 4})), big(torch::randn({2, 5})), batch);
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(torch::randn({2, 4})), big(torch::randn({2, 5})), batch); });
     CHECK(found.find("log_sum(body->stage3)") != std::string::npos);
     CHECK(found.find("[2, 4]") != std::string::npos);
 }
+
+}  // namespace log_sum_test

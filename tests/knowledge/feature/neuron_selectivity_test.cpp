@@ -7,6 +7,8 @@
 
 #include "outputs.hpp"
 
+namespace neuron_selectivity_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -91,9 +93,10 @@ TEST_CASE("NeuronSelectivity reads its taps") {
     const retort::NeuronSelectivity term{body, stage3};
     CHECK(same(term(small(student), big(teacher), torch::Tensor()),
                functional::neuron_selectivity(student, teacher)));
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(student), big(torch::randn({3, 5, 2, 2})), torch::Tensor());
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(student), big(torch::randn({3, 5, 2, 2})), torch::Tensor()); });
     CHECK(found.find("neuron_selectivity(body->stage3)") != std::string::npos);
     CHECK(found.find("[3, 5, 2, 2]") != std::string::npos);
 }
+
+}  // namespace neuron_selectivity_test

@@ -5,8 +5,8 @@
 
 #include <retort_test.hpp>
 
-#include <retort/core/tap.hpp>
-#include <retort/core/taps.hpp>
+#include <retort/tap/tap.hpp>
+#include <retort/tap/taps.hpp>
 
 namespace feature_test {
 

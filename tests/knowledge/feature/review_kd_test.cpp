@@ -7,6 +7,8 @@
 
 #include "outputs.hpp"
 
+namespace review_kd_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -65,9 +67,8 @@ TEST_CASE("ReviewKd takes named taps, and the pooled feature without its two dim
     const auto batch = prepared(term, student, teacher);
     CHECK(term(student, teacher, batch).dim() == 0);
     CHECK(term.name().find("body") != std::string::npos);
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(torch::randn({2, 3, 4}), student.logits), teacher, batch);
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(torch::randn({2, 3, 4}), student.logits), teacher, batch); });
     CHECK(found.find("[2, 3, 4]") != std::string::npos);
 }
 
@@ -86,3 +87,5 @@ TEST_CASE("ReviewKd wants as many features of both networks, and every sample ha
                 functional::hierarchical_context(s, t), 1e-12));
     CHECK_THROWS_AS(functional::hierarchical_context(s, t, {.levels = {0}}), retort::ConfigError);
 }
+
+}  // namespace review_kd_test

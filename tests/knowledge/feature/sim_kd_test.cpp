@@ -8,6 +8,8 @@
 
 #include "outputs.hpp"
 
+namespace sim_kd_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -129,3 +131,5 @@ TEST_CASE("srrl: one value per sample") {
     CHECK(each.sizes() == torch::IntArrayRef({3}));
     CHECK(close(each.mean(), functional::srrl(s, t, a, b)));
 }
+
+}  // namespace sim_kd_test

@@ -7,6 +7,8 @@
 
 #include "outputs.hpp"
 
+namespace variational_information_test {
+
 using namespace retort_test;
 using namespace feature_test;
 namespace functional = retort::functional;
@@ -62,9 +64,10 @@ TEST_CASE("VariationalInformation refuses what makes no sense") {
                     retort::ShapeError);
     retort::VariationalInformation term{body, stage3};
     const auto batch = prepared(term, small(torch::randn({2, 3, 4, 4})), big(torch::randn({2, 5, 4, 4})));
-    const auto found = message<retort::ShapeError>([&] {
-        term(small(torch::randn({2, 4, 4, 4})), big(torch::randn({2, 5, 4, 4})), batch);
-    });
+    const auto found = message<retort::ShapeError>(
+        [&] { term(small(torch::randn({2, 4, 4, 4})), big(torch::randn({2, 5, 4, 4})), batch); });
     CHECK(found.find("variational_information(body->stage3)") != std::string::npos);
     CHECK(found.find("[2, 4, 4, 4]") != std::string::npos);
 }
+
+}  // namespace variational_information_test

@@ -7,6 +7,8 @@
 
 #include <loss_laws.hpp>
 
+namespace flow_laws_test {
+
 using namespace retort_test;
 using retort::Reduction;
 namespace functional = retort::functional;
@@ -84,7 +86,7 @@ laws::Loss matched_information_flow() {
 TEST_CASE("laws: information_flow") {
     using retort::InformationFlowOptions;
     using retort::Kernel;
-    using retort::NeighbourDivergence;
+    using retort::NeighborDivergence;
     laws::hold(information_flow("released", InformationFlowOptions::released()));
     laws::hold(information_flow("paper", InformationFlowOptions::paper()));
     const std::map<std::string, Kernel> kernels{{"cosine", {}},
@@ -98,15 +100,15 @@ TEST_CASE("laws: information_flow") {
         information_flow("adaptive_rbf", {.combined = false, .kernel = {.kind = Kernel::Kind::adaptive_rbf}});
     adaptive.whole_gradient = false;  // sigma is a constant
     laws::hold(adaptive);
-    const std::map<std::string, NeighbourDivergence> divergences{
-        {"kl", NeighbourDivergence::kl},
-        {"abs", NeighbourDivergence::abs},
-        {"squared", NeighbourDivergence::squared},
-        {"exponential", NeighbourDivergence::exponential},
-        {"kagan", NeighbourDivergence::kagan}};
+    const std::map<std::string, NeighborDivergence> divergences{
+        {"kl", NeighborDivergence::kl},
+        {"abs", NeighborDivergence::abs},
+        {"squared", NeighborDivergence::squared},
+        {"exponential", NeighborDivergence::exponential},
+        {"kagan", NeighborDivergence::kagan}};
     for (const auto& [name, divergence] : divergences) {
         laws::Loss loss = information_flow(name, {.divergence = divergence});
-        if (divergence == NeighbourDivergence::kl) loss.zero = 1e-5;  // its epsilon of 1e-6, of both kernels
+        if (divergence == NeighborDivergence::kl) loss.zero = 1e-5;  // its epsilon of 1e-6, of both kernels
         laws::hold(loss);
     }
 }
@@ -117,3 +119,5 @@ TEST_CASE("laws: solution_procedure") {
     laws::hold(solution_procedure("RepDistiller", retort::SolutionProcedureOptions::rep_distiller()));
     laws::hold(solution_procedure("torchdistill", retort::SolutionProcedureOptions::torchdistill()));
 }
+
+}  // namespace flow_laws_test

@@ -5,6 +5,8 @@
 
 #include <golden.hpp>
 
+namespace information_flow_test {
+
 using namespace retort_test;
 using retort::InformationFlowOptions;
 using retort::Kernel;
@@ -25,15 +27,15 @@ Kernel kernel_of(const golden::Case& reference, const std::string& whose) {
 
 InformationFlowOptions options_of(const golden::Case& reference) {
     InformationFlowOptions options = InformationFlowOptions::released();
-    using retort::NeighbourDivergence;
-    const std::map<std::string, NeighbourDivergence> divergences{
-        {"combined", NeighbourDivergence::jeffreys},
-        {"jeffreys", NeighbourDivergence::jeffreys},
-        {"kl", NeighbourDivergence::kl},
-        {"abs", NeighbourDivergence::abs},
-        {"squared", NeighbourDivergence::squared},
-        {"exponential", NeighbourDivergence::exponential},
-        {"kagan", NeighbourDivergence::kagan}};
+    using retort::NeighborDivergence;
+    const std::map<std::string, NeighborDivergence> divergences{
+        {"combined", NeighborDivergence::jeffreys},
+        {"jeffreys", NeighborDivergence::jeffreys},
+        {"kl", NeighborDivergence::kl},
+        {"abs", NeighborDivergence::abs},
+        {"squared", NeighborDivergence::squared},
+        {"exponential", NeighborDivergence::exponential},
+        {"kagan", NeighborDivergence::kagan}};
     options.combined = reference.word("student") == "combined";
     options.kernel = kernel_of(reference, "student");
     options.teacher_kernel = kernel_of(reference, "teacher");
@@ -75,7 +77,7 @@ TEST_CASE("information_flow agrees with the authors' code") {
     }
 }
 
-TEST_CASE("information_flow with the paper's normalisation has the values worked out by hand") {
+TEST_CASE("information_flow with the paper's normalization has the values worked out by hand") {
     const auto teacher =
         torch::tensor({1.0, 2.0, -.5, .3, -1.2, .7, 2.1, .4, 1.5, -.8, .9, .2}, torch::kFloat64).view({4, 3});
     const auto student = torch::tensor({.5, 1.0, -.4, .8, 1.2, -.3, .1, .6}, torch::kFloat64).view({4, 2});
@@ -86,3 +88,5 @@ TEST_CASE("information_flow with the paper's normalisation has the values worked
     options.kernel.kind = Kernel::Kind::student_t;
     CHECK(std::abs(information_flow(student, teacher, options).item<double>() - 0.1434926611) < 1e-9);
 }
+
+}  // namespace information_flow_test

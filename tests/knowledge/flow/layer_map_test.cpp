@@ -10,6 +10,8 @@
 
 #include <golden.hpp>
 
+namespace layer_map_test {
+
 using namespace retort_test;
 using retort::ConfigError;
 using retort::InformationFlowOptions;
@@ -36,13 +38,9 @@ TEST_CASE("a layer map refuses what does not fit") {
                 "layers of the teacher, found none"));
     CHECK(holds(words_of<ConfigError>([] { LayerMap::nearest({1.0}, {NAN}); }),
                 "expected finite information contents of the teacher, found nan"));
-    CHECK(holds(words_of<ConfigError>([] {
-                    retort::flow_vector_divergence({1, 2}, {1, 2}, {0});
-                }),
+    CHECK(holds(words_of<ConfigError>([] { retort::flow_vector_divergence({1, 2}, {1, 2}, {0}); }),
                 "expected a map for the 2 layers of the student, found one for 1"));
-    CHECK(holds(words_of<ConfigError>([] {
-                    retort::flow_vector_divergence({1, 2}, {1, 2}, {0, 2});
-                }),
+    CHECK(holds(words_of<ConfigError>([] { retort::flow_vector_divergence({1, 2}, {1, 2}, {0, 2}); }),
                 "expected a map to the teacher's layers below 2, found 2 for the student's layer 1"));
 }
 
@@ -115,3 +113,5 @@ TEST_CASE("matched information flow refuses what does not fit") {
     CHECK(holds(words_of<ConfigError>([&] { matched_information_flow(two, two, {.layer = {.epsilon = 0}}); }),
                 "InformationFlow: expected an epsilon above 0"));
 }
+
+}  // namespace layer_map_test

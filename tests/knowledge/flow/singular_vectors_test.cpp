@@ -6,6 +6,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace singular_vectors_test {
+
 using namespace retort_test;
 using retort::Reduction;
 using retort::SingularVectorsOptions;
@@ -168,3 +170,5 @@ TEST_CASE("laws: singular_vectors") {
         laws::hold(loss);
     }
 }
+
+}  // namespace singular_vectors_test

@@ -5,6 +5,8 @@
 
 #include <golden.hpp>
 
+namespace solution_procedure_test {
+
 using namespace retort_test;
 using retort::SolutionProcedureOptions;
 using retort::functional::solution_procedure;
@@ -28,3 +30,5 @@ TEST_CASE("solution_procedure agrees with torchdistill's FSPLoss") {
                              {{"feat_s", student}}));
     }
 }
+
+}  // namespace solution_procedure_test

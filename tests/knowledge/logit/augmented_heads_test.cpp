@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
-#include <retort/core/taps.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/augmented_heads.hpp>
+#include <retort/tap/taps.hpp>
 
 #include <golden.hpp>
 #include <small_networks.hpp>
+
+namespace augmented_heads_test {
 
 using namespace retort_test;
 using retort::functional::augmented_cross_entropy;
@@ -30,7 +32,7 @@ struct Views {
 struct Head {
     std::size_t index;
     torch::Tensor operator()(const Views& outputs) const { return outputs.heads.at(index); }
-    std::string name() const { return retort::detail::text("head", index); }
+    std::string name() const { return retort::detail::concat("head", index); }
 };
 struct MainHead {
     torch::Tensor operator()(const Views& outputs) const { return outputs.logits; }
@@ -110,7 +112,7 @@ TEST_CASE("cross-entropies, hints and soft targets from the students' mean agree
             for (std::size_t student = 1; student < students; ++student) {
                 auto map = maps.at(block * students + student), goal = maps.at(block * students);
                 if (reference.option("adaptation") == 1) {
-                    const auto name = retort::detail::text("adapt.block", block, ".student", student);
+                    const auto name = retort::detail::concat("adapt.block", block, ".student", student);
                     const auto weight = reference.leaf(name + ".weight"),
                                bias = reference.leaf(name + ".bias");
                     leaves[name + ".weight"] = {weight};
@@ -140,9 +142,8 @@ TEST_CASE("views and joint labels by hand, and what does not fit") {
                torch::tensor({6, 7, 8, 0, 1, 2}, torch::kLong)));
     CHECK(same(plain_views(torch::arange(6).view({6, 1}), 3),
                torch::tensor({0, 3}, torch::kLong).view({2, 1})));
-    CHECK(words_of<retort::ShapeError>([] {
-              plain_views(torch::zeros({5, 2}), 4);
-          }) == "plain_views: expected 4 views of each sample, one behind the other, found [5, 2]");
+    CHECK(words_of<retort::ShapeError>([] { plain_views(torch::zeros({5, 2}), 4); }) ==
+          "plain_views: expected 4 views of each sample, one behind the other, found [5, 2]");
     CHECK_THROWS_AS(plain_views(torch::zeros({4, 2}), 0), retort::ConfigError);
     CHECK_THROWS_AS(joint_labels(torch::zeros({4})), retort::ShapeError);
     CHECK_THROWS_AS(augmented_soft_target({torch::zeros({4, 2})}, {}), retort::ShapeError);
@@ -176,3 +177,5 @@ TEST_CASE("the terms are the functions on the tapped heads") {
                retort::functional::soft_target(plain_views(student.logits), plain_views(teacher.logits))));
     CHECK_THROWS_AS((retort::OnPlainViews<retort::CrossEntropy>{{}, 0}.check()), retort::ConfigError);
 }
+
+}  // namespace augmented_heads_test

@@ -5,6 +5,8 @@
 
 #include <loss_laws.hpp>
 
+namespace cross_entropy_laws_test {
+
 using namespace retort_test;
 using retort::CrossEntropy;
 using retort::Reduction;
@@ -26,3 +28,5 @@ TEST_CASE("cross_entropy with smoothed labels keeps the laws") {
     loss.waits = true;  // LibTorch's selects the samples that count
     laws::hold(loss);
 }
+
+}  // namespace cross_entropy_laws_test

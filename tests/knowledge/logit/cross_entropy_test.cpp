@@ -7,6 +7,8 @@
 
 #include <retort/knowledge/logit/cross_entropy.hpp>
 
+namespace cross_entropy_test {
+
 using namespace retort_test;
 using retort::CrossEntropy;
 using retort::Reduction;
@@ -14,7 +16,7 @@ using retort::functional::cross_entropy;
 
 namespace {
 const auto classes = [](std::vector<std::int64_t> values) { return torch::tensor(values, torch::kLong); };
-}
+}  // namespace
 
 TEST_CASE("cross-entropy by hand") {
     const auto logits = torch::tensor({{std::log(3.0), 0.0}, {0.0, 0.0}}, torch::kFloat64);
@@ -130,3 +132,5 @@ TEST_CASE("the term reads logits and targets") {
     STATIC_REQUIRE((!CrossEntropy::needs_teacher && CrossEntropy::needs_target));
     CHECK(CrossEntropy::name() == "cross_entropy");
 }
+
+}  // namespace cross_entropy_test

@@ -8,6 +8,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace decoupled_kd_test {
+
 using namespace retort_test;
 using retort::DecoupledKd;
 using retort::Reduction;
@@ -118,3 +120,5 @@ TEST_CASE("decoupled_kd takes probabilities as targets, and needs two classes an
     CHECK_THROWS_AS(decoupled_kd(student.slice(1, 0, 1), teacher.slice(1, 0, 1), target, options),
                     retort::ShapeError);
 }
+
+}  // namespace decoupled_kd_test

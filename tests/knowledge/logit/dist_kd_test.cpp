@@ -6,6 +6,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace dist_kd_test {
+
 using namespace retort_test;
 using retort::DistKd;
 using retort::Reduction;
@@ -60,3 +62,5 @@ TEST_CASE("dist_kd leaves the correlation over samples out for a batch of one") 
     CHECK_THROWS_AS((DistKd{.temperature = 0}.check()), retort::ConfigError);
     CHECK_THROWS_AS((DistKd{.epsilon = 0}.check()), retort::ConfigError);
 }
+
+}  // namespace dist_kd_test

@@ -8,6 +8,8 @@
 #include <allocations.hpp>
 #include <loss_laws.hpp>
 
+namespace fused_token_divergence_test {
+
 using namespace retort_test;
 using retort::FusedTokenDivergence;
 using retort::ProjectedLogits;
@@ -343,3 +345,5 @@ TEST_CASE("fused_token_divergence as a term finds its parts among the outputs") 
     CHECK(close(soft(student, teacher, torch::Tensor()),
                 fused_token_divergence(student.projected_logits, teacher_logits), 1e-12));
 }
+
+}  // namespace fused_token_divergence_test

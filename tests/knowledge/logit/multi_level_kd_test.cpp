@@ -10,6 +10,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace multi_level_kd_test {
+
 using namespace retort_test;
 using retort::ClassRelation;
 using retort::MultiLevelKd;
@@ -37,8 +39,8 @@ TEST_CASE("sample_relation keeps the laws") {
 
 TEST_CASE("multi_level_kd keeps the laws") {
     for (const MultiLevelKd& term :
-         {MultiLevelKd::as_described(), MultiLevelKd::as_released(), MultiLevelKd::standardised_as_released(),
-          MultiLevelKd{.standardise = true}}) {
+         {MultiLevelKd::as_described(), MultiLevelKd::as_released(), MultiLevelKd::standardized_as_released(),
+          MultiLevelKd{.standardize = true}}) {
         auto loss = laws::of_term(term, {Reduction::batchmean});
         loss.sample = [](std::int64_t batch) {
             laws::Arguments result = laws::random_logits()(2 * batch);
@@ -52,12 +54,12 @@ TEST_CASE("multi_level_kd keeps the laws") {
     }
 }
 
-TEST_CASE("multi_level_kd as released agrees with the released code, plain and with standardised logits") {
+TEST_CASE("multi_level_kd as released agrees with the released code, plain and with standardized logits") {
     for (const char* file : {"mlkd__mlkd", "mlkd__lskd"}) {
         for (const golden::Case& reference : golden::cases(file)) {
             MultiLevelKd options = MultiLevelKd::as_released();
             options.temperatures[0] = reference.option("T");
-            options.standardise = reference.has_option("logit_stand") && reference.option("logit_stand") == 1;
+            options.standardize = reference.has_option("logit_stand") && reference.option("logit_stand") == 1;
             const auto weak = reference.leaf("logits_student_weak"),
                        strong = reference.leaf("logits_student_strong");
             const auto target = reference.input("target");
@@ -71,7 +73,7 @@ TEST_CASE("multi_level_kd as released agrees with the released code, plain and w
                                  {{"logits_student_weak", {weak}}, {"logits_student_strong", {strong}}}));
         }
     }
-    CHECK(MultiLevelKd::standardised_as_released().temperatures[0] == 2.0);
+    CHECK(MultiLevelKd::standardized_as_released().temperatures[0] == 2.0);
 }
 
 TEST_CASE("multi_level_kd as described is its parts, masked sample by sample and class by class") {
@@ -110,3 +112,5 @@ TEST_CASE("multi_level_kd refuses what makes no sense") {
     CHECK_THROWS_AS(laws::call(MultiLevelKd{}, {.student = {z}, .teacher = {z}}), retort::ShapeError);
     CHECK_THROWS_AS(functional::multi_level_kd(z, z.slice(0, 0, 2), z, z.slice(0, 0, 2)), retort::ShapeError);
 }
+
+}  // namespace multi_level_kd_test

@@ -2,10 +2,12 @@
 #include <retort_test.hpp>
 
 #include <retort/knowledge/logit/cross_entropy.hpp>
-#include <retort/knowledge/logit/mean_squared_logits.hpp>
+#include <retort/knowledge/logit/logit_mse.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 
 #include <golden.hpp>
+
+namespace soft_target_golden_test {
 
 using namespace retort_test;
 using retort::Reduction;
@@ -67,7 +69,7 @@ TEST_CASE("soft_target agrees with cls_KD's KD, and is finite where that is not"
     }
 }
 
-TEST_CASE("soft_target and mean_squared_logits agree with TextBrewer's") {
+TEST_CASE("soft_target and logit_mse agree with TextBrewer's") {
     for (const golden::Case& reference : golden::cases("kd__textbrewer")) {
         const auto student = reference.leaf("logits_student");
         const auto rows = [](const torch::Tensor& logits) { return logits.reshape({-1, logits.size(-1)}); };
@@ -75,8 +77,8 @@ TEST_CASE("soft_target and mean_squared_logits agree with TextBrewer's") {
         auto of_teacher = rows(reference.input("logits_teacher"));
         torch::Tensor value;
         if (reference.word("function") == "kd_mse_loss") {
-            value = retort::functional::mean_squared_logits(
-                of_student, of_teacher, retort::MeanSquaredLogits::text_brewer(reference.option("T")));
+            value = retort::functional::logit_mse(of_student, of_teacher,
+                                                  retort::LogitMse::text_brewer(reference.option("T")));
         } else if (reference.has_input("temperature_per_sample")) {  // a temperature each: divided beforehand
             const auto each = reference.input("temperature_per_sample").unsqueeze(1);
             value = soft_target(of_student / each, of_teacher / each, SoftTarget::text_brewer(1.0));
@@ -188,7 +190,7 @@ TEST_CASE("KD_Lib's mutual learning is the mean square of logits, and leaks into
         const auto logits = reference.leaves("logits");
         torch::Tensor value = cross_entropy(logits[0], reference.input("target"));
         for (std::size_t j = 1; j < logits.size(); ++j) {
-            value = value + retort::functional::mean_squared_logits(logits[0], logits[j]) /
+            value = value + retort::functional::logit_mse(logits[0], logits[j]) /
                                 static_cast<double>(logits.size() - 1);
         }
         CHECK(golden::deviation(value, reference.value()) <= 1e-8);
@@ -282,3 +284,5 @@ TEST_CASE("soft_target and cross_entropy make the logit part of Be Your Own Teac
                              {"feat_final", "feat_middle"}));
     }
 }
+
+}  // namespace soft_target_golden_test

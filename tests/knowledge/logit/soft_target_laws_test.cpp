@@ -5,6 +5,8 @@
 
 #include <loss_laws.hpp>
 
+namespace soft_target_laws_test {
+
 using namespace retort_test;
 using retort::Reduction;
 using retort::SoftTarget;
@@ -81,3 +83,5 @@ TEST_CASE("soft_target refuses options of a form that make no sense") {
         CHECK_THROWS_AS(retort::functional::soft_target(z, z, term), retort::ConfigError);
     }
 }
+
+}  // namespace soft_target_laws_test

@@ -7,6 +7,8 @@
 
 #include <retort/knowledge/logit/soft_target.hpp>
 
+namespace soft_target_test {
+
 using namespace retort_test;
 using retort::Reduction;
 using retort::SoftTarget;
@@ -187,3 +189,5 @@ TEST_CASE("the policy is the function on the logits of the outputs") {
     CHECK(SoftTarget::name() == "soft_target");
     STATIC_REQUIRE((SoftTarget::needs_teacher && !SoftTarget::needs_target));
 }
+
+}  // namespace soft_target_test

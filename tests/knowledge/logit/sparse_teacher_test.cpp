@@ -8,6 +8,8 @@
 #include <allocations.hpp>
 #include <loss_laws.hpp>
 
+namespace sparse_teacher_test {
+
 using namespace retort_test;
 using retort::Reduction;
 using retort::SparseRest;
@@ -58,12 +60,12 @@ TEST_CASE("sparse_teacher keeps the most probable words and the mass of the rest
 }
 
 TEST_CASE("token_divergence of a sparse teacher keeps the laws") {
-    for (const SparseRest rest : {SparseRest::bucket, SparseRest::uniform, SparseRest::renormalised}) {
+    for (const SparseRest rest : {SparseRest::bucket, SparseRest::uniform, SparseRest::renormalized}) {
         for (const Form form : all_forms) {
             const bool from_student =
                 form != Form::forward && form != Form::cross_entropy && form != Form::jensen_shannon;
             // What the student gives to impossible words makes these infinite.
-            if (rest == SparseRest::renormalised && from_student) continue;
+            if (rest == SparseRest::renormalized && from_student) continue;
             INFO("rest " << static_cast<int>(rest) << ", form " << static_cast<int>(form));
             laws::Loss loss;
             loss.name = "sparse token_divergence";
@@ -91,7 +93,7 @@ TEST_CASE("A sparse teacher of all words is the teacher itself") {
     torch::manual_seed(2);
     const auto logits = random({4, 6});
     const auto labels = torch::tensor({1, -100, 2, 3}, torch::kLong);
-    for (const SparseRest rest : {SparseRest::bucket, SparseRest::uniform, SparseRest::renormalised}) {
+    for (const SparseRest rest : {SparseRest::bucket, SparseRest::uniform, SparseRest::renormalized}) {
         for (const Form form : all_forms) {
             for (const bool known : {true, false}) {
                 INFO("rest " << static_cast<int>(rest) << ", form " << static_cast<int>(form));
@@ -159,7 +161,7 @@ TEST_CASE("The rest spread uniformly is a dense teacher with equal other words")
     }
 }
 
-TEST_CASE("The rest renormalised is a dense teacher without the other words") {
+TEST_CASE("The rest renormalized is a dense teacher without the other words") {
     torch::manual_seed(5);
     const auto logits = random({5, 8});
     const auto teacher = sparse_teacher(logits, 3);
@@ -167,13 +169,13 @@ TEST_CASE("The rest renormalised is a dense teacher without the other words") {
     const auto dense = logits.masked_fill(others, -infinity);
     const auto student = random({5, 8}).requires_grad_();
     for (const Form form : {Form::forward, Form::jensen_shannon, Form::cross_entropy}) {
-        const TokenDivergence options{.form = form, .rest = SparseRest::renormalised};
+        const TokenDivergence options{.form = form, .rest = SparseRest::renormalized};
         const auto found = token_divergence(student, teacher, {}, options);
         const auto expected = token_divergence(student, dense, {}, options);
         CHECK(close(found, expected, 1e-12));
         CHECK(close(gradient(found, student), gradient(expected, student), 1e-11, 1e-13));
     }
-    CHECK(token_divergence(student, teacher, {}, {.form = Form::reverse, .rest = SparseRest::renormalised})
+    CHECK(token_divergence(student, teacher, {}, {.form = Form::reverse, .rest = SparseRest::renormalized})
               .item<double>() == infinity);
 }
 
@@ -247,3 +249,5 @@ TEST_CASE("token_divergence refuses a sparse teacher that does not fit") {
         "token_divergence: expected a sparse teacher taken at the temperature 2 of the loss, found one "
         "taken at 1");
 }
+
+}  // namespace sparse_teacher_test

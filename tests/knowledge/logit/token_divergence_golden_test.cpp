@@ -6,6 +6,8 @@
 
 #include <golden.hpp>
 
+namespace token_divergence_golden_test {
+
 using namespace retort_test;
 using retort::FusedTokenDivergence;
 using retort::ProjectedLogits;
@@ -14,7 +16,7 @@ using retort::TokenDivergence;
 using retort::functional::fused_token_divergence;
 using retort::functional::token_divergence;
 
-TEST_CASE("token_divergence agrees with TRL's generalised Jensen-Shannon divergence") {
+TEST_CASE("token_divergence agrees with TRL's generalized Jensen-Shannon divergence") {
     for (const golden::Case& reference : golden::cases("gkd__trl")) {
         const auto student = reference.leaf("logits_student");
         const auto labels = reference.has_input("labels") ? reference.input("labels") : torch::Tensor();
@@ -94,3 +96,5 @@ TEST_CASE("fused_token_divergence agrees with Liger's fused linear Jensen-Shanno
                                 reference.component("hard")) <= 1e-6);
     }
 }
+
+}  // namespace token_divergence_golden_test

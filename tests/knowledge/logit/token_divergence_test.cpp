@@ -8,6 +8,8 @@
 #include <allocations.hpp>
 #include <loss_laws.hpp>
 
+namespace token_divergence_test {
+
 using namespace retort_test;
 using retort::Reduction;
 using retort::SoftTarget;
@@ -289,3 +291,5 @@ TEST_CASE("token_divergence as a term takes the labels of the batch where there 
                token_divergence(student.logits, teacher.logits, labels)));
     CHECK(same(term(student, teacher, torch::Tensor()), token_divergence(student.logits, teacher.logits)));
 }
+
+}  // namespace token_divergence_test

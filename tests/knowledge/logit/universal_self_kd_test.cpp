@@ -8,6 +8,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace universal_self_kd_test {
+
 using namespace retort_test;
 using retort::Reduction;
 using retort::UniversalSelfKd;
@@ -18,7 +20,7 @@ namespace {
 struct HeadedOutputs {
     torch::Tensor logits, pooled;
 };
-using LabelledBatch = std::pair<torch::Tensor, torch::Tensor>;
+using LabeledBatch = std::pair<torch::Tensor, torch::Tensor>;
 }  // namespace
 
 TEST_CASE("universal_self_kd keeps the laws") {
@@ -95,7 +97,7 @@ TEST_CASE("the term UniversalSelfKd makes its weak head from the first batch and
     UniversalSelfKd term{retort::tap<&HeadedOutputs::pooled>};
     CHECK_FALSE(term.prepared());
     const HeadedOutputs outputs{torch::randn({4, 3}).requires_grad_(), torch::randn({4, 6}).requires_grad_()};
-    const LabelledBatch batch{torch::Tensor(), torch::tensor({0, 2, 1, 2}, torch::kLong)};
+    const LabeledBatch batch{torch::Tensor(), torch::tensor({0, 2, 1, 2}, torch::kLong)};
     CHECK_THROWS_AS(term(outputs, retort::NoOutputs{}, batch), retort::ConfigError);
     const retort::NoOutputs* no_teacher = nullptr;
     term.prepare(outputs, no_teacher, batch);
@@ -117,3 +119,5 @@ TEST_CASE("the term UniversalSelfKd makes its weak head from the first batch and
     CHECK_THROWS_AS((Options{.weak_weight = -1}.check()), retort::ConfigError);
     CHECK_THROWS_AS((Options{.label_smoothing = 2}.check()), retort::ConfigError);
 }
+
+}  // namespace universal_self_kd_test

@@ -6,6 +6,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace weighted_soft_labels_test {
+
 using namespace retort_test;
 using retort::Reduction;
 using retort::WeightedSoftLabels;
@@ -36,3 +38,5 @@ TEST_CASE("weighted_soft_labels refuses what makes no sense") {
     CHECK_THROWS_AS((WeightedSoftLabels{.temperature = 0}.check()), retort::ConfigError);
     CHECK_THROWS_AS((WeightedSoftLabels{.epsilon = 0}.check()), retort::ConfigError);
 }
+
+}  // namespace weighted_soft_labels_test

@@ -6,6 +6,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace contrastive_representation_test {
+
 using namespace retort_test;
 using retort::Reduction;
 namespace functional = retort::functional;
@@ -35,7 +37,7 @@ TEST_CASE("a contrast bank agrees with RepDistiller's CRD over several steps") {
         retort::EmbeddingPair embeddings(retort::EmbeddingPairOptions{.student = student[0].size(1),
                                                                       .teacher = teacher[0].size(1),
                                                                       .size = number("feat_dim"),
-                                                                      .normalise = true});
+                                                                      .normalize = true});
         embeddings->to(torch::kFloat64);
         for (auto& parameter : embeddings->named_parameters()) {
             const auto dot = parameter.key().find('.');
@@ -69,11 +71,11 @@ TEST_CASE("a contrast bank agrees with RepDistiller's CRD over several steps") {
                 1e-8));
             CHECK(close(buffer(*bank, "student_bank"), reference.components("memory_v1_after")[step], 1e-8));
             CHECK(close(buffer(*bank, "teacher_bank"), reference.components("memory_v2_after")[step], 1e-8));
-            const auto normalisers = buffer(*bank, "log_normalisers");
-            CHECK(close(normalisers[0].exp(),
+            const auto normalizers = buffer(*bank, "log_normalizers");
+            CHECK(close(normalizers[0].exp(),
                         reference.components("Z_v1")[step].to(torch::kFloat64).reshape(torch::IntArrayRef{}),
                         1e-8));
-            CHECK(close(normalisers[1].exp(),
+            CHECK(close(normalizers[1].exp(),
                         reference.components("Z_v2")[step].to(torch::kFloat64).reshape(torch::IntArrayRef{}),
                         1e-8));
             value = value + loss;
@@ -90,10 +92,10 @@ TEST_CASE("noise_contrast gives the same with the whole bank and with chosen row
     const auto far = torch::cat({bank, torch::randn({100, 4}, torch::kFloat64)});
     REQUIRE(retort::detail::against_whole_bank(bank, indices));
     REQUIRE_FALSE(retort::detail::against_whole_bank(far, indices));
-    const auto normaliser = torch::tensor(1.5, torch::kFloat64);
+    const auto normalizer = torch::tensor(1.5, torch::kFloat64);
     const auto noise = torch::tensor(-1.0, torch::kFloat64);
-    const auto one = functional::noise_contrast(vectors, bank, indices, normaliser, noise);
-    const auto other = functional::noise_contrast(vectors, far, indices, normaliser, noise);
+    const auto one = functional::noise_contrast(vectors, bank, indices, normalizer, noise);
+    const auto other = functional::noise_contrast(vectors, far, indices, normalizer, noise);
     CHECK(close(one, other, 1e-12));
     const auto weights = torch::tensor({1.0, -2.0, 0.5}, torch::kFloat64);
     CHECK(close(torch::autograd::grad({(one * weights).sum()}, {vectors})[0],
@@ -304,3 +306,5 @@ TEST_CASE("random numbers are those of SplitMix64, and draws follow the weights"
     const auto drawn = retort::detail::draw(retort::detail::alias_table(weights), many);
     CHECK(close(torch::bincount(drawn, {}, 4).to(torch::kFloat64) / count, weights, 0, 0.0056));
 }
+
+}  // namespace contrastive_representation_test

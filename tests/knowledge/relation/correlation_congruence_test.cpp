@@ -6,6 +6,8 @@
 #include <golden.hpp>
 #include <loss_laws.hpp>
 
+namespace correlation_congruence_test {
+
 using namespace retort_test;
 using retort::CorrelationCongruenceOptions;
 using retort::Reduction;
@@ -28,7 +30,7 @@ TEST_CASE("correlation_congruence agrees with torchdistill's CCKDLoss") {
     }
 }
 
-TEST_CASE("neighbour_differences agrees with RepDistiller's CC, embeddings too") {
+TEST_CASE("neighbor_differences agrees with RepDistiller's CC, embeddings too") {
     for (const golden::Case& reference : golden::cases("cc__repdistiller")) {
         golden::Tensors leaves;
         const auto leaf = [&](const std::string& name) {
@@ -41,7 +43,7 @@ TEST_CASE("neighbour_differences agrees with RepDistiller's CC, embeddings too")
             // One embedding for both; the reference detaches the teacher's side.
             const auto weight = leaf("embed.linear.weight");
             const auto bias = leaf("embed.linear.bias");
-            const auto value = functional::neighbour_differences(
+            const auto value = functional::neighbor_differences(
                 torch::linear(student, weight, bias), torch::linear(teacher, weight, bias).detach());
             CHECK(golden::agrees(reference, value, leaves));
             continue;
@@ -60,7 +62,7 @@ TEST_CASE("neighbour_differences agrees with RepDistiller's CC, embeddings too")
             leaves[name] = {parameter.value()};
         }
         const auto value =
-            functional::neighbour_differences(embeddings->student(student), embeddings->teacher(teacher));
+            functional::neighbor_differences(embeddings->student(student), embeddings->teacher(teacher));
         CHECK(golden::agrees(reference, value, leaves));
     }
 }
@@ -77,7 +79,7 @@ TEST_CASE("laws: correlation_congruence") {
     laws::hold(loss);
     loss =
         laws::of_function("correlation_congruence, unit rows", &functional::correlation_congruence,
-                          CorrelationCongruenceOptions{.order = 4, .normalise_input = true, .squared = true},
+                          CorrelationCongruenceOptions{.order = 4, .normalize_input = true, .squared = true},
                           {Reduction::mean, Reduction::batchmean, Reduction::sum, Reduction::none},
                           laws::random_features({2, 3, 1}, {7}));
     loss.elements = 4;  // the suite compares reductions at a batch of 4
@@ -89,12 +91,12 @@ TEST_CASE("laws: correlation_congruence") {
     laws::hold(loss);
 }
 
-TEST_CASE("laws: neighbour_differences") {
+TEST_CASE("laws: neighbor_differences") {
     laws::Loss loss;
-    loss.name = "neighbour_differences";
+    loss.name = "neighbor_differences";
     loss.value = [](const laws::Arguments& arguments, Reduction) {
-        return functional::neighbour_differences(arguments.student.at(0),
-                                                 retort::detail::constant(arguments.teacher.at(0)));
+        return functional::neighbor_differences(arguments.student.at(0),
+                                                retort::detail::constant(arguments.teacher.at(0)));
     };
     loss.sample = laws::random_features({6}, {6});
     loss.reductions = {Reduction::mean};
@@ -104,13 +106,13 @@ TEST_CASE("laws: neighbour_differences") {
     laws::hold(loss);
 }
 
-TEST_CASE("a NeighbourDifferences term builds its embeddings from the first batch and trains both") {
+TEST_CASE("a NeighborDifferences term builds its embeddings from the first batch and trains both") {
     struct Outputs {
         torch::Tensor body;
     };
     torch::manual_seed(3);
     const auto tap = [](const Outputs& outputs) { return outputs.body; };
-    retort::NeighbourDifferences term{tap, tap, {.size = 5}};
+    retort::NeighborDifferences term{tap, tap, {.size = 5}};
     const Outputs student{torch::randn({4, 3, 2, 2})};
     const Outputs teacher{torch::randn({4, 7})};
     CHECK_FALSE(term.prepared());
@@ -123,3 +125,5 @@ TEST_CASE("a NeighbourDifferences term builds its embeddings from the first batc
     for (const auto& parameter : parameters) CHECK(parameter.grad().abs().max().item<double>() > 0);
     CHECK_THROWS_AS(term(Outputs{torch::randn({4, 3})}, teacher, 0), retort::ShapeError);
 }
+
+}  // namespace correlation_congruence_test

@@ -8,6 +8,8 @@
 #include <golden.hpp>
 #include <small_networks.hpp>
 
+namespace diversity_test {
+
 using namespace retort_test;
 using retort::DiversityOptions;
 using retort::functional::cross_entropy;
@@ -63,7 +65,7 @@ TEST_CASE("cross-entropies, soft targets and diversity agree with FedGen's users
         const auto weights = reference.component("label_weights").to(torch::kFloat64);  // [class, user]
         torch::Tensor value = torch::zeros({}, torch::kFloat64), together = value;
         for (std::int64_t user = 0; user < weights.size(1); ++user) {
-            const auto logits = head(retort::detail::text("user", user));
+            const auto logits = head(retort::detail::concat("user", user));
             const auto weight = weights.select(1, user).index_select(0, labels);
             // The weights act through their mean only, by a broadcast of the released code.
             value =
@@ -95,3 +97,5 @@ TEST_CASE("diversity is at most 1, which equal outputs have, and refuses what do
     CHECK_THROWS_AS(mode_seeking(noise, output, 0), retort::ConfigError);
     CHECK_THROWS_AS(diversity(torch::Tensor(), output), retort::ShapeError);
 }
+
+}  // namespace diversity_test

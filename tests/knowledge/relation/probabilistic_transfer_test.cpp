@@ -5,6 +5,8 @@
 
 #include <golden.hpp>
 
+namespace probabilistic_transfer_test {
+
 using namespace retort_test;
 namespace functional = retort::functional;
 
@@ -28,15 +30,17 @@ TEST_CASE("probabilistic_transfer agrees with RepDistiller's PKT") {
     }
 }
 
-TEST_CASE("probabilistic_transfer and class_neighbours agree with the authors' code") {
+TEST_CASE("probabilistic_transfer and class_neighbors agree with the authors' code") {
     for (const golden::Case& reference : golden::cases("pkt__probabilistic_kt")) {
         const auto student = reference.leaf("feat_s");
         const double weight = reference.option("supervised_weight");
         const auto unsupervised = functional::probabilistic_transfer(student, reference.input("feat_t"));
-        const auto supervised = functional::class_neighbours(student, reference.input("target"));
+        const auto supervised = functional::class_neighbors(student, reference.input("target"));
         // The reference makes the supervised target in float32.
         CHECK(close(supervised, reference.component("supervised").to(torch::kFloat64), 1e-6));
         CHECK(golden::agrees(reference, unsupervised + weight * supervised, {{"feat_s", {student}}},
                              weight == 0 ? 1e-8 : 1e-6));
     }
 }
+
+}  // namespace probabilistic_transfer_test

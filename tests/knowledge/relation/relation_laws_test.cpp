@@ -7,6 +7,8 @@
 
 #include <loss_laws.hpp>
 
+namespace relation_laws_test {
+
 using namespace retort_test;
 using retort::Reduction;
 namespace functional = retort::functional;
@@ -85,18 +87,20 @@ TEST_CASE("laws: probabilistic_transfer") {
     laws::hold(loss);
 }
 
-TEST_CASE("laws: class_neighbours") {
+TEST_CASE("laws: class_neighbors") {
     laws::Loss loss = on_pairs(
-        "class_neighbours",
+        "class_neighbors",
         [](const torch::Tensor& student, const torch::Tensor&, const auto& options) {
-            return functional::class_neighbours(student, torch::tensor({0}), options);
+            return functional::class_neighbors(student, torch::tensor({0}), options);
         },
         retort::ProbabilisticTransferOptions{});
     loss.value = [](const laws::Arguments& arguments, Reduction reduction) {
-        return functional::class_neighbours(arguments.student.at(0), arguments.target,
-                                            {.reduction = reduction});
+        return functional::class_neighbors(arguments.student.at(0), arguments.target,
+                                           {.reduction = reduction});
     };
     loss.sample = laws::without_teacher(loss.sample);
     loss.zero_at_equality = false;
     laws::hold(loss);
 }
+
+}  // namespace relation_laws_test

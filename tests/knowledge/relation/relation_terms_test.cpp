@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
-#include <retort/core/taps.hpp>
+#include <retort/knowledge/adaptor/sum.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
 #include <retort/knowledge/flow/singular_vectors.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
@@ -10,7 +10,9 @@
 #include <retort/knowledge/relation/probabilistic_transfer.hpp>
 #include <retort/knowledge/relation/relational.hpp>
 #include <retort/knowledge/relation/similarity_preserving.hpp>
-#include <retort/knowledge/sum.hpp>
+#include <retort/tap/taps.hpp>
+
+namespace relation_terms_test {
 
 using namespace retort_test;
 namespace functional = retort::functional;
@@ -64,8 +66,8 @@ TEST_CASE("terms on relations compute their function of the tapped features") {
     check(retort::InformationFlow{body, body, retort::InformationFlowOptions::paper()},
           functional::information_flow(student.body, teacher.body, retort::InformationFlowOptions::paper()),
           "information_flow(body->body)");
-    check(retort::ClassNeighbours{body}, functional::class_neighbours(student.body, batch.second),
-          "class_neighbours(body)");
+    check(retort::ClassNeighbors{body}, functional::class_neighbors(student.body, batch.second),
+          "class_neighbors(body)");
     const retort::Taps stages{retort::tap<&Outputs::stages, 0>, retort::tap<&Outputs::stages, 1>,
                               retort::tap<&Outputs::stages, 2>};
     check(retort::SolutionProcedure{stages, stages},
@@ -83,11 +85,11 @@ TEST_CASE("supervised probabilistic transfer is a sum of two terms") {
     const Outputs teacher = outputs(4, 9);
     const std::pair<torch::Tensor, torch::Tensor> batch{torch::Tensor(), torch::tensor({0, 1, 0, 2})};
     const auto both =
-        retort::Sum{retort::ProbabilisticTransfer{body, body}, retort::ClassNeighbours{body}}.weighted(1.0,
-                                                                                                       0.1);
+        retort::Sum{retort::ProbabilisticTransfer{body, body}, retort::ClassNeighbors{body}}.weighted(1.0,
+                                                                                                      0.1);
     CHECK(close(both(student, teacher, batch, retort::Progress{}),
                 functional::probabilistic_transfer(student.body, teacher.body) +
-                    0.1 * functional::class_neighbours(student.body, batch.second)));
+                    0.1 * functional::class_neighbors(student.body, batch.second)));
 }
 
 TEST_CASE("errors of terms on relations name term, taps and shapes") {
@@ -97,9 +99,8 @@ TEST_CASE("errors of terms on relations name term, taps and shapes") {
     CHECK(message.find("[4, 6]") != std::string::npos);
     CHECK(message.find("[3, 6]") != std::string::npos);
     CHECK(message_of([&] { term(Outputs{}, outputs(3, 6), 0); }).find("undefined") != std::string::npos);
-    CHECK(message_of([&] {
-              term(Outputs{torch::ones({3}), {}}, outputs(3, 6), 0);
-          }).find("[batch, ...]") != std::string::npos);
+    CHECK(message_of([&] { term(Outputs{torch::ones({3}), {}}, outputs(3, 6), 0); }).find("[batch, ...]") !=
+          std::string::npos);
     CHECK(message_of([&] {
               term(Outputs{torch::ones({3, 2}, torch::kLong), {}}, outputs(3, 6), 0);
           }).find("floating-point") != std::string::npos);
@@ -111,7 +112,7 @@ TEST_CASE("errors of terms on relations name term, taps and shapes") {
           }).find("[2, 5, 4, 4]") != std::string::npos);
     CHECK_THROWS_AS(functional::solution_procedure({one, one}, {one, one}, {.weights = {1, 2}}),
                     retort::ConfigError);
-    CHECK_THROWS_AS(functional::class_neighbours(torch::randn({3, 2}), torch::tensor({1, 2})),
+    CHECK_THROWS_AS(functional::class_neighbors(torch::randn({3, 2}), torch::tensor({1, 2})),
                     retort::ShapeError);
 }
 
@@ -128,3 +129,5 @@ TEST_CASE("options of terms on relations that make no sense are refused on const
     CHECK_THROWS_AS((retort::InformationFlow{body, body, {.kernel = {.degree = -1}}}), retort::ConfigError);
     CHECK_THROWS_AS((retort::SingularVectors{body, body, {.count = 0}}), retort::ConfigError);
 }
+
+}  // namespace relation_terms_test

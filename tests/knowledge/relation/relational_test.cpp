@@ -5,6 +5,8 @@
 
 #include <golden.hpp>
 
+namespace relational_test {
+
 using namespace retort_test;
 using retort::RelationalOptions;
 namespace functional = retort::functional;
@@ -83,3 +85,5 @@ TEST_CASE("relational_angle refuses a gradient of its gradient") {
     CHECK_THROWS_AS(torch::autograd::grad({value}, {student}, {}, true, /*create_graph=*/true),
                     retort::ConfigError);
 }
+
+}  // namespace relational_test

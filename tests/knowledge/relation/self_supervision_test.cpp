@@ -6,6 +6,8 @@
 
 #include <loss_laws.hpp>
 
+namespace self_supervision_test {
+
 using namespace retort_test;
 using retort::Reduction;
 namespace functional = retort::functional;
@@ -209,3 +211,5 @@ TEST_CASE("terms of self-supervision learn a head and name their taps") {
         CHECK(std::string(error.what()).find("[5, 5]") != std::string::npos);
     }
 }
+
+}  // namespace self_supervision_test

@@ -5,6 +5,8 @@
 
 #include <golden.hpp>
 
+namespace similarity_preserving_test {
+
 using namespace retort_test;
 using retort::SimilarityPreservingOptions;
 using retort::functional::similarity_preserving;
@@ -33,3 +35,5 @@ TEST_CASE("similarity_preserving agrees with torchdistill's SPKDLoss") {
         CHECK(golden::agrees(reference, value, {{"feat_s", {student}}}));
     }
 }
+
+}  // namespace similarity_preserving_test

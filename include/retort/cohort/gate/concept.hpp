@@ -47,7 +47,7 @@ concept SaysWhatItGates = requires {
 
 /// A gate, as far as can be told without outputs.
 template <class G>
-concept Gate = SaysWhatItGates<G> &&(WeighingGate<G> || bool(G::per_sample));
+concept Gate = SaysWhatItGates<G> && (WeighingGate<G> || bool(G::per_sample));
 
 /// A gate that passes the losses of samples for these outputs and this batch.
 template <class G, class ReceiverOutputs, class SourceOutputs, class B>

@@ -65,7 +65,7 @@ struct Outcome {
         for (const double weight : {both, source, receiver, neither}) {
             if (!std::isfinite(weight)) {
                 throw ConfigError(
-                    retort::detail::text("gate::Outcome: expected finite weights, found ", weight));
+                    retort::detail::concat("gate::Outcome: expected finite weights, found ", weight));
             }
         }
     }

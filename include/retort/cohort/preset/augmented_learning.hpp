@@ -12,10 +12,10 @@
 #include <retort/cohort/gate/through.hpp>
 #include <retort/cohort/preset/mutual_learning.hpp>
 #include <retort/cohort/transfer_graph.hpp>
-#include <retort/knowledge/augmented_network.hpp>
 #include <retort/knowledge/logit/augmented_heads.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/network/augmented_network.hpp>
 
 namespace retort {
 
@@ -115,7 +115,7 @@ auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads
 }
 
 /// Distillation from the heads of a trained teacher to those of a student. No edge ends at the teacher, so that its
-/// learner needs no optimiser.
+/// learner needs no optimizer.
 ///
 ///     retort::Cohort cohort{retort::Learner{teacher}, retort::Learner{student, sgd}};
 ///     auto graph = retort::augmented_student<0, 1>();
@@ -167,8 +167,7 @@ auto augmented_peers(const AugmentedLearningOptions& options = {}, const Heads& 
     };
     return [&]<std::size_t... To>(std::index_sequence<To...> all) {
         return detail::graph_of(std::tuple_cat(to(LearnerIndex<To>{}, all)...));
-    }
-    (std::make_index_sequence<N>{});
+    }(std::make_index_sequence<N>{});
 }
 
 }  // namespace retort

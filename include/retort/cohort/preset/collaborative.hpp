@@ -12,7 +12,7 @@
 #include <retort/cohort/transfer_graph.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
-#include <retort/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/knowledge/relation/relational.hpp>
@@ -49,7 +49,7 @@ struct CollaborativeOptions {
 };
 
 /// The second stage of CTSL-MKT for four learners: the peers 0 and 1, and their frozen selves 2 and 3, which
-/// are copies that the first stage has trained alone (`independent<2>()`) and which need no optimiser.
+/// are copies that the first stage has trained alone (`independent<2>()`) and which need no optimizer.
 ///
 ///     retort::Cohort cohort{retort::Learner{a, sgd}, retort::Learner{b, sgd},
 ///                           retort::Learner{a_alone}, retort::Learner{b_alone}};

@@ -28,14 +28,14 @@
 #include <retort/core/error.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/core/network.hpp>
-#include <retort/core/taps.hpp>
-#include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
+#include <retort/knowledge/adaptor/within.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/within.hpp>
+#include <retort/tap/taps.hpp>
 
 namespace retort {
 
@@ -45,13 +45,13 @@ namespace retort {
 /// \throws ConfigError if there is no such student, or nothing would be left
 inline std::int64_t compressed_channels(std::int64_t channels, std::int64_t student, std::int64_t students) {
     if (student < 0 || student >= students) {
-        throw ConfigError(detail::text("compressed_channels: expected a student from 0 to ", students - 1,
-                                       " of ", students, ", found ", student));
+        throw ConfigError(detail::concat("compressed_channels: expected a student from 0 to ", students - 1,
+                                         " of ", students, ", found ", student));
     }
     const std::int64_t kept = channels * (students - student) / students;
     if (kept < 1) {
-        throw ConfigError(detail::text("compressed_channels: expected at least 1 channel for student ",
-                                       student, " of ", students, ", found ", kept, " of ", channels));
+        throw ConfigError(detail::concat("compressed_channels: expected at least 1 channel for student ",
+                                         student, " of ", students, ", found ", kept, " of ", channels));
     }
     return kept;
 }
@@ -74,7 +74,8 @@ struct LogitEnsembleImpl : torch::nn::Cloneable<LogitEnsembleImpl> {
     explicit LogitEnsembleImpl(std::int64_t students, LogitEnsembleOptions options = {})
         : students_(students), options_(options) {
         if (students < 1) {
-            throw ConfigError(detail::text("LogitEnsemble: expected at least one student, found ", students));
+            throw ConfigError(
+                detail::concat("LogitEnsemble: expected at least one student, found ", students));
         }
         reset();
     }
@@ -146,7 +147,7 @@ class StemEnsemble : public torch::nn::Module {
         };
         add("stem", stem_.module());
         for (std::size_t j = 0; j < students_.size(); ++j)
-            add(detail::text("student", j), students_[j].module());
+            add(detail::concat("student", j), students_[j].module());
     }
 
     /// \throws ShapeError if the students' logits do not fit together
@@ -196,12 +197,12 @@ class OfStudent {
         static_assert(TapOf<Tap, Student>,
                       "retort: a tap of OfStudent does not read a tensor from a student's outputs");
         if (outputs.students.size() <= J) {
-            throw ShapeError(detail::text("tap: expected a student ", J, ", found only ",
-                                          outputs.students.size(), " students"));
+            throw ShapeError(detail::concat("tap: expected a student ", J, ", found only ",
+                                            outputs.students.size(), " students"));
         }
         return tap_(outputs.students[J]);
     }
-    std::string name() const { return detail::text("student", J, '.', detail::tap_name(tap_)); }
+    std::string name() const { return detail::concat("student", J, '.', detail::tap_name(tap_)); }
 
   private:
     Tap tap_;
@@ -258,9 +259,9 @@ struct LogitsTap {
 ///
 /// Formula: \f$ r_0 \sum_j \mathrm{CE}(z_j, y) + r_1 \sum_b \sum_{j > 0} \mathrm{mean} (A_{bj}(F^b_j) - F^b_0)^2 + r_2
 /// \sum_j T^2 \mathrm{KL}(p_e \| p_j) \f$; features of student 0 and answers of the ensemble are constants.
-/// Learnable: the adaptations A, one for each block and student, built from the first batch and in the optimiser from
-/// the first step. (In the released code they are not trained in the first epoch; then they come into a new optimiser,
-/// at half the learning rate, and what the optimiser remembered of all others is lost.)
+/// Learnable: the adaptations A, one for each block and student, built from the first batch and in the optimizer from
+/// the first step. (In the released code they are not trained in the first epoch; then they come into a new optimizer,
+/// at half the learning rate, and what the optimizer remembered of all others is lost.)
 /// \param blocks `Taps` of a student's outputs: the blocks' feature maps
 /// \param adaptation connector; `Identity` where the taps give equal sizes already
 /// Source: Walawalkar, Shen, Savvides, "Online Ensemble Model Compression using Knowledge Distillation", ECCV 2020, as
@@ -281,8 +282,7 @@ auto compressed_students(const Taps<Blocks...>& blocks, const CompressedStudents
             return std::tuple(
                 edge<Position, Position>(Hint(of_student<J + 1>(block), of_student<0>(block), adaptation),
                                          through, options.feature_weight)...);
-        }
-        (std::make_index_sequence<N - 1>{});
+        }(std::make_index_sequence<N - 1>{});
     };
     const auto hints =
         std::apply([&](const auto&... block) { return std::tuple_cat(hints_of(block)...); }, blocks.all());
@@ -294,8 +294,7 @@ auto compressed_students(const Taps<Blocks...>& blocks, const CompressedStudents
             std::tuple(label<Position>(Within(soft, of_student<J>(answer), answer), through,
                                        options.response_weight)...),
             std::tuple(label<Position>(Within(options.labels, answer), through, options.ensemble_weight))));
-    }
-    (std::make_index_sequence<N>{});
+    }(std::make_index_sequence<N>{});
 }
 
 }  // namespace retort

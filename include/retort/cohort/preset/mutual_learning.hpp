@@ -31,8 +31,9 @@ auto graph_of(std::tuple<Edges...> edges) {
 template <std::size_t N>
 auto independent(const CrossEntropy& labels = {}) {
     static_assert(N > 0, "retort: a cohort has at least one learner");
-    return [&]<std::size_t... I>(std::index_sequence<I...>) { return TransferGraph(label<I>(labels)...); }
-    (std::make_index_sequence<N>{});
+    return [&]<std::size_t... I>(std::index_sequence<I...>) {
+        return TransferGraph(label<I>(labels)...);
+    }(std::make_index_sequence<N>{});
 }
 
 /// Options of `mutual_learning`.
@@ -75,15 +76,15 @@ auto mutual_learning(const MutualLearningOptions& options = {}) {
     };
     return [&]<std::size_t... To>(std::index_sequence<To...> all) {
         return detail::graph_of(std::tuple_cat(to(LearnerIndex<To>{}, all)...));
-    }
-    (std::make_index_sequence<N>{});
+    }(std::make_index_sequence<N>{});
 }
 
 /// The same for a number of learners that is known at run time.
 template <class Outputs = at::Tensor, class B = data::Batch>
 RuntimeGraph<Outputs, B> mutual_learning(std::size_t learners, const MutualLearningOptions& options = {}) {
     if (learners < 2) {
-        throw ConfigError(detail::text("mutual_learning: expected at least two learners, found ", learners));
+        throw ConfigError(
+            detail::concat("mutual_learning: expected at least two learners, found ", learners));
     }
     RuntimeGraph<Outputs, B> result;
     for (std::size_t to = 0; to < learners; ++to) {

@@ -24,7 +24,7 @@ struct OneWayOptions {
 };
 
 /// Distillation as a graph: the labels and a frozen teacher teach a student. No edge ends at the teacher, so
-/// that its learner needs no optimiser.
+/// that its learner needs no optimizer.
 template <std::size_t Teacher, std::size_t Student>
 auto one_way(const OneWayOptions& options = {}) {
     static_assert(Teacher != Student, "retort: teacher and student are two learners");

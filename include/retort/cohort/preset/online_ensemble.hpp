@@ -24,12 +24,12 @@
 #include <retort/cohort/gate/through.hpp>
 #include <retort/cohort/transfer_graph.hpp>
 #include <retort/core/error.hpp>
-#include <retort/core/taps.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/knowledge/adaptor/within.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/within.hpp>
 #include <retort/schedule/ramp_up.hpp>
+#include <retort/tap/taps.hpp>
 
 namespace retort {
 
@@ -38,10 +38,10 @@ namespace detail {
 inline at::Tensor stacked_branches(const char* where, const std::vector<at::Tensor>& branches,
                                    std::size_t expected) {
     if (branches.size() != expected || expected == 0) {
-        throw ShapeError(text(where, ": expected ", expected, " branches, found ", branches.size()));
+        throw ShapeError(concat(where, ": expected ", expected, " branches, found ", branches.size()));
     }
     for (std::size_t i = 0; i < branches.size(); ++i) {
-        check_alike(where, "branch 0", branches[0], text("branch ", i), branches[i]);
+        check_alike(where, "branch 0", branches[0], concat("branch ", i), branches[i]);
     }
     check_logits(where, "branch 0", branches[0]);
     return at::stack(branches, 1);
@@ -58,8 +58,9 @@ inline at::Tensor stacked_branches(const char* where, const std::vector<at::Tens
 struct BranchGateImpl : torch::nn::Cloneable<BranchGateImpl> {
     BranchGateImpl(std::int64_t features, std::int64_t branches) : features_(features), branches_(branches) {
         if (features < 1 || branches < 1) {
-            throw ConfigError(detail::text("BranchGate: expected at least one feature and one branch, found ",
-                                           features, " and ", branches));
+            throw ConfigError(
+                detail::concat("BranchGate: expected at least one feature and one branch, found ", features,
+                               " and ", branches));
         }
         reset();
     }
@@ -95,8 +96,8 @@ struct PeerAttentionImpl : torch::nn::Cloneable<PeerAttentionImpl> {
         : features_(features), factor_(factor) {
         if (features < 1 || factor < 1 || features / factor < 1) {
             throw ConfigError(
-                detail::text("PeerAttention: expected at least as many features as the factor, found ",
-                             features, " and ", factor));
+                detail::concat("PeerAttention: expected at least as many features as the factor, found ",
+                               features, " and ", factor));
         }
         reset();
     }

@@ -15,22 +15,22 @@
 
 namespace retort::data {
 
-/// Blanks a square of `size` x `size` pixels of each image. Its centre is any pixel, all equally likely, so
+/// Blanks a square of `size` x `size` pixels of each image. Its center is any pixel, all equally likely, so
 /// that a part of it may lie outside (DeVries and Taylor, "Improved Regularization of Convolutional Neural
 /// Networks with Cutout", 2017). The square of an even size reaches one pixel further up and left of the
-/// centre than down and right.
+/// center than down and right.
 ///
 /// Shapes: B x C x H x W in and out; any type, which stays.
 /// \throws ConfigError if `size` is below 1.
 struct Cutout {
     std::int64_t size = 8;
-    /// What the pixels become; 0 is the mean of images that are normalised.
+    /// What the pixels become; 0 is the mean of images that are normalized.
     double value = 0.0;
 
     at::Tensor operator()(const at::Tensor& images, at::Generator& generator) const {
         detail::expect_images(images, "Cutout");
         if (size < 1) {
-            throw ConfigError(::retort::detail::text("Cutout: expected a size of 1 or more, found ", size));
+            throw ConfigError(::retort::detail::concat("Cutout: expected a size of 1 or more, found ", size));
         }
         const auto rows = span(images.size(2), images, generator).unsqueeze(2);
         const auto columns = span(images.size(3), images, generator).unsqueeze(1);

@@ -12,7 +12,7 @@ namespace retort::data::detail {
 /// Throws unless `images` are B x channels x height x width.
 inline void expect_images(const at::Tensor& images, const char* transform) {
     if (images.dim() != 4) {
-        throw ShapeError(::retort::detail::text(
+        throw ShapeError(::retort::detail::concat(
             transform, ": expected images of shape batch x channels x height x width, found ",
             images.sizes()));
     }
@@ -22,7 +22,7 @@ inline void expect_images(const at::Tensor& images, const char* transform) {
 inline void expect_probability(double value, const char* transform) {
     if (!(value >= 0.0 && value <= 1.0)) {
         throw ConfigError(
-            ::retort::detail::text(transform, ": expected a probability from 0 to 1, found ", value));
+            ::retort::detail::concat(transform, ": expected a probability from 0 to 1, found ", value));
     }
 }
 
@@ -31,7 +31,7 @@ inline void expect_probability(double value, const char* transform) {
 inline at::Tensor unit_range(const at::Tensor& images, const char* transform) {
     if (images.is_floating_point()) return images;
     if (images.scalar_type() != at::kByte) {
-        throw ShapeError(::retort::detail::text(
+        throw ShapeError(::retort::detail::concat(
             transform, ": expected images of type uint8 or floating point, found ", images.scalar_type()));
     }
     return images.to(at::kFloat).div_(255.0);

@@ -21,7 +21,7 @@ namespace retort::data {
 
 /// What is put around an image before it is cropped.
 enum class Padding {
-    zero,    ///< zeros: black, for images that are not normalised yet
+    zero,    ///< zeros: black, for images that are not normalized yet
     reflect  ///< the image mirrored at its outermost pixels, which are not repeated
 };
 
@@ -40,19 +40,19 @@ struct RandomCrop {
     Padding mode = Padding::zero;
 
     at::Tensor operator()(const at::Tensor& images, at::Generator& generator) const {
-        using ::retort::detail::text;
+        using ::retort::detail::concat;
         detail::expect_images(images, "RandomCrop");
         if (padding < 0 || size < 0) {
             throw ConfigError(
-                text("RandomCrop: expected padding and size of 0 or more, found ", padding, " and ", size));
+                concat("RandomCrop: expected padding and size of 0 or more, found ", padding, " and ", size));
         }
         const auto height = size > 0 ? size : images.size(2);
         const auto width = size > 0 ? size : images.size(3);
         const auto rows = images.size(2) + 2 * padding - height + 1;
         const auto columns = images.size(3) + 2 * padding - width + 1;
         if (rows < 1 || columns < 1) {
-            throw ShapeError(text("RandomCrop: expected images that hold a window of ", height, " x ", width,
-                                  " after padding by ", padding, ", found shape ", images.sizes()));
+            throw ShapeError(concat("RandomCrop: expected images that hold a window of ", height, " x ",
+                                    width, " after padding by ", padding, ", found shape ", images.sizes()));
         }
         const auto device = images.device();
         const auto count = images.size(0);
@@ -70,9 +70,9 @@ struct RandomCrop {
         if (mode == Padding::zero)
             return at::constant_pad_nd(images, {padding, padding, padding, padding}, 0);
         if (images.size(2) <= padding || images.size(3) <= padding) {
-            throw ShapeError(::retort::detail::text("RandomCrop: expected more than ", padding,
-                                                    " pixels to mirror in each direction, found shape ",
-                                                    images.sizes()));
+            throw ShapeError(::retort::detail::concat("RandomCrop: expected more than ", padding,
+                                                      " pixels to mirror in each direction, found shape ",
+                                                      images.sizes()));
         }
         const auto mirrored = at::index_select(images, 2, mirror(images.size(2), images.device()));
         return at::index_select(mirrored, 3, mirror(images.size(3), images.device()));

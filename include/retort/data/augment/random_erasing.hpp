@@ -33,20 +33,20 @@ struct RandomErasing {
     /// Above 0.
     double aspect_low = 0.3;
     double aspect_high = 1.0 / 0.3;
-    /// What the pixels become; 0 is the mean of images that are normalised.
+    /// What the pixels become; 0 is the mean of images that are normalized.
     double value = 0.0;
 
     at::Tensor operator()(const at::Tensor& images, at::Generator& generator) const {
-        using ::retort::detail::text;
+        using ::retort::detail::concat;
         detail::expect_images(images, "RandomErasing");
         detail::expect_probability(probability, "RandomErasing");
         if (!(area_low > 0.0 && area_low <= area_high && area_high <= 1.0)) {
-            throw ConfigError(text("RandomErasing: expected 0 < area_low <= area_high <= 1, found ", area_low,
-                                   " and ", area_high));
+            throw ConfigError(concat("RandomErasing: expected 0 < area_low <= area_high <= 1, found ",
+                                     area_low, " and ", area_high));
         }
         if (!(aspect_low > 0.0 && aspect_low <= aspect_high && std::isfinite(aspect_high))) {
-            throw ConfigError(text("RandomErasing: expected 0 < aspect_low <= aspect_high, found ",
-                                   aspect_low, " and ", aspect_high));
+            throw ConfigError(concat("RandomErasing: expected 0 < aspect_low <= aspect_high, found ",
+                                     aspect_low, " and ", aspect_high));
         }
         const auto device = images.device();
         const auto count = images.size(0);

@@ -44,10 +44,10 @@ struct Bottleneck {
     bool sized() const { return in > 0 && out > 0; }
     BottleneckConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
         if (in < 0 || out < 0 || factor < 1) {
-            throw ConfigError(
-                detail::text("Bottleneck: expected channels of at least 0 and a factor of at least 1; found "
-                             "in ",
-                             in, ", out ", out, ", factor ", factor));
+            throw ConfigError(detail::concat(
+                "Bottleneck: expected channels of at least 0 and a factor of at least 1; found "
+                "in ",
+                in, ", out ", out, ", factor ", factor));
         }
         const std::int64_t from = in > 0 ? in : detail::channels("Bottleneck", student);
         const std::int64_t to = out > 0 ? out : detail::channels("Bottleneck", teacher);

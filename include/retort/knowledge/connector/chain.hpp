@@ -25,7 +25,7 @@ class ChainModule : public torch::nn::Module {
   public:
     explicit ChainModule(Holders... holders) : torch::nn::Module("Chain"), holders_(std::move(holders)...) {
         std::size_t position = 0;
-        std::apply([&](auto&... holder) { (register_module(text("part", position++), holder), ...); },
+        std::apply([&](auto&... holder) { (register_module(concat("part", position++), holder), ...); },
                    holders_);
     }
     at::Tensor forward(const at::Tensor& feature) {

@@ -35,7 +35,7 @@ template <class C>
 concept Connector = requires(const C& connector, at::IntArrayRef sizes) {
     { connector.sized() } -> std::convertible_to<bool>;
     connector.build(sizes, sizes)->forward(at::Tensor());
-    {std::string(connector.name())};
+    { std::string(connector.name()) };
 };
 
 namespace detail {
@@ -43,7 +43,7 @@ namespace detail {
 inline std::int64_t channels(std::string_view where, at::IntArrayRef sizes) {
     if (sizes.size() < 2) {
         throw ShapeError(
-            text(where, ": expected features of shape [batch, channels, ...], found ", shape_text(sizes)));
+            concat(where, ": expected features of shape [batch, channels, ...], found ", shape_text(sizes)));
     }
     return sizes[1];
 }
@@ -51,8 +51,9 @@ inline std::int64_t channels(std::string_view where, at::IntArrayRef sizes) {
 /// Height and width of feature maps.
 inline std::pair<std::int64_t, std::int64_t> spatial_sizes(std::string_view where, at::IntArrayRef sizes) {
     if (sizes.size() != 4) {
-        throw ShapeError(text(where, ": expected features of shape [batch, channels, height, width], found ",
-                              shape_text(sizes)));
+        throw ShapeError(concat(where,
+                                ": expected features of shape [batch, channels, height, width], found ",
+                                shape_text(sizes)));
     }
     return {sizes[2], sizes[3]};
 }
@@ -60,8 +61,8 @@ inline std::pair<std::int64_t, std::int64_t> spatial_sizes(std::string_view wher
 /// \throws ShapeError if a feature is not [batch, channels, height, width]
 inline void check_map(std::string_view where, const at::Tensor& feature, std::int64_t channels) {
     if (feature.dim() != 4 || feature.size(1) != channels) {
-        throw ShapeError(text(where, ": expected a feature of shape [batch, ", channels,
-                              ", height, width], found ", shape_text(feature)));
+        throw ShapeError(concat(where, ": expected a feature of shape [batch, ", channels,
+                                ", height, width], found ", shape_text(feature)));
     }
 }
 

@@ -24,7 +24,7 @@ struct Deconvolution {
     bool sized() const { return in > 0 && out > 0; }
     ConvolutionConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
         if (in < 0 || out < 0 || kernel < 1 || stride < 1 || padding < 0) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "Deconvolution: expected channels and padding of at least 0, kernel and stride of at least "
                 "1; found in ",
                 in, ", out ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding));

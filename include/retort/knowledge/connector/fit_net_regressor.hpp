@@ -41,7 +41,7 @@ struct FitNetRegressor {
                 batch_norm, relu);
         }
         if (height < to_height || width < to_width) {
-            throw ShapeError(detail::text(
+            throw ShapeError(detail::concat(
                 "FitNetRegressor: expected a student's map that is half as large as the teacher's, or at "
                 "least as large, found ",
                 detail::shape_text(student), " and ", detail::shape_text(teacher)));

@@ -21,11 +21,12 @@ struct LinearMap {
     torch::nn::Linear build(at::IntArrayRef student, at::IntArrayRef teacher) const {
         if (in < 0 || out < 0) {
             throw ConfigError(
-                detail::text("LinearMap: expected sizes of at least 0, found in ", in, ", out ", out));
+                detail::concat("LinearMap: expected sizes of at least 0, found in ", in, ", out ", out));
         }
         if ((in == 0 && student.size() < 2) || (out == 0 && teacher.size() < 2)) {
-            throw ShapeError(detail::text("LinearMap: expected features of shape [batch, ..., size], found ",
-                                          detail::shape_text(student), " and ", detail::shape_text(teacher)));
+            throw ShapeError(
+                detail::concat("LinearMap: expected features of shape [batch, ..., size], found ",
+                               detail::shape_text(student), " and ", detail::shape_text(teacher)));
         }
         return torch::nn::Linear(
             torch::nn::LinearOptions(in > 0 ? in : student.back(), out > 0 ? out : teacher.back())

@@ -27,9 +27,9 @@ class MlpConnectorImpl : public torch::nn::Module {
     at::Tensor forward(const at::Tensor& feature) {
         const std::int64_t in = first_->options.in_features();
         if (feature.dim() < 2 || feature.size(-1) != in || (!norm_.is_empty() && feature.dim() != 2)) {
-            throw ShapeError(detail::text("Mlp: expected a feature of shape [batch, ",
-                                          norm_.is_empty() ? "..., " : "", in, "], found ",
-                                          detail::shape_text(feature)));
+            throw ShapeError(detail::concat("Mlp: expected a feature of shape [batch, ",
+                                            norm_.is_empty() ? "..., " : "", in, "], found ",
+                                            detail::shape_text(feature)));
         }
         at::Tensor hidden = first_->forward(feature);
         if (!norm_.is_empty()) hidden = norm_->forward(hidden);
@@ -56,12 +56,13 @@ struct Mlp {
     bool sized() const { return in > 0 && out > 0; }
     MlpConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
         if (in < 0 || hidden < 0 || out < 0) {
-            throw ConfigError(detail::text("Mlp: expected sizes of at least 0, found in ", in, ", hidden ",
-                                           hidden, ", out ", out));
+            throw ConfigError(detail::concat("Mlp: expected sizes of at least 0, found in ", in, ", hidden ",
+                                             hidden, ", out ", out));
         }
         if ((in == 0 && student.size() < 2) || (out == 0 && teacher.size() < 2)) {
-            throw ShapeError(detail::text("Mlp: expected features of shape [batch, ..., size], found ",
-                                          detail::shape_text(student), " and ", detail::shape_text(teacher)));
+            throw ShapeError(detail::concat("Mlp: expected features of shape [batch, ..., size], found ",
+                                            detail::shape_text(student), " and ",
+                                            detail::shape_text(teacher)));
         }
         const std::int64_t from = in > 0 ? in : student.back();
         const std::int64_t to = out > 0 ? out : teacher.back();

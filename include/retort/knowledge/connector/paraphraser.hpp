@@ -28,10 +28,10 @@ class FactorLayersImpl : public torch::nn::Module {
         : torch::nn::Module("FactorLayers") {
         for (std::size_t i = 0; i + 1 < widths.size(); ++i) {
             convolutions_.push_back(register_module(
-                text("convolution", i),
+                concat("convolution", i),
                 Convolution(ConvolutionOptions(widths[i], widths[i + 1], 3).stride(1).padding(1))));
             if (batch_norm)
-                norms_.push_back(register_module(text("norm", i), torch::nn::BatchNorm2d(widths[i + 1])));
+                norms_.push_back(register_module(concat("norm", i), torch::nn::BatchNorm2d(widths[i + 1])));
         }
     }
     at::Tensor forward(const at::Tensor& feature) {
@@ -56,12 +56,12 @@ using FactorDecoder =
 /// How many channels a factor has.
 inline std::int64_t factor_channels(const char* where, std::int64_t channels, double rate) {
     if (!(rate > 0 && std::isfinite(rate))) {
-        throw ConfigError(text(where, ": expected a rate above 0, found ", rate));
+        throw ConfigError(concat(where, ": expected a rate above 0, found ", rate));
     }
     const auto count = static_cast<std::int64_t>(static_cast<double>(channels) * rate);
     if (count < 1) {
-        throw ConfigError(text(where, ": expected a rate that leaves a channel, found ", rate, " of ",
-                               channels, " channels"));
+        throw ConfigError(concat(where, ": expected a rate that leaves a channel, found ", rate, " of ",
+                                 channels, " channels"));
     }
     return count;
 }
@@ -119,7 +119,7 @@ struct Translator {
     detail::FactorEncoder build(at::IntArrayRef student, at::IntArrayRef teacher) const {
         if (in < 0 || out < 0) {
             throw ConfigError(
-                detail::text("Translator: expected sizes of at least 0, found in ", in, ", out ", out));
+                detail::concat("Translator: expected sizes of at least 0, found in ", in, ", out ", out));
         }
         const std::int64_t from = in > 0 ? in : detail::channels("Translator", student);
         const std::int64_t to =

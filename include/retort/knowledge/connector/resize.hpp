@@ -65,8 +65,8 @@ struct ResizeTo {
     bool sized() const { return height > 0 && width > 0; }
     ResizeConnector build(at::IntArrayRef, at::IntArrayRef teacher) const {
         if (height < 0 || width < 0) {
-            throw ConfigError(detail::text("ResizeTo: expected sizes of at least 0, found height ", height,
-                                           ", width ", width));
+            throw ConfigError(detail::concat("ResizeTo: expected sizes of at least 0, found height ", height,
+                                             ", width ", width));
         }
         if (sized()) return ResizeConnector(height, width, resampling);
         const auto [teacher_height, teacher_width] = detail::spatial_sizes("ResizeTo", teacher);

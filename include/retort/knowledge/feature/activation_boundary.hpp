@@ -10,9 +10,9 @@
 #include <cmath>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
-#include <retort/detail/sum_of_squares.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/sum_of_squares.hpp>
 
 namespace retort {
 
@@ -33,7 +33,7 @@ struct ActivationBoundaryOptions {
     static ActivationBoundaryOptions torchdistill() { return {}; }
     void check() const {
         if (!(margin > 0 && std::isfinite(margin)) || !std::isfinite(scale)) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "ActivationBoundary: expected a margin above 0 and a finite scale, found margin ", margin,
                 ", scale ", scale));
         }

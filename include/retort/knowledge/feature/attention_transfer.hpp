@@ -8,9 +8,9 @@
 #include <cmath>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
 #include <retort/detail/products.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
 
@@ -33,7 +33,7 @@ struct AttentionTransferOptions {
     static AttentionTransferOptions rep_distiller() { return {}; }
     void check() const {
         if (!(power > 0 && std::isfinite(power))) {
-            throw ConfigError(detail::text("AttentionTransfer: expected a power above 0, found ", power));
+            throw ConfigError(detail::concat("AttentionTransfer: expected a power above 0, found ", power));
         }
     }
 };
@@ -50,7 +50,7 @@ inline at::Tensor attention_map(const at::Tensor& feature, double power = 2) {
     const at::Tensor means = power == 2   ? detail::mean_square(values)
                              : power == 1 ? values.mean(1)
                                           : values.pow(power).mean(1);
-    return detail::normalised(means.reshape({feature.size(0), -1}), 1);
+    return detail::normalized(means.reshape({feature.size(0), -1}), 1);
 }
 
 }  // namespace functional

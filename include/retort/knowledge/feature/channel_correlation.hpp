@@ -8,10 +8,10 @@
 #include <type_traits>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
 #include <retort/detail/products.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
 
@@ -42,7 +42,7 @@ inline at::Tensor channel_correlation(const at::Tensor& student, const at::Tenso
         const at::Tensor rows =
             detail::at_least_float32(feature).reshape({feature.size(0), feature.size(1), -1});
         const at::Tensor products = detail::gram(rows);
-        if (!options.released_gradient_at_zero) return detail::normalised(products, 2);
+        if (!options.released_gradient_at_zero) return detail::normalized(products, 2);
         return products / at::linalg_vector_norm(products, 2, 2, /*keepdim=*/true).clamp_min(1e-12);
     };
     const at::Tensor difference = correlation(student) - correlation(detail::constant(teacher));

@@ -10,8 +10,8 @@
 #include <cmath>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 
 namespace retort {
@@ -25,7 +25,7 @@ struct ChannelWiseOptions {
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature))) {
             throw ConfigError(
-                detail::text("ChannelWise: expected a temperature above 0, found ", temperature));
+                detail::concat("ChannelWise: expected a temperature above 0, found ", temperature));
         }
     }
 };

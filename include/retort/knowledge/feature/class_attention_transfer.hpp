@@ -13,8 +13,8 @@
 #include <algorithm>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
 
@@ -22,14 +22,14 @@ namespace retort {
 /// released code's, whose weight is 400; 15, 600 or 1.8 for some pairs of networks.
 struct ClassAttentionTransferOptions {
     std::int64_t resolution = 2;  ///< the maps are averaged to this height and width; at least 1
-    bool normalise = true;        ///< divide every map by its norm; with resolution 1 only the sign is left
+    bool normalize = true;        ///< divide every map by its norm; with resolution 1 only the sign is left
     bool binarise = false;  ///< the teacher's map becomes 1 where it is above its mean magnitude, else 0
     std::int64_t top_classes = 0;           ///< only the teacher's likeliest classes; 0: all
     Reduction reduction = Reduction::mean;  ///< elements are those of the averaged maps
 
     void check() const {
         if (resolution < 1 || top_classes < 0) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "ClassAttentionTransfer: expected a resolution of at least 1 and top_classes of at least 0, "
                 "found resolution ",
                 resolution, ", top_classes ", top_classes));
@@ -61,7 +61,7 @@ inline at::Tensor class_attention_transfer(const at::Tensor& student, const at::
         if (classes.defined()) {
             result = at::gather(result, 1, classes.unsqueeze(-1).expand({-1, -1, result.size(2)}));
         }
-        return options.normalise ? detail::normalised(result, 2) : result;
+        return options.normalize ? detail::normalized(result, 2) : result;
     };
     return detail::reduce_elements(at::mse_loss(compared(maps_s), compared(maps_t), at::Reduction::None),
                                    options.reduction);

@@ -15,10 +15,10 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/logits.hpp>
-#include <retort/detail/cosine_distances.hpp>
-#include <retort/detail/feature.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/cosine_distances.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 
 namespace retort {
@@ -43,8 +43,8 @@ struct CompressedEmbeddingOptions {
         if (!(distance_weight >= 0 && std::isfinite(distance_weight)) ||
             !(teacher_weight >= 0 && std::isfinite(teacher_weight))) {
             throw ConfigError(
-                detail::text("CompressedEmbedding: expected weights of at least 0, found distance weight ",
-                             distance_weight, ", teacher weight ", teacher_weight));
+                detail::concat("CompressedEmbedding: expected weights of at least 0, found distance weight ",
+                               distance_weight, ", teacher weight ", teacher_weight));
         }
         if (teacher_weight == 0 && !distance_trains_compressor) {
             throw ConfigError(
@@ -65,8 +65,9 @@ inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor
     detail::check_feature("embedding_distance", "the student's feature", student, 2, "[batch, size]");
     detail::check_alike("embedding_distance", "the student's feature", student, "the embedding", embedding);
     if (student.dim() != 2) {
-        throw ShapeError(detail::text("embedding_distance: expected features of shape [batch, size], found ",
-                                      detail::shape_text(student)));
+        throw ShapeError(
+            detail::concat("embedding_distance: expected features of shape [batch, size], found ",
+                           detail::shape_text(student)));
     }
     const at::Tensor one = detail::at_least_float32(student);
     const at::Tensor other = detail::at_least_float32(embedding);
@@ -78,7 +79,7 @@ inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor
             detail::cosine_distances(one, other, 1e-12, std::numeric_limits<double>::infinity()),
             options.reduction);
     }
-    return detail::reduce_samples(1 - (detail::normalised(one, 1) * detail::normalised(other, 1)).sum(1),
+    return detail::reduce_samples(1 - (detail::normalized(one, 1) * detail::normalized(other, 1)).sum(1),
                                   options.reduction);
 }
 
@@ -114,9 +115,9 @@ struct CompressionParts {
         using Module = CompressionModule<decltype(compressor.build(teacher, student))>;
         if (student.size() != 2) {
             throw ShapeError(
-                text("CompressedEmbedding: expected the student's feature of shape [batch, "
-                     "size], found ",
-                     shape_text(student)));
+                concat("CompressedEmbedding: expected the student's feature of shape [batch, "
+                       "size], found ",
+                       shape_text(student)));
         }
         return torch::nn::ModuleHolder<Module>(
             std::make_shared<Module>(compressor.build(teacher, student), student[1], classes));

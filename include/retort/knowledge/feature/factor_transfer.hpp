@@ -12,11 +12,11 @@
 #include <string>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
 #include <retort/knowledge/connector/paraphraser.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/feature/attention_transfer.hpp>
 #include <retort/knowledge/feature/hint.hpp>
-#include <retort/knowledge/feature/term.hpp>
 
 namespace retort {
 
@@ -39,9 +39,9 @@ struct FactorTransferOptions {
     static FactorTransferOptions rep_distiller() { return {.form = Form::rep_distiller}; }
     void check() const {
         if (!(norm >= 1 && std::isfinite(norm)) || !(power > 0 && std::isfinite(power))) {
-            throw ConfigError(
-                detail::text("FactorTransfer: expected a norm of at least 1 and a power above 0, found norm ",
-                             norm, ", power ", power));
+            throw ConfigError(detail::concat(
+                "FactorTransfer: expected a norm of at least 1 and a power above 0, found norm ", norm,
+                ", power ", power));
         }
     }
 };
@@ -61,7 +61,7 @@ inline at::Tensor factor_transfer(const at::Tensor& student, const at::Tensor& t
     const auto compared = [&](const at::Tensor& factor) {
         return attention
                    ? attention_map(factor, options.power)
-                   : detail::normalised(detail::at_least_float32(factor).reshape({factor.size(0), -1}), 1);
+                   : detail::normalized(detail::at_least_float32(factor).reshape({factor.size(0), -1}), 1);
     };
     const at::Tensor difference = compared(factor_s) - compared(factor_t);
     if (options.norm == 1) return detail::reduce_elements(difference.abs(), options.reduction);
@@ -107,7 +107,7 @@ class FactorReconstruction {
             throw ConfigError("FactorReconstruction: expected a paraphraser, found an empty holder");
     }
     std::string name() const {
-        return detail::text("factor_reconstruction(", detail::tap_name(teacher_), ')');
+        return detail::concat("factor_reconstruction(", detail::tap_name(teacher_), ')');
     }
     static constexpr bool prepared() { return true; }
     template <class Student, class Teacher, class B>

@@ -19,10 +19,10 @@
 #include <utility>
 #include <vector>
 
-#include <retort/detail/feature.hpp>
-#include <retort/detail/sum_of_squares.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/sum_of_squares.hpp>
 
 namespace retort {
 
@@ -37,7 +37,7 @@ struct FeatureOverhaulOptions {
     static FeatureOverhaulOptions mmrazor() { return {.scale = 1.0 / 1000}; }
     void check() const {
         if (!std::isfinite(scale)) {
-            throw ConfigError(detail::text("FeatureOverhaul: expected a finite scale, found ", scale));
+            throw ConfigError(detail::concat("FeatureOverhaul: expected a finite scale, found ", scale));
         }
     }
 };
@@ -74,8 +74,9 @@ inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& 
     at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
     if (margins.defined()) {
         if (margins.dim() != 1 || margins.size(0) != teacher.size(1)) {
-            throw ShapeError(detail::text("feature_overhaul: expected a margin for each of ", teacher.size(1),
-                                          " channels, found ", detail::shape_text(margins)));
+            throw ShapeError(detail::concat("feature_overhaul: expected a margin for each of ",
+                                            teacher.size(1), " channels, found ",
+                                            detail::shape_text(margins)));
         }
         std::vector<std::int64_t> per_channel(static_cast<std::size_t>(teacher.dim()), 1);
         per_channel[1] = teacher.size(1);

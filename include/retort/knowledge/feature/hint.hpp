@@ -13,7 +13,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
 
@@ -36,8 +36,8 @@ inline at::Tensor hint(const at::Tensor& student, const at::Tensor& teacher,
                        const HintOptions& options = {}) {
     detail::check_alike("hint", "the student's feature", student, "the teacher's feature", teacher);
     if (student.dim() == 0 || student.numel() == 0) {
-        throw ShapeError(detail::text("hint: expected features of shape [batch, ...], found ",
-                                      detail::shape_text(student)));
+        throw ShapeError(detail::concat("hint: expected features of shape [batch, ...], found ",
+                                        detail::shape_text(student)));
     }
     const at::Tensor from = detail::at_least_float32(student);
     const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));

@@ -12,9 +12,9 @@
 #include <limits>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
-#include <retort/detail/known_gradient.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/known_gradient.hpp>
 
 namespace retort {
 
@@ -26,7 +26,7 @@ struct LogSumOptions {
 
     void check() const {
         if (!(exponent > 0 && std::isfinite(exponent)) || !std::isfinite(scale) || !(epsilon > 0)) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "LogSum: expected an exponent above 0, a finite scale and epsilon above 0, found exponent ",
                 exponent, ", scale ", scale, ", epsilon ", epsilon));
         }
@@ -97,8 +97,8 @@ class LogSumModuleImpl : public torch::nn::Module {
   private:
     static at::Tensor pooled(const at::Tensor& feature, std::int64_t size) {
         if (feature.dim() < 2 || feature.size(1) != size) {
-            throw ShapeError(text("LogSum: expected a feature of shape [batch, ", size, ", ...], found ",
-                                  shape_text(feature)));
+            throw ShapeError(concat("LogSum: expected a feature of shape [batch, ", size, ", ...], found ",
+                                    shape_text(feature)));
         }
         return feature.dim() == 2 ? feature : feature.flatten(2).mean(2);
     }
@@ -140,7 +140,7 @@ struct LogSumParts {
 /// Gradient: to the student's feature and the projector. No reduction: the logarithm is of the sum over the
 /// whole batch, so that the value grows with its size. It is negative for good students. The sum counts as at
 /// least the smallest normal number: at equality the value is finite (where released code gives minus
-/// infinity) and the gradient 0. A batch of one sample cannot be normalised: its features become zeros.
+/// infinity) and the gradient 0. A batch of one sample cannot be normalized: its features become zeros.
 /// Learnable: the projector; the running statistics of the two batch norms are buffers of `module()`.
 /// Source: Miles, Mikolajczyk, "Understanding the Role of the Projector in Knowledge Distillation", AAAI
 /// 2024.

@@ -12,10 +12,10 @@
 #include <memory>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/feature/hint.hpp>
-#include <retort/knowledge/feature/term.hpp>
 
 namespace retort {
 
@@ -35,7 +35,7 @@ struct MaskedGenerativeOptions {
     void check() const {
         if (!(fraction >= 0 && fraction < 1)) {
             throw ConfigError(
-                detail::text("MaskedGenerative: expected a fraction in [0, 1), found ", fraction));
+                detail::concat("MaskedGenerative: expected a fraction in [0, 1), found ", fraction));
         }
     }
 };

@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
 #include <retort/detail/products.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
 
@@ -28,7 +28,7 @@ inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor
     const auto [small_student, small_teacher] =
         detail::pool_larger("neuron_selectivity", student, detail::constant(teacher));
     const auto channels = [](const at::Tensor& feature) {
-        return detail::normalised(
+        return detail::normalized(
             detail::at_least_float32(feature).reshape({feature.size(0), feature.size(1), -1}), 2);
     };
     const at::Tensor of_student = channels(small_student);

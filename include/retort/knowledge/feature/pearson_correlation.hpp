@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include <retort/detail/feature.hpp>
 #include <retort/knowledge/connector/resize.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
 
@@ -26,7 +26,8 @@ struct PearsonCorrelationOptions {
 
     void check() const {
         if (!(epsilon > 0)) {
-            throw ConfigError(detail::text("PearsonCorrelation: expected epsilon above 0, found ", epsilon));
+            throw ConfigError(
+                detail::concat("PearsonCorrelation: expected epsilon above 0, found ", epsilon));
         }
     }
 };
@@ -53,14 +54,14 @@ inline at::Tensor pearson_correlation(const at::Tensor& student, const at::Tenso
         if (i != 1) all.push_back(i);
     }
     const bool unbiased = from.numel() > from.size(1);  // a single value has no spread
-    const auto standardised = [&](const at::Tensor& feature) {
+    const auto standardized = [&](const at::Tensor& feature) {
         const at::Tensor deviation = at::std(feature, all, unbiased, /*keepdim=*/true);
         return (feature - feature.mean(all, /*keepdim=*/true)) /
                (deviation + options.epsilon)
                    .masked_fill(deviation < options.epsilon, std::numeric_limits<double>::infinity());
     };
     return 0.5 *
-           detail::reduce_elements(at::mse_loss(standardised(from), standardised(goal), at::Reduction::None),
+           detail::reduce_elements(at::mse_loss(standardized(from), standardized(goal), at::Reduction::None),
                                    options.reduction);
 }
 

@@ -15,11 +15,11 @@
 #include <utility>
 #include <vector>
 
-#include <retort/detail/feature.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/attention_fusion.hpp>
-#include <retort/knowledge/learnable.hpp>
-#include <retort/knowledge/tap_pair.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/learnable.hpp>
+#include <retort/knowledge/detail/tap_pair.hpp>
 
 namespace retort {
 
@@ -32,7 +32,7 @@ struct HierarchicalContextOptions {
         for (const std::int64_t level : levels) {
             if (level < 1)
                 throw ConfigError(
-                    detail::text("hierarchical_context: expected levels of at least 1, found ", level));
+                    detail::concat("hierarchical_context: expected levels of at least 1, found ", level));
         }
     }
 };
@@ -84,7 +84,7 @@ struct ReviewKdOptions {
 
     void check() const {
         if (middle < 0)
-            throw ConfigError(detail::text("ReviewKd: expected middle of at least 0, found ", middle));
+            throw ConfigError(detail::concat("ReviewKd: expected middle of at least 0, found ", middle));
         context.check();
     }
 };
@@ -97,7 +97,7 @@ class ReviewModuleImpl : public torch::nn::Module {
                      std::int64_t middle)
         : torch::nn::Module("ReviewKd") {
         for (std::size_t i = 0; i < from.size(); ++i) {
-            fusions_.push_back(register_module(text("fusion", i),
+            fusions_.push_back(register_module(concat("fusion", i),
                                                AttentionFusion(from[i], middle, to[i], i + 1 < from.size())));
         }
     }
@@ -185,7 +185,7 @@ class ReviewKd {
                 result = result.defined() ? result + value : value;
             }
         } catch (const ShapeError& error) {
-            throw ShapeError(detail::text(name(), ", layer ", layer, ": ", error.what()));
+            throw ShapeError(detail::concat(name(), ", layer ", layer, ": ", error.what()));
         }
         return result;
     }
@@ -195,23 +195,23 @@ class ReviewKd {
         for (at::Tensor& each : features) {
             if (each.dim() == 2) each = each.unsqueeze(-1).unsqueeze(-1);
             if (each.dim() != 4 || each.numel() == 0)
-                throw ShapeError(detail::text(name(), ": expected the ", whose,
-                                              "'s features of shape [batch, channels, height, width] or "
-                                              "[batch, channels], found ",
-                                              detail::shape_text(each)));
+                throw ShapeError(detail::concat(name(), ": expected the ", whose,
+                                                "'s features of shape [batch, channels, height, width] or "
+                                                "[batch, channels], found ",
+                                                detail::shape_text(each)));
         }
         return features;
     }
     void check_count(const std::vector<at::Tensor>& features, const std::vector<at::Tensor>& goals) const {
         if (features.empty() || features.size() != goals.size()) {
-            throw ShapeError(detail::text(name(),
-                                          ": expected as many features of the student as of the "
-                                          "teacher, found ",
-                                          features.size(), " and ", goals.size()));
+            throw ShapeError(detail::concat(name(),
+                                            ": expected as many features of the student as of the "
+                                            "teacher, found ",
+                                            features.size(), " and ", goals.size()));
         }
         if (prepared() && learnable_->size() != features.size()) {
-            throw ShapeError(detail::text(name(), ": expected ", learnable_->size(),
-                                          " features, as in the first batch, found ", features.size()));
+            throw ShapeError(detail::concat(name(), ": expected ", learnable_->size(),
+                                            " features, as in the first batch, found ", features.size()));
         }
     }
 

@@ -10,11 +10,11 @@
 #include <memory>
 #include <utility>
 
-#include <retort/detail/feature.hpp>
 #include <retort/knowledge/connector/bottleneck.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/fixed_head.hpp>
 #include <retort/knowledge/feature/hint.hpp>
-#include <retort/knowledge/feature/term.hpp>
-#include <retort/knowledge/fixed_head.hpp>
 
 namespace retort {
 

@@ -11,10 +11,10 @@
 #include <utility>
 
 #include <retort/core/logits.hpp>
-#include <retort/detail/feature.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
-#include <retort/knowledge/feature/term.hpp>
-#include <retort/knowledge/fixed_head.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/fixed_head.hpp>
 
 namespace retort {
 
@@ -30,8 +30,8 @@ struct SrrlOptions {
     void check() const {
         if (!(feature_weight >= 0 && std::isfinite(feature_weight)) ||
             !(logit_weight >= 0 && std::isfinite(logit_weight))) {
-            throw ConfigError(detail::text("Srrl: expected weights of at least 0, found feature weight ",
-                                           feature_weight, ", logit weight ", logit_weight));
+            throw ConfigError(detail::concat("Srrl: expected weights of at least 0, found feature weight ",
+                                             feature_weight, ", logit weight ", logit_weight));
         }
     }
 };

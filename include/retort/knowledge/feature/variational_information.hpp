@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include <retort/detail/feature.hpp>
-#include <retort/knowledge/feature/term.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
 
@@ -29,7 +29,7 @@ struct VariationalInformationOptions {
     void check() const {
         if (hidden < 0 || !(epsilon > 0) || !(initial_variance > epsilon) ||
             !std::isfinite(initial_variance)) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "VariationalInformation: expected hidden of at least 0, epsilon above 0 and an initial "
                 "variance above epsilon, found hidden ",
                 hidden, ", epsilon ", epsilon, ", initial variance ", initial_variance));
@@ -51,8 +51,8 @@ inline at::Tensor variational_information(const at::Tensor& mean, const at::Tens
     detail::check_feature("variational_information", "the teacher's feature", teacher, 2,
                           "[batch, channels, ...]");
     if (log_scale.dim() != 1 || log_scale.size(0) != teacher.size(1)) {
-        throw ShapeError(detail::text("variational_information: expected a variance for each of ",
-                                      teacher.size(1), " channels, found ", detail::shape_text(log_scale)));
+        throw ShapeError(detail::concat("variational_information: expected a variance for each of ",
+                                        teacher.size(1), " channels, found ", detail::shape_text(log_scale)));
     }
     std::vector<std::int64_t> per_channel(static_cast<std::size_t>(teacher.dim()), 1);
     per_channel[1] = teacher.size(1);
@@ -134,7 +134,7 @@ struct VariationalParts {
 /// the regressor.
 /// Gradient: to the student's feature, the regressor and the variances.
 /// Learnable: regressor and variances, built from the first batch. Both are parameters of `module()`:
-/// variances that the optimiser does not know stay at their first values, silently.
+/// variances that the optimizer does not know stay at their first values, silently.
 /// Source: Ahn, Hu, Damianou, Lawrence, Dai, "Variational Information Distillation for Knowledge Transfer",
 /// CVPR 2019.
 template <class StudentTap, class TeacherTap>

@@ -25,16 +25,16 @@ struct ClassWeights {
         detail::check_defined("ClassWeights", "targets", classes);
         if (classes.dim() != 1 || classes.scalar_type() != at::kLong) {
             throw ShapeError(
-                detail::text("ClassWeights: expected targets of shape [batch] and type Long, found ",
-                             detail::shape_text(classes), " and ", classes.scalar_type()));
+                detail::concat("ClassWeights: expected targets of shape [batch] and type Long, found ",
+                               detail::shape_text(classes), " and ", classes.scalar_type()));
         }
         detail::check_same_device("ClassWeights", "the weights", weights, "the targets", classes);
         return weights.index_select(0, classes);
     }
     void check() const {
         if (!weights.defined() || weights.dim() != 1 || weights.numel() == 0) {
-            throw ConfigError(detail::text("ClassWeights: expected weights of shape [classes], found ",
-                                           detail::shape_text(weights)));
+            throw ConfigError(detail::concat("ClassWeights: expected weights of shape [classes], found ",
+                                             detail::shape_text(weights)));
         }
     }
 };

@@ -21,10 +21,10 @@ namespace retort {
 
 /// A filter for these outputs and this batch.
 template <class F, class StudentOutputs, class TeacherOutputs, class B>
-concept SampleFilter = requires(const F& filter, const StudentOutputs& student, const TeacherOutputs& teacher,
-                                const B& batch) {
-    { filter(student, teacher, batch) } -> std::same_as<at::Tensor>;
-};
+concept SampleFilter =
+    requires(const F& filter, const StudentOutputs& student, const TeacherOutputs& teacher, const B& batch) {
+        { filter(student, teacher, batch) } -> std::same_as<at::Tensor>;
+    };
 
 namespace detail {
 

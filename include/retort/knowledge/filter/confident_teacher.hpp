@@ -6,7 +6,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/amax.h>
 
-#include <retort/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 
@@ -26,7 +26,7 @@ struct ConfidentTeacher {
     void check() const {
         if (!(threshold >= 0 && threshold <= 1)) {
             throw ConfigError(
-                detail::text("ConfidentTeacher: expected a threshold in [0, 1], found ", threshold));
+                detail::concat("ConfidentTeacher: expected a threshold in [0, 1], found ", threshold));
         }
     }
 };

@@ -7,7 +7,7 @@
 #include <ATen/ops/argmax.h>
 
 #include <retort/core/batch.hpp>
-#include <retort/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Information-flow divergence: what each layer knows about which samples are neighbours.
+/// Information-flow divergence: what each layer knows about which samples are neighbors.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -13,13 +13,13 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/relations.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
 
 namespace retort {
 
-/// How two neighbourhoods p (teacher) and q (student) are compared, element by element.
-enum class NeighbourDivergence {
+/// How two neighborhoods p (teacher) and q (student) are compared, element by element.
+enum class NeighborDivergence {
     jeffreys,     ///< (p - q) (log p - log q)
     kl,           ///< p log(epsilon + p / (epsilon + q)), as released: about -epsilon, not 0, for equal ones
     abs,          ///< |p - q|
@@ -35,8 +35,8 @@ struct InformationFlowOptions {
     bool combined = true;
     Kernel kernel = {};                         ///< of both networks; its kind counts where not combined
     std::optional<Kernel> teacher_kernel = {};  ///< of the teacher, where it is another one
-    NeighbourDivergence divergence = NeighbourDivergence::jeffreys;
-    bool diagonal = true;                   ///< whether a sample counts as a neighbour of itself
+    NeighborDivergence divergence = NeighborDivergence::jeffreys;
+    bool diagonal = true;                   ///< whether a sample counts as a neighbor of itself
     Reduction reduction = Reduction::mean;  ///< elements are the pairs that count
     double epsilon = 1e-6;                  ///< of the divergence `kl`; above 0
 
@@ -51,7 +51,8 @@ struct InformationFlowOptions {
         kernel.check("InformationFlow");
         if (teacher_kernel) teacher_kernel->check("InformationFlow");
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(detail::text("InformationFlow: expected an epsilon above 0, found ", epsilon));
+            throw ConfigError(
+                detail::concat("InformationFlow: expected an epsilon above 0, found ", epsilon));
         }
     }
 };
@@ -61,37 +62,37 @@ namespace detail {
 inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const Kernel& goal,
                                   const InformationFlowOptions& options) {
     const std::int64_t batch = rows.student.size(0);
-    const bool logarithms = options.divergence == NeighbourDivergence::jeffreys ||
-                            options.divergence == NeighbourDivergence::exponential;
-    const Neighbours of_teacher = neighbours(rows.teacher, goal, logarithms, options.diagonal);
+    const bool logarithms = options.divergence == NeighborDivergence::jeffreys ||
+                            options.divergence == NeighborDivergence::exponential;
+    const Neighbors of_teacher = neighbors(rows.teacher, goal, logarithms, options.diagonal);
     const at::Tensor &p = of_teacher.probability, &teacher = of_teacher.logarithm;
-    if (options.divergence == NeighbourDivergence::jeffreys && options.diagonal && !is_logarithmic(own)) {
-        return neighbour_divergence(
+    if (options.divergence == NeighborDivergence::jeffreys && options.diagonal && !is_logarithmic(own)) {
+        return neighbor_divergence(
             similarities(rows.student, own), /*with_logarithm=*/true, options.reduction,
-            [of_teacher](const Neighbours& each) {
+            [of_teacher](const Neighbors& each) {
                 return (of_teacher.probability - each.probability) * (of_teacher.logarithm - each.logarithm);
             },
-            [&](const Neighbours& each) { return each.logarithm.sub(teacher).sub_(p / each.probability); });
+            [&](const Neighbors& each) { return each.logarithm.sub(teacher).sub_(p / each.probability); });
     }
-    const auto [q, student] = neighbours(rows.student, own, logarithms, options.diagonal);
+    const auto [q, student] = neighbors(rows.student, own, logarithms, options.diagonal);
     at::Tensor values;
     switch (options.divergence) {
-        case NeighbourDivergence::jeffreys:
+        case NeighborDivergence::jeffreys:
             values = (p - q) * (teacher - student);
             break;
-        case NeighbourDivergence::kl:
+        case NeighborDivergence::kl:
             values = p * (p / (q + options.epsilon) + options.epsilon).log();
             break;
-        case NeighbourDivergence::abs:
+        case NeighborDivergence::abs:
             values = (p - q).abs();
             break;
-        case NeighbourDivergence::squared:
+        case NeighborDivergence::squared:
             values = (p - q).square();
             break;
-        case NeighbourDivergence::exponential:
+        case NeighborDivergence::exponential:
             values = p * (teacher - student).square();
             break;
-        case NeighbourDivergence::kagan:
+        case NeighborDivergence::kagan:
             // Probabilities that underflowed count as the least normal number.
             values = (p - q).square() / p.clamp_min(static_cast<double>(std::numeric_limits<float>::min()));
             break;
@@ -114,7 +115,7 @@ inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const 
 
 namespace functional {
 
-/// Divergence of the neighbourhoods of a batch in one layer of the student from those in one of the teacher.
+/// Divergence of the neighborhoods of a batch in one layer of the student from those in one of the teacher.
 ///
 /// Formula: \f$ p_{ij} = K^t_{ij} / \sum_k K^t_{ik} \f$, \f$ q_{ij} \f$ likewise of the student, with the
 /// kernel K; by default \f$ \mathrm{mean}_{ij} (p_{ij} - q_{ij})(\log p_{ij} - \log q_{ij}) \f$ (Jeffreys) of
@@ -125,7 +126,7 @@ namespace functional {
 /// Reductions: `mean` over the pairs that count (default), `batchmean`, `sum`, `none` (the mean of each
 /// sample's row).
 /// Hazards: depends on the batch as a whole. Kernels are at least 1e-12, so that the logarithm of opposite
-/// rows exists. With the paper's normalisation a batch of one has no pairs: 0.
+/// rows exists. With the paper's normalization a batch of one has no pairs: 0.
 /// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation Using Information Flow Modeling",
 /// CVPR 2020, Eq. 7 and 8, and the authors' code.
 /// \throws ShapeError, ConfigError

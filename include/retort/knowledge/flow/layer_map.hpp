@@ -71,14 +71,14 @@ class LayerMap {
     /// teacher
     void check(const char* where, std::size_t student_layers, std::size_t teacher_layers) const {
         if (layers_.size() != student_layers) {
-            throw ConfigError(detail::text(where, ": expected a map for the ", student_layers,
-                                           " layers of the student, found one for ", layers_.size()));
+            throw ConfigError(detail::concat(where, ": expected a map for the ", student_layers,
+                                             " layers of the student, found one for ", layers_.size()));
         }
         for (std::size_t i = 0; i < layers_.size(); ++i) {
             if (layers_[i] >= teacher_layers) {
-                throw ConfigError(detail::text(where, ": expected a map to the teacher's layers below ",
-                                               teacher_layers, ", found ", layers_[i],
-                                               " for the student's layer ", i));
+                throw ConfigError(detail::concat(where, ": expected a map to the teacher's layers below ",
+                                                 teacher_layers, ", found ", layers_[i],
+                                                 " for the student's layer ", i));
             }
         }
     }
@@ -86,12 +86,12 @@ class LayerMap {
   private:
     static void check(const char* whose, const InformationFlowVector& flow) {
         if (flow.empty()) {
-            throw ConfigError(detail::text("LayerMap: expected layers of the ", whose, ", found none"));
+            throw ConfigError(detail::concat("LayerMap: expected layers of the ", whose, ", found none"));
         }
         for (const double content : flow) {
             if (!std::isfinite(content)) {
-                throw ConfigError(detail::text("LayerMap: expected finite information contents of the ",
-                                               whose, ", found ", content));
+                throw ConfigError(detail::concat("LayerMap: expected finite information contents of the ",
+                                                 whose, ", found ", content));
             }
         }
     }
@@ -100,7 +100,7 @@ class LayerMap {
 
 /// How far two information flows are apart:
 /// \f$ D_F = \sum_i ([w_s]_i - [w_t]_{\kappa(i)})^2 \f$ (Passalis, Tzelepi, Tefas, CVPR 2020). A measurement:
-/// what a student is trained with is `InformationFlow`, which compares neighbourhoods.
+/// what a student is trained with is `InformationFlow`, which compares neighborhoods.
 /// \throws ConfigError if the map does not fit
 inline double flow_vector_divergence(const InformationFlowVector& student,
                                      const InformationFlowVector& teacher, const LayerMap& map) {

@@ -12,15 +12,15 @@
 #include <utility>
 #include <vector>
 
+#include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
 #include <retort/knowledge/flow/layer_map.hpp>
-#include <retort/knowledge/function_term.hpp>
 
 namespace retort {
 
 /// Options of `MatchedInformationFlow` and `functional::matched_information_flow`.
 struct MatchedInformationFlowOptions {
-    /// Divergence and normalisation of each pair: `InformationFlowOptions::released()` or `paper()`.
+    /// Divergence and normalization of each pair: `InformationFlowOptions::released()` or `paper()`.
     InformationFlowOptions layer = {};
     std::optional<LayerMap> map = {};  ///< none: one to one, for equal numbers of layers
     std::vector<double> weights = {};  ///< one per layer of the student, finite; none: all 1
@@ -31,7 +31,7 @@ struct MatchedInformationFlowOptions {
         for (const double weight : weights) {
             if (!std::isfinite(weight)) {
                 throw ConfigError(
-                    detail::text("MatchedInformationFlow: expected finite weights, found ", weight));
+                    detail::concat("MatchedInformationFlow: expected finite weights, found ", weight));
             }
         }
     }
@@ -52,15 +52,15 @@ inline at::Tensor matched_information_flow(const std::vector<at::Tensor>& studen
     options.check();
     const LayerMap map = options.map.value_or(LayerMap::one_to_one(student.size()));
     if (!options.map && student.size() != teacher.size()) {
-        throw ConfigError(detail::text(
+        throw ConfigError(detail::concat(
             "matched_information_flow: expected as many layers of student and teacher, or a map, found ",
             student.size(), " and ", teacher.size(), " and none"));
     }
     map.check("matched_information_flow", student.size(), teacher.size());
     if (!options.weights.empty() && options.weights.size() != student.size()) {
-        throw ConfigError(detail::text("matched_information_flow: expected a weight for each of the ",
-                                       student.size(), " layers of the student, found ",
-                                       options.weights.size()));
+        throw ConfigError(detail::concat("matched_information_flow: expected a weight for each of the ",
+                                         student.size(), " layers of the student, found ",
+                                         options.weights.size()));
     }
     at::Tensor sum;
     for (std::size_t i = 0; i < student.size(); ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Singular vectors of feature maps (KDSVD): how the main directions of neighbouring layers lie to each
+/// Singular vectors of feature maps (KDSVD): how the main directions of neighboring layers lie to each
 /// other.
 #pragma once
 
@@ -23,8 +23,8 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
-#include <retort/knowledge/function_term.hpp>
 
 namespace retort {
 
@@ -48,7 +48,7 @@ struct SingularVectorsOptions {
     /// \throws ConfigError
     void check() const {
         if (count < 1 || extra < 0) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "SingularVectors: expected a count of at least 1 and at least 0 extra, found count ", count,
                 ", extra ", extra));
         }
@@ -177,7 +177,7 @@ class PairDifferences : public torch::autograd::Function<PairDifferences> {
     }
 };
 
-/// The sum of the comparisons of neighbouring layers, given the teacher's vectors; a sum of each sample, or reduced.
+/// The sum of the comparisons of neighboring layers, given the teacher's vectors; a sum of each sample, or reduced.
 inline at::Tensor singular_differences(const std::vector<at::Tensor>& student,
                                        const std::vector<SingularLayer>& teacher,
                                        const SingularVectorsOptions& options) {
@@ -214,7 +214,7 @@ inline at::Tensor singular_differences(const std::vector<at::Tensor>& student,
 
 namespace functional {
 
-/// How the main directions of neighbouring layers lie to each other.
+/// How the main directions of neighboring layers lie to each other.
 ///
 /// Formula: each map becomes a matrix; V_l are its first right singular vectors times the teacher's singular
 /// values (divided by their length). With \f$ R_l = \exp(-(V_l \ominus V_{l-1})^2 / 8) \f$ for all pairs of
@@ -227,7 +227,7 @@ namespace functional {
 /// singular values give no infinite gradients. No gradient of the gradient. Reductions, of each pair of
 /// layers: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
 /// Hazards: a decomposition leaves the signs of the vectors open, and the value depends on the signs of
-/// neighbouring layers relative to each other, up to a hundredfold in released code. Here the largest element
+/// neighboring layers relative to each other, up to a hundredfold in released code. Here the largest element
 /// of each of the teacher's vectors is positive. RepDistiller and mdistiller unfold differently: not the same
 /// loss.
 /// Source: Lee, Kim, Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition", ECCV
@@ -243,10 +243,10 @@ inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
     for (std::size_t layer = 0; layer < student.size(); ++layer) {
         const std::int64_t dimension = channels ? 1 : 3;
         if (student[layer].size(dimension) != teacher[layer].size(dimension)) {
-            throw ShapeError(
-                detail::text("singular_vectors: expected layers of equal ", channels ? "channels" : "widths",
-                             ", found ", detail::shape_text(student[layer]), " of the student and ",
-                             detail::shape_text(teacher[layer]), " of the teacher at layer ", layer));
+            throw ShapeError(detail::concat(
+                "singular_vectors: expected layers of equal ", channels ? "channels" : "widths", ", found ",
+                detail::shape_text(student[layer]), " of the student and ",
+                detail::shape_text(teacher[layer]), " of the teacher at layer ", layer));
         }
         detail::SingularLayer each = detail::singular_layer(teacher[layer], options);
         const auto type = detail::at_least_float32(student[layer].flatten().narrow(0, 0, 1)).scalar_type();

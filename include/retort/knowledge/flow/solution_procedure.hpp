@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Flow of solution procedure (FSP): how features of neighbouring layers go together.
+/// Flow of solution procedure (FSP): how features of neighboring layers go together.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -18,7 +18,7 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/relations.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 
 namespace retort {
 
@@ -34,7 +34,7 @@ struct SolutionProcedureOptions {
     Pool pool = Pool::average;
     Distance distance = Distance::squared;
     Reduction reduction = Reduction::mean;  ///< elements are those of one pair's matrices, or their columns
-    std::vector<double> weights = {};       ///< one for each pair of neighbouring layers; empty: 1 each
+    std::vector<double> weights = {};       ///< one for each pair of neighboring layers; empty: 1 each
 
     /// RepDistiller: average pooling, mean squared difference. The default.
     static SolutionProcedureOptions rep_distiller() { return {}; }
@@ -47,7 +47,8 @@ struct SolutionProcedureOptions {
     void check() const {
         for (const double weight : weights) {
             if (!std::isfinite(weight)) {
-                throw ConfigError(detail::text("SolutionProcedure: expected finite weights, found ", weight));
+                throw ConfigError(
+                    detail::concat("SolutionProcedure: expected finite weights, found ", weight));
             }
         }
     }
@@ -61,16 +62,16 @@ inline void check_layers(std::string_view where, const std::vector<at::Tensor>& 
                          const std::vector<at::Tensor>& teacher) {
     if (student.size() != teacher.size() || student.size() < 2) {
         throw ShapeError(
-            text(where, ": expected at least two layers, as many of the student as of the teacher, found ",
-                 student.size(), " and ", teacher.size()));
+            concat(where, ": expected at least two layers, as many of the student as of the teacher, found ",
+                   student.size(), " and ", teacher.size()));
     }
     for (std::size_t layer = 0; layer < student.size(); ++layer) {
         for (const auto* each : {&student[layer], &teacher[layer]}) {
             const char* whose = each == &student[layer] ? "student" : "teacher";
-            check_defined(where, text("the ", whose, "'s layer ", layer), *each);
+            check_defined(where, concat("the ", whose, "'s layer ", layer), *each);
             if (each->dim() != 4 || each->numel() == 0 || !each->is_floating_point() ||
                 each->size(0) != student[0].size(0) || each->device() != student[0].device()) {
-                throw ShapeError(text(
+                throw ShapeError(concat(
                     where,
                     ": expected floating-point maps [batch, channels, height, width] of one "
                     "batch on one device, found the ",
@@ -102,9 +103,9 @@ inline at::Tensor solution_matrix(const at::Tensor& first, const at::Tensor& sec
 
 namespace functional {
 
-/// Difference of the matrices that say how the channels of neighbouring layers go together.
+/// Difference of the matrices that say how the channels of neighboring layers go together.
 ///
-/// Formula: \f$ G_{bij} = \frac{1}{hw} \sum_{x} F^{l}_{bix} F^{l+1}_{bjx} \f$ of neighbouring layers l and l
+/// Formula: \f$ G_{bij} = \frac{1}{hw} \sum_{x} F^{l}_{bix} F^{l+1}_{bjx} \f$ of neighboring layers l and l
 /// + 1, the larger map pooled to the size of the smaller; by default \f$ \sum_l w_l\, \mathrm{mean}_{bij}
 /// (G^s - G^t)^2 \f$.
 /// Shapes: lists from shallow to deep of [batch, channels, height, width]; channels of student and teacher
@@ -121,17 +122,17 @@ inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
     detail::check_layers("solution_procedure", student, teacher);
     for (std::size_t layer = 0; layer < student.size(); ++layer) {
         if (student[layer].size(1) != teacher[layer].size(1)) {
-            throw ShapeError(detail::text("solution_procedure: expected layers of equal channels, found ",
-                                          detail::shape_text(student[layer]), " of the student and ",
-                                          detail::shape_text(teacher[layer]), " of the teacher at layer ",
-                                          layer));
+            throw ShapeError(detail::concat("solution_procedure: expected layers of equal channels, found ",
+                                            detail::shape_text(student[layer]), " of the student and ",
+                                            detail::shape_text(teacher[layer]), " of the teacher at layer ",
+                                            layer));
         }
     }
     const std::size_t pairs = student.size() - 1;
     if (!options.weights.empty() && options.weights.size() != pairs) {
-        throw ConfigError(detail::text("SolutionProcedure: expected ", pairs,
-                                       " weights, one for each pair of neighbouring layers, found ",
-                                       options.weights.size()));
+        throw ConfigError(detail::concat("SolutionProcedure: expected ", pairs,
+                                         " weights, one for each pair of neighboring layers, found ",
+                                         options.weights.size()));
     }
     at::Tensor result;
     for (std::size_t pair = 0; pair < pairs; ++pair) {

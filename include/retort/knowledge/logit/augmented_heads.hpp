@@ -15,12 +15,12 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/no_outputs.hpp>
-#include <retort/core/tap.hpp>
-#include <retort/detail/logit_loss.hpp>
 #include <retort/knowledge/concept.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/tap/tap.hpp>
 
 namespace retort {
 
@@ -37,7 +37,7 @@ struct AugmentedSoftTargetOptions {
 namespace detail {
 
 inline void check_view_count(std::string_view where, std::int64_t views) {
-    if (views < 1) throw ConfigError(text(where, ": expected at least 1 view, found ", views));
+    if (views < 1) throw ConfigError(concat(where, ": expected at least 1 view, found ", views));
 }
 
 }  // namespace detail
@@ -52,8 +52,9 @@ inline at::Tensor joint_labels(const at::Tensor& target, std::int64_t views = 4)
     detail::check_view_count("joint_labels", views);
     detail::check_defined("joint_labels", "targets", target);
     if (target.dim() != 1 || target.scalar_type() != at::kLong) {
-        throw ShapeError(detail::text("joint_labels: expected targets of shape [batch] and type Long, found ",
-                                      detail::shape_text(target), " and ", target.scalar_type()));
+        throw ShapeError(
+            detail::concat("joint_labels: expected targets of shape [batch] and type Long, found ",
+                           detail::shape_text(target), " and ", target.scalar_type()));
     }
     return (target.unsqueeze(1) * views + at::arange(views, target.options())).reshape({-1});
 }
@@ -65,9 +66,9 @@ inline at::Tensor plain_views(const at::Tensor& rows, std::int64_t views = 4) {
     detail::check_view_count("plain_views", views);
     detail::check_defined("plain_views", "the rows", rows);
     if (rows.dim() < 1 || rows.size(0) == 0 || rows.size(0) % views != 0) {
-        throw ShapeError(detail::text("plain_views: expected ", views,
-                                      " views of each sample, one behind the other, found ",
-                                      detail::shape_text(rows)));
+        throw ShapeError(detail::concat("plain_views: expected ", views,
+                                        " views of each sample, one behind the other, found ",
+                                        detail::shape_text(rows)));
     }
     return rows.slice(0, 0, rows.size(0), views);
 }
@@ -85,7 +86,7 @@ inline at::Tensor augmented_soft_target(const std::vector<at::Tensor>& student,
                                         const AugmentedSoftTargetOptions& options = {}) {
     options.check();
     if (student.empty() || student.size() != teacher.size()) {
-        throw ShapeError(detail::text(
+        throw ShapeError(detail::concat(
             "augmented_soft_target: expected as many heads of the student as of the teacher, found ",
             student.size(), " and ", teacher.size()));
     }
@@ -148,13 +149,13 @@ class AugmentedCrossEntropy {
         check();
     }
     std::string name() const {
-        return detail::text("augmented_cross_entropy(", detail::tap_name(heads_), ')');
+        return detail::concat("augmented_cross_entropy(", detail::tap_name(heads_), ')');
     }
     void check() const { detail::check_view_count("AugmentedCrossEntropy", views_); }
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher&, const B& batch) const {
-        static_assert(LabelledBatch<B>, "retort: AugmentedCrossEntropy needs a batch with targets");
+        static_assert(LabeledBatch<B>, "retort: AugmentedCrossEntropy needs a batch with targets");
         return detail::naming_taps(*this, "augmented_cross_entropy", [&] {
             return functional::augmented_cross_entropy(heads_(student), retort::target(batch), views_);
         });

@@ -10,10 +10,10 @@
 
 #include <string>
 
-#include <retort/detail/logit_loss.hpp>
 #include <retort/detail/products.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 

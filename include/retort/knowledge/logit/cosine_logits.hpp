@@ -9,10 +9,10 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/cosine_distances.hpp>
-#include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/cosine_distances.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 
@@ -28,7 +28,7 @@ struct CosineLogits {
     static constexpr bool needs_target = false;
 
     Reduction reduction = Reduction::batchmean;
-    bool centred = false;  ///< takes the mean over the classes away first: the correlation of the logits
+    bool centered = false;  ///< takes the mean over the classes away first: the correlation of the logits
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
@@ -44,7 +44,7 @@ inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& tea
     detail::check_logit_pair("cosine_logits", student, teacher);
     const auto rows = [&](const at::Tensor& logits) {
         const at::Tensor scores = detail::at_least_float32(logits);
-        return options.centred ? scores - scores.mean(1, /*keepdim=*/true) : scores;
+        return options.centered ? scores - scores.mean(1, /*keepdim=*/true) : scores;
     };
     return detail::reduce_over_samples(
         detail::cosine_distances(rows(student), rows(detail::constant(teacher)), 0.0, 1.0), options.reduction,

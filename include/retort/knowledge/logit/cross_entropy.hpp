@@ -48,16 +48,17 @@ inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targ
         target.dim() == 1 && target.scalar_type() == at::kLong && target.size(0) == logits.size(0);
     if (!indices && !(target.sizes() == logits.sizes() && target.is_floating_point())) {
         throw ShapeError(
-            detail::text("cross_entropy: expected targets of shape [", logits.size(0),
-                         "] and type Long, or of the shape of the logits and a floating-point type; found ",
-                         detail::shape_text(target), " and ", target.scalar_type()));
+            detail::concat("cross_entropy: expected targets of shape [", logits.size(0),
+                           "] and type Long, or of the shape of the logits and a floating-point type; found ",
+                           detail::shape_text(target), " and ", target.scalar_type()));
     }
     detail::check_same_device("cross_entropy", "logits", logits, "targets", target);
     const at::Tensor scores = detail::at_least_float32(logits);
     if (options.class_weights.defined()) {
         if (options.class_weights.dim() != 1 || options.class_weights.size(0) != logits.size(1)) {
-            throw ShapeError(detail::text("cross_entropy: expected class weights of shape [", logits.size(1),
-                                          "], found ", detail::shape_text(options.class_weights)));
+            throw ShapeError(detail::concat("cross_entropy: expected class weights of shape [",
+                                            logits.size(1), "], found ",
+                                            detail::shape_text(options.class_weights)));
         }
         detail::check_same_device("cross_entropy", "logits", logits, "class weights", options.class_weights);
     }
@@ -82,7 +83,7 @@ at::Tensor CrossEntropy::operator()(const Student& student, const Teacher&, cons
 inline void CrossEntropy::check() const {
     if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
         throw ConfigError(
-            detail::text("CrossEntropy: expected a label smoothing in [0, 1], found ", label_smoothing));
+            detail::concat("CrossEntropy: expected a label smoothing in [0, 1], found ", label_smoothing));
     }
 }
 

@@ -13,12 +13,12 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/known_gradient.hpp>
-#include <retort/detail/logit_loss.hpp>
-#include <retort/detail/row_divergence.hpp>
-#include <retort/detail/target_split.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/known_gradient.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/row_divergence.hpp>
+#include <retort/knowledge/detail/target_split.hpp>
 
 namespace retort {
 
@@ -64,9 +64,9 @@ struct DecoupledKd {
     static DecoupledKd mm_razor() {
         return {.non_target_weight = 0.5, .temperature = 1.0, .reduction = Reduction::sum};
     }
-    /// With standardised logits (`Standardised`), as the authors of logit standardisation release it: their
+    /// With standardized logits (`Standardized`), as the authors of logit standardization release it: their
     /// weight 9 times alpha 1 and beta 8.
-    static DecoupledKd standardised() {
+    static DecoupledKd standardized() {
         return {.target_weight = 9.0, .non_target_weight = 72.0, .temperature = 2.0};
     }
 

@@ -12,9 +12,9 @@
 #include <cstdint>
 #include <string>
 
-#include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 
@@ -57,7 +57,7 @@ struct DistKd {
         detail::check_weight("DistKd", "a class_weight", class_weight);
         detail::check_temperature("DistKd", temperature);
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(detail::text("DistKd: expected an epsilon above 0, found ", epsilon));
+            throw ConfigError(detail::concat("DistKd: expected an epsilon above 0, found ", epsilon));
         }
     }
     static std::string name() { return "dist_kd"; }
@@ -80,12 +80,12 @@ inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, 
     // One minus the mean correlation along a dimension.
     const auto distance = [&](std::int64_t dimension) {
         // The mean probability of a sample is 1 / classes, whatever the logits.
-        const auto centred = [&](const at::Tensor& probability) {
+        const auto centered = [&](const at::Tensor& probability) {
             return dimension == 1 ? probability - 1.0 / static_cast<double>(probability.size(1))
                                   : probability - probability.mean(dimension, /*keepdim=*/true);
         };
-        const at::Tensor s = centred(of_student);
-        const at::Tensor t = centred(of_teacher);
+        const at::Tensor s = centered(of_student);
+        const at::Tensor t = centered(of_teacher);
         const at::Tensor norm_s = at::linalg_vector_norm(s, 2, {dimension});
         const at::Tensor norm_t = at::linalg_vector_norm(t, 2, {dimension});
         const at::Tensor norms = options.epsilon_is == DistKd::Epsilon::added

@@ -13,8 +13,8 @@
 
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
-#include <retort/detail/token_loss.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/token_loss.hpp>
 #include <retort/knowledge/logit/projected_logits.hpp>
 #include <retort/knowledge/logit/sparse_teacher.hpp>
 #include <retort/knowledge/logit/token_divergence.hpp>
@@ -66,8 +66,8 @@ namespace detail {
 
 inline void check_vocabularies(std::string_view where, std::int64_t student, std::int64_t teacher, bool pad) {
     if (student != teacher && !pad) {
-        throw ShapeError(text(where, ": expected one vocabulary, found ", student,
-                              " words of the student's and ", teacher, " of the teacher's"));
+        throw ShapeError(concat(where, ": expected one vocabulary, found ", student,
+                                " words of the student's and ", teacher, " of the teacher's"));
     }
 }
 
@@ -99,7 +99,7 @@ inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const P
     detail::check_same_device(where, "the student's hidden states", student.hidden,
                               "the teacher's hidden states", teacher.hidden);
     if (detail::token_sizes(student.hidden) != detail::token_sizes(teacher.hidden)) {
-        throw ShapeError(detail::text(
+        throw ShapeError(detail::concat(
             where, ": expected the same tokens on both sides, found the student's hidden states ",
             detail::shape_text(student.hidden), " and the teacher's ", detail::shape_text(teacher.hidden)));
     }
@@ -122,7 +122,7 @@ inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const a
     detail::check_same_device(where, "the student's hidden states", student.hidden, "the teacher's logits",
                               teacher);
     if (detail::token_sizes(student.hidden) != detail::token_sizes(teacher)) {
-        throw ShapeError(detail::text(
+        throw ShapeError(detail::concat(
             where, ": expected the same tokens on both sides, found the student's hidden states ",
             detail::shape_text(student.hidden), " and the teacher's logits ", detail::shape_text(teacher)));
     }
@@ -176,15 +176,15 @@ inline void FusedTokenDivergence::check() const {
     const auto check_weight = [](const char* what, double weight) {
         if (!(weight >= 0 && std::isfinite(weight))) {
             throw ConfigError(
-                detail::text("FusedTokenDivergence: expected a ", what, " of 0 or more, found ", weight));
+                detail::concat("FusedTokenDivergence: expected a ", what, " of 0 or more, found ", weight));
         }
     };
     check_weight("soft weight", soft_weight);
     check_weight("hard weight", hard_weight);
     if (tokens_per_chunk < 0) {
         throw ConfigError(
-            detail::text("FusedTokenDivergence: expected tokens_per_chunk of 0 (chosen) or more, found ",
-                         tokens_per_chunk));
+            detail::concat("FusedTokenDivergence: expected tokens_per_chunk of 0 (chosen) or more, found ",
+                           tokens_per_chunk));
     }
 }
 

@@ -12,12 +12,12 @@
 #include <string>
 #include <tuple>
 
-#include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
+#include <retort/knowledge/adaptor/standardized.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/logit/class_relation.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
-#include <retort/knowledge/logit/standardised.hpp>
 
 namespace retort {
 
@@ -43,8 +43,8 @@ namespace retort {
 /// Gradient: to the student's logits. Reduction: none to choose, as the relations belong to the batch as a
 /// whole.
 /// Source: Jin, Wang, Lin, "Multi-Level Logit Distillation", CVPR 2023; weight 0.9 beside a sum of two
-/// cross-entropies of weight 0.1. With `standardise`, as the authors of logit standardisation release it:
-/// first temperature 2, weight 9, and standardised logits for the divergences only.
+/// cross-entropies of weight 0.1. With `standardize`, as the authors of logit standardization release it:
+/// first temperature 2, weight 9, and standardized logits for the divergences only.
 struct MultiLevelKd {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;
@@ -56,13 +56,13 @@ struct MultiLevelKd {
     double instance_weight = 1.0;
     double class_weight = 1.0;
     double batch_weight = 1.0;
-    bool standardise = false;  ///< the logits of the divergences
+    bool standardize = false;  ///< the logits of the divergences
 
     static MultiLevelKd as_described() { return {}; }
     static MultiLevelKd as_released() { return {.variant = Variant::as_released}; }
-    static MultiLevelKd standardised_as_released() {
+    static MultiLevelKd standardized_as_released() {
         return {
-            .variant = Variant::as_released, .temperatures = {2.0, 3.0, 5.0, 2.0, 6.0}, .standardise = true};
+            .variant = Variant::as_released, .temperatures = {2.0, 3.0, 5.0, 2.0, 6.0}, .standardize = true};
     }
 
     template <class Student, class Teacher, class B>
@@ -116,7 +116,7 @@ inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tenso
     }
 
     const auto for_divergence = [&](const at::Tensor& logits) {
-        return options.standardise ? standardise(logits) : logits;
+        return options.standardize ? standardize(logits) : logits;
     };
     const at::Tensor student_scores[2] = {for_divergence(student_weak), for_divergence(student_strong)};
     const at::Tensor teacher_scores[2] = {for_divergence(fixed_weak), for_divergence(fixed_strong)};
@@ -157,7 +157,7 @@ at::Tensor MultiLevelKd::operator()(const Student& student, const Teacher& teach
     const at::Tensor of_teacher = detail::logits_for<MultiLevelKd>(teacher);
     detail::check_logit_pair("multi_level_kd", of_student, of_teacher);
     if (of_student.size(0) % 2 != 0) {
-        throw ShapeError(detail::text(
+        throw ShapeError(detail::concat(
             "multi_level_kd: expected logits of two views, the weak one first, of shape [2 batch, classes]; "
             "found ",
             detail::shape_text(of_student)));

@@ -56,40 +56,38 @@ inline constexpr detail::outputs::FindProjectedLogits projected_logits{};
 
 /// Outputs among which `retort::projected_logits(outputs)` finds projected logits.
 template <class O>
-concept HasProjectedLogits = requires(const O& outputs) {
-    ::retort::projected_logits(outputs);
-};
+concept HasProjectedLogits = requires(const O& outputs) { ::retort::projected_logits(outputs); };
 
 namespace detail {
 
 /// \throws ShapeError if the parts do not fit together
 inline void check_projected(std::string_view where, std::string_view whose, const ProjectedLogits& logits) {
-    const std::string hidden = text(whose, " hidden states"), weight = text(whose, " projection"),
-                      bias = text(whose, " bias");
+    const std::string hidden = concat(whose, " hidden states"), weight = concat(whose, " projection"),
+                      bias = concat(whose, " bias");
     check_defined(where, hidden, logits.hidden);
     check_defined(where, weight, logits.weight);
     const auto dimensions = logits.hidden.dim();
     if ((dimensions != 2 && dimensions != 3) || logits.hidden.numel() == 0) {
-        throw ShapeError(text(where, ": expected ", hidden,
-                              " of shape [tokens, width] or [batch, time, width], found ",
-                              shape_text(logits.hidden)));
+        throw ShapeError(concat(where, ": expected ", hidden,
+                                " of shape [tokens, width] or [batch, time, width], found ",
+                                shape_text(logits.hidden)));
     }
     if (logits.weight.dim() != 2 || logits.weight.numel() == 0 ||
         logits.weight.size(1) != logits.hidden.size(-1)) {
-        throw ShapeError(text(where, ": expected ", weight, " of shape [vocabulary, ", logits.hidden.size(-1),
-                              "] for hidden states ", shape_text(logits.hidden), ", found ",
-                              shape_text(logits.weight)));
+        throw ShapeError(concat(where, ": expected ", weight, " of shape [vocabulary, ",
+                                logits.hidden.size(-1), "] for hidden states ", shape_text(logits.hidden),
+                                ", found ", shape_text(logits.weight)));
     }
     if (logits.bias.defined() && (logits.bias.dim() != 1 || logits.bias.size(0) != logits.weight.size(0))) {
-        throw ShapeError(text(where, ": expected ", bias, " of shape [", logits.weight.size(0), "], found ",
-                              shape_text(logits.bias)));
+        throw ShapeError(concat(where, ": expected ", bias, " of shape [", logits.weight.size(0), "], found ",
+                                shape_text(logits.bias)));
     }
     const auto check_part = [&](const std::string& name, const at::Tensor& part) {
         check_same_device(where, hidden, logits.hidden, name, part);
         if (!part.is_floating_point() || part.scalar_type() != logits.hidden.scalar_type()) {
-            throw ShapeError(text(where, ": expected ", hidden, " and ", name,
-                                  " of one floating-point type, found ", logits.hidden.scalar_type(), " and ",
-                                  part.scalar_type()));
+            throw ShapeError(concat(where, ": expected ", hidden, " and ", name,
+                                    " of one floating-point type, found ", logits.hidden.scalar_type(),
+                                    " and ", part.scalar_type()));
         }
     };
     check_part(weight, logits.weight);

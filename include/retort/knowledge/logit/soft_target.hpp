@@ -12,11 +12,11 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/known_gradient.hpp>
-#include <retort/detail/logit_loss.hpp>
-#include <retort/detail/row_divergence.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/known_gradient.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/row_divergence.hpp>
 
 namespace retort {
 
@@ -44,7 +44,7 @@ struct SoftTarget {
         symmetric,       ///< \f$ \beta \f$ forward \f$ + (1 - \beta) \f$ reverse; half of Jeffreys' at 0.5
         jensen_shannon,  ///< \f$ \beta\,\mathrm{KL}(t\|m) + (1-\beta)\,\mathrm{KL}(s\|m) \f$, \f$ m = \beta t
                          ///< + (1-\beta) s \f$, 0 < beta < 1: Agarwal et al., "On-Policy Distillation of
-                         ///< Language Models", 2023, has it as generalised JSD. Tends to 0 for beta to 0 and
+                         ///< Language Models", 2023, has it as generalized JSD. Tends to 0 for beta to 0 and
                          ///< 1 (unlike code that puts forward and reverse there)
         cross_entropy,   ///< \f$ -\sum t \log s \f$: the gradient of `forward`, but not 0 at equality
         squared,         ///< \f$ \sum (s - t)^2 \f$, of probabilities
@@ -240,17 +240,17 @@ at::Tensor SoftTarget::operator()(const Student& student, const Teacher& teacher
 inline void SoftTarget::check() const {
     detail::check_temperature("SoftTarget", temperature);
     if (form == Form::symmetric && !(beta >= 0 && beta <= 1)) {
-        throw ConfigError(detail::text("SoftTarget: expected a beta in [0, 1], found ", beta));
+        throw ConfigError(detail::concat("SoftTarget: expected a beta in [0, 1], found ", beta));
     }
     if (form == Form::jensen_shannon && !(beta > 0 && beta < 1)) {
-        throw ConfigError(
-            detail::text("SoftTarget: expected a beta between 0 and 1 for the Jensen-Shannon form (which is "
-                         "0 at both ends; "
-                         "Form::forward and Form::reverse are the Kullback-Leibler divergences), found ",
-                         beta));
+        throw ConfigError(detail::concat(
+            "SoftTarget: expected a beta between 0 and 1 for the Jensen-Shannon form (which is "
+            "0 at both ends; "
+            "Form::forward and Form::reverse are the Kullback-Leibler divergences), found ",
+            beta));
     }
     if ((form == Form::guarded || form == Form::shifted) && !(epsilon > 0 && std::isfinite(epsilon))) {
-        throw ConfigError(detail::text("SoftTarget: expected an epsilon above 0, found ", epsilon));
+        throw ConfigError(detail::concat("SoftTarget: expected an epsilon above 0, found ", epsilon));
     }
 }
 

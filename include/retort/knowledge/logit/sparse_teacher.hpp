@@ -46,7 +46,7 @@ enum class SparseRest {
     /// All other words are equally probable.
     uniform,
     /// The other words are impossible, and the k words share their probability in proportion.
-    renormalised,
+    renormalized,
 };
 
 namespace detail {
@@ -82,12 +82,12 @@ inline void check_words(std::string_view where, const at::Tensor& indices, const
         for (std::int64_t i = 0; i < words; ++i) {
             const std::int64_t word = data[token * words + i];
             if (word < 0 || word >= vocabulary) {
-                throw ShapeError(text(where, ": expected the teacher's words in [0, ", vocabulary,
-                                      "), found ", word, " at token ", token));
+                throw ShapeError(concat(where, ": expected the teacher's words in [0, ", vocabulary,
+                                        "), found ", word, " at token ", token));
             }
             if (last_seen[static_cast<std::size_t>(word)] == token) {
-                throw ShapeError(text(where, ": expected each of the teacher's words once, found ", word,
-                                      " twice at token ", token));
+                throw ShapeError(concat(where, ": expected each of the teacher's words once, found ", word,
+                                        " twice at token ", token));
             }
             last_seen[static_cast<std::size_t>(word)] = token;
         }
@@ -103,22 +103,22 @@ inline void check_sparse(std::string_view where, const SparseTeacher& teacher, a
     const auto dimensions = static_cast<std::int64_t>(sizes.size());
     if (teacher.indices.dim() != dimensions + 1 || teacher.indices.sizes().slice(0, sizes.size()) != sizes ||
         teacher.indices.size(-1) < 1 || teacher.indices.size(-1) > vocabulary) {
-        throw ShapeError(text(where, ": expected the teacher's words of shape ", shape_text(sizes),
-                              " and 1 to ", vocabulary, " of them for each, found ",
-                              shape_text(teacher.indices)));
+        throw ShapeError(concat(where, ": expected the teacher's words of shape ", shape_text(sizes),
+                                " and 1 to ", vocabulary, " of them for each, found ",
+                                shape_text(teacher.indices)));
     }
     if (teacher.indices.scalar_type() != at::kLong || !teacher.log_probabilities.is_floating_point()) {
-        throw ShapeError(text(where,
-                              ": expected the teacher's words of type Long and their log-probabilities of a "
-                              "floating-point type, found ",
-                              teacher.indices.scalar_type(), " and ",
-                              teacher.log_probabilities.scalar_type()));
+        throw ShapeError(
+            concat(where,
+                   ": expected the teacher's words of type Long and their log-probabilities of a "
+                   "floating-point type, found ",
+                   teacher.indices.scalar_type(), " and ", teacher.log_probabilities.scalar_type()));
     }
     if (teacher.log_rest.defined()) {
         if (teacher.log_rest.sizes() != sizes || !teacher.log_rest.is_floating_point()) {
-            throw ShapeError(text(where, ": expected the log-probability of the rest of shape ",
-                                  shape_text(sizes), " and of a floating-point type, found ",
-                                  shape_text(teacher.log_rest), " and ", teacher.log_rest.scalar_type()));
+            throw ShapeError(concat(where, ": expected the log-probability of the rest of shape ",
+                                    shape_text(sizes), " and of a floating-point type, found ",
+                                    shape_text(teacher.log_rest), " and ", teacher.log_rest.scalar_type()));
         }
         check_same_device(where, "the teacher's words", teacher.indices, "the log-probability of the rest",
                           teacher.log_rest);
@@ -138,17 +138,17 @@ inline SparseTeacher sparse_teacher(const at::Tensor& logits, std::int64_t k, do
     constexpr std::string_view where = "sparse_teacher";
     detail::check_defined(where, "logits", logits);
     if ((logits.dim() != 2 && logits.dim() != 3) || logits.numel() == 0 || !logits.is_floating_point()) {
-        throw ShapeError(detail::text(where,
-                                      ": expected logits of shape [tokens, vocabulary] or [batch, time, "
-                                      "vocabulary] and a floating-point type, found ",
-                                      detail::shape_text(logits), " and ", logits.scalar_type()));
+        throw ShapeError(detail::concat(where,
+                                        ": expected logits of shape [tokens, vocabulary] or [batch, time, "
+                                        "vocabulary] and a floating-point type, found ",
+                                        detail::shape_text(logits), " and ", logits.scalar_type()));
     }
     const std::int64_t vocabulary = logits.size(-1);
     if (k < 1 || k > vocabulary) {
-        throw ShapeError(detail::text(where, ": expected k in [1, ", vocabulary, "], found ", k));
+        throw ShapeError(detail::concat(where, ": expected k in [1, ", vocabulary, "], found ", k));
     }
     if (!(temperature > 0 && std::isfinite(temperature))) {
-        throw ConfigError(detail::text(where, ": expected a temperature above 0, found ", temperature));
+        throw ConfigError(detail::concat(where, ": expected a temperature above 0, found ", temperature));
     }
     const at::NoGradGuard no_gradient;
     const at::Tensor flat = logits.reshape({-1, vocabulary});

@@ -14,10 +14,10 @@
 #include <retort/core/batch.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/row_divergence.hpp>
 #include <retort/detail/tensor.hpp>
-#include <retort/detail/token_loss.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/row_divergence.hpp>
+#include <retort/knowledge/detail/token_loss.hpp>
 #include <retort/knowledge/logit/sparse_teacher.hpp>
 
 namespace retort {
@@ -42,7 +42,7 @@ namespace retort {
 /// other way round `reverse`; `jensen_shannon` is always finite. What tokens that do not count hold (NaN,
 /// say) does not matter. 16-bit logits are computed with in float32.
 /// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (`forward`); Agarwal
-/// et al., "On-Policy Distillation of Language Models", 2023 (generalised Jensen-Shannon).
+/// et al., "On-Policy Distillation of Language Models", 2023 (generalized Jensen-Shannon).
 struct TokenDivergence {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;  ///< taken as labels where the batch has them
@@ -65,7 +65,7 @@ struct TokenDivergence {
     bool skip_impossible = false;
     SparseRest rest = SparseRest::bucket;  ///< of a `SparseTeacher`
 
-    /// TRL's GKD: generalised Jensen-Shannon; beta 0 and 1 stand for `forward` and `reverse` there, which are
+    /// TRL's GKD: generalized Jensen-Shannon; beta 0 and 1 stand for `forward` and `reverse` there, which are
     /// not the limits of the formula. No T^2; without labels a mean over sequences.
     static TokenDivergence trl(double beta = 0.5, double temperature = 1.0) {
         const Form form = beta == 0.0 ? Form::forward : beta == 1.0 ? Form::reverse : Form::jensen_shannon;
@@ -105,7 +105,7 @@ namespace detail {
 /// The labels of a batch, where it has any.
 template <class B>
 at::Tensor labels_of(const B& batch) {
-    if constexpr (LabelledBatch<B>) {
+    if constexpr (LabeledBatch<B>) {
         return target(batch);
     } else {
         return {};
@@ -115,13 +115,13 @@ at::Tensor labels_of(const B& batch) {
 inline void check_token_logits(std::string_view where, std::string_view what, const at::Tensor& logits) {
     check_defined(where, what, logits);
     if ((logits.dim() != 2 && logits.dim() != 3) || logits.numel() == 0) {
-        throw ShapeError(text(where, ": expected ", what,
-                              " of shape [tokens, vocabulary] or [batch, time, vocabulary], found ",
-                              shape_text(logits)));
+        throw ShapeError(concat(where, ": expected ", what,
+                                " of shape [tokens, vocabulary] or [batch, time, vocabulary], found ",
+                                shape_text(logits)));
     }
     if (!logits.is_floating_point()) {
         throw ShapeError(
-            text(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
+            concat(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
     }
 }
 
@@ -149,8 +149,8 @@ inline SparseTeacher flat_sparse(std::string_view where, const SparseTeacher& te
                                  std::int64_t vocabulary, double temperature) {
     check_sparse(where, teacher, sizes, vocabulary);
     if (teacher.temperature != temperature) {
-        throw ConfigError(text(where, ": expected a sparse teacher taken at the temperature ", temperature,
-                               " of the loss, found one taken at ", teacher.temperature));
+        throw ConfigError(concat(where, ": expected a sparse teacher taken at the temperature ", temperature,
+                                 " of the loss, found one taken at ", teacher.temperature));
     }
     return {.indices = flat_tokens(teacher.indices),
             .log_probabilities = flat_tokens(constant(teacher.log_probabilities)),
@@ -231,12 +231,12 @@ at::Tensor TokenDivergence::operator()(const Student& student, const Teacher& te
 inline void TokenDivergence::check() const {
     if (!(temperature > 0 && std::isfinite(temperature))) {
         throw ConfigError(
-            detail::text("TokenDivergence: expected a temperature above 0, found ", temperature));
+            detail::concat("TokenDivergence: expected a temperature above 0, found ", temperature));
     }
     detail::check_beta("TokenDivergence", form, beta);
     if (!(items >= 0 && std::isfinite(items))) {
         throw ConfigError(
-            detail::text("TokenDivergence: expected a number of items of 0 or more, found ", items));
+            detail::concat("TokenDivergence: expected a number of items of 0 or more, found ", items));
     }
 }
 

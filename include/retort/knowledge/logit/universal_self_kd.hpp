@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Universal self-knowledge distillation: customised soft labels without a teacher.
+/// Universal self-knowledge distillation: customized soft labels without a teacher.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -19,10 +19,10 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
-#include <retort/core/tap.hpp>
-#include <retort/detail/logit_loss.hpp>
 #include <retort/knowledge/concept.hpp>
-#include <retort/knowledge/learnable.hpp>
+#include <retort/knowledge/detail/learnable.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/tap/tap.hpp>
 
 namespace retort {
 
@@ -53,8 +53,8 @@ struct UniversalSelfKdOptions {
         detail::check_weight("UniversalSelfKd", "a non_target_weight", non_target_weight);
         detail::check_weight("UniversalSelfKd", "a weak_weight", weak_weight);
         if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
-            throw ConfigError(detail::text("UniversalSelfKd: expected a label smoothing in [0, 1], found ",
-                                           label_smoothing));
+            throw ConfigError(detail::concat("UniversalSelfKd: expected a label smoothing in [0, 1], found ",
+                                             label_smoothing));
         }
     }
 };
@@ -69,7 +69,7 @@ namespace functional {
 ///   constant (of two targets with shares v, the sum over both with v in place of 1);
 /// - \f$ L_{others} \f$ is the cross-entropy of the student's softmax over the classes that are not targets
 /// with
-///   the law of Zipf: 1 / rank, normalised over them. The rank is that of \f$ q_c / (1 - q_y) + p_c / (1 -
+///   the law of Zipf: 1 / rank, normalized over them. The rank is that of \f$ q_c / (1 - q_y) + p_c / (1 -
 ///   p_y) \f$ among all classes, with the weak head's probabilities q; constants;
 /// - \f$ L_{weak} \f$ is the weak head's cross-entropy with the smoothed targets.
 /// Shapes: the student's and the weak head's logits [batch, classes], at least 2 classes; targets [batch] of
@@ -195,9 +195,9 @@ class UniversalSelfKd {
   private:
     at::Tensor checked(const at::Tensor& feature) const {
         if (!feature.defined() || feature.dim() != 2) {
-            throw ShapeError(detail::text(name(),
-                                          ": expected a pooled feature of shape [batch, width], found ",
-                                          detail::shape_text(feature)));
+            throw ShapeError(detail::concat(name(),
+                                            ": expected a pooled feature of shape [batch, width], found ",
+                                            detail::shape_text(feature)));
         }
         return feature;
     }

@@ -10,9 +10,9 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/logit_loss.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 
 namespace retort {
@@ -49,7 +49,7 @@ struct WeightedSoftLabels {
         detail::check_temperature("WeightedSoftLabels", temperature);
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
             throw ConfigError(
-                detail::text("WeightedSoftLabels: expected an epsilon above 0, found ", epsilon));
+                detail::concat("WeightedSoftLabels: expected an epsilon above 0, found ", epsilon));
         }
     }
     static std::string name() { return "weighted_soft_labels"; }

@@ -30,9 +30,9 @@
 #include <utility>
 
 #include <retort/core/error.hpp>
-#include <retort/detail/alias_table.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/knowledge/detail/alias_table.hpp>
 
 namespace retort {
 
@@ -44,7 +44,7 @@ struct NoiseContrastOptions {
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && epsilon >= 0 && std::isfinite(temperature) && std::isfinite(epsilon))) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "noise_contrast: expected a temperature above 0 and an epsilon of at least 0, found "
                 "temperature ",
                 temperature, ", epsilon ", epsilon));
@@ -115,12 +115,12 @@ class NoiseContrastFunction : public torch::autograd::Function<NoiseContrastFunc
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& /*vectors*/,
                               const at::Tensor& scores, const at::Tensor& bank, const at::Tensor& indices,
-                              const at::Tensor& log_normaliser, const at::Tensor& log_noise,
+                              const at::Tensor& log_normalizer, const at::Tensor& log_noise,
                               double temperature, double epsilon, bool with_gradient) {
         // With the model's and the noise's logarithms x and log n, and c = n + epsilon: a positive costs
         // log(1 + c / e^x), a negative log((e^x + c) / n).
         const at::Tensor log_c = epsilon == 0 ? log_noise : (log_noise.exp() + epsilon).log();
-        const at::Tensor odds = scores / temperature - log_normaliser - log_c;
+        const at::Tensor odds = scores / temperature - log_normalizer - log_c;
         const std::int64_t negatives = scores.size(1) - 1;
         const at::Tensor positive = odds.narrow(1, 0, 1);
         const at::Tensor negative = odds.narrow(1, 1, negatives);
@@ -151,14 +151,14 @@ inline void check_contrast(const at::Tensor& vectors, const at::Tensor& bank, co
     check_defined("noise_contrast", "the indices", indices);
     if (vectors.dim() != 2 || bank.dim() != 2 || bank.size(0) == 0 || bank.size(1) != vectors.size(1)) {
         throw ShapeError(
-            text("noise_contrast: expected vectors [batch, size] and a bank [samples, size], found ",
-                 shape_text(vectors), " and ", shape_text(bank)));
+            concat("noise_contrast: expected vectors [batch, size] and a bank [samples, size], found ",
+                   shape_text(vectors), " and ", shape_text(bank)));
     }
     if (indices.dim() != 2 || indices.size(0) != vectors.size(0) || indices.size(1) < 2 ||
         indices.scalar_type() != at::kLong) {
-        throw ShapeError(text("noise_contrast: expected int64 indices [batch, 1 + negatives] for ",
-                              vectors.size(0), " samples, found ", shape_text(indices), " of ",
-                              indices.scalar_type()));
+        throw ShapeError(concat("noise_contrast: expected int64 indices [batch, 1 + negatives] for ",
+                                vectors.size(0), " samples, found ", shape_text(indices), " of ",
+                                indices.scalar_type()));
     }
     check_same_device("noise_contrast", "the vectors", vectors, "the bank", bank);
     check_same_device("noise_contrast", "the vectors", vectors, "the indices", indices);
@@ -174,7 +174,7 @@ namespace functional {
 /// probability p), \f$ -\log \frac{x_0}{x_0 + n_0 + \epsilon} - \sum_{j=1}^{K} \log \frac{n_j}{x_j + n_j +
 /// \epsilon} \f$ for each sample; computed in logarithms throughout.
 /// Shapes: vectors [batch, size], bank [samples, size], indices [batch, 1 + K] into the bank, the positive
-/// first; `log_normaliser` log Z, one number; `log_noise` log n, one number or [batch, 1 + K]. Returns
+/// first; `log_normalizer` log Z, one number; `log_noise` log n, one number or [batch, 1 + K]. Returns
 /// [batch].
 /// Gradient: to the vectors. No gradient of the gradient. The bank may change before the backward pass.
 /// Memory: blocks of 2^24 numbers, not batch * (1 + K) * size.
@@ -182,14 +182,14 @@ namespace functional {
 /// released code (its Eq. 18); Gutmann, Hyvarinen, 2010.
 /// \throws ShapeError, ConfigError
 inline at::Tensor noise_contrast(const at::Tensor& vectors, const at::Tensor& bank, const at::Tensor& indices,
-                                 const at::Tensor& log_normaliser, const at::Tensor& log_noise,
+                                 const at::Tensor& log_normalizer, const at::Tensor& log_noise,
                                  const NoiseContrastOptions& options = {}) {
     options.check();
     detail::check_contrast(vectors, bank, indices);
     const at::Tensor own = detail::at_least_float32(vectors);
     const at::Tensor rows = bank.scalar_type() == own.scalar_type() ? bank : bank.to(own.scalar_type());
     const at::Tensor scores = detail::contrast_scores(detail::constant(own), rows, indices);
-    return detail::NoiseContrastFunction::apply(own, scores, rows, indices, log_normaliser, log_noise,
+    return detail::NoiseContrastFunction::apply(own, scores, rows, indices, log_normalizer, log_noise,
                                                 options.temperature, options.epsilon,
                                                 own.requires_grad() && at::GradMode::is_enabled());
 }
@@ -225,7 +225,7 @@ struct ContrastBankOptions {
 
 /// Two memory banks with a row for every sample of the data set, and what draws negatives from them.
 ///
-/// State, all of it in buffers and so in checkpoints: both banks, the normalisers (set by the first batch),
+/// State, all of it in buffers and so in checkpoints: both banks, the normalizers (set by the first batch),
 /// the position in the sequence of random numbers, the table that draws from unequal weights.
 class ContrastBankImpl : public torch::nn::Module {
   public:
@@ -234,14 +234,14 @@ class ContrastBankImpl : public torch::nn::Module {
         : torch::nn::Module("ContrastBank"), options_(std::move(options)) {
         if (options_.samples < 1 || options_.samples >= (std::int64_t{1} << 31) || options_.size < 1 ||
             options_.negatives < 1) {
-            throw ConfigError(
-                detail::text("ContrastBank: expected from 1 to 2^31 - 1 samples, a size and negatives of at "
-                             "least 1, found samples ",
-                             options_.samples, ", size ", options_.size, ", negatives ", options_.negatives));
+            throw ConfigError(detail::concat(
+                "ContrastBank: expected from 1 to 2^31 - 1 samples, a size and negatives of at "
+                "least 1, found samples ",
+                options_.samples, ", size ", options_.size, ", negatives ", options_.negatives));
         }
         if (!(options_.momentum >= 0 && options_.momentum <= 1)) {
             throw ConfigError(
-                detail::text("ContrastBank: expected a momentum from 0 to 1, found ", options_.momentum));
+                detail::concat("ContrastBank: expected a momentum from 0 to 1, found ", options_.momentum));
         }
         NoiseContrastOptions{.temperature = options_.temperature}.check();
         const double bound = 1 / std::sqrt(static_cast<double>(options_.size) / 3);
@@ -252,16 +252,16 @@ class ContrastBankImpl : public torch::nn::Module {
         };
         student_bank_ = register_buffer("student_bank", rows());
         teacher_bank_ = register_buffer("teacher_bank", rows());
-        log_normalisers_ = register_buffer(
-            "log_normalisers",
+        log_normalizers_ = register_buffer(
+            "log_normalizers",
             at::full({2}, std::numeric_limits<double>::quiet_NaN(), at::TensorOptions(at::kFloat)));
         random_ = register_buffer("random", at::randint(std::numeric_limits<std::int64_t>::max(), {1},
                                                         at::TensorOptions(at::kLong)));
         if (options_.weights.defined()) {
             if (options_.weights.dim() != 1 || options_.weights.size(0) != options_.samples) {
-                throw ConfigError(detail::text("ContrastBank: expected ", options_.samples,
-                                               " weights, one for each sample, found ",
-                                               detail::shape_text(options_.weights)));
+                throw ConfigError(detail::concat("ContrastBank: expected ", options_.samples,
+                                                 " weights, one for each sample, found ",
+                                                 detail::shape_text(options_.weights)));
             }
             const detail::AliasTable table = detail::alias_table(options_.weights.cpu());
             accept_ = register_buffer("accept", table.accept);
@@ -325,7 +325,7 @@ class ContrastBankImpl : public torch::nn::Module {
         const at::Tensor rows =
             vectors.scalar_type() == bank.scalar_type() ? vectors : vectors.to(bank.scalar_type());
         const bool training = at::GradMode::is_enabled();
-        at::Tensor scores, normaliser, noise;
+        at::Tensor scores, normalizer, noise;
         {
             const at::NoGradGuard no_gradient;
             scores = detail::contrast_scores(detail::constant(rows), bank, indices);
@@ -334,9 +334,9 @@ class ContrastBankImpl : public torch::nn::Module {
             const at::Tensor fresh =
                 at::logsumexp((scores / options_.temperature).view(-1), at::IntArrayRef({0})) +
                 std::log(count);
-            at::Tensor kept = log_normalisers_.select(0, position);
-            normaliser = at::where(kept.isnan(), fresh.to(kept.scalar_type()), kept);
-            if (training) kept.copy_(normaliser);
+            at::Tensor kept = log_normalizers_.select(0, position);
+            normalizer = at::where(kept.isnan(), fresh.to(kept.scalar_type()), kept);
+            if (training) kept.copy_(normalizer);
             const auto drawn = static_cast<double>(indices.size(1) - 1);
             noise = log_shares_.defined()
                         ? log_shares_.index_select(0, indices.reshape({-1})).view(indices.sizes()) +
@@ -344,7 +344,7 @@ class ContrastBankImpl : public torch::nn::Module {
                         : at::full({1, 1}, std::log(drawn / static_cast<double>(options_.samples)),
                                    bank.options());
         }
-        return detail::NoiseContrastFunction::apply(rows, scores, bank, indices, normaliser, noise,
+        return detail::NoiseContrastFunction::apply(rows, scores, bank, indices, normalizer, noise,
                                                     options_.temperature, NoiseContrastOptions{}.epsilon,
                                                     training && rows.requires_grad());
     }
@@ -356,9 +356,9 @@ class ContrastBankImpl : public torch::nn::Module {
     void check_ids(const at::Tensor& vectors, const at::Tensor& ids) const {
         detail::check_defined("contrast", "the samples' numbers", ids);
         if (ids.dim() != 1 || ids.size(0) != vectors.size(0) || ids.scalar_type() != at::kLong) {
-            throw ShapeError(detail::text("contrast: expected int64 numbers [batch] of ", vectors.size(0),
-                                          " samples, found ", detail::shape_text(ids), " of ",
-                                          ids.scalar_type()));
+            throw ShapeError(detail::concat("contrast: expected int64 numbers [batch] of ", vectors.size(0),
+                                            " samples, found ", detail::shape_text(ids), " of ",
+                                            ids.scalar_type()));
         }
         detail::check_same_device("contrast", "the vectors", vectors, "the samples' numbers", ids);
         detail::check_same_device("contrast", "the bank", student_bank_, "the vectors", vectors);
@@ -368,15 +368,15 @@ class ContrastBankImpl : public torch::nn::Module {
             for (std::int64_t i = 0; i < ids.size(0); ++i) {
                 const std::int64_t id = number[i * ids.stride(0)];
                 if (id < 0 || id >= options_.samples) {
-                    throw ShapeError(detail::text("contrast: expected numbers of samples from 0 to ",
-                                                  options_.samples - 1, ", found ", id));
+                    throw ShapeError(detail::concat("contrast: expected numbers of samples from 0 to ",
+                                                    options_.samples - 1, ", found ", id));
                 }
             }
         }
     }
 
     ContrastBankOptions options_;
-    at::Tensor student_bank_, teacher_bank_, log_normalisers_, random_, accept_, alias_, log_shares_;
+    at::Tensor student_bank_, teacher_bank_, log_normalizers_, random_, accept_, alias_, log_shares_;
 };
 /// Holder of `ContrastBankImpl`.
 class ContrastBank : public torch::nn::ModuleHolder<ContrastBankImpl> {

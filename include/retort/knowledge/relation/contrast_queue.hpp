@@ -26,8 +26,8 @@
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/feature.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/relation/contrast_bank.hpp>
 
 namespace retort {
@@ -41,7 +41,8 @@ struct ContrastOptions {
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature))) {
-            throw ConfigError(detail::text("contrast: expected a temperature above 0, found ", temperature));
+            throw ConfigError(
+                detail::concat("contrast: expected a temperature above 0, found ", temperature));
         }
     }
 };
@@ -99,8 +100,8 @@ inline at::Tensor queue_contrast(const at::Tensor& vectors, const at::Tensor& po
     const auto [own, other] = detail::contrast_pair("queue_contrast", vectors, positives);
     detail::check_defined("queue_contrast", "the queue", queue);
     if (queue.dim() != 2 || queue.size(0) == 0 || queue.size(1) != own.size(1)) {
-        throw ShapeError(detail::text("queue_contrast: expected a queue [length, ", own.size(1), "], found ",
-                                      detail::shape_text(queue)));
+        throw ShapeError(detail::concat("queue_contrast: expected a queue [length, ", own.size(1),
+                                        "], found ", detail::shape_text(queue)));
     }
     detail::check_same_device("queue_contrast", "the vectors", own, "the queue", queue);
     const at::Tensor positive = (own * other).sum(1, /*keepdim=*/true);
@@ -130,8 +131,8 @@ class ContrastQueueImpl : public torch::nn::Module {
         : torch::nn::Module("ContrastQueue"), options_(options) {
         if (options.length < 1 || options.size < 1) {
             throw ConfigError(
-                detail::text("ContrastQueue: expected a length and a size of at least 1, found length ",
-                             options.length, ", size ", options.size));
+                detail::concat("ContrastQueue: expected a length and a size of at least 1, found length ",
+                               options.length, ", size ", options.size));
         }
         ContrastOptions{.temperature = options.temperature}.check();
         const auto rows = [&] {
@@ -148,8 +149,8 @@ class ContrastQueueImpl : public torch::nn::Module {
     at::Tensor forward(const at::Tensor& student, const at::Tensor& teacher) {
         const std::int64_t batch = student.defined() && student.dim() > 0 ? student.size(0) : 0;
         if (batch > options_.length) {
-            throw ShapeError(detail::text("contrast: expected a batch of at most the queue's ",
-                                          options_.length, " rows, found ", batch, " samples"));
+            throw ShapeError(detail::concat("contrast: expected a batch of at most the queue's ",
+                                            options_.length, " rows, found ", batch, " samples"));
         }
         const ContrastOptions options{.temperature = options_.temperature, .reduction = Reduction::none};
         // Copies, for the queues change before the backward pass.

@@ -15,7 +15,7 @@
 
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
-#include <retort/detail/feature.hpp>
+#include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/relation/contrast_bank.hpp>
 #include <retort/knowledge/relation/contrast_queue.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>
@@ -32,7 +32,7 @@ struct ContrastiveRepresentationOptions {
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature)) || size < 1) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "ContrastiveRepresentation: expected a temperature above 0 and a size of at least 1, found "
                 "temperature ",
                 temperature, ", size ", size));
@@ -107,7 +107,9 @@ struct BatchIndex {
         requires requires(const B& batch) {
             { batch.index } -> std::convertible_to<at::Tensor>;
         }
-    at::Tensor operator()(const B& batch) const { return batch.index; }
+    at::Tensor operator()(const B& batch) const {
+        return batch.index;
+    }
 };
 
 namespace detail {
@@ -153,7 +155,7 @@ struct ContrastParts {
 /// paper), `functional::queue_contrast` in both directions (`QueueNegatives`) or `functional::batch_contrast`
 /// (`InBatchNegatives`); mean over the samples. With banks: a positive may be drawn as a negative too; Z is
 /// the first batch's mean of exp(v.m / T) times the samples, a constant from then on; a sample's rows become
-/// normalise(momentum * old + (1 - momentum) * new) after every loss that is computed with gradients enabled.
+/// normalize(momentum * old + (1 - momentum) * new) after every loss that is computed with gradients enabled.
 /// A sample must not be in a batch twice.
 /// Shapes: features [batch, ...]; the batch's sample numbers [batch], int64.
 /// Gradient: to the student's feature and both embeddings.
@@ -171,7 +173,7 @@ class ContrastiveRepresentation
                                        ContrastiveRepresentationOptions options = {}, Ids ids = {})
         : ContrastiveRepresentation::EmbeddingTerm(
               "contrastive_representation", std::move(student), std::move(teacher),
-              {.size = options.size, .normalise = true}, {std::move(negatives), options}),
+              {.size = options.size, .normalize = true}, {std::move(negatives), options}),
           ids_(std::move(ids)) {
         check();
     }
@@ -180,8 +182,8 @@ class ContrastiveRepresentation
         if constexpr (Negatives::needs_ids) {
             if (this->parts().negatives.samples < 1) {
                 throw ConfigError(
-                    detail::text("BankNegatives: expected the number of samples of the data set, found ",
-                                 this->parts().negatives.samples));
+                    detail::concat("BankNegatives: expected the number of samples of the data set, found ",
+                                   this->parts().negatives.samples));
             }
         }
     }

@@ -14,7 +14,7 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/relations.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>
 
 namespace retort {
@@ -29,7 +29,7 @@ struct CorrelationCongruenceOptions {
     Kernel kernel = Kernel::gaussian;
     double gamma = 0.4;      ///< of the Gaussian kernel; above 0
     std::int64_t order = 2;  ///< P, of its Taylor series; at least 1
-    bool normalise_input =
+    bool normalize_input =
         false;             ///< divide each sample's feature by its length first, as the series assumes
     bool squared = false;  ///< the squared distance of the matrices in place of the distance
     Reduction reduction = Reduction::mean;  ///< `mean`: / batch^2, `sum`: as it is; where squared all four
@@ -41,7 +41,7 @@ struct CorrelationCongruenceOptions {
     /// \throws ConfigError
     void check() const {
         if (!(gamma > 0 && std::isfinite(gamma)) || order < 1) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "CorrelationCongruence: expected gamma above 0 and an order of at least 1, found gamma ",
                 gamma, ", order ", order));
         }
@@ -65,7 +65,7 @@ namespace functional {
 /// Reductions: `mean` (/ batch^2, default) and `sum`; where `squared` also `batchmean` and `none` (the mean
 /// of each sample's row).
 /// Hazards: depends on the batch as a whole. The series is the Gaussian kernel only for rows of length 1: see
-/// `normalise_input`.
+/// `normalize_input`.
 /// Source: Peng, Jin, Liu, Li, Wu, Liu, Zhou, Zhang, "Correlation Congruence for Knowledge Distillation",
 /// ICCV 2019; norm and reduction as in torchdistill, with weight 0.003 there.
 /// \throws ShapeError, ConfigError
@@ -74,7 +74,7 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
     options.check();
     const detail::RowPair rows = detail::row_pair("correlation_congruence", student, teacher);
     const auto kernel = [&](const at::Tensor& given) {
-        const at::Tensor feature = options.normalise_input ? detail::unit_rows(given) : given;
+        const at::Tensor feature = options.normalize_input ? detail::unit_rows(given) : given;
         const at::Tensor products = detail::gram(feature);
         if (options.kernel == CorrelationCongruenceOptions::Kernel::bilinear) return products;
         // Horner's scheme: 1 + x (c / 1 + ...) with c = 2 gamma.
@@ -92,22 +92,22 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
     return options.reduction == Reduction::mean ? norm / (batch * batch) : norm;
 }
 
-/// RepDistiller's loss of the name CC: products of the differences of neighbours in the batch.
+/// RepDistiller's loss of the name CC: products of the differences of neighbors in the batch.
 ///
 /// Formula: \f$ \frac{1}{B-1} \sum_i \sum_d |\delta_{id}| |\delta_{i+1,d}| \f$ with \f$ \delta = e_s - e_t
 /// \f$.
 /// Shapes: both embeddings [batch, size].
 /// Gradient: to both embeddings, for both come out of trained maps; hand over a detached tensor where one is
 /// a constant.
-/// Reductions: none to choose; a batch of one has no neighbours: 0.
+/// Reductions: none to choose; a batch of one has no neighbors: 0.
 /// Hazards: depends on the order of the samples, and is not the loss of the paper, though the field's tables
 /// quote it as such. 0 as soon as every other sample agrees.
 /// Source: RepDistiller, with weight 0.02.
 /// \throws ShapeError
-inline at::Tensor neighbour_differences(const at::Tensor& student, const at::Tensor& teacher) {
-    const at::Tensor own = detail::rows("neighbour_differences", "the student's embedding", student);
-    const at::Tensor goal = detail::rows("neighbour_differences", "the teacher's embedding", teacher);
-    detail::check_alike("neighbour_differences", "the student's embedding", own, "the teacher's embedding",
+inline at::Tensor neighbor_differences(const at::Tensor& student, const at::Tensor& teacher) {
+    const at::Tensor own = detail::rows("neighbor_differences", "the student's embedding", student);
+    const at::Tensor goal = detail::rows("neighbor_differences", "the teacher's embedding", teacher);
+    detail::check_alike("neighbor_differences", "the student's embedding", own, "the teacher's embedding",
                         goal);
     const std::int64_t pairs = own.size(0) - 1;
     const at::Tensor difference = (own - goal).abs();
@@ -131,15 +131,15 @@ class CorrelationCongruence
                                               std::move(teacher), options) {}
 };
 
-/// Options of `NeighbourDifferences`.
-struct NeighbourDifferencesOptions {
+/// Options of `NeighborDifferences`.
+struct NeighborDifferencesOptions {
     std::int64_t size = 128;  ///< of the embeddings; at least 1
 
     /// \throws ConfigError
     void check() const {
         if (size < 1) {
             throw ConfigError(
-                detail::text("NeighbourDifferences: expected embeddings of size 1 or more, found ", size));
+                detail::concat("NeighborDifferences: expected embeddings of size 1 or more, found ", size));
         }
     }
 };
@@ -147,14 +147,14 @@ struct NeighbourDifferencesOptions {
 /// RepDistiller's loss of the name CC, with its two trained linear embeddings.
 ///
 /// Learnable: an embedding of the student's and one of the teacher's feature; built from the first batch.
-/// Gradient: to the student's feature and both embeddings. See `functional::neighbour_differences`.
+/// Gradient: to the student's feature and both embeddings. See `functional::neighbor_differences`.
 template <class StudentTap, class TeacherTap>
-class NeighbourDifferences : public detail::EmbeddingTerm<StudentTap, TeacherTap> {
+class NeighborDifferences : public detail::EmbeddingTerm<StudentTap, TeacherTap> {
   public:
-    explicit NeighbourDifferences(StudentTap student, TeacherTap teacher,
-                                  NeighbourDifferencesOptions options = {})
-        : NeighbourDifferences::EmbeddingTerm("neighbour_differences", std::move(student), std::move(teacher),
-                                              {.size = options.size}) {
+    explicit NeighborDifferences(StudentTap student, TeacherTap teacher,
+                                 NeighborDifferencesOptions options = {})
+        : NeighborDifferences::EmbeddingTerm("neighbor_differences", std::move(student), std::move(teacher),
+                                             {.size = options.size}) {
         options.check();
     }
 
@@ -162,7 +162,7 @@ class NeighbourDifferences : public detail::EmbeddingTerm<StudentTap, TeacherTap
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
         return this->naming([&] {
             const auto [own, goal] = this->embedded(student, teacher);
-            return functional::neighbour_differences(own, goal);
+            return functional::neighbor_differences(own, goal);
         });
     }
 };

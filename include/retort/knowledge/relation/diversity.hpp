@@ -31,7 +31,7 @@ struct DiversityOptions {
 
 namespace functional {
 
-/// How alike the outputs are that unlike noise leads to; to be minimised.
+/// How alike the outputs are that unlike noise leads to; to be minimized.
 ///
 /// Formula: \f$ \exp\big( -\mathrm{mean}_{ij}\, \mathrm{mean}_k(\epsilon_{ik} - \epsilon_{jk})^2 \; d(z_i, z_j) \big)
 /// \f$ with the noise \f$ \epsilon \f$, the outputs z and their distance d; the pairs i = j count. At most 1, which it
@@ -46,8 +46,8 @@ inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
     const at::Tensor sources = detail::rows("diversity", "the noise", detail::constant(noise));
     const at::Tensor results = detail::rows("diversity", "the outputs", output);
     if (noise.size(0) != output.size(0)) {
-        throw ShapeError(detail::text("diversity: expected noise and outputs of one batch, found ",
-                                      detail::shape_text(noise), " and ", detail::shape_text(output)));
+        throw ShapeError(detail::concat("diversity: expected noise and outputs of one batch, found ",
+                                        detail::shape_text(noise), " and ", detail::shape_text(output)));
     }
     detail::check_same_device("diversity", "the noise", noise, "the outputs", output);
     const auto mean_of = [](const at::Tensor& sums, const at::Tensor& rows) {
@@ -69,7 +69,7 @@ inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
     return (-noise_apart.to(apart.scalar_type()) * apart).mean().exp();
 }
 
-/// How alike the outputs of two halves of a batch are, in units of how alike their noise is; to be minimised.
+/// How alike the outputs of two halves of a batch are, in units of how alike their noise is; to be minimized.
 ///
 /// Formula: \f$ 1 / (\mathrm{mean} |z - z'| / \mathrm{mean} |\epsilon - \epsilon'| + \eta) \f$ with the first half of
 /// the batch and the second; of an odd batch the last sample does not count.
@@ -80,13 +80,13 @@ inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
 /// \throws ConfigError if epsilon is not above 0; ShapeError if these are not of one batch of 2 or more
 inline at::Tensor mode_seeking(const at::Tensor& noise, const at::Tensor& output, double epsilon = 1e-5) {
     if (!(epsilon > 0 && std::isfinite(epsilon))) {
-        throw ConfigError(detail::text("mode_seeking: expected an epsilon above 0, found ", epsilon));
+        throw ConfigError(detail::concat("mode_seeking: expected an epsilon above 0, found ", epsilon));
     }
     const at::Tensor sources = detail::rows("mode_seeking", "the noise", detail::constant(noise));
     const at::Tensor results = detail::rows("mode_seeking", "the outputs", output);
     const std::int64_t half = output.size(0) / 2;
     if (noise.size(0) != output.size(0) || half == 0) {
-        throw ShapeError(detail::text(
+        throw ShapeError(detail::concat(
             "mode_seeking: expected noise and outputs of one batch of at least 2 samples, found ",
             detail::shape_text(noise), " and ", detail::shape_text(output)));
     }

@@ -17,9 +17,9 @@
 #include <retort/detail/check.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/concept.hpp>
-#include <retort/knowledge/function_term.hpp>
-#include <retort/knowledge/learnable.hpp>
-#include <retort/knowledge/tap_pair.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
+#include <retort/knowledge/detail/learnable.hpp>
+#include <retort/knowledge/detail/tap_pair.hpp>
 
 namespace retort {
 
@@ -28,7 +28,7 @@ struct EmbeddingPairOptions {
     std::int64_t student = 0;  ///< width of the student's feature, flattened
     std::int64_t teacher = 0;  ///< width of the teacher's
     std::int64_t size = 128;   ///< of the embeddings
-    bool normalise = false;    ///< embeddings of length 1
+    bool normalize = false;    ///< embeddings of length 1
 };
 
 /// A linear map of the student's feature and one of the teacher's, to vectors of one size.
@@ -38,7 +38,7 @@ class EmbeddingPairImpl : public torch::nn::Module {
         : torch::nn::Module("EmbeddingPair"),
           student_(register_module("student", torch::nn::Linear(options.student, options.size))),
           teacher_(register_module("teacher", torch::nn::Linear(options.teacher, options.size))),
-          normalise_(options.normalise) {}
+          normalize_(options.normalize) {}
 
     at::Tensor student(const at::Tensor& feature) { return embedded(student_, "student", feature); }
     at::Tensor teacher(const at::Tensor& feature) { return embedded(teacher_, "teacher", feature); }
@@ -48,17 +48,17 @@ class EmbeddingPairImpl : public torch::nn::Module {
         detail::check_defined("embedding", "a feature", feature);
         const at::Tensor flat = feature.dim() > 2 ? feature.flatten(1) : feature;
         if (flat.dim() != 2 || flat.size(0) == 0 || flat.size(1) != map->options.in_features()) {
-            throw ShapeError(detail::text("embedding: expected the ", whose, "'s feature [batch, ...] of ",
-                                          map->options.in_features(), " elements a sample, found ",
-                                          detail::shape_text(feature)));
+            throw ShapeError(detail::concat("embedding: expected the ", whose, "'s feature [batch, ...] of ",
+                                            map->options.in_features(), " elements a sample, found ",
+                                            detail::shape_text(feature)));
         }
         const at::Tensor result = detail::at_least_float32(map->forward(
             flat.scalar_type() == map->weight.scalar_type() ? flat : flat.to(map->weight.scalar_type())));
-        return normalise_ ? detail::unit_rows(result) : result;
+        return normalize_ ? detail::unit_rows(result) : result;
     }
 
     torch::nn::Linear student_, teacher_;
-    bool normalise_;
+    bool normalize_;
 };
 /// Holder of `EmbeddingPairImpl`.
 class EmbeddingPair : public torch::nn::ModuleHolder<EmbeddingPairImpl> {

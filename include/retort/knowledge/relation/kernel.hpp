@@ -16,9 +16,9 @@
 
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
-#include <retort/detail/known_gradient.hpp>
 #include <retort/detail/products.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/knowledge/detail/known_gradient.hpp>
 
 namespace retort {
 
@@ -42,7 +42,7 @@ struct Kernel {
     /// \throws ConfigError
     void check(std::string_view where) const {
         if (!(degree > 0 && sigma > 0 && epsilon > 0 && std::isfinite(degree) && std::isfinite(sigma))) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 where, ": expected a kernel with degree, sigma and epsilon above 0, found degree ", degree,
                 ", sigma ", sigma, ", epsilon ", epsilon));
         }
@@ -52,8 +52,8 @@ struct Kernel {
 
 namespace detail {
 
-/// The probabilities that a sample (row) takes each sample for its neighbour, and their logarithms where asked for.
-struct Neighbours {
+/// The probabilities that a sample (row) takes each sample for its neighbor, and their logarithms where asked for.
+struct Neighbors {
     at::Tensor probability, logarithm;
 };
 
@@ -89,24 +89,24 @@ inline at::Tensor similarities(const at::Tensor& rows, const Kernel& kernel) {
 
 /// The probabilities of similarities, [batch, batch].
 /// \param self where a sample meets itself, whose similarity does not count; may be undefined
-inline Neighbours neighbours_of(const at::Tensor& values, bool with_logarithm, const at::Tensor& self = {}) {
+inline Neighbors neighbors_of(const at::Tensor& values, bool with_logarithm, const at::Tensor& self = {}) {
     const auto without_self = [&](const at::Tensor& each, double value) {
         return self.defined() ? each.masked_fill(self, value) : each;
     };
     const at::Tensor counted = without_self(values, 0);
-    Neighbours result{counted / counted.sum(1, /*keepdim=*/true), {}};
+    Neighbors result{counted / counted.sum(1, /*keepdim=*/true), {}};
     // The logarithm of 1 in place of that of 0, whose derivative is infinite.
     if (with_logarithm) result.logarithm = without_self(result.probability, 1).log();
     return result;
 }
 
-/// \param diagonal whether a sample counts as its own neighbour; where not, both are 0 there. A batch of one always
+/// \param diagonal whether a sample counts as its own neighbor; where not, both are 0 there. A batch of one always
 /// does.
-inline Neighbours neighbours(const at::Tensor& rows, const Kernel& kernel, bool with_logarithm,
-                             bool diagonal = true) {
+inline Neighbors neighbors(const at::Tensor& rows, const Kernel& kernel, bool with_logarithm,
+                           bool diagonal = true) {
     at::Tensor self;
     if (!diagonal && rows.size(0) > 1) self = at::eye(rows.size(0), rows.options().dtype(at::kBool));
-    if (!is_logarithmic(kernel)) return neighbours_of(similarities(rows, kernel), with_logarithm, self);
+    if (!is_logarithmic(kernel)) return neighbors_of(similarities(rows, kernel), with_logarithm, self);
     const at::Tensor distances = kernel_squares(rows).sqrt();
     at::Tensor values = kernel.kind == Kernel::Kind::rbf ? distances / -kernel.sigma
                                                          : -distances / constant(distances).mean();
@@ -117,20 +117,20 @@ inline Neighbours neighbours(const at::Tensor& rows, const Kernel& kernel, bool 
 
 /// A divergence of probabilities q, made of `values` by dividing their rows by their sums, reduced as `reduce_pairs`
 /// does.
-/// \param divergence `Tensor divergence(Neighbours)`, element by element, in operators that autograd knows
-/// \param slope `Tensor slope(Neighbours)`, its derivative by q, up to a constant in each row
+/// \param divergence `Tensor divergence(Neighbors)`, element by element, in operators that autograd knows
+/// \param slope `Tensor slope(Neighbors)`, its derivative by q, up to a constant in each row
 /// \param with_logarithm whether they need the logarithms of q
 template <class Divergence, class Slope>
-at::Tensor neighbour_divergence(const at::Tensor& values, bool with_logarithm, Reduction reduction,
-                                const Divergence& divergence, const Slope& slope) {
+at::Tensor neighbor_divergence(const at::Tensor& values, bool with_logarithm, Reduction reduction,
+                               const Divergence& divergence, const Slope& slope) {
     const auto reduced = [divergence, with_logarithm, reduction](const at::Tensor& input) {
-        return reduce_pairs(divergence(neighbours_of(input, with_logarithm)), reduction);
+        return reduce_pairs(divergence(neighbors_of(input, with_logarithm)), reduction);
     };
     return with_known_gradient(
         values,
         [&](bool with_gradient) {
             const at::Tensor sums = values.sum(1, /*keepdim=*/true);
-            Neighbours own{values / sums, {}};
+            Neighbors own{values / sums, {}};
             if (with_logarithm) own.logarithm = own.probability.log();
             ValueAndGradient result{reduce_pairs(divergence(own), reduction), {}};
             if (with_gradient) {

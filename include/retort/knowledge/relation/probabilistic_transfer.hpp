@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Probabilistic knowledge transfer (PKT): which samples of a batch are neighbours.
+/// Probabilistic knowledge transfer (PKT): which samples of a batch are neighbors.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -12,14 +12,14 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/reduction.hpp>
-#include <retort/core/tap.hpp>
 #include <retort/detail/relations.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
+#include <retort/tap/tap.hpp>
 
 namespace retort {
 
-/// Options of `ProbabilisticTransfer`, `ClassNeighbours` and their functions.
+/// Options of `ProbabilisticTransfer`, `ClassNeighbors` and their functions.
 struct ProbabilisticTransferOptions {
     Kernel kernel = {.epsilon = 1e-7};      ///< of both networks
     double epsilon = 1e-7;                  ///< added to probabilities inside the logarithm; above 0
@@ -33,7 +33,7 @@ struct ProbabilisticTransferOptions {
         kernel.check("ProbabilisticTransfer");
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
             throw ConfigError(
-                detail::text("ProbabilisticTransfer: expected an epsilon above 0, found ", epsilon));
+                detail::concat("ProbabilisticTransfer: expected an epsilon above 0, found ", epsilon));
         }
     }
 };
@@ -42,22 +42,22 @@ namespace detail {
 
 inline at::Tensor divergence_from(const at::Tensor& probabilities, const at::Tensor& student,
                                   const ProbabilisticTransferOptions& options) {
-    const auto elements = [probabilities, epsilon = options.epsilon](const Neighbours& own) {
+    const auto elements = [probabilities, epsilon = options.epsilon](const Neighbors& own) {
         return probabilities * ((probabilities + epsilon) / (own.probability + epsilon)).log();
     };
     if (is_logarithmic(options.kernel)) {
-        return reduce_pairs(elements(neighbours(student, options.kernel, false)), options.reduction);
+        return reduce_pairs(elements(neighbors(student, options.kernel, false)), options.reduction);
     }
-    return neighbour_divergence(
+    return neighbor_divergence(
         similarities(student, options.kernel), /*with_logarithm=*/false, options.reduction, elements,
-        [&](const Neighbours& own) { return probabilities.div(own.probability + options.epsilon).neg_(); });
+        [&](const Neighbors& own) { return probabilities.div(own.probability + options.epsilon).neg_(); });
 }
 
 }  // namespace detail
 
 namespace functional {
 
-/// Divergence of the student's neighbourhoods in a batch from the teacher's.
+/// Divergence of the student's neighborhoods in a batch from the teacher's.
 ///
 /// Formula: \f$ \mathrm{mean}_{ij}\, p^t_{ij} \log \frac{p^t_{ij} + \epsilon}{p^s_{ij} + \epsilon} \f$ with
 /// \f$ p_{ij} = K_{ij} / \sum_k K_{ik} \f$, K the kernel; the diagonal counts.
@@ -75,12 +75,12 @@ inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Te
                                          const ProbabilisticTransferOptions& options = {}) {
     options.check();
     const detail::RowPair rows = detail::row_pair("probabilistic_transfer", student, teacher);
-    return detail::divergence_from(detail::neighbours(rows.teacher, options.kernel, false).probability,
+    return detail::divergence_from(detail::neighbors(rows.teacher, options.kernel, false).probability,
                                    rows.student, options);
 }
 
-/// Divergence of the student's neighbourhoods from those of the labels: samples of one class are each other's
-/// neighbours, all alike. The supervised part of PKT.
+/// Divergence of the student's neighborhoods from those of the labels: samples of one class are each other's
+/// neighbors, all alike. The supervised part of PKT.
 ///
 /// Formula: as `probabilistic_transfer`, with K = 1 for two samples of one class, else 0, in place of the
 /// teacher's kernel.
@@ -88,17 +88,17 @@ inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Te
 /// Gradient: to the student's feature.
 /// Source: the authors' code of "Learning Deep Representations with Probabilistic Knowledge Transfer".
 /// \throws ShapeError, ConfigError
-inline at::Tensor class_neighbours(const at::Tensor& student, const at::Tensor& target,
-                                   const ProbabilisticTransferOptions& options = {}) {
+inline at::Tensor class_neighbors(const at::Tensor& student, const at::Tensor& target,
+                                  const ProbabilisticTransferOptions& options = {}) {
     options.check();
-    const at::Tensor feature = detail::rows("class_neighbours", "the student's feature", student);
-    detail::check_defined("class_neighbours", "the targets", target);
+    const at::Tensor feature = detail::rows("class_neighbors", "the student's feature", student);
+    detail::check_defined("class_neighbors", "the targets", target);
     if (target.dim() != 1 || target.size(0) != feature.size(0) || target.is_floating_point()) {
-        throw ShapeError(detail::text("class_neighbours: expected ", feature.size(0),
-                                      " class indices, one for each sample, found ",
-                                      detail::shape_text(target), " of ", target.scalar_type()));
+        throw ShapeError(detail::concat("class_neighbors: expected ", feature.size(0),
+                                        " class indices, one for each sample, found ",
+                                        detail::shape_text(target), " of ", target.scalar_type()));
     }
-    detail::check_same_device("class_neighbours", "the student's feature", feature, "the targets", target);
+    detail::check_same_device("class_neighbors", "the student's feature", feature, "the targets", target);
     const at::Tensor alike = (target.unsqueeze(1) == target.unsqueeze(0)).to(feature.scalar_type());
     return detail::divergence_from(alike / alike.sum(1, /*keepdim=*/true), feature, options);
 }
@@ -119,27 +119,27 @@ class ProbabilisticTransfer
                                               std::move(teacher), options) {}
 };
 
-/// `functional::class_neighbours` of a student's feature and the targets. Supervised PKT is the sum of both:
+/// `functional::class_neighbors` of a student's feature and the targets. Supervised PKT is the sum of both:
 ///
-///     retort::Sum{retort::ProbabilisticTransfer{small, big}, retort::ClassNeighbours{small}}.weighted(1.0, 0.1)
+///     retort::Sum{retort::ProbabilisticTransfer{small, big}, retort::ClassNeighbors{small}}.weighted(1.0, 0.1)
 template <class StudentTap>
-class ClassNeighbours {
+class ClassNeighbors {
   public:
     static constexpr bool needs_teacher = false;
     static constexpr bool needs_target = true;
 
-    explicit ClassNeighbours(StudentTap student, ProbabilisticTransferOptions options = {})
+    explicit ClassNeighbors(StudentTap student, ProbabilisticTransferOptions options = {})
         : student_(std::move(student)), options_(options) {
         options_.check();
     }
-    std::string name() const { return detail::text("class_neighbours(", detail::tap_name(student_), ')'); }
+    std::string name() const { return detail::concat("class_neighbors(", detail::tap_name(student_), ')'); }
     void check() const { options_.check(); }
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher&, const B& batch) const {
-        static_assert(LabelledBatch<B>, "retort: ClassNeighbours needs a batch with targets");
-        return detail::naming_taps(*this, "class_neighbours", [&] {
-            return functional::class_neighbours(student_(student), retort::target(batch), options_);
+        static_assert(LabeledBatch<B>, "retort: ClassNeighbors needs a batch with targets");
+        return detail::naming_taps(*this, "class_neighbors", [&] {
+            return functional::class_neighbors(student_(student), retort::target(batch), options_);
         });
     }
 

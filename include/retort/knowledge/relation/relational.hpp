@@ -25,7 +25,7 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/relations.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 
 namespace retort {
 
@@ -33,7 +33,7 @@ namespace retort {
 struct RelationalOptions {
     double distance_weight = 25;   ///< of the distances, in `relational`; 0 leaves them out
     double angle_weight = 50;      ///< of the angles, in `relational`; 0 leaves them out
-    bool normalise_input = false;  ///< divide each sample's feature by its length first
+    bool normalize_input = false;  ///< divide each sample's feature by its length first
     double epsilon = 1e-12;        ///< the least squared distance; above 0
     Reduction reduction =
         Reduction::mean;  ///< elements are pairs of samples (distances) and triples (angles)
@@ -44,19 +44,19 @@ struct RelationalOptions {
     /// RepDistiller and mdistiller. The default.
     static RelationalOptions rep_distiller() { return {}; }
     /// mmrazor: features of length 1 first.
-    static RelationalOptions mmrazor() { return {.normalise_input = true}; }
+    static RelationalOptions mmrazor() { return {.normalize_input = true}; }
 
     /// \throws ConfigError
     void check() const {
         if (!std::isfinite(distance_weight) || !std::isfinite(angle_weight)) {
-            throw ConfigError(detail::text("Relational: expected finite weights, found distance_weight ",
-                                           distance_weight, ", angle_weight ", angle_weight));
+            throw ConfigError(detail::concat("Relational: expected finite weights, found distance_weight ",
+                                             distance_weight, ", angle_weight ", angle_weight));
         }
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(detail::text("Relational: expected an epsilon above 0, found ", epsilon));
+            throw ConfigError(detail::concat("Relational: expected an epsilon above 0, found ", epsilon));
         }
         if (block < 0)
-            throw ConfigError(detail::text("Relational: expected a block of 0 or more, found ", block));
+            throw ConfigError(detail::concat("Relational: expected a block of 0 or more, found ", block));
     }
 };
 
@@ -68,7 +68,7 @@ inline at::Tensor distances(const at::Tensor& rows, double epsilon) {
     return squared_distances(rows).clamp_min(epsilon).sqrt().masked_fill(diagonal, 0);
 }
 
-/// What the angles of a batch are made of, in float64: the Gram matrix of the centred rows and the inverse
+/// What the angles of a batch are made of, in float64: the Gram matrix of the centered rows and the inverse
 /// distances. Rows that coincide (up to 3e-7 of their length) have no direction between them: 0 stands for
 /// their inverse distance, so that they count as right angles without gradient.
 struct AngleParts {
@@ -189,7 +189,7 @@ inline RowPair relational_rows(const char* where, const at::Tensor& student, con
                                const RelationalOptions& options) {
     options.check();
     RowPair result = row_pair(where, student, teacher);
-    if (options.normalise_input) {
+    if (options.normalize_input) {
         result.student = unit_rows(result.student);
         result.teacher = unit_rows(result.teacher);
     }
@@ -309,7 +309,7 @@ class Relational
 struct HardDarkRankOptions {
     double alpha = 3;         ///< scale of the scores; above 0
     double beta = 3;          ///< power of the distances; above 0
-    std::int64_t length = 4;  ///< how many neighbours are ranked; at least 1; all others in a smaller batch
+    std::int64_t length = 4;  ///< how many neighbors are ranked; at least 1; all others in a smaller batch
     double epsilon = 1e-12;   ///< the least squared distance; above 0
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
@@ -318,7 +318,7 @@ struct HardDarkRankOptions {
     void check() const {
         if (!(alpha > 0 && beta > 0 && epsilon > 0 && std::isfinite(alpha) && std::isfinite(beta)) ||
             length < 1) {
-            throw ConfigError(detail::text(
+            throw ConfigError(detail::concat(
                 "HardDarkRank: expected alpha, beta and epsilon above 0 and a length of at least 1, found "
                 "alpha ",
                 alpha, ", beta ", beta, ", epsilon ", epsilon, ", length ", length));
@@ -328,13 +328,13 @@ struct HardDarkRankOptions {
 
 namespace functional {
 
-/// How unlikely the student's distances make the teacher's order of each sample's nearest neighbours.
+/// How unlikely the student's distances make the teacher's order of each sample's nearest neighbors.
 ///
 /// Formula: \f$ -\sum_{k=1}^{K} \log \frac{\exp s_{\pi(k)}}{\sum_{l \ge k} \exp s_{\pi(l)}} \f$, mean over
 /// the samples, with the scores \f$ s = -\alpha d^\beta \f$ of the student's distances and \f$ \pi \f$ the K
-/// nearest neighbours of the sample in the teacher's distances, nearest first.
+/// nearest neighbors of the sample in the teacher's distances, nearest first.
 /// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ. The features are used as they
-/// are; normalise them first where they should have length 1.
+/// are; normalize them first where they should have length 1.
 /// Gradient: to the student's feature; the teacher's order is a constant.
 /// Reductions: mean over the samples (default), `sum`, `none`. Not 0 at equality: it is a negative
 /// log-likelihood.

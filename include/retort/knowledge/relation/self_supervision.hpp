@@ -22,8 +22,8 @@
 #include <retort/detail/check.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/connector/identity.hpp>
-#include <retort/knowledge/feature/term.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 
 namespace retort {
 
@@ -38,11 +38,11 @@ struct SelfSupervisionOptions {
     /// \throws ConfigError
     void check() const {
         if (views < 2 || !(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
-            throw ConfigError(
-                detail::text("SelfSupervision: expected at least 2 views, a temperature above 0 and a share "
-                             "to keep from 0 to 1, "
-                             "found views ",
-                             views, ", temperature ", temperature, ", keep ", keep));
+            throw ConfigError(detail::concat(
+                "SelfSupervision: expected at least 2 views, a temperature above 0 and a share "
+                "to keep from 0 to 1, "
+                "found views ",
+                views, ", temperature ", temperature, ", keep ", keep));
         }
         if (reduction == Reduction::mean) {
             throw ConfigError("SelfSupervision: expected the reduction batchmean, sum or none, found mean");
@@ -61,9 +61,9 @@ struct TransformedTargetOptions {
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
             throw ConfigError(
-                detail::text("TransformedTarget: expected a temperature above 0 and a share to keep from 0 "
-                             "to 1, found temperature ",
-                             temperature, ", keep ", keep));
+                detail::concat("TransformedTarget: expected a temperature above 0 and a share to keep from 0 "
+                               "to 1, found temperature ",
+                               temperature, ", keep ", keep));
         }
         if (reduction == Reduction::mean) {
             throw ConfigError("TransformedTarget: expected the reduction batchmean, sum or none, found mean");
@@ -126,8 +126,9 @@ inline at::Tensor view_owners(std::int64_t samples, std::int64_t transformed, co
 
 inline void check_views(std::string_view where, const at::Tensor& rows, std::int64_t views) {
     if (rows.size(0) % views != 0) {
-        throw ShapeError(text(where, ": expected ", views,
-                              " views of each sample, one behind the other, found ", rows.size(0), " rows"));
+        throw ShapeError(concat(where, ": expected ", views,
+                                " views of each sample, one behind the other, found ", rows.size(0),
+                                " rows"));
     }
 }
 
@@ -187,10 +188,10 @@ inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor
     if (target.dim() != 1 || target.size(0) == 0 || student.size(0) % target.size(0) != 0 ||
         target.scalar_type() != at::kLong) {
         throw ShapeError(
-            detail::text("transformed_target: expected an int64 class index for each sample and as many "
-                         "views of each, found targets ",
-                         detail::shape_text(target), " of ", target.scalar_type(), " and logits ",
-                         detail::shape_text(student)));
+            detail::concat("transformed_target: expected an int64 class index for each sample and as many "
+                           "views of each, found targets ",
+                           detail::shape_text(target), " of ", target.scalar_type(), " and logits ",
+                           detail::shape_text(student)));
     }
     detail::check_same_device("transformed_target", "the student's logits", student, "the targets", target);
     const at::Tensor own = detail::at_least_float32(student);
@@ -212,7 +213,7 @@ inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor
 /// \throws ShapeError, ConfigError
 inline at::Tensor view_recognition(const at::Tensor& representation, std::int64_t views = 4) {
     if (views < 2)
-        throw ConfigError(detail::text("view_recognition: expected at least 2 views, found ", views));
+        throw ConfigError(detail::concat("view_recognition: expected at least 2 views, found ", views));
     const at::Tensor rows = detail::rows("view_recognition", "the representation", representation);
     detail::check_views("view_recognition", rows, views);
     const at::Tensor cosines = detail::view_cosines(rows, views);
@@ -262,7 +263,7 @@ class TransformedTarget {
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const {
-        static_assert(LabelledBatch<B>, "retort: TransformedTarget needs a batch with targets");
+        static_assert(LabeledBatch<B>, "retort: TransformedTarget needs a batch with targets");
         return detail::naming_taps(taps_, "transformed_target", [&] {
             return functional::transformed_target(taps_.student(student), taps_.teacher(teacher),
                                                   retort::target(batch), options_);

@@ -12,7 +12,7 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/relations.hpp>
-#include <retort/knowledge/function_term.hpp>
+#include <retort/knowledge/detail/function_term.hpp>
 
 namespace retort {
 
@@ -32,18 +32,18 @@ struct SimilarityPreservingOptions {
     void check() const {
         if (norm != 1 && norm != 2) {
             throw ConfigError(
-                detail::text("SimilarityPreserving: expected a norm of order 1 or 2, found ", norm));
+                detail::concat("SimilarityPreserving: expected a norm of order 1 or 2, found ", norm));
         }
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
             throw ConfigError(
-                detail::text("SimilarityPreserving: expected an epsilon above 0, found ", epsilon));
+                detail::concat("SimilarityPreserving: expected an epsilon above 0, found ", epsilon));
         }
     }
 };
 
 namespace functional {
 
-/// Mean squared difference of the row-normalised Gram matrices of a batch.
+/// Mean squared difference of the row-normalized Gram matrices of a batch.
 ///
 /// Formula: \f$ \frac{1}{B^2} \| \mathrm{rows}(F_t F_t^\top) - \mathrm{rows}(F_s F_s^\top) \|_F^2 \f$, where
 /// rows() divides each row by its norm.

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Bounds the gradients before the optimizer sees them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/stack.h>
+
+#include <cmath>
+#include <vector>
+
+#include <retort/callback/concept.hpp>
+#include <retort/core/error.hpp>
+
+namespace retort {
+
+/// Bounds the gradients before the optimizer sees them: by their common norm, by value, or both (value
+/// first).
+///
+/// Formula: \f$ g \leftarrow g \cdot \min(1, \text{max\_norm} / (\|g\|_2 + 10^{-6})) \f$ with the norm over
+/// all parameters (Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML
+/// 2013, Algorithm 1); \f$ g \leftarrow \min(\max(g, -\text{max\_value}), \text{max\_value}) \f$ per element.
+/// Of a cohort, the gradients of each learner by their own norm. Does not wait for the device, unlike
+/// `torch::nn::utils::clip_grad_norm_`.
+struct GradientClipping {
+    double max_norm = 0.0;   ///< 0: not by norm
+    double max_value = 0.0;  ///< 0: not by value
+
+    void on_fit_begin(FitContext&) const {
+        const bool fine =
+            max_norm >= 0 && max_value >= 0 && std::isfinite(max_norm) && std::isfinite(max_value);
+        if (!fine || (max_norm == 0 && max_value == 0)) {
+            throw ConfigError(
+                detail::concat("GradientClipping: expected a max_norm or max_value above 0, found ", max_norm,
+                               " and ", max_value));
+        }
+    }
+    void on_gradients(FitContext& context) const {
+        const at::NoGradGuard no_grad;
+        for (const std::vector<at::Tensor>& parameters : context.parameters_of_learners()) clip(parameters);
+    }
+
+  private:
+    void clip(const std::vector<at::Tensor>& parameters) const {
+        std::vector<at::Tensor> gradients;
+        for (const at::Tensor& parameter : parameters) {
+            if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+        }
+        if (gradients.empty()) return;
+        if (max_value > 0) {
+            for (at::Tensor& gradient : gradients) gradient.clamp_(-max_value, max_value);
+        }
+        if (max_norm > 0) {
+            const at::Tensor norm = at::stack(at::_foreach_norm(gradients)).norm();
+            const at::Tensor factor = (max_norm / (norm + 1e-6)).clamp_max_(1.0);
+            for (at::Tensor& gradient : gradients) gradient.mul_(factor);
+        }
+    }
+};
+
+}  // namespace retort

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What was measured, epoch by epoch.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <retort/checkpoint/archive.hpp>
+#include <retort/core/error.hpp>
+
+namespace retort {
+
+/// What was measured, epoch by epoch: named columns, one row an epoch. What was not measured in an epoch is
+/// NaN.
+class History {
+  public:
+    /// The names of the columns, in the order in which they came.
+    const std::vector<std::string>& columns() const { return columns_; }
+    /// How many rows there are.
+    std::size_t size() const { return rows_.size(); }
+    bool empty() const { return rows_.empty(); }
+    bool has(std::string_view column) const { return find(column) < columns_.size(); }
+
+    /// The value in a row; NaN where none was measured.
+    /// \throws ConfigError if there is no such column or row
+    double at(std::size_t row, std::string_view column) const {
+        const std::size_t position = known(column);
+        if (row >= rows_.size()) {
+            throw ConfigError(
+                detail::concat("history: expected a row below ", rows_.size(), ", found ", row));
+        }
+        return position < rows_[row].size() ? rows_[row][position] : std::numeric_limits<double>::quiet_NaN();
+    }
+    /// The value in the last row.
+    double last(std::string_view column) const { return at(rows_.empty() ? 0 : rows_.size() - 1, column); }
+    /// The row with the largest value of a column (the smallest, if `smallest`); the first of equals.
+    /// \throws ConfigError if there is no such column, or it has no value in any row
+    std::size_t best(std::string_view column, bool smallest = false) const {
+        std::size_t result = rows_.size();
+        for (std::size_t row = 0; row < rows_.size(); ++row) {
+            const double value = at(row, column);
+            if (std::isnan(value)) continue;
+            if (result == rows_.size() ||
+                (smallest ? value < at(result, column) : value > at(result, column)))
+                result = row;
+        }
+        if (result == rows_.size())
+            throw ConfigError(detail::concat("history: no row has a value of \"", column, "\""));
+        return result;
+    }
+
+    /// Makes a column known, if it is not yet.
+    void declare(std::string_view column) {
+        if (!has(column)) columns_.emplace_back(column);
+    }
+    /// Begins a row.
+    void begin_row() { rows_.emplace_back(); }
+    /// Takes the last row back, if there is one.
+    void drop_row() {
+        if (!rows_.empty()) rows_.pop_back();
+    }
+    /// Sets a value of the last row.
+    /// \throws ConfigError if there is no row
+    void set(std::string_view column, double value) {
+        if (rows_.empty()) {
+            throw ConfigError(detail::concat("history: expected a row for a value of \"", column,
+                                             "\", found none: a row begins with the first epoch"));
+        }
+        declare(column);
+        rows_.back().resize(columns_.size(), std::numeric_limits<double>::quiet_NaN());
+        rows_.back()[find(column)] = value;
+    }
+
+    /// All of it as CSV (quoted as RFC 4180 says, lines end in a newline), with a header; what was not
+    /// measured is empty. Numbers read back exactly.
+    std::string csv() const {
+        std::ostringstream stream;
+        for (std::size_t i = 0; i < columns_.size(); ++i) stream << (i > 0 ? "," : "") << quoted(columns_[i]);
+        stream << '\n';
+        for (std::size_t row = 0; row < rows_.size(); ++row) {
+            for (std::size_t i = 0; i < columns_.size(); ++i) {
+                const double value =
+                    i < rows_[row].size() ? rows_[row][i] : std::numeric_limits<double>::quiet_NaN();
+                if (i > 0) stream << ',';
+                if (!std::isnan(value)) stream << shortest(value);
+            }
+            stream << '\n';
+        }
+        return std::move(stream).str();
+    }
+
+    /// All of it as JSON lines: an object a row, such as `{"epoch":0,"loss":0.25}`. What was not measured is left out;
+    /// infinities, which JSON does not have, are the texts "Infinity" and "-Infinity". Numbers read back exactly.
+    std::string json_lines() const {
+        std::string result;
+        for (const std::vector<double>& row : rows_) {
+            const char* separator = "";
+            result.append("{");
+            for (std::size_t i = 0; i < row.size(); ++i) {
+                if (std::isnan(row[i])) continue;
+                result.append(separator).append(json_text(columns_[i])).append(":");
+                if (std::isinf(row[i])) {
+                    result.append(row[i] > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+                } else {
+                    result.append(shortest(row[i]));
+                }
+                separator = ",";
+            }
+            result.append("}\n");
+        }
+        return result;
+    }
+
+    /// Stores or sets all of it.
+    void checkpoint(Archive& archive) {
+        std::vector<std::string> columns = columns_;
+        std::vector<double> values;
+        std::vector<std::int64_t> lengths;  // of the rows: one is as long as the columns that it knew
+        for (const std::vector<double>& row : rows_) {
+            lengths.push_back(static_cast<std::int64_t>(row.size()));
+            values.insert(values.end(), row.begin(), row.end());
+        }
+        archive("columns", columns);
+        archive("lengths", lengths);
+        archive("values", values);
+        if (!archive.loading()) return;
+        std::vector<std::vector<double>> rows;
+        std::size_t done = 0;
+        for (const std::int64_t length : lengths) {
+            const auto size = static_cast<std::size_t>(length);
+            if (length < 0 || size > columns.size() || size > values.size() - done) {
+                throw CheckpointError(
+                    detail::concat(archive.where(), ": history: a row of ", length, " values"));
+            }
+            const auto first = values.begin() + static_cast<std::ptrdiff_t>(done);
+            rows.emplace_back(first, first + static_cast<std::ptrdiff_t>(size));
+            done += size;
+        }
+        columns_ = std::move(columns);
+        rows_ = std::move(rows);
+    }
+
+  private:
+    std::size_t find(std::string_view column) const {
+        return static_cast<std::size_t>(std::find(columns_.begin(), columns_.end(), column) -
+                                        columns_.begin());
+    }
+    std::size_t known(std::string_view column) const {
+        const std::size_t position = find(column);
+        if (position == columns_.size()) {
+            std::string names;
+            for (const std::string& each : columns_) names += (names.empty() ? "" : ", ") + each;
+            throw ConfigError(
+                detail::concat("history: expected one of the columns ", names, "; found \"", column, "\""));
+        }
+        return position;
+    }
+    /// The shortest text that reads back as the same number.
+    static std::string shortest(double value) {
+        char buffer[32];
+        return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+    }
+    static std::string quoted(const std::string& name) {
+        if (name.find_first_of(",\"\n\r") == std::string::npos) return name;
+        std::string result = "\"";
+        for (const char c : name) result += c == '"' ? std::string("\"\"") : std::string(1, c);
+        return result + '"';
+    }
+    static std::string json_text(const std::string& name) {
+        std::string result = "\"";
+        for (const char c : name) {
+            if (c == '"' || c == '\\') {
+                result.append(1, '\\').append(1, c);
+            } else if (static_cast<unsigned char>(c) < 0x20) {
+                constexpr const char* digits = "0123456789abcdef";
+                result.append("\\u00").append(1, digits[c >> 4]).append(1, digits[c & 15]);
+            } else {
+                result.append(1, c);
+            }
+        }
+        return result.append("\"");
+    }
+
+    std::vector<std::string> columns_;
+    std::vector<std::vector<double>> rows_;
+};
+
+}  // namespace retort

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Writes the history as a file of JSON lines.
+#pragma once
+
+#include <filesystem>
+#include <utility>
+
+#include <retort/callback/concept.hpp>
+#include <retort/detail/atomic_file.hpp>
+
+namespace retort {
+
+/// Writes the history as JSON lines (`History::json_lines`) after every epoch. The file is replaced as a whole, so that
+/// a reader never sees a part of it, and a run that was resumed has no epoch in it twice. Goes behind the callbacks
+/// whose columns it shall hold.
+/// \throws OutputError before the first epoch if the file cannot be written there
+class JsonLines {
+  public:
+    explicit JsonLines(std::filesystem::path path) : path_(std::move(path)) {}
+    void on_fit_begin(FitContext&) const { detail::check_writable(path_); }
+    void on_epoch_end(FitContext& context) const {
+        detail::write_atomically(path_, context.history.json_lines());
+    }
+
+  private:
+    std::filesystem::path path_;
+};
+
+}  // namespace retort

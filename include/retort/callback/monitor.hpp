@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Which column of the history a callback watches.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include <retort/callback/history.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/core/error.hpp>
+#include <retort/core/goal.hpp>
+#include <retort/core/progress.hpp>
+
+namespace retort {
+
+namespace detail {
+
+/// Watches a column of the history for its best value.
+class Monitor {
+  public:
+    Monitor(std::string column, Goal goal) : column_(std::move(column)), goal_(goal) {}
+
+    /// \throws ConfigError if nobody has declared the column
+    void check(const char* who, const History& history) const {
+        if (history.has(column_)) return;
+        std::string names;
+        for (const std::string& each : history.columns()) names += (names.empty() ? "" : ", ") + each;
+        throw ConfigError(concat(who, ": expected a column \"", column_, "\" in the history, found ",
+                                 names.empty() ? "none" : names,
+                                 "; a callback that fills it (such as Validation) goes before this one"));
+    }
+    /// What the last row says.
+    enum class Verdict {
+        unmeasured,  ///< nothing: it has no value, as not every epoch need be measured
+        worse,
+        better,  ///< than the best so far by more than `margin`: it is the best from now on
+    };
+    /// \throws NonFiniteError if the value is infinite, or the run ends without any value
+    Verdict judge(const char* who, const History& history, double margin, const Progress& progress) {
+        const double value = history.last(column_);
+        const bool last = progress.epoch + 1 >= progress.epochs;
+        if (std::isnan(value) && !(last && best_epoch_ < 0)) return Verdict::unmeasured;
+        if (!std::isfinite(value)) {
+            throw NonFiniteError(concat(who, ": expected a finite value of \"", column_, "\" in epoch ",
+                                        history.last("epoch"), ", found ", value));
+        }
+        const bool better =
+            best_epoch_ < 0 || (goal_ == Goal::maximize ? value > best_ + margin : value < best_ - margin);
+        if (better) {
+            best_ = value;
+            best_epoch_ = static_cast<std::int64_t>(history.last("epoch"));
+        }
+        return better ? Verdict::better : Verdict::worse;
+    }
+    void checkpoint(Archive& archive) {
+        archive.expect("column", column_);
+        archive("best", best_);
+        archive("best_epoch", best_epoch_);
+    }
+    double best() const { return best_; }
+    std::int64_t best_epoch() const { return best_epoch_; }
+
+  private:
+    std::string column_;
+    Goal goal_;
+    double best_ = std::numeric_limits<double>::quiet_NaN();
+    std::int64_t best_epoch_ = -1;
+};
+
+}  // namespace detail
+}  // namespace retort

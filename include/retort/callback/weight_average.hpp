@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A moving average of the student's weights.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <retort/callback/concept.hpp>
+#include <retort/checkpoint/archive.hpp>
+#include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/move_average.hpp>
+
+namespace retort {
+
+/// Options of `WeightAverage`.
+struct WeightAverageOptions {
+    double decay = 0.999;  ///< \f$ \alpha \f$, at least 0, below 1
+    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the first, untrained weights are soon
+    /// forgotten.
+    bool warm_up = true;
+    /// Average floating-point buffers, such as the statistics of batch norm, too. If false, the average goes with the
+    /// student's.
+    bool buffers = false;
+    bool hand_over = false;  ///< give the student the average when `fit` ends, also where it was stopped
+};
+
+template <class C>
+class DuringAverage;
+
+/// A moving average of the student's weights, for measuring and for use; the training does not see it:
+///
+///     retort::WeightAverage average{{.decay = 0.999}};
+///     trainer.fit(batches, {.epochs = 240}, average,
+///                 average.during(retort::Validation{validation_batches}.named("average")));
+///     average.copy_to(*student);
+///
+/// Formula, after every step: \f$ \theta' \leftarrow \alpha\theta' + (1 - \alpha)\theta \f$, from the weights at the
+/// start. Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992, for the idea; the
+/// exponential form as in `MovingAverage`, which is a teacher.
+///
+/// Of a cohort it averages all learners. The average is in checkpoints. It adds no wait for the device. Copies share
+/// it.
+class WeightAverage {
+  public:
+    /// \throws ConfigError if the decay is out of its range
+    explicit WeightAverage(WeightAverageOptions options = {}) : state_(std::make_shared<State>()) {
+        detail::check_decay("WeightAverage", options.decay);
+        state_->options = options;
+    }
+
+    /// The callback, which finds the average in the student at the ends of epochs: `Validation`, `BestModel`.
+    template <Callback C>
+    auto during(C callback) const {
+        return DuringAverage<C>(*this, std::move(callback));
+    }
+    /// Gives a module the average.
+    /// \throws ConfigError if there is none yet, or the module is another one
+    void copy_to(torch::nn::Module& module) const {
+        const at::NoGradGuard no_grad;
+        const auto tensors = averaged(module);
+        check(tensors);
+        for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].copy_(state_->average[i]);
+    }
+    /// Whether there is an average: from the beginning of `fit` on.
+    bool begun() const { return !state_->average.empty(); }
+    /// How many steps the average has seen.
+    std::int64_t steps() const { return state_->steps; }
+
+    void on_fit_begin(FitContext& context) {
+        const at::NoGradGuard no_grad;
+        const auto tensors = averaged(context.student);
+        if (state_->average.empty()) {
+            for (const at::Tensor& each : tensors) state_->average.push_back(each.detach().clone());
+        }
+        check(tensors);
+        // What comes from a checkpoint is on the processor.
+        for (std::size_t i = 0; i < tensors.size(); ++i)
+            state_->average[i] = state_->average[i].to(tensors[i].device());
+    }
+    void on_step_end(FitContext& context) {
+        const at::NoGradGuard no_grad;
+        const WeightAverageOptions& options = state_->options;
+        detail::move_average(state_->average, averaged(context.student),
+                             detail::decay_in_step(options.decay, options.warm_up, ++state_->steps));
+    }
+    void on_fit_end(FitContext& context) {
+        if (state_->options.hand_over) copy_to(context.student);
+    }
+    /// Stores or sets the average.
+    void checkpoint(Archive& archive) {
+        archive("average", state_->average);
+        archive("steps", state_->steps);
+    }
+
+    /// While the result lives, the module has the average.
+    class Exchange {
+      public:
+        Exchange(const WeightAverage& average, torch::nn::Module& module)
+            : tensors_(average.averaged(module)) {
+            const at::NoGradGuard no_grad;
+            for (const at::Tensor& each : tensors_) own_.push_back(each.detach().clone());
+            average.copy_to(module);
+        }
+        Exchange(const Exchange&) = delete;
+        Exchange& operator=(const Exchange&) = delete;
+        ~Exchange() {
+            const at::NoGradGuard no_grad;
+            for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].copy_(own_[i]);
+        }
+
+      private:
+        std::vector<at::Tensor> tensors_, own_;
+    };
+    /// The module with the average, as long as the result lives; then what it had comes back.
+    Exchange in(torch::nn::Module& module) const { return Exchange(*this, module); }
+
+  private:
+    struct State {
+        WeightAverageOptions options{};
+        std::vector<at::Tensor> average{};
+        std::int64_t steps = 0;
+    };
+    /// What is averaged: floating-point tensors, as others have no average.
+    std::vector<at::Tensor> averaged(const torch::nn::Module& module) const {
+        std::vector<at::Tensor> result;
+        const auto add = [&](const std::vector<at::Tensor>& tensors) {
+            for (const at::Tensor& each : tensors) {
+                if (each.defined() && each.is_floating_point()) result.push_back(each);
+            }
+        };
+        add(module.parameters());
+        if (state_->options.buffers) add(module.buffers());
+        return result;
+    }
+    void check(const std::vector<at::Tensor>& tensors) const {
+        const std::vector<at::Tensor>& average = state_->average;
+        bool fits = !average.empty() && tensors.size() == average.size();
+        for (std::size_t i = 0; fits && i < tensors.size(); ++i)
+            fits = tensors[i].sizes() == average[i].sizes();
+        if (!fits) {
+            throw ConfigError(detail::concat(
+                "WeightAverage: expected a module with the ", average.size(),
+                " tensors that were averaged, found ", tensors.size(),
+                average.empty() ? " (there is no average before the first fit)" : " or other shapes"));
+        }
+    }
+
+    std::shared_ptr<State> state_;
+};
+
+/// A callback that finds the average in the student at the ends of epochs: see `WeightAverage::during`.
+template <class C>
+class DuringAverage {
+  public:
+    DuringAverage(WeightAverage average, C callback)
+        : average_(std::move(average)), callback_(std::move(callback)) {}
+
+    bool on_restore(auto& context) { return detail::call_on_restore(callback_, context); }
+    bool on_fit_begin(auto& context) {
+        if (!average_.begun()) {
+            throw ConfigError(
+                "WeightAverage: expected it among the callbacks before those that see the average (during), "
+                "found "
+                "it behind them or not at all");
+        }
+        return detail::call_on_fit_begin(callback_, context);
+    }
+    bool on_epoch_begin(auto& context) { return detail::call_on_epoch_begin(callback_, context); }
+    bool on_gradients(auto& context) { return detail::call_on_gradients(callback_, context); }
+    bool on_step_end(auto& context) { return detail::call_on_step_end(callback_, context); }
+    bool on_report(auto& context) { return detail::call_on_report(callback_, context); }
+    bool on_epoch_end(auto& context) {
+        const auto exchange = average_.in(context.student);
+        return detail::call_on_epoch_end(callback_, context);
+    }
+    bool on_settled(auto& context) { return detail::call_on_settled(callback_, context); }
+    bool on_fit_end(auto& context) { return detail::call_on_fit_end(callback_, context); }
+    bool on_error(auto& context) { return detail::call_on_error(callback_, context); }
+    void checkpoint(Archive& archive) { detail::archive_policy(archive, "callback", callback_); }
+
+    C& callback() { return callback_; }
+
+  private:
+    WeightAverage average_;
+    C callback_;
+};
+
+}  // namespace retort

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Terms and gates by name: makes graphs of descriptions.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include <retort/cohort/edge.hpp>
+#include <retort/cohort/gate.hpp>
+#include <retort/cohort/graph_description.hpp>
+#include <retort/cohort/runtime_graph.hpp>
+#include <retort/core/error.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
+
+namespace retort {
+
+namespace detail {
+
+/// A gate whose type is known at run time only.
+struct AnyWeighingGate {
+    static constexpr bool per_sample = false;
+    std::function<double(std::int64_t, const Progress&)> call;
+    std::string word;
+    std::map<std::string, double> values;
+
+    double weight(std::int64_t iteration, const Progress& progress) const {
+        return call(iteration, progress);
+    }
+    std::string name() const { return word; }
+    std::map<std::string, double> options() const { return values; }
+};
+template <class Outputs, class B>
+struct AnySampleGate {
+    static constexpr bool per_sample = true;
+    std::function<double(std::int64_t, const Progress&)> weigh;
+    std::function<at::Tensor(const at::Tensor&, const Outputs&, const Outputs*, const B&)> call;
+    std::string word;
+    std::map<std::string, double> values;
+
+    double weight(std::int64_t iteration, const Progress& progress) const {
+        return weigh(iteration, progress);
+    }
+    at::Tensor operator()(const at::Tensor& losses, const Outputs& to, const Outputs& from,
+                          const B& batch) const {
+        return call(losses, to, &from, batch);
+    }
+    at::Tensor operator()(const at::Tensor& losses, const Outputs& to, const NoOutputs&,
+                          const B& batch) const {
+        return call(losses, to, nullptr, batch);
+    }
+    std::string name() const { return word; }
+    std::map<std::string, double> options() const { return values; }
+};
+
+}  // namespace detail
+
+/// Terms and gates by name, to make a `RuntimeGraph` of the words in a file.
+///
+///     retort::GraphCatalog<Outputs, Batch> catalog;
+///     catalog.term("soft_target", retort::SoftTarget{.temperature = 3.0}).gate("easier_half", EasierHalf{});
+///     auto graph = catalog.build(retort::load_graph("best.graph"));
+///
+/// It begins with the terms `cross_entropy` and `soft_target` (at temperature 1) and the gates `through`,
+/// `cutoff`, `positive_linear` (options `iterations`, `extra_steps`, `by_epoch`), `negative_linear` (by epoch without
+/// options), `correct` and `outcome` (`both`, `source`, `receiver`, `neither`).
+template <class Outputs = at::Tensor, class B = data::Batch>
+class GraphCatalog {
+  public:
+    using Graph = RuntimeGraph<Outputs, B>;
+    using Options = std::map<std::string, double>;
+
+    GraphCatalog() {
+        term("cross_entropy", CrossEntropy{});
+        term("soft_target", SoftTarget{.temperature = 1.0});
+        gate("through", gate::Through{});
+        gate("cutoff", gate::Cutoff{});
+        gate("correct", gate::Correct{});
+        gate("positive_linear", [](Options& options) {
+            retort::gate::PositiveLinear result;
+            line(options, result);
+            return result;
+        });
+        gate("negative_linear", [](Options& options) {
+            retort::gate::NegativeLinear result;
+            line(options, result);
+            return result;
+        });
+        gate("outcome", [](Options& options) {
+            retort::gate::Outcome result;
+            take(options, "both", result.both);
+            take(options, "source", result.source);
+            take(options, "receiver", result.receiver);
+            take(options, "neither", result.neither);
+            return result;
+        });
+    }
+
+    /// Makes a term known, or gives its name another meaning. Learnable parts are shared by all edges that one
+    /// catalog makes of it; terms that have some need an entry for each receiver.
+    template <SaysWhatItNeeds Term>
+    GraphCatalog& term(const std::string& name, Term term) {
+        terms_[name] = [term = std::move(term), name](Graph& graph, const EdgeDescription& words,
+                                                      AnyGate gate) {
+            std::visit(
+                [&](auto each) {
+                    using G = decltype(each);
+                    if constexpr (G::per_sample && !PerSampleTerm<Term>) {
+                        throw ConfigError(
+                            detail::concat("graph: expected a term with losses per sample before the gate ",
+                                           words.gate, ", found ", name));
+                    } else if constexpr (Term::needs_teacher) {
+                        if (!words.from) {
+                            throw ConfigError(detail::concat(
+                                "graph: expected ", name,
+                                " on an edge between learners, as it needs a teacher, found it "
+                                "on one from the labels to learner ",
+                                words.to));
+                        }
+                        graph.add(
+                            retort::edge(*words.from, words.to, term, std::move(each), words.weight.value()),
+                            name);
+                    } else {
+                        if (words.from) {
+                            throw ConfigError(
+                                detail::concat("graph: expected ", name,
+                                               " on an edge from the labels, as it needs no teacher, found "
+                                               "it on one from learner ",
+                                               *words.from, " to learner ", words.to));
+                        }
+                        graph.add(retort::label(words.to, term, std::move(each), words.weight.value()), name);
+                    }
+                },
+                std::move(gate));
+        };
+        return *this;
+    }
+    /// Makes a gate without options known.
+    template <Gate G>
+    GraphCatalog& gate(const std::string& name, G gate) {
+        return this->gate(name, [gate = std::move(gate)](Options&) { return gate; });
+    }
+    /// Makes a gate with options known: `make(options)` takes those that it knows out of the map.
+    template <std::invocable<std::map<std::string, double>&> Make>
+    GraphCatalog& gate(const std::string& name, Make make) {
+        gates_[name] = [make = std::move(make), name](const Options& options) {
+            Options rest = options;
+            const auto each = make(rest);
+            if (!rest.empty()) {
+                throw ConfigError(detail::concat("graph: expected options that the gate ", name,
+                                                 " has, found \"", rest.begin()->first, '"'));
+            }
+            if constexpr (requires { each.check(); }) each.check();
+            return erase(each, name, options);
+        };
+        return *this;
+    }
+
+    /// The graph that a description means.
+    /// \throws ConfigError if it has a term or gate that is not known, an option that the gate does not have, or
+    /// terms and gates that do not fit together
+    Graph build(const GraphDescription& description) const {
+        Graph result;
+        for (const EdgeDescription& edge : description.edges) {
+            const auto& make_gate = known(gates_, "gate", edge.gate);
+            const auto& add = known(terms_, "term", edge.term);
+            if (!edge.weight)
+                throw ConfigError(
+                    "graph: expected edges of fixed weights, found one that follows a schedule");
+            add(result, edge, make_gate(edge.gate_options));
+        }
+        return result;
+    }
+
+    /// Takes an option out of a map, if it is there.
+    static void take(Options& options, const std::string& name, double& value) {
+        if (const auto found = options.find(name); found != options.end()) {
+            value = found->second;
+            options.erase(found);
+        }
+    }
+
+  private:
+    using AnyGate = std::variant<detail::AnyWeighingGate, detail::AnySampleGate<Outputs, B>>;
+
+    template <class G>
+    static AnyGate erase(const G& gate, const std::string& name, const Options& options) {
+        const auto weigh = [gate](std::int64_t iteration, const Progress& progress) {
+            return detail::gate_weight(gate, iteration, progress);
+        };
+        if constexpr (G::per_sample) {
+            return detail::AnySampleGate<Outputs, B>{
+                weigh,
+                [gate](const at::Tensor& losses, const Outputs& to, const Outputs* from, const B& batch) {
+                    return from == nullptr ? at::Tensor(gate(losses, to, NoOutputs{}, batch))
+                                           : at::Tensor(gate(losses, to, *from, batch));
+                },
+                name, options};
+        } else {
+            return detail::AnyWeighingGate{weigh, name, options};
+        }
+    }
+    template <class G>
+    static void line(Options& options, G& gate) {
+        double by_epoch = 0;
+        take(options, "by_epoch", by_epoch);
+        const bool counts = options.contains("iterations") || options.contains("extra_steps");
+        take(options, "iterations", gate.iterations);
+        take(options, "extra_steps", gate.extra_steps);
+        if (counts) gate.unit = Every::step;
+        if (by_epoch != 0) gate.unit = Every::epoch;
+    }
+    template <class Map>
+    static const auto& known(const Map& map, const char* what, const std::string& name) {
+        const auto found = map.find(name);
+        if (found == map.end()) {
+            std::string names;
+            for (const auto& [each, unused] : map) names.append(names.empty() ? "" : ", ").append(each);
+            throw ConfigError(
+                detail::concat("graph: expected one of the ", what, "s ", names, "; found \"", name, '"'));
+        }
+        return found->second;
+    }
+
+    std::map<std::string, std::function<void(Graph&, const EdgeDescription&, AnyGate)>> terms_;
+    std::map<std::string, std::function<AnyGate(const Options&)>> gates_;
+};
+
+}  // namespace retort

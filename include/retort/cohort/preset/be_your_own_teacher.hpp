@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Be your own teacher: a network's last exit teaches its earlier ones.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/logical_or.h>
+
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+#include <retort/cohort/edge.hpp>
+#include <retort/cohort/gate/through.hpp>
+#include <retort/cohort/preset/mutual_learning.hpp>
+#include <retort/cohort/transfer_graph.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/knowledge/adaptor/within.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/logit/cross_entropy.hpp>
+#include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/tap/taps.hpp>
+
+namespace retort {
+
+namespace functional {
+
+/// Squared distance of a feature from a deeper one, where either is positive.
+///
+/// Formula: \f$ \sum_{i:\, s_i > 0 \vee t_i > 0} (s_i - t_i)^2 \f$, a plain sum: not divided by the batch.
+/// Shapes: both equal.
+/// Gradient: to the student's feature; the teacher's is a constant.
+/// Source: released code of Be Your Own Teacher (an unofficial one).
+/// \throws ShapeError
+inline at::Tensor positive_squares(const at::Tensor& student, const at::Tensor& teacher) {
+    detail::check_alike("positive_squares", "the student's feature", student, "the teacher's", teacher);
+    const at::Tensor goal = detail::constant(teacher);
+    const at::Tensor own = detail::constant(student);
+    return ((student - goal).square() * at::logical_or(own.gt(0), goal.gt(0))).sum();
+}
+
+}  // namespace functional
+
+/// `functional::positive_squares` of outputs that are features: see `Within`.
+struct PositiveSquares {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = false;
+
+    template <class B>
+    at::Tensor operator()(const at::Tensor& student, const at::Tensor& teacher, const B&) const {
+        return functional::positive_squares(student, teacher);
+    }
+    static std::string name() { return "positive_squares"; }
+};
+
+/// Options of `be_your_own_teacher`.
+struct OwnTeacherOptions {
+    double alpha = 0.1;        ///< of the last exit's answers; the labels have the rest. In [0, 1]
+    double beta = 1e-6;        ///< of the features; at least 0
+    double temperature = 3.0;  ///< above 0
+    CrossEntropy labels{};
+
+    /// \throws ConfigError
+    void check() const {
+        if (!(alpha >= 0 && alpha <= 1)) {
+            throw ConfigError(
+                detail::concat("OwnTeacherOptions: expected an alpha in [0, 1], found ", alpha));
+        }
+        detail::check_weight("OwnTeacherOptions", "a beta", beta);
+        detail::check_temperature("OwnTeacherOptions", temperature);
+    }
+};
+
+/// Self-distillation through a network's own exits, as edges of learner 0 (a cohort of one, or one among
+/// others).
+///
+///     auto graph = retort::be_your_own_teacher(
+///         retort::Taps{retort::tap<&Outputs::exits, 0>, retort::tap<&Outputs::exits, 1>},
+///         retort::tap<&Outputs::logits>,
+///         retort::Taps{retort::tap<&Outputs::features, 0>, retort::tap<&Outputs::features, 1>},
+///         retort::tap<&Outputs::feature>);
+///
+/// Formula: \f$ (1 - \alpha) \sum_e \mathrm{CE}(z_e, y) + \alpha T^2 \sum_{e < last} H(p_{last}, p_e) + \beta
+/// \sum_{e < last} \| F_e - F_{last} \|^2 \f$, with the cross-entropy H at temperature T in place of the
+/// divergence (equal gradients), and squares only where either feature is positive. The last exit is a
+/// constant for the others. Features of different sizes are the network's to bring to one size.
+/// Source: Zhang, Song, Gao, Chen, Bao, Ma, "Be Your Own Teacher", ICCV 2019, as in an unofficial code.
+/// \tparam Position of the learner whose edges these are
+/// \throws ConfigError if an option makes no sense
+template <std::size_t Position = 0, class... Exits, class Last, class... Features, class LastFeature>
+auto be_your_own_teacher(const Taps<Exits...>& exits, const Last& last, const Taps<Features...>& features,
+                         const LastFeature& last_feature, const OwnTeacherOptions& options = {}) {
+    static_assert(sizeof...(Exits) > 0 && sizeof...(Exits) == sizeof...(Features),
+                  "retort: every exit but the last has a feature: as many taps of exits as of features");
+    options.check();
+    const gate::Through through;
+    SoftTarget soft = SoftTarget::be_your_own_teacher();
+    soft.temperature = options.temperature;
+    const auto hard = [&](const auto& exit) {
+        return label<Position>(Within(options.labels, exit), through, 1 - options.alpha);
+    };
+    return std::apply(
+        [&](const auto&... exit) {
+            return std::apply(
+                [&](const auto&... feature) {
+                    return TransferGraph(hard(exit)..., hard(last),
+                                         label<Position>(Within(soft, exit, last), through, options.alpha)...,
+                                         label<Position>(Within(PositiveSquares{}, feature, last_feature),
+                                                         through, options.beta)...);
+                },
+                features.all());
+        },
+        exits.all());
+}
+
+}  // namespace retort

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// The transform that changes nothing.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+namespace retort::data {
+
+/// Hands the samples on as they are.
+struct NoTransform {
+    at::Tensor operator()(at::Tensor images, at::Generator& /*generator*/) const { return images; }
+};
+
+}  // namespace retort::data

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A term that trains the teacher.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <retort/core/batch.hpp>
+#include <retort/core/error.hpp>
+#include <retort/core/no_outputs.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/knowledge/concept.hpp>
+
+namespace torch::nn {
+class Module;
+}
+
+namespace retort {
+
+/// A term for the teacher in the student's place: what the parameters of a `PartiallyTrainable` teacher learn from.
+///
+///     retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}, retort::ForTeacher{retort::CrossEntropy{}}}
+///
+/// It stands in the `Knowledge` of a trainer itself, not within other terms. Gradient: to the teacher's parameters that
+/// learn, and the term's own; none to the student. All other terms of that Knowledge see the teacher's outputs as
+/// constants. Its name is `teacher_` and that of the term.
+/// \throws ConfigError if the teacher's outputs are constants, as where it stands within another term
+template <SaysWhatItNeeds Term>
+struct ForTeacher {
+    static_assert(
+        !Term::needs_teacher,
+        "retort: a ForTeacher term has no teacher behind the teacher: expected a term that needs none, "
+        "such as retort::CrossEntropy; networks that learn from each other are a retort::Cohort");
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = Term::needs_target;
+    static constexpr bool trains_teacher = true;
+
+    Term term;
+
+    explicit ForTeacher(Term of) : term(std::move(of)) {}
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student&, const Teacher& teacher, const B& batch,
+                          const Progress& progress) const {
+        static_assert(
+            ComputesLoss<Term, Teacher, NoOutputs, B>,
+            "retort: the term of a ForTeacher cannot be called with the outputs of the teacher in the "
+            "student's place");
+        at::Tensor value = detail::call_term(term, teacher, NoOutputs{}, batch, progress);
+        if (at::GradMode::is_enabled() && value.defined() && !value.requires_grad()) {
+            throw ConfigError(detail::concat(
+                name(),
+                ": expected outputs of the teacher with their graph, found constants: the term stands in the "
+                "Knowledge of a Trainer itself, and the teacher has parameters that learn"));
+        }
+        return value;
+    }
+    void check() const { detail::check_term(term); }
+    std::string name() const { return std::string("teacher_").append(detail::term_name(term)); }
+
+    // Learnable parts are those of the term.
+    std::shared_ptr<torch::nn::Module> module() const { return detail::term_module(term); }
+    bool prepared() const { return detail::term_prepared(term); }
+    template <class Student, class Teacher, class B>
+    void prepare(const Student&, const Teacher* teacher, const B& batch) {
+        const NoOutputs* const none = nullptr;
+        if (teacher != nullptr) detail::prepare_term(term, *teacher, none, batch);
+    }
+};
+
+template <class Term>
+ForTeacher(Term) -> ForTeacher<Term>;
+
+}  // namespace retort

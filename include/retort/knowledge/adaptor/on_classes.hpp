@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A term on some of the classes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include <retort/core/error.hpp>
+#include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
+
+namespace retort {
+
+/// A term on logits that sees only some of the classes, as if there were no others: a mask of classes,
+/// without logits of minus infinity.
+///
+///     retort::OnClasses{retort::SoftTarget{}, torch::tensor({0, 3, 7})}
+///
+/// Formula: the term's, on the columns `classes` of both sides' logits. For terms without targets.
+template <SaysWhatItNeeds Term>
+struct OnClasses {
+    static_assert(!Term::needs_target,
+                  "retort: OnClasses is for terms without targets, whose class indices it would shift");
+    static constexpr bool needs_teacher = Term::needs_teacher;
+    static constexpr bool needs_target = false;
+
+    Term term{};
+    at::Tensor classes;  ///< class indices of type Long, on the device of the logits
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
+                          const Progress& progress) const {
+        const at::Tensor scores = chosen(detail::logits_for<OnClasses>(student));
+        if constexpr (needs_teacher) {
+            return detail::call_term(term, scores, chosen(detail::logits_for<OnClasses>(teacher)), batch,
+                                     progress);
+        } else {
+            return detail::call_term(term, scores, NoOutputs{}, batch, progress);
+        }
+    }
+    void check() const {
+        if (!classes.defined() || classes.dim() != 1 || classes.numel() == 0 ||
+            classes.scalar_type() != at::kLong) {
+            throw ConfigError(
+                detail::concat("OnClasses: expected classes as indices of type Long and shape [number], at "
+                               "least one; found ",
+                               detail::shape_text(classes)));
+        }
+        detail::check_term(term);
+    }
+    std::string name() const { return detail::term_name(term) + "_on_classes"; }
+
+  private:
+    at::Tensor chosen(const at::Tensor& scores) const {
+        detail::check_logits("OnClasses", "logits", scores);
+        detail::check_same_device("OnClasses", "logits", scores, "classes", classes);
+        return scores.index_select(1, classes);
+    }
+};
+
+template <class Term>
+OnClasses(Term, at::Tensor) -> OnClasses<Term>;
+
+}  // namespace retort

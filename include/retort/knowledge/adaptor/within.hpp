@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// A term between two places of one network: self-distillation.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <retort/core/error.hpp>
+#include <retort/core/no_outputs.hpp>
+#include <retort/knowledge/concept.hpp>
+#include <retort/tap/tap.hpp>
+
+namespace retort {
+
+/// A term whose teacher is the student itself: what one tap reads is taught by what another one reads.
+///
+///     retort::Within{retort::CrossEntropy{}, retort::tap<&Outputs::exits, 0>}          // an exit and the labels
+///     retort::Within{retort::SoftTarget{}, retort::tap<&Outputs::exits, 0>, retort::tap<&Outputs::logits>}
+///
+/// It needs no teacher, so that it stands in the `Knowledge` of a trainer without one, and on the edges from
+/// the labels of a transfer graph. The term sees the tensors that the taps read as outputs: a term on logits
+/// takes them as logits; one with taps of its own takes `retort::itself`.
+/// Gradient: as the term's. Most terms take their teacher as a constant, so that the deeper exit does not learn
+/// from the shallower one.
+template <SaysWhatItNeeds Term, class To, class From = To>
+class Within {
+  public:
+    static constexpr bool needs_teacher = false;
+    static constexpr bool needs_target = Term::needs_target;
+
+    /// What the tap `to` reads, and the labels.
+    Within(Term term, To to)
+        requires(!Term::needs_teacher)
+        : term_(std::move(term)), to_(to), from_(std::move(to)) {}
+    /// What the tap `to` reads, taught by what `from` reads.
+    Within(Term term, To to, From from)
+        requires(bool(Term::needs_teacher))
+        : term_(std::move(term)), to_(std::move(to)), from_(std::move(from)) {}
+
+    template <class Outputs, class Teacher, class B>
+    at::Tensor operator()(const Outputs& outputs, const Teacher&, const B& batch,
+                          const Progress& progress) const {
+        static_assert(TapOf<To, Outputs> && TapOf<From, Outputs>,
+                      "retort: a tap of Within does not read a tensor from the outputs of the network");
+        const at::Tensor to = to_(outputs);
+        if constexpr (Term::needs_teacher) {
+            const at::Tensor from = from_(outputs);
+            return detail::call_term(term_, to, from, batch, progress);
+        } else {
+            return detail::call_term(term_, to, NoOutputs{}, batch, progress);
+        }
+    }
+    void check() const {
+        if constexpr (requires { term_.check(); }) term_.check();
+    }
+    std::string name() const {
+        std::string result = detail::concat(detail::term_name(term_), '(', detail::tap_name(to_));
+        if constexpr (Term::needs_teacher) result += detail::concat(',', detail::tap_name(from_));
+        return result + ')';
+    }
+
+    // Learnable parts are those of the term.
+    auto module() const
+        requires requires(const Term& each) { each.module(); }
+    {
+        return term_.module();
+    }
+    bool prepared() const { return detail::term_prepared(term_); }
+    template <class Outputs, class Teacher, class B>
+    void prepare(const Outputs& outputs, const Teacher*, const B& batch) {
+        const at::Tensor to = to_(outputs);
+        const at::Tensor from = from_(outputs);
+        if constexpr (requires { term_.prepare(to, &from, batch); }) term_.prepare(to, &from, batch);
+    }
+
+  private:
+    Term term_;
+    To to_;
+    From from_;
+};
+
+template <class Term, class To>
+Within(Term, To) -> Within<Term, To>;
+template <class Term, class To, class From>
+Within(Term, To, From) -> Within<Term, To, From>;
+
+/// The tap of outputs that are one tensor.
+inline constexpr auto itself = [](const at::Tensor& outputs) -> const at::Tensor& { return outputs; };
+
+}  // namespace retort

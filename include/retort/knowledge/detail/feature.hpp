@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What losses on features share: checks, norms that are safe at 0, equal spatial sizes, reductions.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/adaptive_avg_pool2d.h>
+#include <ATen/ops/linalg_vector_norm.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/tensor.hpp>
+
+namespace retort::detail {
+
+/// Features are [batch, ...] with at least `dimensions` dimensions and one element, and floating-point.
+inline void check_feature(std::string_view where, std::string_view what, const at::Tensor& feature,
+                          std::int64_t dimensions, std::string_view shape) {
+    check_defined(where, what, feature);
+    if (feature.dim() < dimensions || feature.numel() == 0) {
+        throw ShapeError(
+            concat(where, ": expected ", what, " of shape ", shape, ", found ", shape_text(feature)));
+    }
+    if (!feature.is_floating_point()) {
+        throw ShapeError(
+            concat(where, ": expected ", what, " of a floating-point type, found ", feature.scalar_type()));
+    }
+}
+
+/// Two features of one batch on one device.
+inline void check_features(std::string_view where, const at::Tensor& student, const at::Tensor& teacher,
+                           std::int64_t dimensions, std::string_view shape) {
+    check_feature(where, "the student's feature", student, dimensions, shape);
+    check_feature(where, "the teacher's feature", teacher, dimensions, shape);
+    if (student.size(0) != teacher.size(0)) {
+        throw ShapeError(concat(where, ": expected features of the same samples, found ", shape_text(student),
+                                " and ", shape_text(teacher)));
+    }
+    check_same_device(where, "the student's feature", student, "the teacher's feature", teacher);
+}
+
+/// Equal numbers of channels.
+inline void check_channels(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
+    if (student.size(1) != teacher.size(1)) {
+        throw ShapeError(concat(where,
+                                ": expected features with equal numbers of channels (a connector makes them "
+                                "so), found ",
+                                shape_text(student), " and ", shape_text(teacher)));
+    }
+}
+
+/// Divided by the norm along `dimension`. Where the norm is below `epsilon`, the result and its gradient are
+/// 0: dividing by `epsilon` there instead, as is common, gives the same value and a gradient of 1 / epsilon.
+inline at::Tensor normalized(const at::Tensor& tensor, std::int64_t dimension, double epsilon = 1e-12) {
+    const at::Tensor norm = at::linalg_vector_norm(tensor, 2, dimension, /*keepdim=*/true);
+    return tensor / norm.masked_fill(norm < epsilon, std::numeric_limits<double>::infinity());
+}
+
+/// Averages maps to this height and width, where they have not got it.
+inline at::Tensor pooled_to(const at::Tensor& maps, std::int64_t height, std::int64_t width) {
+    if (maps.size(2) == height && maps.size(3) == width) return maps;
+    return at::adaptive_avg_pool2d(maps, {height, width});
+}
+
+/// Averages the larger of two maps to the size of the smaller; in each direction on its own.
+/// \throws ShapeError where the spatial sizes differ and the features are not [batch, channels, height,
+/// width]
+inline std::pair<at::Tensor, at::Tensor> pool_larger(std::string_view where, const at::Tensor& student,
+                                                     const at::Tensor& teacher) {
+    if (student.sizes().slice(2) == teacher.sizes().slice(2)) return {student, teacher};
+    if (student.dim() != 4 || teacher.dim() != 4) {
+        throw ShapeError(concat(where,
+                                ": expected features of equal spatial sizes or of shape [batch, channels, "
+                                "height, width], found ",
+                                shape_text(student), " and ", shape_text(teacher)));
+    }
+    const std::int64_t height = std::min(student.size(2), teacher.size(2));
+    const std::int64_t width = std::min(student.size(3), teacher.size(3));
+    return {pooled_to(student, height, width), pooled_to(teacher, height, width)};
+}
+
+/// One value per sample, reduced. `batchmean` is `mean` here.
+inline at::Tensor reduce_samples(const at::Tensor& values, Reduction reduction) {
+    switch (reduction) {
+        case Reduction::none:
+            return values;
+        case Reduction::sum:
+            return values.sum();
+        case Reduction::batchmean:
+        case Reduction::mean:
+            break;
+    }
+    return values.mean();
+}
+
+/// Elements [batch, ...], reduced. What `none` does with the elements of a sample is the loss's to say: their
+/// mean, or their sum.
+inline at::Tensor reduce_elements(const at::Tensor& elements, Reduction reduction, bool none_is_mean = true) {
+    switch (reduction) {
+        case Reduction::mean:
+            return elements.mean();
+        case Reduction::sum:
+            return elements.sum();
+        case Reduction::batchmean:
+            return elements.sum() / elements.size(0);
+        case Reduction::none:
+            break;
+    }
+    const at::Tensor rows = elements.reshape({elements.size(0), -1});
+    return none_is_mean ? rows.mean(1) : rows.sum(1);
+}
+
+}  // namespace retort::detail

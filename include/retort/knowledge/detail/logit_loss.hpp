@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// What the losses on logits share: checks, log-probabilities, reductions.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/log_softmax.h>
+
+#include <cmath>
+#include <cstdint>
+#include <string_view>
+
+#include <retort/core/logits.hpp>
+#include <retort/core/reduction.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/detail/tensor.hpp>
+
+namespace retort::detail {
+
+/// Logits of both sides: [batch, classes], equal.
+inline void check_logit_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
+    check_logits(where, "the student's logits", student);
+    check_logits(where, "the teacher's logits", teacher);
+    check_alike(where, "the student's logits", student, "the teacher's logits", teacher);
+}
+
+inline void check_temperature(std::string_view who, double temperature) {
+    if (!(temperature > 0 && std::isfinite(temperature))) {
+        throw ConfigError(concat(who, ": expected a temperature above 0, found ", temperature));
+    }
+}
+
+inline void check_weight(std::string_view who, std::string_view what, double weight) {
+    if (!(weight >= 0 && std::isfinite(weight))) {
+        throw ConfigError(concat(who, ": expected ", what, " of 0 or more, found ", weight));
+    }
+}
+
+/// A loss on the other classes than the target needs one.
+inline void check_two_classes(std::string_view where, const at::Tensor& logits) {
+    if (logits.size(1) < 2) {
+        throw ShapeError(
+            concat(where, ": expected logits of at least 2 classes, found shape ", shape_text(logits)));
+    }
+}
+
+/// Targets are class indices of shape [batch], or probabilities of the shape of the logits. Are they indices?
+inline bool targets_are_indices(std::string_view where, const at::Tensor& target, const at::Tensor& logits) {
+    check_defined(where, "targets", target);
+    check_same_device(where, "logits", logits, "targets", target);
+    if (target.dim() == 1 && target.scalar_type() == at::kLong && target.size(0) == logits.size(0)) {
+        return true;
+    }
+    if (target.sizes() == logits.sizes() && target.is_floating_point()) return false;
+    throw ShapeError(
+        concat(where, ": expected targets of shape [", logits.size(0),
+               "] and type Long, or of the shape of the logits and a floating-point type; found ",
+               shape_text(target), " and ", target.scalar_type()));
+}
+
+/// The targets as class indices of shape [batch]: as they are, or, of probabilities, the most probable.
+inline at::Tensor class_indices(std::string_view where, const at::Tensor& target, const at::Tensor& logits) {
+    return targets_are_indices(where, target, logits) ? target : target.argmax(1);
+}
+
+/// \f$ \log \sigma(z / T) \f$, in float32 at least.
+inline at::Tensor log_probabilities(const at::Tensor& logits, double temperature) {
+    const at::Tensor scores = at_least_float32(logits);
+    return at::log_softmax(temperature == 1.0 ? scores : scores / temperature, 1);
+}
+
+inline at::Tensor scaled(const at::Tensor& value, double factor) {
+    return factor == 1.0 ? value : value * factor;
+}
+
+/// Elements of shape [batch, classes] to what the reduction asks for; `mean` is over all elements.
+inline at::Tensor reduce_over_classes(const at::Tensor& elements, Reduction reduction, double factor) {
+    switch (reduction) {
+        case Reduction::none:
+            return scaled(elements.sum(1), factor);
+        case Reduction::sum:
+            return scaled(elements.sum(), factor);
+        case Reduction::batchmean:
+            return scaled(elements.sum(), factor / static_cast<double>(elements.size(0)));
+        case Reduction::mean:
+            break;
+    }
+    return scaled(elements.mean(), factor);
+}
+
+/// One value per sample to what the reduction asks for; elements are samples, so that `mean` is `batchmean`.
+inline at::Tensor reduce_over_samples(const at::Tensor& samples, Reduction reduction, double factor) {
+    switch (reduction) {
+        case Reduction::none:
+            return scaled(samples, factor);
+        case Reduction::sum:
+            return scaled(samples.sum(), factor);
+        case Reduction::batchmean:
+        case Reduction::mean:
+            break;
+    }
+    return scaled(samples.mean(), factor);
+}
+
+/// The logits among the outputs, for the term `Term`, which the compiler names where there are none.
+template <class Term, class Outputs>
+decltype(auto) logits_for(const Outputs& outputs) {
+    static_assert(
+        HasLogits<Outputs>,
+        "retort: a term on logits needs logits: the outputs have no member `logits`, and there is no "
+        "function logits(outputs) beside their type");
+    return logits(outputs);
+}
+
+}  // namespace retort::detail

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Sums of squares whose gradient is twice what was squared.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/bmm.h>
+
+#include <utility>
+
+#include <retort/core/reduction.hpp>
+#include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/known_gradient.hpp>
+
+namespace retort::detail {
+
+/// The scalar products of equal rows: both [batch, ...] to [batch]. Without a tensor of the products.
+inline at::Tensor row_products(const at::Tensor& one, const at::Tensor& other) {
+    const std::int64_t batch = one.size(0);
+    return at::bmm(one.reshape({batch, 1, -1}), other.reshape({batch, -1, 1})).reshape({batch});
+}
+
+/// The sum of the squares of \f$ d(x) \f$, reduced as `reduce_elements` does, where `none` sums up. At every element d
+/// moves as x does, or is 0.
+/// \param deviations `Tensor deviations(values)`, a tensor of its own, in operators that autograd knows
+template <class Deviations>
+at::Tensor sum_of_squares(const at::Tensor& values, Reduction reduction, double scale,
+                          const Deviations& deviations) {
+    return with_known_gradient(
+        values,
+        [&](bool) {
+            const at::Tensor apart = deviations(values);
+            double factor = scale;
+            if (reduction == Reduction::mean) factor /= static_cast<double>(values.numel());
+            if (reduction == Reduction::batchmean) factor /= static_cast<double>(values.size(0));
+            at::Tensor value = row_products(apart, apart);
+            if (reduction != Reduction::none) value = value.sum();
+            if (factor != 1) value.mul_(factor);
+            return ValueAndGradient{value, apart, 2 * factor};
+        },
+        [deviations, reduction, scale](const at::Tensor& input) {
+            const at::Tensor value =
+                reduce_elements(deviations(input).square(), reduction, /*none_is_mean=*/false);
+            return scale == 1 ? value : value * scale;
+        });
+}
+
+}  // namespace retort::detail

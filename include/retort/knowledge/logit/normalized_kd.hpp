@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Normalized knowledge distillation: the target class at the teacher's probability, the others normalized.
+#pragma once
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/log_softmax.h>
+
+#include <string>
+
+#include <retort/core/reduction.hpp>
+#include <retort/detail/tensor.hpp>
+#include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/target_split.hpp>
+
+namespace retort {
+
+/// Cross-entropies with the teacher: on the target class, and on the other classes normalized by themselves.
+///
+/// Formula: \f$ -t_y \log s_y + \gamma T^2 \, \mathrm{CE}(\hat t, \hat s) \f$ with t, s at temperature 1 and
+/// \f$ \hat t, \hat s \f$ the softmax at temperature T over all classes but y; mean over samples. Shapes:
+/// both logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch, classes] of
+/// probabilities, of which the most probable class counts.
+/// Gradient: to the student's logits. Reductions: `batchmean` (default; `mean` is the same, elements are
+/// samples), `sum`, `none`.
+/// Hazards: cross-entropies, not divergences: not 0 at equality.
+/// Source: Yang, Zeng, Li, Zhang, Yuan, Li, "From Knowledge Distillation to Self-Knowledge Distillation: A
+/// Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023; settings of cls_KD.
+struct NormalizedKd {
+    static constexpr bool needs_teacher = true;
+    static constexpr bool needs_target = true;
+
+    double non_target_weight = 1.5;  ///< gamma
+    double temperature = 1.0;        ///< of the other classes; above 0
+    Reduction reduction = Reduction::batchmean;
+
+    /// The defaults: ResNet-34 to ResNet-18.
+    static NormalizedKd image_net() { return {}; }
+    static NormalizedKd cifar() { return {.non_target_weight = 3.5, .temperature = 3.0}; }
+    /// Vision transformers.
+    static NormalizedKd deit() { return {.non_target_weight = 1.0}; }
+
+    template <class Student, class Teacher, class B>
+    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
+    void check() const {
+        detail::check_weight("NormalizedKd", "a non_target_weight", non_target_weight);
+        detail::check_temperature("NormalizedKd", temperature);
+    }
+    static std::string name() { return "normalized_kd"; }
+};
+
+namespace functional {
+
+/// See `NormalizedKd`.
+/// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
+/// together.
+inline at::Tensor normalized_kd(const at::Tensor& student, const at::Tensor& teacher,
+                                const at::Tensor& target, const NormalizedKd& options = {}) {
+    options.check();
+    detail::check_logit_pair("normalized_kd", student, teacher);
+    detail::check_two_classes("normalized_kd", student);
+    const at::Tensor column = detail::class_indices("normalized_kd", target, student).unsqueeze(1);
+    const double temperature = options.temperature;
+    const at::Tensor of_student = detail::at_least_float32(student);
+    const at::Tensor of_teacher = detail::at_least_float32(detail::constant(teacher));
+    const at::Tensor on_target = (at::log_softmax(of_teacher, 1).gather(1, column).exp() *
+                                  at::log_softmax(of_student, 1).gather(1, column))
+                                     .squeeze(1);
+    // At the target class the student's logarithm is 0.
+    const at::Tensor on_others = (detail::log_others(of_teacher / temperature, column).exp() *
+                                  detail::log_others(of_student / temperature, column))
+                                     .sum(1);
+    return detail::reduce_over_samples(
+        -on_target - on_others * (options.non_target_weight * temperature * temperature), options.reduction,
+        1.0);
+}
+
+}  // namespace functional
+
+template <class Student, class Teacher, class B>
+at::Tensor NormalizedKd::operator()(const Student& student, const Teacher& teacher, const B& batch) const {
+    return functional::normalized_kd(detail::logits_for<NormalizedKd>(student),
+                                     detail::logits_for<NormalizedKd>(teacher), target(batch), *this);
+}
+
+}  // namespace retort

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// An optimizer that forgets at the start of every epoch.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <retort/optim/concept.hpp>
+
+namespace retort {
+
+namespace detail {
+
+template <class Recipe>
+constexpr bool rebuilt_each_epoch() {
+    if constexpr (requires { Recipe::rebuilt_each_epoch; }) {
+        return Recipe::rebuilt_each_epoch;
+    } else {
+        return false;
+    }
+}
+
+}  // namespace detail
+
+/// An optimizer that is built anew at the start of every epoch: momenta, moments and their bias correction
+/// begin again. The released code of information flow modeling trains the student so (Passalis, Tzelepi,
+/// Tefas, CVPR 2020: one call of its training function an epoch).
+///
+///     retort::RebuiltEachEpoch{retort::FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(1e-3)}}
+///
+/// A learning-rate schedule stands outside: `WithLearningRate{RebuiltEachEpoch{...}, Cosine{}}`. Pointers to the
+/// optimizer are good for one epoch.
+template <OptimizerRecipe Recipe>
+struct RebuiltEachEpoch {
+    static constexpr bool rebuilt_each_epoch = true;
+    static_assert(
+        !requires(const Recipe& inner) { inner.schedule; },
+        "retort: a learning-rate schedule stands outside: WithLearningRate{RebuiltEachEpoch{...}, ...}");
+    Recipe recipe;
+
+    auto build(const std::vector<NamedParameter>& parameters) const {
+        return detail::build_optimizer(recipe, parameters);
+    }
+    auto build(std::vector<at::Tensor> parameters) const
+        requires(!NamedOptimizerRecipe<Recipe>)
+    {
+        return recipe.build(std::move(parameters));
+    }
+    void check() const {
+        if constexpr (requires { recipe.check(); }) recipe.check();
+    }
+};
+
+template <class Recipe>
+RebuiltEachEpoch(Recipe) -> RebuiltEachEpoch<Recipe>;
+
+}  // namespace retort

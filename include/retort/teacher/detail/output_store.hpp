@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSL-1.0
+/// \file
+/// Rows of tensors on disk, found by what they were computed from.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <retort/core/error.hpp>
+#include <retort/detail/atomic_file.hpp>
+#include <retort/detail/hash.hpp>
+#include <retort/detail/mapped_file.hpp>
+#include <retort/detail/write_all.hpp>
+
+namespace retort::detail {
+
+/// A directory of files, one for each process that has added to it. A file is
+///
+///     "retort outputs 1\n"  length of the description (u64)  description  its hash (u64)
+///
+/// and then records of one size: key (two u64), content, hash of both (u64); numbers are little-endian. Nobody changes
+/// a file that another process writes, and a record is appended by one call of the system, so that all of them can add
+/// at the same time, and one that is killed leaves at most a part of its last records, which is left out. What others
+/// add while this process runs it sees when it opens the store the next time.
+///
+/// A file is flushed to the disk when its process closes the store. If the whole system fails before, records of that
+/// process may be missing, which does no harm, or be zeros, which their checksums tell (see `find`): to flush every
+/// batch would make the training wait for the disk, for outputs that the teacher can compute again.
+class OutputStore {
+  public:
+    using Key = std::array<std::uint64_t, 2>;
+
+    /// \param description what the records depend on and what is in them: line by line, `name: value`
+    /// \param size of the content of a record, in bytes
+    /// \throws DataError if a file in it is of another description, or damaged; OutputError if it cannot be made
+    OutputStore(std::filesystem::path directory, std::string description, std::size_t size)
+        : directory_(std::move(directory)), description_(std::move(description)), size_(size) {
+        std::error_code error;
+        std::filesystem::create_directories(directory_, error);
+        if (error) {
+            throw OutputError(concat(directory_.string(), ": cannot make this directory: ", error.message()));
+        }
+        std::vector<std::filesystem::path> paths;
+        for (std::filesystem::directory_iterator entry(directory_, error), end; !error && entry != end;
+             entry.increment(error)) {
+            if (entry->path().extension() == extension) paths.push_back(entry->path());
+        }
+        if (error) {
+            throw OutputError(concat(directory_.string(), ": cannot list this directory: ", error.message()));
+        }
+        std::sort(paths.begin(), paths.end());
+        for (const auto& path : paths) read(path);
+    }
+    OutputStore(const OutputStore&) = delete;
+    OutputStore& operator=(const OutputStore&) = delete;
+    ~OutputStore() {
+        if (own_ < 0) return;
+        ::fsync(own_);  // where it fails the system has lost records, which is found out when they are read
+        ::close(own_);
+        flush_directory(directory_);
+    }
+
+    std::size_t records() const { return places_.size(); }
+    std::vector<Key> keys() const {
+        std::vector<Key> result;
+        for (const auto& [key, place] : places_) result.push_back(key);
+        return result;
+    }
+    bool has(const Key& key) const { return places_.find(key) != places_.end(); }
+
+    /// The content of a record, valid until the next `append`; empty if there is none.
+    /// \throws DataError if it is damaged
+    std::optional<std::string_view> find(const Key& key) {
+        const auto found = places_.find(key);
+        if (found == places_.end()) return std::nullopt;
+        const auto [file, offset] = found->second;
+        File& segment = files_[file];
+        // Records of one's own are mapped when they are asked for the first time.
+        if (!segment.mapped || segment.mapped->bytes().size() < offset + record())
+            segment.mapped.emplace(segment.path);
+        const std::string_view bytes = segment.mapped->bytes();
+        if (bytes.size() < offset + record())
+            refuse(segment.path, offset, "a record of ", record(),
+                   bytes.size() - std::min(bytes.size(), offset), " bytes");
+        const std::string_view checked = bytes.substr(offset, record() - 8);
+        Hash hash;
+        hash.add(checked);
+        if (number(bytes, offset + record() - 8) != hash.value()) {
+            throw DataError(concat(
+                segment.path.string(), ", offset ", offset,
+                ": expected a record with its checksum, found another one: the file is damaged; without it "
+                "the teacher computes these outputs again"));
+        }
+        return checked.substr(16);
+    }
+
+    /// Adds records: `contents` holds one after the other.
+    /// \throws OutputError if they cannot be written; the store is then as it was
+    void append(const std::vector<Key>& keys, std::string_view contents) {
+        if (keys.empty()) return;
+        if (own_ < 0) create();
+        std::string bytes;
+        bytes.reserve(keys.size() * record());
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            const std::size_t begin = bytes.size();
+            for (const std::uint64_t half : keys[i]) append_number(bytes, half);
+            bytes.append(contents.substr(i * size_, size_));
+            Hash hash;
+            hash.add(std::string_view(bytes).substr(begin));
+            append_number(bytes, hash.value());
+        }
+        write(bytes);
+        for (std::size_t i = 0; i < keys.size(); ++i)
+            places_.emplace(keys[i], Place{files_.size() - 1, end_ + i * record()});
+        end_ += bytes.size();
+    }
+
+  private:
+    struct Place {
+        std::size_t file, offset;
+    };
+    struct KeyHash {
+        std::size_t operator()(const Key& key) const { return static_cast<std::size_t>(key[0]); }
+    };
+    struct File {
+        std::filesystem::path path;
+        std::optional<MappedFile> mapped{};
+    };
+    static constexpr std::string_view magic = "retort outputs 1\n";
+    static constexpr const char* extension = ".outputs";
+
+    std::size_t record() const { return size_ + 24; }
+    static std::uint64_t number(std::string_view bytes, std::size_t offset) {
+        std::uint64_t result;
+        std::memcpy(&result, bytes.data() + offset, 8);
+        return result;
+    }
+    static void append_number(std::string& bytes, std::uint64_t value) {
+        char raw[8];
+        std::memcpy(raw, &value, 8);
+        bytes.append(raw, 8);
+    }
+    [[noreturn]] static void refuse(const std::filesystem::path& path, std::size_t offset,
+                                    const char* expected, std::size_t size, std::size_t found,
+                                    const char* unit) {
+        throw DataError(concat(path.string(), ", offset ", offset, ": expected ", expected, size, unit,
+                               ", found ", found, unit));
+    }
+    /// The first line in which two descriptions differ.
+    static std::string difference(std::string_view expected, std::string_view found) {
+        const auto line = [](std::string_view& rest) {
+            const std::size_t end = rest.find('\n');
+            const std::string_view result = rest.substr(0, end);
+            rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+            return result;
+        };
+        while (!expected.empty() || !found.empty()) {
+            const std::string_view mine = line(expected), theirs = line(found);
+            if (mine != theirs) {
+                return concat("expected \"", mine.empty() ? "(nothing more)" : mine, "\", found \"",
+                              theirs.empty() ? "(nothing more)" : theirs, '"');
+            }
+        }
+        return {};
+    }
+    std::string header() const {
+        std::string result(magic);
+        append_number(result, description_.size());
+        result.append(description_);
+        Hash hash;
+        hash.add(result);
+        append_number(result, hash.value());
+        return result;
+    }
+    void read(const std::filesystem::path& path) {
+        MappedFile file(path);
+        const std::string_view bytes = file.bytes();
+        if (bytes.substr(0, magic.size()) != magic.substr(0, bytes.size()))
+            throw DataError(
+                concat(path.string(), ": expected a file of teacher outputs, found something else"));
+        if (bytes.size() < magic.size() + 8) return;  // its process was killed when it had just begun
+        const std::uint64_t length = number(bytes, magic.size());
+        const std::size_t begin = magic.size() + 8;
+        if (bytes.size() - begin < 8 || length > bytes.size() - begin - 8) {
+            if (length < 1U << 20U) return;
+            throw DataError(concat(path.string(), ": expected the length of a description, found ", length));
+        }
+        Hash hash;
+        hash.add(bytes.substr(0, begin + length));
+        if (hash.value() != number(bytes, begin + length))
+            throw DataError(
+                concat(path.string(), ": expected a description with its checksum, found another one"));
+        const std::string_view found = bytes.substr(begin, length);
+        if (found != description_) {
+            throw DataError(concat(path.string(), ": these are not the outputs of this teacher: ",
+                                   difference(description_, found)));
+        }
+        for (std::size_t offset = begin + length + 8; bytes.size() - offset >= record(); offset += record())
+            places_.emplace(Key{number(bytes, offset), number(bytes, offset + 8)},
+                            Place{files_.size(), offset});
+        files_.push_back({path, std::move(file)});
+    }
+    void create() {
+        std::filesystem::path path;
+        for (int i = 0; own_ < 0; ++i) {
+            path = directory_ / concat(::getpid(), '-', i, extension);
+            own_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
+            if (own_ < 0 && errno != EEXIST)
+                throw OutputError(concat(path.string(), ": cannot create: ", std::strerror(errno)));
+        }
+        files_.push_back({path});
+        try {
+            write(header());
+        } catch (...) {
+            ::close(std::exchange(own_, -1));
+            ::unlink(path.c_str());
+            files_.pop_back();
+            throw;
+        }
+        end_ = header().size();
+    }
+    void write(std::string_view bytes) {
+        if (const int code = write_all(own_, bytes); code != 0) {
+            // Half a record in the middle would make all behind it unreadable.
+            if (::ftruncate(own_, static_cast<off_t>(end_)) != 0) ::close(std::exchange(own_, -1));
+            throw OutputError(concat(files_.back().path.string(), ": cannot write: ", std::strerror(code)));
+        }
+    }
+
+    std::filesystem::path directory_;
+    std::string description_;
+    std::size_t size_;
+    std::vector<File> files_;
+    std::unordered_map<Key, Place, KeyHash> places_;
+    int own_ = -1;
+    std::size_t end_ = 0;  // of the file of one's own: the next record begins there
+};
+
+}  // namespace retort::detail
