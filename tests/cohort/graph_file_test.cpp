@@ -149,7 +149,7 @@ TEST_CASE("a catalog names what it does not know, and takes terms and gates of o
             [&] { Catalog().build(retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\n" + lines)); });
     };
     CHECK(holds(error("label 0 hinge through\n"), "terms cross_entropy, soft_target", "found \"hinge\""));
-    CHECK(holds(error("label 0 cross_entropy ajar\n"), "gates correct, cutoff, positive_linear",
+    CHECK(holds(error("label 0 cross_entropy ajar\n"), "gates correct, cutoff, negative_linear",
                 "found \"ajar\""));
     CHECK(holds(error("label 0 cross_entropy positive_linear speed=2\n"), "positive_linear", "\"speed\""));
     CHECK(holds(error("label 0 cross_entropy positive_linear iterations=-2\n"), "iterations", "-2"));

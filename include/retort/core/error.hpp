@@ -54,7 +54,7 @@ namespace detail {
 
 /// The parts, written one after the other.
 template <class... Parts>
-std::string concat(const Parts&... parts) {
+[[nodiscard]] std::string concat(const Parts&... parts) {
     std::ostringstream stream;
     (stream << ... << parts);
     return std::move(stream).str();

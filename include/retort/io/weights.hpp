@@ -70,12 +70,12 @@ class PickleWriter {
     PickleWriter() { bytes_ = std::string("\x80\x02", 2).append("ccollections\nOrderedDict\n)R("); }
     void tensor(std::string_view name, std::string_view storage_class, std::size_t key,
                 const at::Tensor& tensor) {
-        concat(name);
+        text(name);
         bytes_ += "ctorch._utils\n_rebuild_tensor_v2\n((";
-        concat("storage");
+        text("storage");
         bytes_.append("ctorch\n").append(storage_class).append("\n");
-        concat(std::to_string(key));
-        concat("cpu");
+        text(std::to_string(key));
+        text("cpu");
         integer(tensor.numel());
         bytes_ += "tQ";
         integer(0);
