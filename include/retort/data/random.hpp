@@ -13,26 +13,19 @@
 #include <initializer_list>
 
 #include <retort/core/batch.hpp>
+#include <retort/detail/split_mix.hpp>
 
 namespace retort::data::detail {
 
 /// What random numbers are drawn for; the same seed gives each purpose numbers of its own.
 enum class Stream : std::uint64_t { order = 1, transform = 2, strong_transform = 3, split = 4 };
 
-/// Mixes 64 bits so that neighboring numbers end far apart (the finaliser of SplitMix64: Steele, Lea and
-/// Flood, 2014).
-constexpr std::uint64_t mix(std::uint64_t x) {
-    x += 0x9e3779b97f4a7c15U;
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-    return x ^ (x >> 31);
-}
-
 /// A CPU generator whose numbers are a pure function of `key` (such as seed, epoch and batch) and the
 /// purpose.
 inline at::Generator make_generator(std::initializer_list<std::uint64_t> key, Stream stream) {
-    auto state = mix(static_cast<std::uint64_t>(stream));
-    for (const auto part : key) state = mix(state ^ mix(part));
+    using ::retort::detail::split_mix;
+    auto state = split_mix(static_cast<std::uint64_t>(stream));
+    for (const auto part : key) state = split_mix(state ^ split_mix(part));
     return at::detail::createCPUGenerator(state);
 }
 

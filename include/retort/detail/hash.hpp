@@ -9,11 +9,12 @@
 #include <string>
 #include <string_view>
 
+#include <retort/detail/split_mix.hpp>
+
 namespace retort::detail {
 
-/// Hashes bytes, 64 bits at a time: every word is mixed into the state by a bijection (SplitMix64's finaliser:
-/// Steele, Lea, Flood, 2014), so that a change within one word always changes the result; other changes go unseen
-/// with probability 2^-64. Not for secrets: whoever wants to can find two inputs of one hash.
+/// Hashes bytes, 64 bits at a time: every word is mixed into the state by a bijection (`split_mix`), so that a change
+/// within one word always changes the result; other changes go unseen with probability 2^-64. Not for secrets: whoever wants to can find two inputs of one hash.
 class Hash {
   public:
     void add(const void* data, std::size_t size) {
@@ -40,12 +41,7 @@ class Hash {
     }
 
   private:
-    void mix(std::uint64_t word) {
-        std::uint64_t x = (state_ ^ word) + 0x9e3779b97f4a7c15U;
-        x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-        x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-        state_ = x ^ (x >> 31);
-    }
+    void mix(std::uint64_t word) { state_ = split_mix(state_ ^ word); }
     std::uint64_t state_ = 0;
 };
 

@@ -18,31 +18,31 @@
 
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/split_mix.hpp>
 
 namespace retort::detail {
 
-/// `count` random numbers of 64 bits, as int64: the SplitMix64 sequence (Steele, Lea, Flood, 2014) from
-/// `start`.
+/// `count` random numbers of 64 bits, as int64: the sequence of SplitMix64 (`split_mix`) from `start`.
 /// \param start one int64 number on the device that draws
 inline at::Tensor random_bits(const at::Tensor& start, std::int64_t count) {
     const auto constant = [](std::uint64_t bits) { return static_cast<std::int64_t>(bits); };
     at::Tensor result = at::arange(1, count + 1, start.options());
-    result.mul_(constant(0x9e3779b97f4a7c15U)).add_(start);
+    result.mul_(constant(SplitMix64::increment)).add_(start);
     const auto mix = [&](std::int64_t shift, std::uint64_t factor) {
         // The shift of a signed number copies its sign, which the mask takes off.
         result.bitwise_xor_(
             result.bitwise_right_shift(shift).bitwise_and_(constant(~std::uint64_t{0} >> shift)));
         if (factor != 0) result.mul_(constant(factor));
     };
-    mix(30, 0xbf58476d1ce4e5b9U);
-    mix(27, 0x94d049bb133111ebU);
+    mix(30, SplitMix64::first_factor);
+    mix(27, SplitMix64::second_factor);
     mix(31, 0);
     return result;
 }
 
 /// The `start` that continues a sequence behind `count` numbers.
 inline void skip_random_bits(at::Tensor& start, std::int64_t count) {
-    start.add_(static_cast<std::int64_t>(static_cast<std::uint64_t>(count) * 0x9e3779b97f4a7c15U));
+    start.add_(static_cast<std::int64_t>(static_cast<std::uint64_t>(count) * SplitMix64::increment));
 }
 
 /// Integers from [0, end) of random bits, for end up to 2^31: uniform up to end / 2^32.
