@@ -467,7 +467,7 @@ namespace validation_of_no_batches {
 #endif
 
 #if defined(RETORT_CASE_schedule_within_fresh_optimizer)
-// expect: retort: a learning-rate schedule stands outside
+// expect: retort: a learning-rate schedule goes outside
 namespace schedule_within_fresh_optimizer {
 [[maybe_unused]] void run() {
     [[maybe_unused]] const RebuiltEachEpoch fresh{WithLearningRate{Sgd{}, Cosine{.initial = 0.1}}};

@@ -345,7 +345,7 @@ TEST_CASE("a step that ends by an error leaves nothing for the next one") {
     const auto p = torch::ones({40}).requires_grad_(), q = torch::ones({4, 2}).requires_grad_();
     retort::MultiTensorAdamW optimizer(std::vector{torch::optim::OptimizerParamGroup(Tensors{p}),
                                                    torch::optim::OptimizerParamGroup(Tensors{q})},
-                                       AdamW{}.options());
+                                       AdamW{});
     p.mutable_grad() = torch::ones({40});
     q.mutable_grad() = torch::sparse_coo_tensor(torch::tensor({{1}}), torch::ones({1, 2}), {4, 2});
     CHECK(holds(words_of<retort::ConfigError>([&] { optimizer.step(); }), "expected dense gradients"));
@@ -356,7 +356,7 @@ TEST_CASE("a step that ends by an error leaves nothing for the next one") {
 
     // Nor does it count as a step of those that were before the refused one in its group.
     const auto a = torch::ones({40}).requires_grad_(), b = torch::ones({40}).requires_grad_();
-    retort::MultiTensorAdamW with_refused({a, q}, AdamW{}.options()), alone({b}, AdamW{}.options());
+    retort::MultiTensorAdamW with_refused({a, q}, AdamW{}), alone({b}, AdamW{});
     a.mutable_grad() = torch::ones({40});
     q.mutable_grad() = torch::sparse_coo_tensor(torch::tensor({{1}}), torch::ones({1, 2}), {4, 2});
     CHECK_THROWS_AS(with_refused.step(), retort::ConfigError);
@@ -367,6 +367,54 @@ TEST_CASE("a step that ends by an error leaves nothing for the next one") {
         alone.step();
     }
     CHECK(same(a, b));
+}
+
+TEST_CASE("groups have their own options in every optimizer, with every version of LibTorch") {
+    const auto check = [](const auto& recipe) {
+        INFO(retort::detail::type_name<decltype(recipe)>());
+        const auto w = torch::ones({2, 2}, torch::kFloat64).requires_grad_();
+        const auto b = torch::ones({2}, torch::kFloat64).requires_grad_();
+        const auto optimizer =
+            retort::ParameterGroups{recipe,
+                                    {retort::no_decay_on_vectors(), {.names = "w", .learning_rate = 0.1}}}
+                .build({{"w", w}, {"b", b}});
+        for (const auto& each : {w, b}) each.mutable_grad() = torch::zeros_like(each);
+        optimizer->step();
+        CHECK(close(w, torch::full({2, 2}, 0.995, torch::kFloat64), 1e-12, 0));  // 1 - 0.5 * 0.1 * 0.1
+        CHECK(same(b, torch::ones({2}, torch::kFloat64)));
+    };
+    check(Sgd{.learning_rate = 0.5, .weight_decay = 0.1});
+    check(Sgd{.learning_rate = 0.5, .momentum = 0.9, .weight_decay = 0.1});
+    check(AdamW{.learning_rate = 0.5, .weight_decay = 0.1});
+    check(Lars{.learning_rate = 0.5, .weight_decay = 0.1});  // a gradient of 0: the ratio is 1
+
+    // One group after the other.
+    const auto a = torch::ones({1}).requires_grad_(), b = torch::ones({1}).requires_grad_();
+    const auto optimizer = AdamW{.learning_rate = 0.5, .weight_decay = 0.1}.build({a});
+    using Options = retort::MultiTensorAdamWOptions;
+    optimizer->add_param_group(
+        {{b}, std::make_unique<Options>(AdamW{.learning_rate = 0.5, .weight_decay = 0.0})});
+    for (const auto& each : {a, b}) each.mutable_grad() = torch::zeros({1});
+    optimizer->step();
+    CHECK(a.item<float>() == Approx(0.95F));
+    CHECK(b.item<float>() == 1.0F);
+    const auto adding = [&](std::unique_ptr<torch::optim::OptimizerOptions> options) {
+        return words_of<retort::ConfigError>(
+            [&] { optimizer->add_param_group({{torch::ones({1}).requires_grad_()}, std::move(options)}); });
+    };
+    CHECK(adding(std::make_unique<retort::MultiTensorSgdOptions>()) ==
+          "AdamW: expected a group with options of AdamW, found options of another optimizer");
+    CHECK(holds(adding(std::make_unique<Options>(AdamW{.eps = -1})), "AdamW: expected an epsilon"));
+    CHECK(optimizer->param_groups().size() == 2);
+}
+
+TEST_CASE("LibTorch's optimizers have their options as recipes") {
+    const auto w = torch::ones({2}).requires_grad_();
+    const auto optimizer =
+        retort::FromTorch<torch::optim::SGD>{torch::optim::SGDOptions(0.5).weight_decay(0.1)}.build({w});
+    w.mutable_grad() = torch::zeros({2});
+    optimizer->step();
+    CHECK(close(w, torch::full({2}, 0.95F), 1e-6, 0));
 }
 
 TEST_CASE("options of AdamW and Lars that make no sense are refused") {

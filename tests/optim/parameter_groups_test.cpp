@@ -94,12 +94,12 @@ TEST_CASE("rules make groups; all that a parameter meets apply, the last word co
 }
 
 TEST_CASE("rules that make no sense are refused, with names that are near") {
-    CHECK(
-        words({{.names = "stam.*", .frozen = true}}) ==
-        "ParameterGroups: expected parameters named \"stam.*\", found none; near are stem.bias, stem.weight, "
-        "head.weight");
+    CHECK(words({{.names = "stam.*", .frozen = true}}) ==
+          "ParameterGroups: expected parameters named \"stam.*\", found none; did you mean stem.bias, "
+          "stem.weight or "
+          "head.weight?");
     CHECK(holds(words({{.names = "stem.weight", .below_dimensions = 2, .frozen = true}}),
-                "named \"stem.weight\" of fewer than 2 dimensions, found none; near are stem.weight"));
+                "named \"stem.weight\" of fewer than 2 dimensions, found none; did you mean stem.weight"));
     CHECK(words({{.frozen = true}}) ==
           "ParameterGroups: expected parameters to train, found all of them frozen");
     CHECK(words({}) == "ParameterGroups: expected rules, found none");

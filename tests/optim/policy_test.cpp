@@ -121,7 +121,8 @@ TEST_CASE("milestones scale the learning rate of every group") {
     policy.build(named(student), {});
     retort::MultiTensorSgdOptions slow;
     slow.learning_rate = 7.0;  // a group that came later keeps its own rate
-    policy.optimizer().add_param_group({some(1), std::make_unique<retort::MultiTensorSgdOptions>(slow)});
+    static_cast<retort::MultiTensorSgd&>(policy.optimizer())
+        .add_param_group({some(1), std::make_unique<retort::MultiTensorSgdOptions>(slow)});
     for (const auto& [epoch, rate] : {std::pair{0, 0.5}, {1, 0.5}, {2, 0.25}, {3, 0.125}, {0, 0.5}}) {
         policy.set_learning_rate({.epoch = epoch});
         CHECK(policy.learning_rate() == rate);

@@ -259,10 +259,9 @@ TEST_CASE("a choice that is none, and a term that sees constants, are refused") 
         return words_of<ConfigError>([&] { PartiallyTrainable{teacher, {.parameters = pattern}}; });
     };
     CHECK(words("last") ==
-          "PartiallyTrainable: expected parameters named \"last\", found none; near are last.bias, "
-          "last.weight, "
-          "first.bias");
-    CHECK(holds(words(""), "named \"\", found none; near are "));
+          "PartiallyTrainable: expected parameters named \"last\", found none; did you mean "
+          "last.bias, last.weight or first.bias?");
+    CHECK(holds(words(""), "named \"\", found none; did you mean "));
     teacher->last->bias.requires_grad_(false);
     CHECK(holds(words("last.*"), "expected \"last.bias\" to require a gradient"));
     CHECK(words("last.weight").empty());

@@ -15,7 +15,7 @@
 
 namespace retort::detail {
 
-/// Whether a name is of a pattern with `*` and `?`.
+/// Whether a name matches a pattern with `*` and `?`.
 inline bool matches(std::string_view pattern, std::string_view name) {
     std::size_t p = 0, n = 0, star = std::string_view::npos, after = 0;
     while (n < name.size()) {
@@ -35,7 +35,7 @@ inline bool matches(std::string_view pattern, std::string_view name) {
     return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
-/// How many characters must be put in, taken out or replaced to make one text of another.
+/// Levenshtein distance: insertions, deletions and substitutions that turn one text into the other.
 inline std::size_t edit_distance(std::string_view one, std::string_view other) {
     std::vector<std::size_t> row(other.size() + 1);
     std::iota(row.begin(), row.end(), std::size_t{0});
@@ -50,17 +50,19 @@ inline std::size_t edit_distance(std::string_view one, std::string_view other) {
     return row.back();
 }
 
-/// The names that are nearest to a pattern, at most three.
-inline std::string nearest_names(std::string_view pattern, const std::vector<NamedParameter>& parameters) {
-    std::vector<std::pair<std::size_t, std::string_view>> near;
-    for (const NamedParameter& each : parameters)
-        near.emplace_back(edit_distance(pattern, each.name), each.name);
-    std::stable_sort(near.begin(), near.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
+/// `; did you mean a, b or c?`: the names nearest to a pattern, at most three; nothing where there are none.
+inline std::string did_you_mean(std::string_view pattern, const std::vector<NamedParameter>& parameters) {
+    std::vector<std::pair<std::size_t, std::size_t>> near;  // distance and position: of equal ones the first
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+        near.emplace_back(edit_distance(pattern, parameters[i].name), i);
+    std::sort(near.begin(), near.end());
+    near.resize(std::min<std::size_t>(near.size(), 3));
     std::string result;
-    for (std::size_t i = 0; i < near.size() && i < 3; ++i)
-        result.append(i == 0 ? "" : ", ").append(near[i].second);
-    return result;
+    for (std::size_t i = 0; i < near.size(); ++i) {
+        const char* const before = i == 0 ? "; did you mean " : i + 1 < near.size() ? ", " : " or ";
+        result.append(before).append(parameters[near[i].second].name);
+    }
+    return result.empty() ? result : result + "?";
 }
 
 }  // namespace retort::detail

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Work in pieces on all threads of the processor.
+/// Work in pieces on all CPU threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -32,12 +32,15 @@ void parallel_pieces(std::int64_t count, std::int64_t piece, const Work& work) {
     at::Tensor indices = at::arange(pieces, at::kLong);
     auto iterator = at::TensorIterator::borrowing_nullary_op(indices);
     const at::ThreadLocalState here;
+    // Rows of elements, of which there is one here: LibTorch makes this form of the simpler one by code of which
+    // compilers warn.
     iterator.for_each(
-        [&](char** data, const std::int64_t* strides, std::int64_t size) {
+        [&](char** data, const std::int64_t* strides, std::int64_t size, std::int64_t rows) {
             // As the calling thread: without autograd where that is off, with the profiler's hooks.
             const at::ThreadLocalStateGuard as_here(here);
-            for (std::int64_t i = 0; i < size; ++i) {
-                one(*reinterpret_cast<const std::int64_t*>(data[0] + i * strides[0]));
+            for (std::int64_t row = 0; row < rows; ++row) {
+                for (std::int64_t i = 0; i < size; ++i)
+                    one(*reinterpret_cast<const std::int64_t*>(data[0] + i * strides[0] + row * strides[1]));
             }
         },
         /*grain_size=*/1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Adam with decoupled weight decay, for many parameters at once.
+/// AdamW: Adam with decoupled weight decay.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,16 +28,39 @@
 
 namespace retort {
 
-/// Options of one parameter group of a `MultiTensorAdamW`: see `AdamW`.
-struct MultiTensorAdamWOptions : torch::optim::OptimizerCloneableOptions<MultiTensorAdamWOptions> {
-    double learning_rate = 1e-3;
-    std::array<double, 2> betas{0.9, 0.999};
-    double eps = 1e-8;
-    double weight_decay = 1e-2;
+class MultiTensorAdamW;
+
+/// Adam with decoupled weight decay.
+///
+/// Formula, in a parameter's step t (from 1): \f$ m \leftarrow \beta_1 m + (1 - \beta_1) g \f$,
+/// \f$ v \leftarrow \beta_2 v + (1 - \beta_2) g^2 \f$, \f$ \theta \leftarrow (1 - \eta\lambda)\theta - \eta
+/// \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} \f$. With `amsgrad` the root is that of the
+/// largest v so far. Source: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019, Algorithm 2, in the form
+/// of `torch::optim::AdamW`, where \f$ \lambda \f$ is multiplied with the learning rate; Reddi, Kale, Kumar, "On the
+/// convergence of Adam and beyond", ICLR 2018, for `amsgrad` (the largest before its correction, as LibTorch has it).
+///
+/// Sparse gradients are refused.
+struct AdamW {
+    double learning_rate = 1e-3;              ///< \f$ \eta \f$, at least 0
+    std::array<double, 2> betas{0.9, 0.999};  ///< \f$ \beta_1, \beta_2 \f$, each at least 0, below 1
+    double eps = 1e-8;                        ///< \f$ \epsilon \f$, at least 0
+    double weight_decay = 1e-2;               ///< \f$ \lambda \f$, at least 0
     bool amsgrad = false;
 
-    double get_lr() const override { return learning_rate; }
-    void set_lr(const double value) override { learning_rate = value; }
+    /// \throws ConfigError as `check` does
+    std::unique_ptr<MultiTensorAdamW> build(std::vector<at::Tensor> parameters) const;
+    /// \throws ConfigError if an option is out of its range
+    void check() const {
+        detail::check_optimizer_number("AdamW", "a learning rate", learning_rate);
+        detail::check_optimizer_number("AdamW", "an epsilon", eps);
+        detail::check_optimizer_number("AdamW", "a weight decay", weight_decay);
+        for (const double beta : betas) {
+            if (!(beta >= 0 && beta < 1)) {
+                throw ConfigError(
+                    detail::concat("AdamW: expected betas of at least 0 and below 1, found ", beta));
+            }
+        }
+    }
 };
 
 namespace detail {
@@ -86,35 +109,34 @@ struct AdamWKernel {
 
 }  // namespace detail
 
-/// The optimizer that `AdamW` builds. Agrees with `torch::optim::AdamW` but for rounding (a few units in the last place
-/// a step). On the processor the parameters go through one loop (float and double; dense), elsewhere through
-/// multi-tensor operators, whose number does not grow with that of the parameters (but with `amsgrad`).
-class MultiTensorAdamW : public detail::FusedOptimizer<MultiTensorAdamW, MultiTensorAdamWOptions, 3> {
+/// Options of one parameter group of a `MultiTensorAdamW`.
+using MultiTensorAdamWOptions = detail::GroupOptions<AdamW>;
+
+/// The optimizer that `AdamW` builds. Agrees with `torch::optim::AdamW` except for rounding (a few units in the last
+/// place per step). On the CPU one loop updates all parameters (float and double; dense), elsewhere multi-tensor
+/// operators do, whose number does not depend on that of the parameters (except with `amsgrad`).
+class MultiTensorAdamW : public detail::FusedOptimizer<MultiTensorAdamW, AdamW, 3> {
   public:
     static constexpr const char* name = "AdamW";
     static constexpr std::array<const char*, 3> slot_names{"first_moment", "second_moment",
                                                            "largest_second_moment"};
     static constexpr bool counts_steps = true;
-    static bool takes_sparse(const MultiTensorAdamWOptions&) { return false; }
+    static bool takes_sparse(const AdamW&) { return false; }
 
-    MultiTensorAdamW(std::vector<at::Tensor> parameters, const MultiTensorAdamWOptions& options)
-        : FusedOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
-    MultiTensorAdamW(std::vector<torch::optim::OptimizerParamGroup> groups,
-                     const MultiTensorAdamWOptions& options)
-        : FusedOptimizer(std::move(groups), options) {}
+    using FusedOptimizer::FusedOptimizer;
 
   private:
     friend FusedOptimizer;
 
-    static double rate(const MultiTensorAdamWOptions& options, std::int64_t steps) {
+    static double rate(const AdamW& options, std::int64_t steps) {
         return options.learning_rate / (1 - std::pow(options.betas[0], static_cast<double>(steps)));
     }
-    static double correction(const MultiTensorAdamWOptions& options, std::int64_t steps) {
+    static double correction(const AdamW& options, std::int64_t steps) {
         return std::sqrt(1 - std::pow(options.betas[1], static_cast<double>(steps)));
     }
 
     template <class T>
-    void step_dense(const Moves& moved, const MultiTensorAdamWOptions& options) {
+    void step_dense(const Moves& moved, const AdamW& options) {
         const auto& betas = options.betas;
         detail::AdamWKernel<T> kernel{};
         kernel.keep = static_cast<T>(1 - options.learning_rate * options.weight_decay);
@@ -126,7 +148,7 @@ class MultiTensorAdamW : public detail::FusedOptimizer<MultiTensorAdamW, MultiTe
         std::int64_t steps = 0;
         for (const auto& each : moved) {
             auto& state = *each.state;
-            // Powers take their time, and most parameters have made the same steps.
+            // Powers are slow, and most parameters have the same number of steps.
             if (state.steps != steps) {
                 steps = state.steps;
                 kernel.rate = static_cast<T>(rate(options, steps));
@@ -134,7 +156,7 @@ class MultiTensorAdamW : public detail::FusedOptimizer<MultiTensorAdamW, MultiTe
             }
             kernel.parameter = each.parameter->template data_ptr<T>();
             kernel.gradient = each.gradient->template data_ptr<T>();
-            for (const std::size_t slot : {0, 1}) state.need(slot, *each.parameter);
+            for (std::size_t slot = 0; slot < 2; ++slot) state.need(slot, *each.parameter);
             kernel.first = state.of[0].template data_ptr<T>();
             kernel.second = state.of[1].template data_ptr<T>();
             if (options.amsgrad) {
@@ -148,12 +170,12 @@ class MultiTensorAdamW : public detail::FusedOptimizer<MultiTensorAdamW, MultiTe
         std::apply([](auto&... each) { (each.run(), ...); }, updates_);
     }
 
-    void step_operators(const Moves& moved, const MultiTensorAdamWOptions& options) {
+    void step_operators(const Moves& moved, const AdamW& options) {
         std::vector<at::Scalar> rates, corrections;
         for (const auto& each : moved) {
             rates.emplace_back(-rate(options, each.state->steps));
             corrections.emplace_back(correction(options, each.state->steps));
-            for (const std::size_t slot : {0, 1}) each.state->need(slot, *each.parameter);
+            for (std::size_t slot = 0; slot < 2; ++slot) each.state->need(slot, *each.parameter);
         }
         const auto parameters = detail::list_of(moved, [](const auto& each) { return *each.parameter; });
         const auto gradients = detail::list_of(moved, [](const auto& each) { return *each.gradient; });
@@ -185,50 +207,8 @@ class MultiTensorAdamW : public detail::FusedOptimizer<MultiTensorAdamW, MultiTe
         updates_;
 };
 
-/// Adam with decoupled weight decay.
-///
-/// Formula, in a parameter's step t (from 1): \f$ m \leftarrow \beta_1 m + (1 - \beta_1) g \f$,
-/// \f$ v \leftarrow \beta_2 v + (1 - \beta_2) g^2 \f$, \f$ \theta \leftarrow (1 - \eta\lambda)\theta - \eta
-/// \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} \f$. With `amsgrad` the largest v so far stands in
-/// the root. Source: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019, Algorithm 2, in the form
-/// of `torch::optim::AdamW`, where \f$ \lambda \f$ is multiplied with the learning rate; Reddi, Kale, Kumar, "On the
-/// convergence of Adam and beyond", ICLR 2018, for `amsgrad` (the largest before its correction, as LibTorch has it).
-///
-/// Sparse gradients are refused.
-struct AdamW {
-    double learning_rate = 1e-3;              ///< \f$ \eta \f$, at least 0
-    std::array<double, 2> betas{0.9, 0.999};  ///< \f$ \beta_1, \beta_2 \f$, each at least 0, below 1
-    double eps = 1e-8;                        ///< \f$ \epsilon \f$, at least 0
-    double weight_decay = 1e-2;               ///< \f$ \lambda \f$, at least 0
-    bool amsgrad = false;
-
-    std::unique_ptr<MultiTensorAdamW> build(std::vector<at::Tensor> parameters) const {
-        return std::make_unique<MultiTensorAdamW>(std::move(parameters), options());
-    }
-    /// The options of a parameter group.
-    /// \throws ConfigError as `check` does
-    MultiTensorAdamWOptions options() const {
-        check();
-        MultiTensorAdamWOptions options;
-        options.learning_rate = learning_rate;
-        options.betas = betas;
-        options.eps = eps;
-        options.weight_decay = weight_decay;
-        options.amsgrad = amsgrad;
-        return options;
-    }
-    /// \throws ConfigError if the options make no sense
-    void check() const {
-        detail::check_optimizer_number("AdamW", "a learning rate", learning_rate);
-        detail::check_optimizer_number("AdamW", "an epsilon", eps);
-        detail::check_optimizer_number("AdamW", "a weight decay", weight_decay);
-        for (const double beta : betas) {
-            if (!(beta >= 0 && beta < 1)) {
-                throw ConfigError(
-                    detail::concat("AdamW: expected betas of at least 0 and below 1, found ", beta));
-            }
-        }
-    }
-};
+inline std::unique_ptr<MultiTensorAdamW> AdamW::build(std::vector<at::Tensor> parameters) const {
+    return std::make_unique<MultiTensorAdamW>(std::move(parameters), *this);
+}
 
 }  // namespace retort

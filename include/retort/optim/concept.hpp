@@ -5,10 +5,10 @@
 /// | expression | meaning |
 /// |---|---|
 /// | `r.build(parameters)` | required; a `std::unique_ptr` to a `torch::optim::Optimizer` (or a class derived from it) |
-/// | | or takes a `std::vector<retort::NamedParameter>`, where options follow from names |
-/// | `r.check()` | optional; throws ConfigError where the options make no sense |
+/// | | or takes a `std::vector<retort::NamedParameter>`, where options depend on names |
+/// | `r.check()` | optional; throws ConfigError where an option is out of its range |
 ///
-/// A trainer also takes an optimizer that exists already. See `OptimizerPolicy`. What an optimizer remembers goes into
+/// A trainer also takes an existing optimizer: see `OptimizerPolicy`. The state of an optimizer is stored in
 /// checkpoints by its member `checkpoint(retort::Archive&)`, or by `save` and `load` of `torch::optim::Optimizer`.
 #pragma once
 

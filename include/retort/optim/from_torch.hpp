@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Recipes for LibTorch's own optimizers.
+/// Recipes for LibTorch's optimizers.
 #pragma once
 
 #include <functional>
@@ -13,14 +13,14 @@
 
 namespace retort {
 
-/// A recipe for one of LibTorch's own optimizers, from its options:
+/// A recipe for one of LibTorch's optimizers, from its options:
 ///
 ///     retort::FromTorch<torch::optim::AdamW>{torch::optim::AdamWOptions(1e-3)}
 template <class O>
     requires std::derived_from<O, torch::optim::Optimizer>
 class FromTorch {
   public:
-    /// \param options what the optimizer's constructor takes behind the parameters
+    /// \param options what the optimizer's constructor takes after the parameters
     template <class Options>
         requires std::is_constructible_v<O, std::vector<at::Tensor>, Options>
     explicit FromTorch(Options options)

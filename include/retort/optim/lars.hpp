@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Layer-wise adaptive rate scaling, for many parameters at once.
+/// Layer-wise adaptive rate scaling (LARS).
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -30,17 +30,40 @@
 
 namespace retort {
 
-/// Options of one parameter group of a `MultiTensorLars`: see `Lars`.
-struct MultiTensorLarsOptions : torch::optim::OptimizerCloneableOptions<MultiTensorLarsOptions> {
-    double learning_rate = 0.1;
-    double momentum = 0.9;
-    double weight_decay = 0.0;
-    double trust = 1e-3;
-    double eps = 0.0;
+class MultiTensorLars;
+
+/// Stochastic gradient descent whose rate follows, layer by layer, the ratio of weights to gradients.
+///
+/// Formula: \f$ r = \text{trust} \cdot \|\theta\|_2 / (\|g\|_2 + \lambda \|\theta\|_2 + \epsilon) \f$ for each
+/// parameter tensor, \f$ v \leftarrow \mu v + \eta r (g + \lambda\theta);\; \theta \leftarrow \theta - v \f$; the first
+/// v is 0 before. Where a norm is 0, r is 1. Source: You, Gitman, Ginsburg, "Large batch training of convolutional
+/// networks", 2017 (arXiv:1708.03888), Algorithm 1; without its \f$ \epsilon \f$ (0 by default) and its polynomial
+/// decay: that is `WithLearningRate{Lars{}, Polynomial{}}`. The paper does not cover norms of 0, biases and
+/// normalization: see `exclude_vectors`.
+///
+/// Sparse gradients are refused.
+struct Lars {
+    double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
+    double momentum = 0.9;       ///< \f$ \mu \f$, at least 0
+    double weight_decay = 0.0;   ///< \f$ \lambda \f$, at least 0
+    double trust = 1e-3;         ///< above 0
+    double eps = 0.0;            ///< \f$ \epsilon \f$, at least 0
+    /// Whether parameters of fewer than two dimensions (biases, normalization) take plain steps: r = 1, \f$ \lambda =
+    /// 0 \f$.
     bool exclude_vectors = true;
 
-    double get_lr() const override { return learning_rate; }
-    void set_lr(const double value) override { learning_rate = value; }
+    /// \throws ConfigError as `check` does
+    std::unique_ptr<MultiTensorLars> build(std::vector<at::Tensor> parameters) const;
+    /// \throws ConfigError if an option is out of its range
+    void check() const {
+        detail::check_optimizer_number("Lars", "a learning rate", learning_rate);
+        detail::check_optimizer_number("Lars", "a momentum", momentum);
+        detail::check_optimizer_number("Lars", "a weight decay", weight_decay);
+        detail::check_optimizer_number("Lars", "an epsilon", eps);
+        if (!(trust > 0 && std::isfinite(trust))) {
+            throw ConfigError(detail::concat("Lars: expected a trust above 0, found ", trust));
+        }
+    }
 };
 
 namespace detail {
@@ -88,30 +111,29 @@ double norm_of(const T* values, std::int64_t size) {
 
 }  // namespace detail
 
-/// The optimizer that `Lars` builds. On the processor the parameters go through one loop (float and double; dense),
-/// elsewhere through multi-tensor operators; it does not wait for the device.
-class MultiTensorLars : public detail::FusedOptimizer<MultiTensorLars, MultiTensorLarsOptions, 1> {
+/// Options of one parameter group of a `MultiTensorLars`.
+using MultiTensorLarsOptions = detail::GroupOptions<Lars>;
+
+/// The optimizer that `Lars` builds. On the CPU one loop updates all parameters (float and double; dense), elsewhere
+/// multi-tensor operators do; no device synchronization.
+class MultiTensorLars : public detail::FusedOptimizer<MultiTensorLars, Lars, 1> {
   public:
     static constexpr const char* name = "Lars";
     static constexpr std::array<const char*, 1> slot_names{"momentum"};
     static constexpr bool counts_steps = false;
-    static bool takes_sparse(const MultiTensorLarsOptions&) { return false; }
+    static bool takes_sparse(const Lars&) { return false; }
 
-    MultiTensorLars(std::vector<at::Tensor> parameters, const MultiTensorLarsOptions& options)
-        : FusedOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
-    MultiTensorLars(std::vector<torch::optim::OptimizerParamGroup> groups,
-                    const MultiTensorLarsOptions& options)
-        : FusedOptimizer(std::move(groups), options) {}
+    using FusedOptimizer::FusedOptimizer;
 
   private:
     friend FusedOptimizer;
 
-    static bool excluded(const at::Tensor& parameter, const MultiTensorLarsOptions& options) {
+    static bool excluded(const at::Tensor& parameter, const Lars& options) {
         return options.exclude_vectors && parameter.dim() < 2;
     }
 
     template <class T>
-    void step_dense(const Moves& moved, const MultiTensorLarsOptions& options) {
+    void step_dense(const Moves& moved, const Lars& options) {
         std::vector<double> ratios(moved.size(), 1.0);
         const auto find = [&](std::int64_t begin, std::int64_t size) {
             for (std::int64_t i = begin; i < begin + size; ++i) {
@@ -149,7 +171,7 @@ class MultiTensorLars : public detail::FusedOptimizer<MultiTensorLars, MultiTens
         std::apply([](auto&... each) { (each.run(), ...); }, updates_);
     }
 
-    void step_operators(const Moves& moved, const MultiTensorLarsOptions& options) {
+    void step_operators(const Moves& moved, const Lars& options) {
         Moves plain, adapted;
         for (const auto& each : moved) {
             each.state->need(0, *each.parameter);
@@ -176,7 +198,7 @@ class MultiTensorLars : public detail::FusedOptimizer<MultiTensorLars, MultiTens
     }
     /// \param ratios one for each; undefined: 1
     static void move(const Moves& moved, const std::vector<at::Tensor>& update, const at::Tensor& ratios,
-                     const MultiTensorLarsOptions& options) {
+                     const Lars& options) {
         const auto momenta = detail::list_of(moved, [](const auto& each) { return each.state->of[0]; });
         at::_foreach_mul_(momenta, options.momentum);
         if (ratios.defined()) {
@@ -195,52 +217,8 @@ class MultiTensorLars : public detail::FusedOptimizer<MultiTensorLars, MultiTens
         updates_;
 };
 
-/// Stochastic gradient descent whose rate follows, layer by layer, the ratio of weights to gradients.
-///
-/// Formula: \f$ r = \text{trust} \cdot \|\theta\|_2 / (\|g\|_2 + \lambda \|\theta\|_2 + \epsilon) \f$ for each
-/// parameter tensor, \f$ v \leftarrow \mu v + \eta r (g + \lambda\theta);\; \theta \leftarrow \theta - v \f$; the first
-/// v is 0 before. Where a norm is 0, r is 1. Source: You, Gitman, Ginsburg, "Large batch training of convolutional
-/// networks", 2017 (arXiv:1708.03888), Algorithm 1; without its \f$ \epsilon \f$ (0 by default) and its polynomial
-/// decay: that is `WithLearningRate{Lars{}, Polynomial{}}`. The paper says nothing of a norm of 0, nor of biases and
-/// normalization: see `exclude_vectors`.
-///
-/// Sparse gradients are refused.
-struct Lars {
-    double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
-    double momentum = 0.9;       ///< \f$ \mu \f$, at least 0
-    double weight_decay = 0.0;   ///< \f$ \lambda \f$, at least 0
-    double trust = 1e-3;         ///< above 0
-    double eps = 0.0;            ///< \f$ \epsilon \f$, at least 0
-    /// Whether parameters of fewer than two dimensions (biases, normalization) take plain steps: r = 1, \f$ \lambda =
-    /// 0 \f$.
-    bool exclude_vectors = true;
-
-    std::unique_ptr<MultiTensorLars> build(std::vector<at::Tensor> parameters) const {
-        return std::make_unique<MultiTensorLars>(std::move(parameters), options());
-    }
-    /// The options of a parameter group.
-    /// \throws ConfigError as `check` does
-    MultiTensorLarsOptions options() const {
-        check();
-        MultiTensorLarsOptions options;
-        options.learning_rate = learning_rate;
-        options.momentum = momentum;
-        options.weight_decay = weight_decay;
-        options.trust = trust;
-        options.eps = eps;
-        options.exclude_vectors = exclude_vectors;
-        return options;
-    }
-    /// \throws ConfigError if the options make no sense
-    void check() const {
-        detail::check_optimizer_number("Lars", "a learning rate", learning_rate);
-        detail::check_optimizer_number("Lars", "a momentum", momentum);
-        detail::check_optimizer_number("Lars", "a weight decay", weight_decay);
-        detail::check_optimizer_number("Lars", "an epsilon", eps);
-        if (!(trust > 0 && std::isfinite(trust))) {
-            throw ConfigError(detail::concat("Lars: expected a trust above 0, found ", trust));
-        }
-    }
-};
+inline std::unique_ptr<MultiTensorLars> Lars::build(std::vector<at::Tensor> parameters) const {
+    return std::make_unique<MultiTensorLars>(std::move(parameters), *this);
+}
 
 }  // namespace retort

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Options of an optimizer by the names and shapes of parameters.
+/// Optimizer options by names and shapes of parameters.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,9 +24,9 @@
 
 namespace retort {
 
-/// What other options some parameters have: see `ParameterGroups`.
+/// Options that differ for some parameters: see `ParameterGroups`.
 struct GroupRule {
-    /// Which parameters, by name: `*` stands for any characters, dots too, `?` for one. Names are the student's
+    /// Which parameters, by name: `*` matches any characters, dots too, `?` matches one. Names are the student's
     /// (`stages.0.weight`); those of learnable parts begin with `knowledge.`, those of a `PartiallyTrainable` teacher with `teacher.`.
     std::string names = "*";
     std::int64_t below_dimensions = 0;      ///< only those of fewer dimensions than this; 0: any
@@ -35,27 +35,27 @@ struct GroupRule {
     std::optional<bool> frozen{};           ///< not trained, and no gradient computed
 };
 
-/// A rule for what is usually trained without weight decay: parameters of fewer than two dimensions, which are biases and
-/// those of normalization.
+/// No weight decay on parameters of fewer than two dimensions: biases and those of normalization layers.
 inline GroupRule no_decay_on_vectors() { return {.below_dimensions = 2, .weight_decay = 0.0}; }
 
-/// An optimizer (`Sgd`, `AdamW`, `Lars`) with other options for some parameters:
+/// An optimizer (`Sgd`, `AdamW`, `Lars`) with different options for some parameters:
 ///
 ///     retort::ParameterGroups{retort::AdamW{.learning_rate = 1e-3, .weight_decay = 0.05},
 ///                             {retort::no_decay_on_vectors(),
 ///                              {.names = "stem.*", .learning_rate = 0.1},
 ///                              {.names = "stem.norm.*", .frozen = true}}}
 ///
-/// All rules that a parameter meets apply; what several of them say is as the last one says. A rule that no parameter meets
-/// is an error. Frozen parameters get `requires_grad` false with the first step. A learning-rate schedule stands outside,
-/// and multiplies the rate of every group. Learnable parts that come later, with another graph of a cohort, have the
+/// All rules that match a parameter apply; where they conflict, the last one wins. A rule that matches no parameter
+/// is an error. Frozen parameters get `requires_grad` false at the first step. A learning-rate schedule goes outside,
+/// and scales the rate of every group. Learnable parts that are added later, with another graph of a cohort, have the
 /// recipe's options.
 template <class Recipe>
 struct ParameterGroups {
     static_assert(
         requires(const Recipe& recipe) {
-            recipe.options().learning_rate;
-            recipe.options().weight_decay;
+            recipe.learning_rate;
+            recipe.weight_decay;
+            typename decltype(recipe.build(std::vector<at::Tensor>()))::element_type::Options;
         },
         "retort: parameter groups are for retort::Sgd, AdamW and Lars: a learning-rate schedule and "
         "RebuiltEachEpoch stand "
@@ -65,21 +65,20 @@ struct ParameterGroups {
 
     ParameterGroups(Recipe of, std::vector<GroupRule> with) : recipe(std::move(of)), rules(std::move(with)) {}
 
-    /// \throws ConfigError if a rule is met by no parameter, or all parameters are frozen
+    /// \throws ConfigError if a rule matches no parameter, or all parameters are frozen
     auto build(const std::vector<NamedParameter>& parameters) const {
-        using Options = decltype(recipe.options());
+        using Optimizer = typename decltype(recipe.build(std::vector<at::Tensor>()))::element_type;
         struct Group {
             double rate;
             double decay;
             std::vector<at::Tensor> parameters;
         };
-        const Options plain = recipe.options();
-        // What no rule changes comes first: its learning rate is the one that histories show.
-        std::vector<Group> groups{{1.0, plain.weight_decay, {}}};
+        // Parameters without a rule come first: theirs is the learning rate in histories.
+        std::vector<Group> groups{{1.0, recipe.weight_decay, {}}};
         std::vector<bool> met(rules.size(), false);
         std::vector<at::Tensor> frozen;
         for (const NamedParameter& each : parameters) {
-            double rate = 1.0, decay = plain.weight_decay;
+            double rate = 1.0, decay = recipe.weight_decay;
             bool stays = false;
             for (std::size_t i = 0; i < rules.size(); ++i) {
                 const GroupRule& rule = rules[i];
@@ -108,12 +107,12 @@ struct ParameterGroups {
                 rules[i].below_dimensions > 0
                     ? detail::concat(" of fewer than ", rules[i].below_dimensions, " dimensions")
                     : std::string(),
-                ", found none; near are ", detail::nearest_names(rules[i].names, parameters)));
+                ", found none", detail::did_you_mean(rules[i].names, parameters)));
         }
         std::vector<torch::optim::OptimizerParamGroup> result;
         for (Group& group : groups) {
             if (group.parameters.empty()) continue;
-            auto options = std::make_unique<Options>(plain);
+            auto options = std::make_unique<typename Optimizer::Options>(recipe);
             options->learning_rate *= group.rate;
             options->weight_decay = group.decay;
             result.emplace_back(std::move(group.parameters), std::move(options));
@@ -121,10 +120,9 @@ struct ParameterGroups {
         if (result.empty())
             throw ConfigError("ParameterGroups: expected parameters to train, found all of them frozen");
         for (at::Tensor& each : frozen) each.requires_grad_(false);
-        using Optimizer = typename decltype(recipe.build(std::vector<at::Tensor>()))::element_type;
-        return std::make_unique<Optimizer>(std::move(result), plain);
+        return std::make_unique<Optimizer>(result, recipe);
     }
-    /// \throws ConfigError if an option makes no sense
+    /// \throws ConfigError if an option is out of its range
     void check() const {
         recipe.check();
         if (rules.empty()) throw ConfigError("ParameterGroups: expected rules, found none");

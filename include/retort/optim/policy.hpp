@@ -33,7 +33,7 @@ namespace retort {
 
 namespace detail {
 
-/// Stores or sets the state of an optimizer that LibTorch stores itself, as what `torch::save` makes of it.
+/// Stores or sets the state of an optimizer as `torch::save` writes it.
 /// \throws ConfigError if the optimizer stores nothing
 inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& optimizer) {
     std::string bytes;
@@ -64,12 +64,16 @@ inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& o
 
 }  // namespace detail
 
-/// What a trainer takes as its optimizer: a recipe (`Sgd`, `AdamW`, `Lars`, `FromTorch<...>`; within `ParameterGroups`,
-/// `RebuiltEachEpoch` and `WithLearningRate`, in this order from the inside), or an optimizer that exists already, as an
-/// lvalue that outlives the trainer, or as a `shared_ptr`. An existing one gets the learnable parts of the knowledge as
-/// one more parameter group, with its default options.
+/// What a trainer takes as its optimizer: a recipe (`Sgd`, `AdamW`, `Lars`, `FromTorch<...>`; in `ParameterGroups`,
+/// `RebuiltEachEpoch` and `WithLearningRate`, nested in this order from the inside), or an existing optimizer, as an
+/// lvalue that outlives the trainer or as a `shared_ptr`. An existing one gets the learnable parts of the knowledge
+/// as another parameter group, with its default options.
 ///
-/// It is the same for all types: one virtual call a step is what LibTorch's optimizers cost anyway.
+/// In an existing optimizer of LibTorch 2.12 or later with several groups, an option of a group that equals the initial
+/// value of its type counts as unset: `SGDOptions(0.1).weight_decay(0)` gets the weight decay of the optimizer's
+/// defaults. Set such options after construction, in `param_groups()`.
+///
+/// One type for all of them: LibTorch's optimizers cost one virtual call a step anyway.
 class OptimizerPolicy {
     using Named = std::vector<NamedParameter>;
 
@@ -104,7 +108,7 @@ class OptimizerPolicy {
     explicit(false) OptimizerPolicy(O& optimizer)
         : OptimizerPolicy(std::shared_ptr<O>(&optimizer, [](O*) {})) {}
 
-    /// Builds the optimizer for the student's parameters and those of the learnable parts.
+    /// Builds the optimizer on the student's parameters and those of the learnable parts.
     void build(const std::vector<NamedParameter>& student, const std::vector<NamedParameter>& parts) {
         Built built = build_(student, parts);
         if (fresh_each_epoch_) {
@@ -117,7 +121,7 @@ class OptimizerPolicy {
             rates_.push_back(group.options().get_lr());
         }
     }
-    /// Gives the optimizer the learnable parts that it does not have yet, as one more parameter group.
+    /// Adds the learnable parts that the optimizer does not have yet, as another parameter group.
     /// \pre built()
     void add(const std::vector<NamedParameter>& parts) {
         add_missing(*optimizer_, detail::tensors_of(parts));
@@ -136,10 +140,10 @@ class OptimizerPolicy {
     /// \pre built()
     torch::optim::Optimizer& optimizer() const { return *optimizer_; }
 
-    /// Sets the learning rates for this progress, where they follow a schedule. Before that, builds the
-    /// optimizer anew at the start of an epoch where the recipe says so (`RebuiltEachEpoch`).
+    /// Sets the learning rates for this progress, where they follow a schedule. Before that, rebuilds the optimizer
+    /// at the start of an epoch where the recipe says so (`RebuiltEachEpoch`).
     void set_learning_rate(const Progress& progress) {
-        begin_anew(progress);
+        rebuild(progress);
         if (!rate_) return;
         const double factor = rate_(progress);
         if (!(factor >= 0 && std::isfinite(factor))) {
@@ -156,12 +160,13 @@ class OptimizerPolicy {
     /// \pre built()
     double learning_rate() const { return optimizer_->param_groups().front().options().get_lr(); }
 
-    /// Stores or sets what the optimizer remembers (its own `checkpoint(retort::Archive&)`, or what LibTorch stores
-    /// of it), the learning rates, and the schedule's state. Other options are those of this program.
+    /// Stores or sets the optimizer's state (by its `checkpoint(retort::Archive&)`, or as LibTorch saves it), the
+    /// learning rates, and the schedule's state. Other options are not stored.
     /// \throws CheckpointError if it is another optimizer, for other parameters, or began with other learning rates
     /// \pre built()
     void checkpoint(Archive& archive) {
-        archive.expect("type", c10::demangle(typeid(*optimizer_).name()));
+        const torch::optim::Optimizer& optimizer = *optimizer_;  // typeid of a call would evaluate it
+        archive.expect("type", c10::demangle(typeid(optimizer).name()));
         std::string groups;
         std::vector<double> rates;
         for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
@@ -186,7 +191,7 @@ class OptimizerPolicy {
     }
 
   private:
-    /// An optimizer, with what stores its state: its type is known where it is built.
+    /// An optimizer and the function that stores its state: its type is known where it is built.
     struct Built {
         template <class O>
         explicit Built(std::shared_ptr<O> built)
@@ -208,9 +213,9 @@ class OptimizerPolicy {
         }
         return false;
     }
-    void begin_anew(const Progress& progress) {
+    void rebuild(const Progress& progress) {
         if (!fresh_each_epoch_ || epoch_ == progress.epoch) return;
-        // In the middle of an epoch that nobody has seen begin, the state is that of a checkpoint, and stays.
+        // In the middle of an epoch whose beginning was not seen, the state is that of a checkpoint, and stays.
         if (epoch_ >= 0 || progress.step == 0) {
             rates_.clear();
             build(Named(built_for_), {});
@@ -238,13 +243,13 @@ class OptimizerPolicy {
     }
 
     std::function<Built(const Named&, const Named&)> build_;
-    Named built_for_;  // of an optimizer that is built anew
+    Named built_for_;  // of an optimizer that is rebuilt
     std::function<double(const Progress&)> rate_;
     std::function<void(Archive&)> archive_, archive_schedule_;
     std::shared_ptr<torch::optim::Optimizer> optimizer_;
     std::vector<double> rates_;  // of the groups, before any schedule
     bool fresh_each_epoch_ = false;
-    std::int64_t epoch_ = -1;  // in which it was last used, where it is to be fresh
+    std::int64_t epoch_ = -1;  // in which it was last used, if rebuilt each epoch
 };
 
 }  // namespace retort

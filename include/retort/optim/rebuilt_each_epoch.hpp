@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// An optimizer that forgets at the start of every epoch.
+/// An optimizer that is rebuilt at the start of every epoch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,20 +26,19 @@ constexpr bool rebuilt_each_epoch() {
 
 }  // namespace detail
 
-/// An optimizer that is built anew at the start of every epoch: momenta, moments and their bias correction
-/// begin again. The released code of information flow modeling trains the student so (Passalis, Tzelepi,
+/// An optimizer that is rebuilt at the start of every epoch: momenta, moments and their bias correction start over. The released code of information flow modeling trains the student this way (Passalis, Tzelepi,
 /// Tefas, CVPR 2020: one call of its training function an epoch).
 ///
 ///     retort::RebuiltEachEpoch{retort::FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(1e-3)}}
 ///
-/// A learning-rate schedule stands outside: `WithLearningRate{RebuiltEachEpoch{...}, Cosine{}}`. Pointers to the
-/// optimizer are good for one epoch.
+/// A learning-rate schedule goes outside: `WithLearningRate{RebuiltEachEpoch{...}, Cosine{}}`. Pointers to the
+/// optimizer are valid for one epoch.
 template <OptimizerRecipe Recipe>
 struct RebuiltEachEpoch {
     static constexpr bool rebuilt_each_epoch = true;
     static_assert(
         !requires(const Recipe& inner) { inner.schedule; },
-        "retort: a learning-rate schedule stands outside: WithLearningRate{RebuiltEachEpoch{...}, ...}");
+        "retort: a learning-rate schedule goes outside: WithLearningRate{RebuiltEachEpoch{...}, ...}");
     Recipe recipe;
 
     auto build(const std::vector<NamedParameter>& parameters) const {

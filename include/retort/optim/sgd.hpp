@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Stochastic gradient descent for many parameters at once.
+/// Stochastic gradient descent.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,16 +24,38 @@
 
 namespace retort {
 
-/// Options of one parameter group of a `MultiTensorSgd`.
-struct MultiTensorSgdOptions : torch::optim::OptimizerCloneableOptions<MultiTensorSgdOptions> {
-    double learning_rate = 0.1;
-    double momentum = 0.0;
-    double dampening = 0.0;
-    double weight_decay = 0.0;
-    bool nesterov = false;
+class MultiTensorSgd;
 
-    double get_lr() const override { return learning_rate; }
-    void set_lr(const double value) override { learning_rate = value; }
+/// Stochastic gradient descent with momentum.
+///
+/// Formula: \f$ g \leftarrow g + \lambda\theta;\; v \leftarrow \mu v + (1 - d) g;\; \theta \leftarrow \theta
+/// - \eta v \f$ (with Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g. Source:
+/// Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
+/// ICML 2013, in the form of `torch::optim::SGD`. Sparse gradients are accepted without momentum and weight decay,
+/// else refused.
+struct Sgd {
+    double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
+    double momentum = 0.0;       ///< \f$ \mu \f$, at least 0
+    double dampening = 0.0;      ///< d; 0 with Nesterov's momentum
+    double weight_decay = 0.0;   ///< \f$ \lambda \f$, at least 0
+    bool nesterov = false;       ///< needs a momentum above 0
+
+    /// \throws ConfigError as `check` does
+    std::unique_ptr<MultiTensorSgd> build(std::vector<at::Tensor> parameters) const;
+    /// \throws ConfigError if an option is out of its range
+    void check() const {
+        detail::check_optimizer_number("Sgd", "a learning rate", learning_rate);
+        detail::check_optimizer_number("Sgd", "a momentum", momentum);
+        detail::check_optimizer_number("Sgd", "a weight decay", weight_decay);
+        if (!std::isfinite(dampening)) {
+            throw ConfigError(detail::concat("Sgd: expected a finite dampening, found ", dampening));
+        }
+        if (nesterov && (momentum == 0 || dampening != 0)) {
+            throw ConfigError(detail::concat(
+                "Sgd: Nesterov's momentum needs a momentum above 0 and no dampening, found momentum ",
+                momentum, " and dampening ", dampening));
+        }
+    }
 };
 
 namespace detail {
@@ -48,28 +70,31 @@ struct SgdKernel {
     bool fresh, nesterov;
 
     template <bool fused>
+    [[gnu::always_inline]] static inline T decayed(T gradient, T parameter, T decay, bool decays) {
+        return decays ? multiply_add<fused>(parameter, decay, gradient) : gradient;
+    }
+
+    template <bool fused>
     [[gnu::always_inline]] inline void block(std::int64_t at, int count) const {
         T* const p = parameter + at;
         const T* const g = gradient + at;
         T* const v = momentum == nullptr ? nullptr : momentum + at;
         const bool decays = decay != 0;
-        const auto update = [&](int i) [[gnu::always_inline]] {
-            return decays ? multiply_add<fused>(p[i], decay, g[i]) : g[i];
-        };
         if (momentum == nullptr) {
             RETORT_UPDATE_LOOP
-            for (int i = 0; i < count; ++i) p[i] = multiply_add<fused>(update(i), -rate, p[i]);
+            for (int i = 0; i < count; ++i)
+                p[i] = multiply_add<fused>(decayed<fused>(g[i], p[i], decay, decays), -rate, p[i]);
         } else if (fresh) {
             RETORT_UPDATE_LOOP
             for (int i = 0; i < count; ++i) {
-                const T u = update(i);
+                const T u = decayed<fused>(g[i], p[i], decay, decays);
                 v[i] = u;
                 p[i] = multiply_add<fused>(nesterov ? multiply_add<fused>(u, factor, u) : u, -rate, p[i]);
             }
         } else {
             RETORT_UPDATE_LOOP
             for (int i = 0; i < count; ++i) {
-                const T u = update(i);
+                const T u = decayed<fused>(g[i], p[i], decay, decays);
                 const T moved = multiply_add<fused>(u, rest, v[i] * factor);
                 v[i] = moved;
                 p[i] = multiply_add<fused>(nesterov ? multiply_add<fused>(moved, factor, u) : moved, -rate,
@@ -81,29 +106,28 @@ struct SgdKernel {
 
 }  // namespace detail
 
-/// The optimizer that `Sgd` builds. Gives the same bits as `torch::optim::SGD` on x86-64. On the processor the
-/// parameters go through one loop (float and double; dense), elsewhere through multi-tensor operators, whose number
-/// does not grow with that of the parameters.
-class MultiTensorSgd : public detail::FusedOptimizer<MultiTensorSgd, MultiTensorSgdOptions, 1> {
+/// Options of one parameter group of a `MultiTensorSgd`.
+using MultiTensorSgdOptions = detail::GroupOptions<Sgd>;
+
+/// The optimizer that `Sgd` builds. Gives the same bits as `torch::optim::SGD` on x86-64. On the CPU one loop updates
+/// all parameters (float and double; dense), elsewhere multi-tensor operators do, whose number does not depend on
+/// that of the parameters.
+class MultiTensorSgd : public detail::FusedOptimizer<MultiTensorSgd, Sgd, 1> {
   public:
     static constexpr const char* name = "Sgd";
     static constexpr std::array<const char*, 1> slot_names{"momentum"};
     static constexpr bool counts_steps = false;
-    static bool takes_sparse(const MultiTensorSgdOptions& options) {
+    static bool takes_sparse(const Sgd& options) {
         return options.momentum == 0 && options.weight_decay == 0;
     }
 
-    MultiTensorSgd(std::vector<at::Tensor> parameters, const MultiTensorSgdOptions& options)
-        : FusedOptimizer({torch::optim::OptimizerParamGroup(std::move(parameters))}, options) {}
-    MultiTensorSgd(std::vector<torch::optim::OptimizerParamGroup> groups,
-                   const MultiTensorSgdOptions& options)
-        : FusedOptimizer(std::move(groups), options) {}
+    using FusedOptimizer::FusedOptimizer;
 
   private:
     friend FusedOptimizer;
 
     template <class T>
-    void step_dense(const Moves& moved, const MultiTensorSgdOptions& options) {
+    void step_dense(const Moves& moved, const Sgd& options) {
         detail::SgdKernel<T> kernel{};
         kernel.rate = static_cast<T>(options.learning_rate);
         kernel.factor = static_cast<T>(options.momentum);
@@ -126,7 +150,7 @@ class MultiTensorSgd : public detail::FusedOptimizer<MultiTensorSgd, MultiTensor
         std::apply([](auto&... each) { (each.run(), ...); }, updates_);
     }
 
-    void step_operators(const Moves& all, const MultiTensorSgdOptions& options) {
+    void step_operators(const Moves& all, const Sgd& options) {
         Moves moved;
         for (const auto& each : all) {
             if (each.gradient->layout() == at::kStrided) {
@@ -165,49 +189,8 @@ class MultiTensorSgd : public detail::FusedOptimizer<MultiTensorSgd, MultiTensor
         updates_;
 };
 
-/// Stochastic gradient descent with momentum.
-///
-/// Formula: \f$ g \leftarrow g + \lambda\theta;\; v \leftarrow \mu v + (1 - d) g;\; \theta \leftarrow \theta
-/// - \eta v \f$ (with Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g. Source:
-/// Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
-/// ICML 2013, in the form of `torch::optim::SGD`. Sparse gradients are taken without momentum and weight decay,
-/// else refused.
-struct Sgd {
-    double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
-    double momentum = 0.0;       ///< \f$ \mu \f$, at least 0
-    double dampening = 0.0;      ///< d; 0 with Nesterov's momentum
-    double weight_decay = 0.0;   ///< \f$ \lambda \f$, at least 0
-    bool nesterov = false;       ///< needs a momentum above 0
-
-    std::unique_ptr<MultiTensorSgd> build(std::vector<at::Tensor> parameters) const {
-        return std::make_unique<MultiTensorSgd>(std::move(parameters), options());
-    }
-    /// The options of a parameter group.
-    /// \throws ConfigError as `check` does
-    MultiTensorSgdOptions options() const {
-        check();
-        MultiTensorSgdOptions options;
-        options.learning_rate = learning_rate;
-        options.momentum = momentum;
-        options.dampening = dampening;
-        options.weight_decay = weight_decay;
-        options.nesterov = nesterov;
-        return options;
-    }
-    /// \throws ConfigError if the options make no sense.
-    void check() const {
-        detail::check_optimizer_number("Sgd", "a learning rate", learning_rate);
-        detail::check_optimizer_number("Sgd", "a momentum", momentum);
-        detail::check_optimizer_number("Sgd", "a weight decay", weight_decay);
-        if (!std::isfinite(dampening)) {
-            throw ConfigError(detail::concat("Sgd: expected a finite dampening, found ", dampening));
-        }
-        if (nesterov && (momentum == 0 || dampening != 0)) {
-            throw ConfigError(detail::concat(
-                "Sgd: Nesterov's momentum needs a momentum above 0 and no dampening, found momentum ",
-                momentum, " and dampening ", dampening));
-        }
-    }
-};
+inline std::unique_ptr<MultiTensorSgd> Sgd::build(std::vector<at::Tensor> parameters) const {
+    return std::make_unique<MultiTensorSgd>(std::move(parameters), *this);
+}
 
 }  // namespace retort

@@ -11,8 +11,8 @@
 
 namespace retort {
 
-/// An optimizer whose learning rate follows a schedule: in every step the rate of each parameter group is its
-/// first one times the schedule's weight.
+/// An optimizer whose learning rate follows a schedule: at every step the rate of each parameter group is its initial
+/// rate times the schedule's weight.
 ///
 ///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.05, .momentum = 0.9},
 ///                              retort::MultiStep{.milestones = {150, 180, 210}}}

@@ -70,8 +70,9 @@ struct StudyRecord {
         for (const TrialRecord& each : trials) {
             if (each.state == TrialState::complete) result.push_back(each);
         }
-        std::stable_sort(result.begin(), result.end(),
-                         [](const TrialRecord& a, const TrialRecord& b) { return *a.value < *b.value; });
+        std::sort(result.begin(), result.end(), [](const TrialRecord& a, const TrialRecord& b) {
+            return std::pair(*a.value, a.number) < std::pair(*b.value, b.number);
+        });
         if (result.size() > most) result.resize(most);
         return result;
     }

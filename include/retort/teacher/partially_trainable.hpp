@@ -100,8 +100,7 @@ class PartiallyTrainable {
         }
         if (chosen_.empty()) {
             throw ConfigError(detail::concat("PartiallyTrainable: expected parameters named \"", pattern,
-                                             "\", found none; near are ",
-                                             detail::nearest_names(pattern, all)));
+                                             "\", found none", detail::did_you_mean(pattern, all)));
         }
         for (const NamedParameter& each : all) {
             if (!known(chosen_, each.tensor)) rest_.push_back(each.tensor);

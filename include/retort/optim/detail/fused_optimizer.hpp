@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the optimizers of this library share: what they remember of each parameter, and how it is stored.
+/// Base of the library's optimizers: their state per parameter, and how it is stored.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,16 +29,15 @@
 
 namespace retort::detail {
 
-/// What an optimizer remembers of one parameter.
+/// State of one parameter.
 template <std::size_t slots>
 struct ParameterState {
     const void* parameter = nullptr;
     bool repeated = false;               ///< an earlier one is the same parameter
-    std::int64_t steps = 0;              ///< how often it was moved
+    std::int64_t steps = 0;              ///< number of updates
     std::array<at::Tensor, slots> of{};  ///< undefined before the first step
 
-    /// Makes a tensor that is not there yet: zeros, with the parameter's type and order in memory; brings one that is
-    /// there to these.
+    /// Creates a slot as zeros with the parameter's type and memory layout; converts an existing one to these.
     void need(std::size_t slot, const at::Tensor& like) {
         at::Tensor& tensor = of[slot];
         if (!tensor.defined()) {
@@ -50,7 +49,7 @@ struct ParameterState {
     }
 };
 
-/// A parameter that a step moves.
+/// A parameter that a step updates.
 template <std::size_t slots>
 struct Moved {
     const at::Tensor* parameter;
@@ -58,22 +57,60 @@ struct Moved {
     ParameterState<slots>* state;
 };
 
-/// Base of the optimizers of this library. A derived class has
+/// Options of a parameter group: those of the recipe.
+template <class Recipe>
+struct GroupOptions : torch::optim::OptimizerCloneableOptions<GroupOptions<Recipe>>, Recipe {
+    GroupOptions() = default;
+    explicit GroupOptions(const Recipe& recipe) : Recipe(recipe) {}
+
+    double get_lr() const override { return this->learning_rate; }
+    void set_lr(const double value) override { this->learning_rate = value; }
+};
+
+/// Base of the optimizers of this library. `Recipe` is an aggregate of options, with a `learning_rate` and `check()`. A
+/// derived class has
 ///
-/// - `static constexpr const char* name`, for errors, and `bool counts_steps`: whether it looks at
-///   `ParameterState::steps`;
+/// - `static constexpr const char* name`, for errors, and `bool counts_steps`: whether it uses
+/// `ParameterState::steps`;
 /// - `static constexpr std::array<const char*, slots> slot_names`, for files;
 /// - `static bool takes_sparse(options)`: whether `step_operators` takes sparse gradients;
-/// - `void step_dense<T>(moved, options)`: moves parameters on the processor, of type T, all in dense memory, gradients
-///   in the same order. May leave work for `finish_dense()`, which is called at the end of the step.
-/// - `void step_operators(moved, options)`: moves others.
+/// - `void step_dense<T>(moved, options)`: updates parameters of type T on the CPU, in dense memory, gradients in the
+/// same layout. May leave work for `finish_dense()`, which is called at the end of the step.
+/// - `void step_operators(moved, options)`: updates the others.
 ///
-/// A parameter without a gradient stays as it is. One that occurs several times is moved once.
-template <class Derived, class Options, std::size_t slots>
+/// A parameter without a gradient is left as it is. One that occurs several times is updated once.
+template <class Derived, class Recipe, std::size_t slots>
 class FusedOptimizer : public torch::optim::Optimizer {
+    using Group = torch::optim::OptimizerParamGroup;
+
   public:
-    FusedOptimizer(std::vector<torch::optim::OptimizerParamGroup> groups, const Options& defaults)
-        : Optimizer(std::move(groups), std::make_unique<Options>(defaults)) {}
+    /// Options of a parameter group.
+    using Options = GroupOptions<Recipe>;
+
+    /// \throws ConfigError if the options make no sense
+    FusedOptimizer(std::vector<at::Tensor> parameters, const Recipe& defaults)
+        : FusedOptimizer(std::vector<Group>{Group(std::move(parameters))}, defaults) {}
+    /// \param defaults options of the groups that have none
+    FusedOptimizer(const std::vector<Group>& groups, const Recipe& defaults)
+        : Optimizer(std::vector<Group>(), std::make_unique<Options>(defaults)) {
+        defaults.check();
+        for (const Group& group : groups) add_param_group(group);
+    }
+
+    /// Adds a group with its options, or with the defaults where it has none. (LibTorch 2.12 and later replace options of
+    /// types other than their own by the defaults, so that this must not be called through the base.)
+    /// \throws ConfigError if the options are of another optimizer, or make no sense
+    void add_param_group(const Group& group) {
+        if (group.has_options()) {
+            const auto* const options = dynamic_cast<const Options*>(&group.options());
+            if (options == nullptr)
+                throw ConfigError(concat(Derived::name, ": expected a group with options of ", Derived::name,
+                                         ", found options of another optimizer"));
+            options->check();
+        }
+        Optimizer::add_param_group(Group(group.params()));
+        if (group.has_options()) param_groups_.back().set_options(group.options().clone());
+    }
 
     using Optimizer::step;
     /// One step.
@@ -89,14 +126,14 @@ class FusedOptimizer : public torch::optim::Optimizer {
         try {
             gather();
         } catch (...) {
-            finish();  // what is left of the step would be a part of the next one
+            finish();  // the rest of the step would be part of the next one
             throw;
         }
         finish();
         return loss;
     }
 
-    /// What it remembers, for `torch::save` and `torch::load`. Options are not stored.
+    /// The state, for `torch::save` and `torch::load`. Options are not stored.
     void save(torch::serialize::OutputArchive& archive) const override {
         const_cast<FusedOptimizer&>(*this).arrange();
         for (std::size_t i = 0; i < states_.size(); ++i) {
@@ -134,7 +171,7 @@ class FusedOptimizer : public torch::optim::Optimizer {
         });
         states_ = std::move(read);
     }
-    /// Stores or sets what it remembers.
+    /// Stores or sets the state.
     void checkpoint(Archive& archive) {
         arrange();
         each_parameter([&](std::size_t i, const at::Tensor& parameter) {
@@ -164,11 +201,11 @@ class FusedOptimizer : public torch::optim::Optimizer {
     template <class Function>
     void each_parameter(Function&& function) const {
         std::size_t position = 0;
-        for (const torch::optim::OptimizerParamGroup& group : param_groups_) {
+        for (const Group& group : param_groups_) {
             for (const at::Tensor& parameter : group.params()) function(position++, parameter);
         }
     }
-    /// Brings the states into the order of the parameters: groups may have come, and users may have changed them.
+    /// Brings the states into the order of the parameters: groups may have been added or changed.
     void arrange() {
         bool fits = true;
         std::size_t count = 0;
@@ -192,11 +229,11 @@ class FusedOptimizer : public torch::optim::Optimizer {
             states_[i].repeated = repeated;
         });
     }
-    /// Goes through all parameters; moves others than dense ones, and leaves those for `finish`.
+    /// Goes through all parameters; updates those that are not dense, and leaves the dense ones to `finish`.
     void gather() {
         std::size_t position = 0;
-        for (torch::optim::OptimizerParamGroup& group : param_groups_) {
-            const auto& options = static_cast<const Options&>(group.options());
+        for (Group& group : param_groups_) {
+            const Recipe& options = static_cast<const Options&>(group.options());
             dense_floats_.clear();
             dense_doubles_.clear();
             others_.clear();
@@ -208,7 +245,7 @@ class FusedOptimizer : public torch::optim::Optimizer {
                     sort(parameter, gradient, state, position - 1, options);
                     ++state.steps;
                 }
-            } catch (...) {  // none of the group is moved
+            } catch (...) {  // none of the group is updated
                 for (const auto* sorted : {&dense_floats_, &dense_doubles_, &others_}) {
                     for (const auto& each : *sorted) --each.state->steps;
                 }
@@ -226,9 +263,9 @@ class FusedOptimizer : public torch::optim::Optimizer {
         others_.clear();
         copies_.clear();
     }
-    /// Decides how a parameter is moved.
+    /// Decides how a parameter is updated.
     void sort(const at::Tensor& parameter, const at::Tensor& gradient, State& state, std::size_t position,
-              const Options& options) {
+              const Recipe& options) {
         if (gradient.layout() != at::kStrided && !Derived::takes_sparse(options)) {
             throw ConfigError(concat(Derived::name,
                                      ": expected dense gradients, found a sparse one for parameter ",
@@ -245,17 +282,17 @@ class FusedOptimizer : public torch::optim::Optimizer {
         const at::Tensor& source =
             alike ? gradient : copies_.emplace_back(at::empty_like(parameter).copy_(gradient));
         (type == at::kFloat ? dense_floats_ : dense_doubles_).push_back({&parameter, &source, &state});
-        // What reads the parameter in a graph must see that it has changed.
+        // Graphs that saved the parameter must see that it has changed.
         parameter.unsafeGetTensorImpl()->bump_version();
     }
 
     std::vector<State> states_;  // in the order of the parameters
-    // Lists that every step fills anew; kept to spare the allocations.
+    // Refilled by every step; kept to save allocations.
     Moves dense_floats_, dense_doubles_, others_;
-    std::deque<at::Tensor> copies_;  // of gradients in another order; an address stays good
+    std::deque<at::Tensor> copies_;  // of gradients in another layout; addresses stay valid
 };
 
-/// The tensors of moves, one list for each.
+/// A list of tensors, one for each.
 template <std::size_t slots, class Get>
 std::vector<at::Tensor> list_of(const std::vector<Moved<slots>>& moved, Get&& get) {
     std::vector<at::Tensor> result;

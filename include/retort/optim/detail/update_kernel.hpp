@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Optimizers' updates on processors: one loop over the elements of all parameters.
+/// Optimizer updates on the CPU: one loop over the elements of all parameters.
 #pragma once
 
 #include <algorithm>
@@ -14,19 +14,19 @@
 
 namespace retort::detail {
 
-/// How many elements a kernel sees at once. A number that the compiler knows, so that it vectorizes the loops over them
-/// without looking at them twice, at any level of optimization that vectorizes at all.
+/// How many elements a kernel processes at once: a constant, so that the compiler vectorizes the loops at every
+/// optimization level that vectorizes at all.
 inline constexpr int update_block = 16;
 
-/// Before a loop over a block: no element depends on another.
+/// Placed before a loop over a block whose elements do not depend on each other.
 #if defined(__clang__)
 #define RETORT_UPDATE_LOOP _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define RETORT_UPDATE_LOOP _Pragma("GCC ivdep")
 #endif
 
-// LibTorch's kernels for AVX2 and later compute a * b + c with one rounding, those for older processors with two. Ours
-// do as they do. Where the program is not compiled for such a processor, functions of their own are.
+// LibTorch's kernels for AVX2 and later compute a * b + c with one rounding, those for older CPUs with two. Ours
+// follow them. Where the program is not compiled for such a CPU, separate functions are.
 #if defined(__x86_64__) && !defined(__FMA__)
 #define RETORT_UPDATE_FOR_AVX2 __attribute__((target("avx2,fma")))
 #endif
@@ -45,7 +45,7 @@ template <bool fused, class T>
 template <bool fused, class T>
 [[gnu::always_inline]] inline void square_roots(T (&values)[update_block]) {
 #if defined(__x86_64__) && (defined(RETORT_UPDATE_FOR_AVX2) || defined(__AVX__))
-    // The compiler takes roots one by one, as std::sqrt may have to set errno.
+    // The compiler computes roots one by one, as std::sqrt may have to set errno.
     if constexpr (fused) {
         constexpr std::size_t width = 32 / sizeof(T);
         struct Lanes {
@@ -77,7 +77,7 @@ template <bool fused, class Kernel>
 template <class Kernel>
 RETORT_UPDATE_FOR_AVX2 void run_for_avx2(const Kernel& kernel, std::int64_t begin, std::int64_t end) {
     run_blocks<true>(kernel, begin, end);
-    // Instructions of the older kind, which follow, are slow until this.
+    // SSE instructions that follow are slow until this.
     __asm__ volatile("vzeroupper");
 }
 #endif
@@ -98,7 +98,7 @@ void run_kernel(const Kernel& kernel, std::int64_t begin, std::int64_t end) {
 #endif
 }
 
-/// The updates of many parameters, done at once.
+/// Updates of many parameters, run together.
 template <class Kernel>
 class Updates {
   public:
@@ -107,7 +107,7 @@ class Updates {
         kernels_.push_back(kernel);
         ends_.push_back((ends_.empty() ? 0 : ends_.back()) + size);
     }
-    /// Runs all and forgets them. The results do not depend on the number of threads.
+    /// Runs and clears them. The results do not depend on the number of threads.
     void run() {
         if (ends_.empty()) return;
         parallel_pieces(ends_.back(), piece, [this](std::int64_t begin, std::int64_t size) {
