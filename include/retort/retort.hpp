@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// All of retort but several learners (<retort/cohort.hpp>), searches (<retort/search.hpp>) and the catalog of
-/// losses: of it only cross-entropy, soft targets and hints. The whole catalog is <retort/knowledge.hpp>, which takes
-/// a second more to compile.
+/// Everything except several learners (<retort/cohort.hpp>), search (<retort/search.hpp>) and the full catalog of
+/// losses: only cross-entropy, soft targets and hints are included. The full catalog is <retort/knowledge.hpp>, which
+/// takes one second longer to compile.
 #pragma once
 
 #include <retort/callback.hpp>

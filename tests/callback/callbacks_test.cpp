@@ -112,8 +112,7 @@ TEST_CASE("a column that nobody fills is refused before the first epoch") {
     EarlyStopping stopping{{.column = "validation_top5"}};
     CHECK(words_of<retort::ConfigError>([&] { Run(none).measure({0.5}, stopping); }) ==
           "EarlyStopping: expected a column \"validation_top5\" in the history, found epoch, "
-          "validation_accuracy; a "
-          "callback that fills it (such as Validation) goes before this one");
+          "validation_accuracy; place the callback that fills it (such as Validation) before this one");
     retort::History empty;
     const std::vector<torch::Tensor> parameters;
     FitContext context{{}, empty, none, parameters};

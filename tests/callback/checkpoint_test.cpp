@@ -201,7 +201,7 @@ TEST_CASE("what another composition saved is refused, with what differs, and not
         const auto words = words_of<CheckpointError>([&] {
             trainer.fit(source, {.epochs = 2}, callbacks..., Checkpoint{directory / "run", quiet()});
         });
-        CHECK(holds(words, file.string() + ": ", "\n(without this file the run begins anew)"));
+        CHECK(holds(words, file.string() + ": ", "\n(without this file the run starts over)"));
         CHECK(trainer.history().empty());
         CHECK(same(state(trainer.student()), before));
         return words;
@@ -431,7 +431,7 @@ TEST_CASE("the newest checkpoint is never passed over silently") {
     write_file(newest, read_file(newest).substr(0, 1000));
     CHECK(holds(words_of<CheckpointError>([&] { train(directory.path(), 3, 1, {}); }),
                 newest.string() + ": cut off",
-                "(without this file the run goes on from " +
+                "(without this file the run resumes from " +
                     (directory / "checkpoint-000001-00000000.retort").string() + ")"));
     std::filesystem::remove(newest);
     const TemporaryDirectory apart;
@@ -477,7 +477,7 @@ TEST_CASE("a directory that cannot be used is an error before the first step") {
     train(directory / "run", 1, 1, {}, count);
     CHECK(steps == 3);
     CHECK(holds(words_of<ConfigError>([&] { train(directory / "run", 2, 1, {.resume = false}, count); }),
-                "there already, and CheckpointOptions::resume is false"));
+                "exists already, and CheckpointOptions::resume is false"));
     CHECK_THROWS_AS(Checkpoint(directory / "run", {.keep = 0}), ConfigError);
     CHECK_THROWS_AS(Checkpoint(directory / "run", {.every_steps = -1}), ConfigError);
     CHECK_THROWS_AS(Checkpoint(""), ConfigError);
@@ -491,7 +491,7 @@ TEST_CASE("a trainer that has begun does not go back to an earlier run's directo
     trainer.fit(vectors(3), {.epochs = 1});
     CHECK(holds(words_of<ConfigError>(
                     [&] { trainer.fit(vectors(3), {.epochs = 4}, Checkpoint{directory.path(), quiet()}); }),
-                "checkpoint-000003-00000000.retort: is of a later moment than this trainer"));
+                "checkpoint-000003-00000000.retort: is later than this trainer"));
 }
 
 TEST_CASE("a full disk ends the run with an error, and leaves what was there") {
@@ -541,8 +541,8 @@ TEST_CASE("a signal ends the step, saves, and ends the run; the same command goe
         retort::clear_interruption();
         std::fclose(stream);
         CHECK(holds(read_file(words / "words"), signal == SIGINT ? "interrupted" : "terminated",
-                    "the run is saved in " + (run / "checkpoint-000001-00000002.retort").string() +
-                        "; the same command goes on with it"));
+                    ": saved to " + (run / "checkpoint-000001-00000002.retort").string() +
+                        "; rerun the same command to resume"));
         CHECK(same(train(run, 3, 8, {}), undisturbed));
     }
 }
@@ -668,7 +668,7 @@ TEST_CASE("a teacher that learns along is saved; one that does not say how is re
     CHECK(same(average<SavedAverage>(directory.path(), 2, 4), average<SavedAverage>(apart.path(), 1, 4)));
     const TemporaryDirectory other;
     CHECK(holds(words_of<ConfigError>([&] { average<Average>(other.path(), 1, 1); }),
-                "learns along (update), and has no member checkpoint(retort::Archive&)"));
+                "learns along (update), but has no member checkpoint(retort::Archive&)"));
 }
 
 TEST_CASE("a moving average of the student goes on where it was") {

@@ -55,7 +55,7 @@ TEST_CASE("columns and rows that are not there are named") {
           "history: expected a row below 3, found 3");
     history.declare("empty");
     CHECK(words_of<retort::ConfigError>([&] { history.best("empty"); }) ==
-          "history: no row has a value of \"empty\"");
+          "history: no row has a value for \"empty\"");
     History none;
     none.declare("loss");
     CHECK(holds(words_of<retort::ConfigError>([&] { none.last("loss"); }), "expected a row below 0"));

@@ -225,7 +225,7 @@ TEST_CASE("a directory that cannot be written is an error before the first step;
     CHECK_THROWS_AS(trainer.fit(batches, {.epochs = 1}, board), retort::OutputError);
     CHECK(trainer.history().empty());
     CHECK(words_of<retort::ConfigError>([&] { board.file(); }) ==
-          "TensorBoard: the file is there when fit has begun, and not before");
+          "TensorBoard: the file is created when fit starts, found a call before");
     CHECK_THROWS_AS((retort::TensorBoard{directory.path(), {.histograms_every = -1}}), retort::ConfigError);
 
     EventFile file(directory / "full");

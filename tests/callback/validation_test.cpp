@@ -147,7 +147,7 @@ TEST_CASE("several metrics, every so many epochs and after the last") {
     Validation again{held_out};
     CHECK(&again.every(3) == &again);
     CHECK(words_of<retort::ConfigError>([&] { again.every(0); }) ==
-          "Validation: expected to measure every 1 or more epochs, found 0");
+          "Validation: expected an interval of at least 1 epoch, found 0");
 }
 
 TEST_CASE("two sets of batches need two names") {
@@ -157,7 +157,7 @@ TEST_CASE("two sets of batches need two names") {
     const auto train = vectors(2), one = vectors(1, 20, 3), other = vectors(1, 20, 4);
     const auto before = state(*net);
     CHECK_THROWS_WITH(trainer.fit(train, {.epochs = 1}, Validation{one}, Validation{other}),
-                      Contains("expected one writer for a column") && Contains("\"validation_accuracy\""));
+                      Contains("expected one writer per column") && Contains("\"validation_accuracy\""));
     CHECK_THROWS_WITH(trainer.fit(train, {.epochs = 1},
                                   Validation{one, retort::metrics::Accuracy{}, retort::metrics::Accuracy{}}),
                       Contains("\"validation_accuracy\""));

@@ -104,7 +104,7 @@ TEST_CASE("who wants to see the average comes behind it") {
     auto during = average.during(retort::on_epoch_end([&](retort::FitContext&) { ++epochs; }));
     CHECK(
         holds(words_of<retort::ConfigError>([&] { trainer.fit(images(1), {.epochs = 1}, during, average); }),
-              "expected it among the callbacks before those that see the average"));
+              "expected it before the callbacks that see the average"));
     CHECK(epochs == 0);
     CHECK(trainer.history().empty());
 }

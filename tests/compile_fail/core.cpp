@@ -43,7 +43,7 @@ struct Outputs {
 };
 }  // namespace tap_ends_at_list
 #if defined(RETORT_CASE_tap_ends_at_list)
-// expect: retort: a tap ends at something that is not a tensor
+// expect: retort: a tap must end at a tensor
 namespace tap_ends_at_list {
 [[maybe_unused]] void run() { tap<&Outputs::list>(Outputs()); }
 }  // namespace tap_ends_at_list
@@ -60,7 +60,7 @@ struct Outputs {
 };
 }  // namespace tap_path_into_number
 #if defined(RETORT_CASE_tap_path_into_number)
-// expect: retort: the path of a tap leads into something that has no elements
+// expect: retort: the path of a tap leads into a type that has no elements
 namespace tap_path_into_number {
 [[maybe_unused]] void run() { tap<&Outputs::count, 0>(Outputs()); }
 }  // namespace tap_path_into_number
@@ -74,7 +74,7 @@ namespace named_tap_with_path {
 using Outputs = std::map<std::string, at::Tensor>;
 }
 #if defined(RETORT_CASE_named_tap_with_path)
-// expect: retort: a tap of a named output has no path behind the name
+// expect: retort: a tap of a named output has no path after the name
 namespace named_tap_with_path {
 [[maybe_unused]] void run() { tap<"layer3", 1>(Outputs()); }
 }  // namespace named_tap_with_path
@@ -99,7 +99,7 @@ namespace frozen_temporary_module {
 #endif
 
 #if defined(RETORT_CASE_ensemble_of_bare_network)
-// expect: retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen.network.
+// expect: retort: a member of an Ensemble is a bare network; wrap it in a teacher policy: retort::Frozen.network.
 namespace ensemble_of_bare_network {
 [[maybe_unused]] void run() {
     Perceptron net;
@@ -124,7 +124,7 @@ struct Speaking {
 };
 }  // namespace ensemble_member_without_logits
 #if defined(RETORT_CASE_ensemble_member_without_logits)
-// expect: retort: a member of an Ensemble gives no logits
+// expect: retort: a member of an Ensemble has no logits
 namespace ensemble_member_without_logits {
 [[maybe_unused]] void run() {
     Ensemble teacher{Silent{}};

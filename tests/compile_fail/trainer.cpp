@@ -97,7 +97,7 @@ namespace teacher_takes_other_input {
 #endif
 
 #if defined(RETORT_CASE_teacher_is_bare_network)
-// expect: retort: the teacher is a bare network; say how it teaches: retort::Frozen.network., or
+// expect: retort: the teacher is a bare network; wrap it in a teacher policy: retort::Frozen.network., or
 namespace teacher_is_bare_network {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -334,7 +334,7 @@ struct Hook {
 };
 }  // namespace hook_gives_int
 #if defined(RETORT_CASE_hook_gives_int)
-// expect: retort: the hook on_step_end of a callback returns nothing or a bool
+// expect: retort: the hook on_step_end of a callback must return nothing or a bool
 namespace hook_gives_int {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -416,7 +416,7 @@ namespace metric_needs_absent_teacher {
 #endif
 
 #if defined(RETORT_CASE_evaluate_unlabeled)
-// expect: retort: metrics need targets, and the batches have none
+// expect: retort: metrics need targets, but the batches have none
 namespace evaluate_unlabeled {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -482,7 +482,7 @@ namespace schedule_within_fresh_optimizer {
 #endif
 
 #if defined(RETORT_CASE_cached_teacher_that_learns)
-// expect: retort: a teacher that learns along gives other outputs every time: it cannot be Cached
+// expect: retort: the outputs of a teacher that learns along change: it cannot be Cached
 namespace cached_teacher_that_learns {
 [[maybe_unused]] void run() {
     Perceptron student, average;
@@ -499,7 +499,7 @@ namespace cached_teacher_that_learns {
 #endif
 
 #if defined(RETORT_CASE_cached_snapshot)
-// expect: retort: a teacher that learns along gives other outputs every time: it cannot be Cached
+// expect: retort: the outputs of a teacher that learns along change: it cannot be Cached
 namespace cached_snapshot {
 [[maybe_unused]] void run() {
     Perceptron student, past;

@@ -29,12 +29,12 @@ TEST_CASE("a CUDA device that is not there says so") {
     if (at::hasCUDA()) {
         CHECK(device("cuda") == at::Device(at::kCUDA, 0));
         CHECK(device("cuda:0") == at::Device(at::kCUDA, 0));
-        CHECK(holds(words_of<retort::ConfigError>([] { device("cuda:99"); }), "\"cuda:99\" was asked for",
+        CHECK(holds(words_of<retort::ConfigError>([] { device("cuda:99"); }), "\"cuda:99\" requested",
                     "there are only"));
     } else {
         for (const std::string name : {"cuda", "cuda:0", "cuda:99"}) {
             CHECK(words_of<retort::ConfigError>([&] { device(name); }) ==
-                  "device: \"" + name + "\" was asked for, but LibTorch finds no CUDA device here");
+                  "device: \"" + name + "\" requested, but LibTorch finds no CUDA device");
         }
     }
 }

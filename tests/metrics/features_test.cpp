@@ -68,23 +68,23 @@ double naive_average(const std::vector<bool>& hits, AveragePrecision kind, std::
     return sum / 11;
 }
 
-double naive_map(const Features& database, const Features& queries, const RetrievalOptions& options) {
+double naive_map(const Features& gallery, const Features& queries, const RetrievalOptions& options) {
     double sum = 0;
     const auto count = queries.size();
     for (std::int64_t q = 0; q < count; ++q) {
         const auto query = queries.values[q].to(torch::kFloat64);
-        const auto rows = database.values.to(torch::kFloat64);
+        const auto rows = gallery.values.to(torch::kFloat64);
         const auto distance = options.distance == Distance::euclidean
                                   ? (rows - query).square().sum(1)
                                   : -rows.mv(query) / (rows.norm(2, {1}) * query.norm()).clamp_min(1e-12);
-        std::vector<std::int64_t> order(static_cast<std::size_t>(database.size()));
+        std::vector<std::int64_t> order(static_cast<std::size_t>(gallery.size()));
         std::iota(order.begin(), order.end(), 0);
         std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
             return distance[a].item<double>() < distance[b].item<double>();
         });
         std::vector<bool> hits;
         for (const auto place : order) {
-            hits.push_back(database.target[place].item<std::int64_t>() ==
+            hits.push_back(gallery.target[place].item<std::int64_t>() ==
                            queries.target[q].item<std::int64_t>());
         }
         const auto first = q / options.released_batch * options.released_batch;
@@ -138,11 +138,11 @@ TEST_CASE("retrieval has the values worked out by hand") {
 }
 
 TEST_CASE("cosine retrieval looks at directions alone") {
-    const Features database{torch::tensor({{10.0, 1.0}, {0.0, 0.1}, {-1.0, 0.0}, {1.0, 1.0}, {0.0, 0.0}}),
-                            ints({0, 1, 0, 1, 0})};
+    const Features gallery{torch::tensor({{10.0, 1.0}, {0.0, 0.1}, {-1.0, 0.0}, {1.0, 1.0}, {0.0, 0.0}}),
+                           ints({0, 1, 0, 1, 0})};
     // The order from (0.01, 0): the first, the fourth, then second and fifth (both at 1), then the third.
     const auto scores =
-        Retrieval{database, {.at = {1, 2, 3, 4}}}.scores({torch::tensor({{0.01, 0.0}}), ints({1})});
+        Retrieval{gallery, {.at = {1, 2, 3, 4}}}.scores({torch::tensor({{0.01, 0.0}}), ints({1})});
     CHECK(scores.mean_average_precision == Approx((1.0 / 2 + 2.0 / 3) / 2));
     CHECK(scores.precision == std::vector<double>{0.0, 0.5, 2.0 / 3, 0.5});
 }
@@ -151,16 +151,16 @@ TEST_CASE("retrieval agrees with a naive implementation, whatever the number of 
     // Whole numbers, of which 64 have an exact mean: rounding does not decide between equal distances.
     const auto whole = random_features(64, 4, 5, 1);
     const auto queries = random_features(23, 4, 5, 2);
-    const Features database{whole.values.to(torch::kFloat64), whole.target};
+    const Features gallery{whole.values.to(torch::kFloat64), whole.target};
     for (const auto average :
          {AveragePrecision::exact, AveragePrecision::eleven_point, AveragePrecision::eleven_point_released}) {
         RetrievalOptions options{
             .distance = Distance::euclidean, .average = average, .at = {1, 10, 64}, .released_batch = 8};
-        const auto scores = Retrieval{database, options}.scores(queries);
-        CHECK(scores.mean_average_precision == Approx(naive_map(database, queries, options)).epsilon(1e-12));
+        const auto scores = Retrieval{gallery, options}.scores(queries);
+        CHECK(scores.mean_average_precision == Approx(naive_map(gallery, queries, options)).epsilon(1e-12));
         for (const std::int64_t most : {1, 64, 3 * 64 + 5, 1000000}) {
             options.most_distances = most;
-            const auto again = Retrieval{database, options}.scores(queries);
+            const auto again = Retrieval{gallery, options}.scores(queries);
             CHECK(again.mean_average_precision == scores.mean_average_precision);
             CHECK(again.precision == scores.precision);
         }
@@ -183,9 +183,9 @@ TEST_CASE("retrieval agrees with a naive implementation, whatever the number of 
 }
 
 TEST_CASE("retrieval keeps few distances in memory") {
-    const auto database = random_features(3000, 2, 3, 1);
+    const auto gallery = random_features(3000, 2, 3, 1);
     const auto queries = random_features(2000, 2, 3, 2);
-    const Retrieval retrieval{database, {.most_distances = 1 << 15}};
+    const Retrieval retrieval{gallery, {.most_distances = 1 << 15}};
     const retort_test::AllocationCount memory;
     CHECK(retrieval.scores(queries).mean_average_precision > 0.3);
     CHECK(memory.largest() <= (1 << 15) * 8);  // places in the ranking, as int64
@@ -194,12 +194,12 @@ TEST_CASE("retrieval keeps few distances in memory") {
 
 TEST_CASE("retrieval refuses what it cannot rank") {
     CHECK(holds(words_of<ConfigError>([] { Retrieval(shelf, {.at = {6}}); }),
-                "Retrieval: expected ranks from 1 to the size of the database, 5, found 6"));
+                "Retrieval: expected ranks from 1 to the size of the gallery, 5, found 6"));
     CHECK(holds(words_of<ConfigError>([] { Retrieval(shelf, {.at = {0}}); }), "found 0"));
     CHECK(holds(words_of<ConfigError>([] { Retrieval(shelf, {.released_batch = 0}); }), "at least 1"));
     CHECK(holds(words_of<ConfigError>([] { Retrieval(shelf, {.most_distances = 0}); }), "at least 1"));
     CHECK(holds(words_of<ShapeError>([] { Retrieval(Features{}); }),
-                "Retrieval: expected the database to be features", "found an undefined tensor"));
+                "Retrieval: expected the gallery to be features", "found an undefined tensor"));
     CHECK(holds(words_of<ShapeError>([] { Retrieval({torch::zeros({3}), ints({0, 1, 2})}); }),
                 "of shape [samples, ...], found Float of shape [3]"));
     CHECK(
@@ -210,12 +210,12 @@ TEST_CASE("retrieval refuses what it cannot rank") {
     CHECK(holds(words_of<ShapeError>([] { Retrieval({torch::zeros({3, 1}), torch::zeros({3})}); }),
                 "expected 3 classes of type int64", "found Float"));
     CHECK(holds(words_of<DataError>([] { Retrieval(line({0, 1}, {0, -1})); }),
-                "expected classes of at least 0, found -1 in row 1 of the database"));
+                "expected classes of at least 0, found -1 in row 1 of the gallery"));
     CHECK(holds(words_of<DataError>([] { Retrieval(line({0, 1, NAN}, {0, 1, 1})); }),
-                "found NaN or infinity in row 2 of the database"));
+                "found NaN or infinity in row 2 of the gallery"));
     const Retrieval retrieval{shelf};
     CHECK(holds(words_of<DataError>([&] { retrieval.scores(line({0, 1}, {0, 2})); }),
-                "expected queries whose classes occur in the database, found class 2 in query 1"));
+                "expected queries whose classes occur in the gallery, found class 2 in query 1"));
     CHECK(holds(words_of<ShapeError>([&] { retrieval.scores({torch::zeros({1, 2}), ints({0})}); }),
                 "expected queries of width 1", "found width 2"));
     CHECK(holds(words_of<DataError>([&] { retrieval.scores(line({INFINITY}, {0})); }), "of the queries"));
@@ -223,8 +223,8 @@ TEST_CASE("retrieval refuses what it cannot rank") {
 
 TEST_CASE("the nearest centroid, by hand") {
     // Means: class 3 at 2, class 7 at 10. 6 is as near to both.
-    const auto database = line({1, 3, 8, 12}, {3, 3, 7, 7});
-    const NearestCentroid nearest{database};
+    const auto gallery = line({1, 3, 8, 12}, {3, 3, 7, 7});
+    const NearestCentroid nearest{gallery};
     CHECK(retort_test::same(nearest.classes(), ints({3, 7})));
     CHECK(retort_test::same(nearest.centroids(), torch::tensor({2.0, 10.0}, torch::kFloat64).unsqueeze(1)));
     const auto queries = line({5.9, 6.0, 6.1, -100}, {3, 7, 7, 1});
@@ -249,10 +249,10 @@ TEST_CASE("the linear probe finds what a linear map can tell, and its minimum is
     const auto place = values.mm(weight).argmax(1);
     const auto target = ints({2, 4, 9}).index_select(0, place);
     const auto all = torch::cat({values * 1e4 + 3e4, torch::full({300, 1}, 7.0, torch::kFloat64)}, 1);
-    const Features database{all.slice(0, 0, 200), target.slice(0, 0, 200)};
+    const Features gallery{all.slice(0, 0, 200), target.slice(0, 0, 200)};
     const Features queries{all.slice(0, 200), target.slice(0, 200)};
-    const LinearProbe probe{database, {.iterations = 1000}};
-    CHECK(probe.accuracy(database) > 0.99);
+    const LinearProbe probe{gallery, {.iterations = 1000}};
+    CHECK(probe.accuracy(gallery) > 0.99);
     CHECK(probe.accuracy(queries) > 0.95);
     CHECK(probe.predict(queries).eq(9).sum().item<std::int64_t>() > 0);
 
@@ -276,7 +276,7 @@ TEST_CASE("the linear probe finds what a linear map can tell, and its minimum is
     CHECK(small.loss() == Approx(best).margin(1e-6));
     CHECK(holds(words_of<ConfigError>([&] { LinearProbe(points, {.l2 = -1}); }), "LinearProbe: expected l2"));
     CHECK(holds(words_of<ConfigError>([&] { LinearProbe(points, {.iterations = 0}); }), "1 iteration"));
-    CHECK(holds(words_of<ShapeError>([&] { small.accuracy(database); }), "expected queries of width 1"));
+    CHECK(holds(words_of<ShapeError>([&] { small.accuracy(gallery); }), "expected queries of width 1"));
 }
 
 TEST_CASE("metrics on features leave gradient mode and inputs alone") {

@@ -368,7 +368,7 @@ TEST_CASE("Shapes and types that do not fit are refused at once") {
     Confusion confusion;
     confusion.update(five(), target);
     CHECK_THAT(message_of<ShapeError>([&] { confusion.update(torch::zeros({5, 4}), target); }),
-               Contains("as many classes as before"));
+               Contains("as many classes as in the earlier batches"));
 }
 
 TEST_CASE("Options out of range are refused") {

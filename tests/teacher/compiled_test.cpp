@@ -161,7 +161,7 @@ TEST_CASE("what is no package, or one for something else, is refused when it is 
     write_file(own / "text.pt2", "hello");
     CHECK_THROWS_WITH((Compiled{own / "text.pt2", any_batch}),
                       Contains("expected a package of torch._inductor.aoti_compile_and_package") &&
-                          Contains("no zip archive"));
+                          Contains("not a zip archive"));
     const auto weights = std::filesystem::path(RETORT_GOLDEN_DIRECTORY) / "weights" / "net.pt";
     CHECK_THROWS_WITH((Compiled{weights, any_batch}), Contains("without data/aotinductor"));
     CHECK_THROWS_WITH((Compiled{weights, {}}), Contains("expected the sizes of the input"));

@@ -231,7 +231,7 @@ TEST_CASE("law 9: a teacher that learns, interrupted in any step") {
         CHECK(same(process(directory.path(), 2, 1000), undisturbed));
     }
     CHECK(holds(words_of<retort::CheckpointError>([&] { process(apart.path(), 1, 1000, 4); }),
-                "teacher/hash of what does not learn: this run has"));
+                "teacher/hash of what is not trained: this run has"));
 }
 
 TEST_CASE("parameter groups name what learns in the teacher; autocast and accumulation include it") {

@@ -69,7 +69,7 @@ TEST_CASE("what is no scripted teacher, or another one, is refused when it is lo
     CHECK_THROWS_WITH((Scripted{stored("TupleTeacher.pt"), {.outputs = {"a", "b"}}}),
                       Contains("expected a name \"logits\""));
     CHECK_THROWS_WITH((Scripted{stored("Teacher.pt"), {.outputs = {"logits"}}}),
-                      Contains("returns no tuple"));
+                      Contains("does not return a tuple"));
     CHECK_THROWS_AS((Scripted{stored("Teacher.pt"), {.device = "nowhere"}}), retort::ConfigError);
     CHECK_THROWS_WITH(retort::read_weights(stored("Teacher.pt")), Contains("found a TorchScript program"));
     const Scripted other{stored("DictionaryTeacher.pt"), {.logits = "scores"}};

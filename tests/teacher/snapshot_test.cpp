@@ -71,9 +71,10 @@ TEST_CASE("a snapshot is the student as it was: parameters, buffers, in evaluati
 
 TEST_CASE("a network that was not made as the student was is refused, by every policy of the past") {
     Perceptron student, wide(9);
-    CHECK_THROWS_WITH((Snapshot{wide, student}),
-                      Contains("Snapshot: expected a network made as the student was; at \"first.weight\" "
-                               "expected [8, 4] of float, found [9, 4] of float"));
+    CHECK_THROWS_WITH(
+        (Snapshot{wide, student}),
+        Contains("Snapshot: expected a network of the student's architecture; at \"first.weight\" "
+                 "expected [8, 4] of float, found [9, 4] of float"));
     CHECK_THROWS_WITH((Snapshot{student, student}),
                       Contains("expected two tensors, found one that both share"));
     ConvNet other;
@@ -173,7 +174,7 @@ TEST_CASE("a snapshot that makes no sense is refused before the first step") {
     const auto options = [&](TakeSnapshotOptions given) {
         return words_of<ConfigError>([&] { TakeSnapshot(snapshot, given); });
     };
-    CHECK(options({.every = 0}) == "TakeSnapshot: expected every 1 or more epochs, found 0");
+    CHECK(options({.every = 0}) == "TakeSnapshot: expected an interval of at least 1 epoch, found 0");
     CHECK(options({.every = 2, .column = "loss"}) ==
           "TakeSnapshot: expected either a number of epochs or a column, found 2 and \"loss\"");
     const auto fit = [&](auto teacher, auto callback) {

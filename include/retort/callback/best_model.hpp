@@ -23,11 +23,11 @@ namespace retort {
 struct BestModelOptions {
     std::string column = "validation_accuracy";  ///< of the history
     Goal goal = Goal::maximize;
-    bool restore = true;  ///< give the student the best parameters and buffers back when the run ends
+    bool restore = true;  ///< restore the best parameters and buffers of the student when the run ends
 };
 
-/// Keeps a copy of the student's parameters and buffers as they were at the best epoch. Watch a validation
-/// column, never the test set.
+/// Keeps a copy of the student's parameters and buffers from the best epoch. Monitor a validation column, never the
+/// test set.
 class BestModel {
   public:
     explicit BestModel(BestModelOptions options = {})
@@ -51,8 +51,8 @@ class BestModel {
         archive("kept", kept_);
     }
 
-    /// Gives a module the parameters and buffers of the best epoch.
-    /// \throws ConfigError if there was no epoch yet, or the module is another one
+    /// Copies the parameters and buffers of the best epoch into a module.
+    /// \throws ConfigError if no epoch has ended yet, or the module is a different one
     void restore(torch::nn::Module& module) const {
         const at::NoGradGuard no_grad;
         const std::vector<at::Tensor> tensors = state(module);

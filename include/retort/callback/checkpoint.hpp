@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Saves a run as it goes, and goes on with it.
+/// Saves a run periodically and resumes it.
 #pragma once
 
 #include <c10/core/StreamGuard.h>
@@ -28,39 +28,40 @@ namespace retort {
 /// Options of `Checkpoint`.
 struct CheckpointOptions {
     std::int64_t every_epochs =
-        1;  ///< save after so many epochs; 0: not by epochs. The end of the run is always saved
-    std::int64_t every_steps = 0;  ///< save after so many steps of an epoch, too; 0: not by steps
-    std::int64_t keep = 2;         ///< how many checkpoints stay in the directory, the newest; at least 1
-    bool resume = true;   ///< go on with what the directory holds; if false, it must hold no checkpoint
-    bool signals = true;  ///< SIGINT and SIGTERM end the step at hand, save, and end the run
-    std::FILE* stream = nullptr;  ///< where it says that it goes on, and how to; null: standard error
+        1;  ///< save every so many epochs; 0: not by epochs. The end of the run is always saved
+    std::int64_t every_steps = 0;  ///< also save every so many steps within an epoch; 0: not by steps
+    std::int64_t keep = 2;         ///< how many checkpoints to keep, the newest ones; at least 1
+    bool resume = true;            ///< resume from the directory; if false, it must not hold a checkpoint
+    bool signals = true;           ///< on SIGINT and SIGTERM, finish the current step, save, and end the run
+    std::FILE* stream = nullptr;   ///< for its messages about resuming; null: standard error
 };
 
-/// Saves a run as it goes; the same command goes on with it, bit for bit, whenever it was killed:
+/// Saves a run periodically. Rerun after being killed at any time, the same command resumes it, bit for bit:
 ///
 ///     trainer.fit(batches, {.epochs = 240}, retort::ProgressBar{}, retort::Checkpoint{"run/"});
 ///
-/// A trainer that has not begun takes up the newest checkpoint in the directory, if there is one. A run that had come
-/// to its end, or that a callback had stopped, only gets its results back. A trainer that has begun (an earlier `fit`,
-/// or `Trainer::resume`) goes on with what it has.
+/// A trainer that has not started resumes from the newest checkpoint in the directory, if there is one. A run that
+/// had ended, or that a callback had stopped, only gets its results restored. A trainer that has started (an earlier
+/// `fit`, or `Trainer::resume`) continues from its own state.
 ///
-/// What is in a checkpoint: student, learnable parts and memory banks, optimizer, schedules with state, progress,
-/// history, random generators (the CPU's and that of the run's device), the means of the running epoch, and the state
-/// of the callbacks. Data sources follow from the number of the epoch (see `BatchSource`). The teacher is left out and
-/// recognized by a hash. A checkpoint of another composition, network, teacher, optimizer, learning rate, data loader,
-/// device or LibTorch is refused before anything is changed; so is a damaged one, which must be removed by hand. Other
-/// options (temperatures, weights, momentum) are those of the program that goes on. Bits agree on one machine with the
-/// same number of threads; the columns `seconds` and `samples_per_second` are wall-clock time.
+/// A checkpoint holds: student, learnable parts and memory banks, optimizer, schedules with state, progress, history,
+/// random generators (the CPU's and that of the run's device), the running means of the epoch, and the state of the
+/// callbacks. Data sources follow from the epoch's number (see `BatchSource`). The teacher is not stored but
+/// identified by a hash. A checkpoint of another composition, network, teacher, optimizer, learning rate, data
+/// loader, device or LibTorch is refused before anything is changed; so is a damaged one, which must be removed
+/// manually. Other options (temperatures, weights, momentum) are those of the resuming program. Results are
+/// bit-identical on one machine with the same number of threads; the columns `seconds` and `samples_per_second` are
+/// wall-clock time.
 ///
-/// The state is copied between two steps, a thread writes it: beside its place, flushed, renamed. A process that dies
-/// while it writes leaves the checkpoints before. Errors of the thread come out of `fit`.
+/// The state is copied between two steps and written by a thread: to a temporary file, flushed, renamed. A process
+/// that dies while writing leaves the earlier checkpoints intact. Errors of the thread are thrown from `fit`.
 ///
-/// After SIGINT or SIGTERM `fit` returns early, and `retort::interrupted()` is true. The second signal ends the program
-/// as usual. Handlers are set during `fit` only.
+/// After SIGINT or SIGTERM `fit` returns early, and `retort::interrupted()` is true. A second signal terminates the
+/// program as usual. Handlers are installed during `fit` only.
 class Checkpoint {
   public:
-    /// \param directory of this run alone; made if it is not there
-    /// \throws ConfigError if an option makes no sense
+    /// \param directory of this run only; created if missing
+    /// \throws ConfigError if an option is out of range
     explicit Checkpoint(std::filesystem::path directory, CheckpointOptions options = {})
         : path_(std::move(directory)), options_(options) {
         if (options_.every_epochs < 0 || options_.every_steps < 0 || options_.keep < 1) {
@@ -86,15 +87,14 @@ class Checkpoint {
         const std::filesystem::path newest = path_ / names.back().text();
         if (!options_.resume) {
             throw ConfigError(
-                detail::concat(newest.string(), ": there already, and CheckpointOptions::resume is false"));
+                detail::concat(newest.string(), ": exists already, and CheckpointOptions::resume is false"));
         }
         if (context.run.begun()) {
             const detail::CheckpointName own{context.progress.epoch, context.progress.step};
             if (own < names.back()) {
                 throw ConfigError(detail::concat(
-                    newest.string(),
-                    ": is of a later moment than this trainer, which has begun already (epoch ", own.epoch,
-                    ", step ", own.step, "); take another directory, or a new trainer"));
+                    newest.string(), ": is later than this trainer, which has started already (epoch ",
+                    own.epoch, ", step ", own.step, "); use another directory, or a new trainer"));
             }
             return;
         }
@@ -102,12 +102,12 @@ class Checkpoint {
             context.run.resume(newest);
         } catch (const CheckpointError& error) {
             std::string words = error.what();
-            words += names.size() > 1 ? "\n(without this file the run goes on from " +
+            words += names.size() > 1 ? "\n(without this file the run resumes from " +
                                             (path_ / names[names.size() - 2].text()).string() + ")"
-                                      : "\n(without this file the run begins anew)";
+                                      : "\n(without this file the run starts over)";
             throw CheckpointError(words);
         }
-        std::fprintf(stream(), "%s: goes on at epoch %lld, step %lld\n", newest.c_str(),
+        std::fprintf(stream(), "resuming from %s (epoch %lld, step %lld)\n", newest.c_str(),
                      static_cast<long long>(names.back().epoch), static_cast<long long>(names.back().step));
     }
     bool on_fit_begin(FitContext&) const { return !stop_wanted(); }
@@ -131,14 +131,14 @@ class Checkpoint {
         check_writer(/*wait=*/true);
         if (stopped_) {
             const int signal = detail::StopSignals::received();
-            std::fprintf(stream(), "%s: the run is saved in %s; the same command goes on with it\n",
+            std::fprintf(stream(), "%s: saved to %s; rerun the same command to resume\n",
                          signal == SIGINT ? "interrupted" : "terminated", written_.c_str());
         }
         end();
     }
     void on_error(FitContext&) { end(); }
 
-    /// The checkpoint that was written last; empty before the first.
+    /// The last checkpoint written; empty before the first.
     const std::filesystem::path& written() const { return written_; }
 
   private:
@@ -149,7 +149,7 @@ class Checkpoint {
         check_writer(/*wait=*/true);
         written_ = path_ / name.text();
         const at::Device device = run.device;
-        // Copies on a device are made in the order of its stream; what brings them to the CPU goes into the same.
+        // Copies on a device are ordered by its stream; the transfer to the CPU goes to the same stream.
         const auto stream =
             device.is_cpu()
                 ? std::nullopt
@@ -161,7 +161,7 @@ class Checkpoint {
             directory->prune(static_cast<std::size_t>(keep));
         });
     }
-    /// Brings the writer's error here.
+    /// Rethrows the writer's error here.
     void check_writer(bool wait) {
         if (!writing_.valid()) return;
         if (!wait && writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;

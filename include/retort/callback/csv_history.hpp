@@ -11,10 +11,9 @@
 
 namespace retort {
 
-/// Writes the history as a CSV file after every epoch. The file is replaced as a whole, so that a reader
-/// never sees a part of it. Goes behind the callbacks whose columns it shall hold.
-/// \throws OutputError before
-/// the first epoch if the file cannot be written there
+/// Writes the history as a CSV file after every epoch. The file is replaced as a whole, so that readers never see a
+/// partial file. Place it after the callbacks whose columns it records.
+/// \throws OutputError before the first epoch if the file cannot be written
 class CsvHistory {
   public:
     explicit CsvHistory(std::filesystem::path path) : path_(std::move(path)) {}

@@ -17,11 +17,11 @@ namespace retort {
 struct EarlyStoppingOptions {
     std::string column = "validation_accuracy";  ///< of the history
     Goal goal = Goal::maximize;
-    std::int64_t patience = 10;  ///< so many epochs in a row without improvement stop the run; at least 1
-    double margin = 0.0;         ///< what is not better by more than this is no improvement; at least 0
+    std::int64_t patience = 10;  ///< stop after so many epochs in a row without improvement; at least 1
+    double margin = 0.0;         ///< minimum difference that counts as an improvement; at least 0
 };
 
-/// Stops a run that no longer improves. Watch a validation column, never the test set.
+/// Stops a run that no longer improves. Monitor a validation column, never the test set.
 class EarlyStopping {
   public:
     explicit EarlyStopping(EarlyStoppingOptions options = {})
@@ -38,7 +38,7 @@ class EarlyStopping {
         const Verdict verdict =
             monitor_.judge("EarlyStopping", context.history, options_.margin, context.progress);
         waited_ = verdict == Verdict::better ? 0 : waited_ + 1;
-        // The run does not end in an epoch that was not measured.
+        // Never stop in an epoch that was not measured.
         return waited_ < options_.patience || verdict == Verdict::unmeasured;
     }
     void checkpoint(Archive& archive) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Event files, which TensorBoard shows.
+/// Event files for TensorBoard.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,8 +34,8 @@ namespace retort {
 
 namespace detail {
 
-/// A message of protocol buffers, field by field
-/// (https://protobuf.dev/programming-guides/encoding; fields after tensorboard/compat/proto/{event,summary}.proto).
+/// A protocol buffer message, field by field
+/// (https://protobuf.dev/programming-guides/encoding; field numbers from tensorboard/compat/proto/{event,summary}.proto).
 class ProtobufMessage {
   public:
     ProtobufMessage& varint(int field, std::uint64_t value) {
@@ -84,7 +84,7 @@ class ProtobufMessage {
     std::string bytes_;
 };
 
-/// The checksum of a record: CRC32C, turned and shifted, since a checksum of data with checksums in it is weak.
+/// The checksum of a record: CRC32C, rotated and offset, since CRCs of data that contain CRCs are weak.
 constexpr std::uint32_t masked_crc32c(std::string_view bytes) {
     const std::uint32_t crc = reflected_crc<0x82F63B78u>(bytes);
     return ((crc >> 15) | (crc << 17)) + 0xA282EAD8u;
@@ -92,16 +92,16 @@ constexpr std::uint32_t masked_crc32c(std::string_view bytes) {
 
 }  // namespace detail
 
-/// A file of a training run that TensorBoard shows: `tensorboard --logdir DIRECTORY`. Each object writes a file of its
-/// own, `events.out.tfevents.<seconds>.<process>.<number>`; TensorBoard joins those of a directory.
+/// An event file of a training run, for `tensorboard --logdir DIRECTORY`. Each object writes a separate file,
+/// `events.out.tfevents.<seconds>.<process>.<number>`; TensorBoard merges those of a directory.
 ///
-/// Steps go on from those of an earlier file where `first_step` says so: of the earlier files TensorBoard then drops
-/// what they hold from that step on. It is therefore what a resumed run gives.
+/// With `first_step`, steps continue those of an earlier file: TensorBoard then drops what the earlier files hold
+/// from that step on. A resumed run passes the step it resumed at.
 ///
 ///     retort::EventFile events("runs/first");
 ///     events.scalar("loss", step, 0.25);
 ///
-/// Records are appended and handed to the system by every call; a reader never sees half of one (they carry checksums).
+/// Every call appends its records and hands them to the system; checksums keep readers from using a partial one.
 /// \throws OutputError from any member, with the path and the system's reason
 class EventFile {
   public:
@@ -145,13 +145,13 @@ class EventFile {
 
     const std::filesystem::path& path() const { return path_; }
 
-    /// A number; infinities and NaN are written as such.
+    /// A scalar; infinities and NaN are written as such.
     void scalar(std::string_view tag, std::int64_t step, double value) {
         append(tag, step, detail::ProtobufMessage().real(2, static_cast<float>(value)));
     }
 
-    /// How the elements of a tensor are distributed: `bins` of equal width between the smallest and the largest.
-    /// Elements that are not finite are left out; nothing is written where none is left. Waits for the tensor's device.
+    /// A histogram of a tensor's elements: `bins` of equal width between the smallest and the largest.
+    /// Elements that are not finite are left out; nothing is written if none remain. Waits for the tensor's device.
     void histogram(std::string_view tag, std::int64_t step, const at::Tensor& values,
                    std::int64_t bins = 64) {
         if (bins < 1) throw ConfigError(detail::concat("event file: expected at least 1 bin, found ", bins));
@@ -183,9 +183,8 @@ class EventFile {
                                                         .reals(7, counts)));
     }
 
-    /// A picture, as PNG.
-    /// \param pixels (channels, height, width) with 1 or 3 channels; floating point in [0, 1] (what is outside is
-    /// cut off), or bytes
+    /// An image, as PNG.
+    /// \param pixels (channels, height, width) with 1 or 3 channels; floating point in [0, 1] (clamped), or bytes
     /// \throws ShapeError for other shapes
     void image(std::string_view tag, std::int64_t step, const at::Tensor& pixels) {
         if (pixels.dim() != 3 || (pixels.size(0) != 1 && pixels.size(0) != 3) || pixels.numel() == 0) {
@@ -209,7 +208,7 @@ class EventFile {
                                                         .bytes(4, encoded)));
     }
 
-    /// Words, which TensorBoard reads as Markdown.
+    /// Text, which TensorBoard renders as Markdown.
     void text(std::string_view tag, std::int64_t step, std::string_view words) {
         using detail::ProtobufMessage;
         const auto tensor = ProtobufMessage()
@@ -226,7 +225,7 @@ class EventFile {
     static double now() {
         return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
     }
-    /// \param value the fields of a Summary.Value other than its tag
+    /// \param value the fields of a Summary.Value except its tag
     void append(std::string_view tag, std::int64_t step, const detail::ProtobufMessage& value) {
         std::string fields = detail::ProtobufMessage().bytes(1, tag).encoded();
         fields.append(value.encoded());
@@ -244,7 +243,7 @@ class EventFile {
         detail::ProtobufMessage::append_little_endian(record, detail::masked_crc32c(data));
         const off_t begin = ::lseek(file_, 0, SEEK_END);
         if (const int code = detail::write_all(file_, record); code != 0) {
-            // Half a record would hide all that comes behind it.
+            // A partial record would hide all later ones.
             const bool whole = begin >= 0 && ::ftruncate(file_, begin) == 0;
             throw OutputError(detail::concat(path_.string(), ": cannot write: ", std::strerror(code),
                                              whole ? "" : "; its last record is damaged"));

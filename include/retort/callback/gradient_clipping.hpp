@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Bounds the gradients before the optimizer sees them.
+/// Clips gradients before the optimizer step.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,17 +16,16 @@
 
 namespace retort {
 
-/// Bounds the gradients before the optimizer sees them: by their common norm, by value, or both (value
-/// first).
+/// Clips gradients before the optimizer step: by their common norm, by value, or both (value first).
 ///
 /// Formula: \f$ g \leftarrow g \cdot \min(1, \text{max\_norm} / (\|g\|_2 + 10^{-6})) \f$ with the norm over
 /// all parameters (Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML
 /// 2013, Algorithm 1); \f$ g \leftarrow \min(\max(g, -\text{max\_value}), \text{max\_value}) \f$ per element.
-/// Of a cohort, the gradients of each learner by their own norm. Does not wait for the device, unlike
+/// In a cohort, each learner's gradients are clipped by their own norm. Does not wait for the device, unlike
 /// `torch::nn::utils::clip_grad_norm_`.
 struct GradientClipping {
-    double max_norm = 0.0;   ///< 0: not by norm
-    double max_value = 0.0;  ///< 0: not by value
+    double max_norm = 0.0;   ///< 0: no clipping by norm
+    double max_value = 0.0;  ///< 0: no clipping by value
 
     void on_fit_begin(FitContext&) const {
         const bool fine =

@@ -19,18 +19,17 @@
 
 namespace retort {
 
-/// What was measured, epoch by epoch: named columns, one row an epoch. What was not measured in an epoch is
-/// NaN.
+/// What was measured, epoch by epoch: named columns, one row per epoch. A value that was not measured is NaN.
 class History {
   public:
-    /// The names of the columns, in the order in which they came.
+    /// The names of the columns, in order of appearance.
     const std::vector<std::string>& columns() const { return columns_; }
-    /// How many rows there are.
+    /// The number of rows.
     std::size_t size() const { return rows_.size(); }
     bool empty() const { return rows_.empty(); }
     bool has(std::string_view column) const { return find(column) < columns_.size(); }
 
-    /// The value in a row; NaN where none was measured.
+    /// The value in a row; NaN if none was measured.
     /// \throws ConfigError if there is no such column or row
     double at(std::size_t row, std::string_view column) const {
         const std::size_t position = known(column);
@@ -42,7 +41,7 @@ class History {
     }
     /// The value in the last row.
     double last(std::string_view column) const { return at(rows_.empty() ? 0 : rows_.size() - 1, column); }
-    /// The row with the largest value of a column (the smallest, if `smallest`); the first of equals.
+    /// The row with the largest value of a column (the smallest if `smallest`); the first among equals.
     /// \throws ConfigError if there is no such column, or it has no value in any row
     std::size_t best(std::string_view column, bool smallest = false) const {
         std::size_t result = rows_.size();
@@ -54,34 +53,34 @@ class History {
                 result = row;
         }
         if (result == rows_.size())
-            throw ConfigError(detail::concat("history: no row has a value of \"", column, "\""));
+            throw ConfigError(detail::concat("history: no row has a value for \"", column, "\""));
         return result;
     }
 
-    /// Makes a column known, if it is not yet.
+    /// Adds a column, unless it exists.
     void declare(std::string_view column) {
         if (!has(column)) columns_.emplace_back(column);
     }
-    /// Begins a row.
+    /// Starts a new row.
     void begin_row() { rows_.emplace_back(); }
-    /// Takes the last row back, if there is one.
+    /// Removes the last row, if any.
     void drop_row() {
         if (!rows_.empty()) rows_.pop_back();
     }
-    /// Sets a value of the last row.
+    /// Sets a value in the last row.
     /// \throws ConfigError if there is no row
     void set(std::string_view column, double value) {
         if (rows_.empty()) {
             throw ConfigError(detail::concat("history: expected a row for a value of \"", column,
-                                             "\", found none: a row begins with the first epoch"));
+                                             "\", found none: the first epoch starts the first row"));
         }
         declare(column);
         rows_.back().resize(columns_.size(), std::numeric_limits<double>::quiet_NaN());
         rows_.back()[find(column)] = value;
     }
 
-    /// All of it as CSV (quoted as RFC 4180 says, lines end in a newline), with a header; what was not
-    /// measured is empty. Numbers read back exactly.
+    /// The history as CSV (quoted as in RFC 4180, lines end in a newline), with a header; what was not measured is
+    /// empty. Numbers round-trip exactly.
     std::string csv() const {
         std::ostringstream stream;
         for (std::size_t i = 0; i < columns_.size(); ++i) stream << (i > 0 ? "," : "") << quoted(columns_[i]);
@@ -98,8 +97,8 @@ class History {
         return std::move(stream).str();
     }
 
-    /// All of it as JSON lines: an object a row, such as `{"epoch":0,"loss":0.25}`. What was not measured is left out;
-    /// infinities, which JSON does not have, are the texts "Infinity" and "-Infinity". Numbers read back exactly.
+    /// The history as JSON lines: one object per row, such as `{"epoch":0,"loss":0.25}`. What was not measured is
+    /// omitted; infinities, which JSON lacks, are the strings "Infinity" and "-Infinity". Numbers round-trip exactly.
     std::string json_lines() const {
         std::string result;
         for (const std::vector<double>& row : rows_) {
@@ -120,11 +119,12 @@ class History {
         return result;
     }
 
-    /// Stores or sets all of it.
+    /// Stores or restores the whole history.
     void checkpoint(Archive& archive) {
         std::vector<std::string> columns = columns_;
         std::vector<double> values;
-        std::vector<std::int64_t> lengths;  // of the rows: one is as long as the columns that it knew
+        std::vector<std::int64_t>
+            lengths;  // of the rows: a row is as long as the number of columns when it was written
         for (const std::vector<double>& row : rows_) {
             lengths.push_back(static_cast<std::int64_t>(row.size()));
             values.insert(values.end(), row.begin(), row.end());
@@ -164,7 +164,7 @@ class History {
         }
         return position;
     }
-    /// The shortest text that reads back as the same number.
+    /// The shortest decimal text that round-trips.
     static std::string shortest(double value) {
         char buffer[32];
         return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};

@@ -11,10 +11,10 @@
 
 namespace retort {
 
-/// Writes the history as JSON lines (`History::json_lines`) after every epoch. The file is replaced as a whole, so that
-/// a reader never sees a part of it, and a run that was resumed has no epoch in it twice. Goes behind the callbacks
-/// whose columns it shall hold.
-/// \throws OutputError before the first epoch if the file cannot be written there
+/// Writes the history as JSON lines (`History::json_lines`) after every epoch. The file is replaced as a whole, so
+/// that readers never see a partial file, and a resumed run has no epoch in it twice. Place it after the callbacks
+/// whose columns it records.
+/// \throws OutputError before the first epoch if the file cannot be written
 class JsonLines {
   public:
     explicit JsonLines(std::filesystem::path path) : path_(std::move(path)) {}

@@ -35,8 +35,8 @@ RETORT_LAMBDA_CALLBACK(on_fit_end)
 
 }  // namespace detail
 
-/// A callback with one hook, from a function that takes a `retort::FitContext&` (or `auto&`) and returns
-/// nothing or a `bool`:
+/// A callback with one hook, made from a function that takes a `retort::FitContext&` (or `auto&`) and returns nothing
+/// or a `bool`:
 ///
 ///     trainer.fit(batches, {.epochs = 5}, retort::on_epoch_end([](retort::FitContext& context) {
 ///         return context.history.last("loss") > 0.01;    // false stops the run

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Which column of the history a callback watches.
+/// Monitoring a column of the history.
 #pragma once
 
 #include <cmath>
@@ -19,25 +19,25 @@ namespace retort {
 
 namespace detail {
 
-/// Watches a column of the history for its best value.
+/// Monitors a column of the history for its best value.
 class Monitor {
   public:
     Monitor(std::string column, Goal goal) : column_(std::move(column)), goal_(goal) {}
 
-    /// \throws ConfigError if nobody has declared the column
+    /// \throws ConfigError if no such column has been declared
     void check(const char* who, const History& history) const {
         if (history.has(column_)) return;
         std::string names;
         for (const std::string& each : history.columns()) names += (names.empty() ? "" : ", ") + each;
         throw ConfigError(concat(who, ": expected a column \"", column_, "\" in the history, found ",
                                  names.empty() ? "none" : names,
-                                 "; a callback that fills it (such as Validation) goes before this one"));
+                                 "; place the callback that fills it (such as Validation) before this one"));
     }
-    /// What the last row says.
+    /// The verdict on the last row.
     enum class Verdict {
-        unmeasured,  ///< nothing: it has no value, as not every epoch need be measured
+        unmeasured,  ///< the row has no value: not every epoch is measured
         worse,
-        better,  ///< than the best so far by more than `margin`: it is the best from now on
+        better,  ///< than the best so far by more than `margin`: it becomes the best
     };
     /// \throws NonFiniteError if the value is infinite, or the run ends without any value
     Verdict judge(const char* who, const History& history, double margin, const Progress& progress) {

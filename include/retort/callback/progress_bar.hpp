@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Shows how a run gets on.
+/// Shows training progress.
 #pragma once
 
 #include <unistd.h>
@@ -18,13 +18,13 @@ namespace retort {
 
 /// Options of `ProgressBar`.
 struct ProgressBarOptions {
-    std::string label{};          ///< stands at the start of the line
+    std::string label{};          ///< printed at the start of the line
     std::FILE* stream = nullptr;  ///< null: standard error
     int width = 24;               ///< of the bar, in characters; at least 1
 };
 
-/// Shows how a run gets on: epoch, loss, accuracy, time left. On a terminal a bar that moves with every
-/// report; elsewhere a plain line at the end of every epoch.
+/// Shows training progress: epoch, loss, accuracy, time left. On a terminal, a bar updated with every report;
+/// elsewhere, one plain line at the end of every epoch.
 class ProgressBar {
   public:
     explicit ProgressBar(ProgressBarOptions options = {})

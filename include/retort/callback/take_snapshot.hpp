@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// When a `Snapshot` of the student is taken.
+/// Takes a `Snapshot` of the student during a run.
 #pragma once
 
 #include <algorithm>
@@ -21,24 +21,24 @@ namespace retort {
 
 /// Options of `TakeSnapshot`.
 struct TakeSnapshotOptions {
-    std::int64_t every = 1;  ///< at the end of every so many epochs; at least 1
-    /// A column of the history: instead, at the end of each epoch that is better in it than all before. A callback that
-    /// fills it (such as `Validation`) goes before this one. Empty: none.
+    std::int64_t every = 1;  ///< take it at the end of every so many epochs; at least 1
+    /// A column of the history: take it instead at the end of each epoch that improves on all before in it. Place the
+    /// callback that fills the column (such as `Validation`) before this one. Empty: none.
     std::string column{};
     Goal goal = Goal::maximize;  ///< what is better
 };
 
-/// Takes a `Snapshot` of the student, which teaches from the next epoch on: of the last epoch, of every N-th, or of the
-/// best one so far.
+/// Takes a `Snapshot` of the student, which teaches from the next epoch on: of the last epoch, of every N-th, or of
+/// the best so far.
 ///
-///     retort::TakeSnapshot{snapshot}                                      // the epoch before
-///     retort::TakeSnapshot{snapshot, {.every = 40}}                       // the last one of each 40
-///     retort::TakeSnapshot{snapshot, {.column = "validation_accuracy"}}   // the best one
+///     retort::TakeSnapshot{snapshot}                                      // the previous epoch
+///     retort::TakeSnapshot{snapshot, {.every = 40}}                       // the last of every 40 epochs
+///     retort::TakeSnapshot{snapshot, {.column = "validation_accuracy"}}   // the best so far
 ///
-/// The snapshot is the teacher of the run, alone or as a member of an `Ensemble`. Within `WeightAverage::during` it
-/// takes the average.
-/// \throws ConfigError if `every` is below 1, or stands beside a column; at the beginning of `fit`, if the history has
-/// no such column, the snapshot is of another network, or does not teach in this run
+/// The snapshot is the teacher of the run, directly or as a member of an `Ensemble`. Within `WeightAverage::during`
+/// it takes the average.
+/// \throws ConfigError if `every` is below 1, or is combined with a column; at the beginning of `fit`, if the history
+/// has no such column, the snapshot is of another network, or it does not teach in this run
 template <class Past, class Student>
 class TakeSnapshot {
   public:
@@ -47,8 +47,8 @@ class TakeSnapshot {
           options_(std::move(options)),
           monitor_(options_.column, options_.goal) {
         if (options_.every < 1) {
-            throw ConfigError(
-                detail::concat("TakeSnapshot: expected every 1 or more epochs, found ", options_.every));
+            throw ConfigError(detail::concat("TakeSnapshot: expected an interval of at least 1 epoch, found ",
+                                             options_.every));
         }
         if (watches() && options_.every != 1) {
             throw ConfigError(
@@ -83,7 +83,7 @@ class TakeSnapshot {
         if (due) snapshot_.take();
     }
 
-    /// Stores or sets the best value so far; the snapshot is stored by the trainer.
+    /// Stores or restores the best value so far; the trainer stores the snapshot.
     void checkpoint(Archive& archive) {
         archive.expect("every", std::to_string(options_.every));
         monitor_.checkpoint(archive);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Shows a run in TensorBoard.
+/// Logs a run for TensorBoard.
 #pragma once
 
 #include <cmath>
@@ -22,8 +22,8 @@
 namespace retort {
 
 struct TensorBoardOptions {
-    std::int64_t histograms_every = 0;  ///< epochs from one histogram of each parameter to the next; 0: none
-    bool reports = true;  ///< also the running means at every report (`FitOptions::report_every`)
+    std::int64_t histograms_every = 0;  ///< epochs between histograms of the parameters; 0: none
+    bool reports = true;  ///< also log the running means at every report (`FitOptions::report_every`)
 };
 
 /// Writes an event file for TensorBoard (`tensorboard --logdir DIRECTORY`):
@@ -35,11 +35,11 @@ struct TensorBoardOptions {
 /// | histograms | `parameters/<name>`                | the student's parameters (`histograms_every`)           |
 /// | text       | `composition`                      | when `fit` begins: trainer, student and environment     |
 ///
-/// The step of all of them is the number of the run's steps that are done. A run that is resumed gives another file;
-/// TensorBoard then drops what the earlier one holds of the steps that are done again.
+/// The step of all of them is the number of completed steps of the run. A resumed run writes another file;
+/// TensorBoard then drops what the earlier one holds for the repeated steps.
 ///
-/// Goes behind the callbacks whose columns it shall hold. To add values, pictures or texts of one's own, keep it as a
-/// variable, and call `file()` from a callback behind it.
+/// Place it after the callbacks whose columns it records. To add custom values, images or text, keep it in a
+/// variable, and call `file()` from a later callback.
 /// \throws OutputError before the first epoch if the directory cannot be written
 class TensorBoard {
   public:
@@ -51,17 +51,18 @@ class TensorBoard {
         }
     }
 
-    /// The file of the run.
-    /// \throws ConfigError before `fit` has begun
+    /// The event file of the run.
+    /// \throws ConfigError before `fit` has started
     EventFile& file() {
-        if (!file_) throw ConfigError("TensorBoard: the file is there when fit has begun, and not before");
+        if (!file_)
+            throw ConfigError("TensorBoard: the file is created when fit starts, found a call before");
         return *file_;
     }
 
     void on_fit_begin(auto& context) {
         file_.emplace(directory_, steps_done(context.progress) + 1);
         std::ostringstream words;
-        // Indented by four, Markdown leaves lines as they are.
+        // Markdown keeps lines indented by four as they are.
         const auto add = [&](const char* title, std::istream& lines) {
             words << "\n**" << title << "**\n\n";
             for (std::string line; std::getline(lines, line);) words << "    " << line << '\n';

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Measures the student at the end of every epoch.
+/// Evaluates the student at the end of every epoch.
 #pragma once
 
 #include <cstdint>
@@ -18,19 +18,19 @@
 
 namespace retort {
 
-/// Measures the student at the end of every epoch, and writes `validation_<metric>` into the history (of a
-/// cohort every learner i: `validation_<metric>_i`):
+/// Evaluates the student at the end of every epoch, and writes `validation_<metric>` to the history (in a cohort, for
+/// every learner i: `validation_<metric>_i`):
 ///
 ///     retort::Validation{validation_batches}    // the column validation_accuracy
 ///     retort::Validation{validation_batches, retort::metrics::TopK{5}, retort::metrics::Agreement{}}
 ///
-/// A second set of batches needs a name of its own for its columns:
+/// A second set of batches needs a different name for its columns:
 ///
 ///     retort::Validation{test_batches}.named("test")    // the column test_accuracy
 ///
-/// The batches are kept by value if they are given as an rvalue, and referred to if they are given as an
-/// lvalue. Metrics whose `value()` is one number become columns. Two callbacks of a run that would write the
-/// same column are a ConfigError at the start of `fit`.
+/// Batches passed as an rvalue are stored by value, an lvalue is held by reference. Metrics whose `value()` is a
+/// single number become columns. Two callbacks of a run that would write the same column are a ConfigError at the
+/// start of `fit`.
 template <class Source, class... Metrics>
 class Validation {
   public:
@@ -42,9 +42,9 @@ class Validation {
         static_assert(
             BatchSource<std::remove_reference_t<Source>>,
             "retort: batches come from an input range of batches, or from a callable that takes the epoch "
-            "(std::int64_t) and gives one");
+            "(std::int64_t) and returns such a range");
     }
-    /// Measure only every so many epochs, and after the last.
+    /// Evaluate only every so many epochs, and after the last.
     Validation& every(std::int64_t epochs) & {
         set_every(epochs);
         return *this;
@@ -53,7 +53,7 @@ class Validation {
         set_every(epochs);
         return std::move(*this);
     }
-    /// What the columns' names begin with, in place of `validation`.
+    /// The prefix of the column names, in place of `validation`.
     Validation& named(std::string name) & {
         name_ = std::move(name);
         return *this;
@@ -89,11 +89,11 @@ class Validation {
     void set_every(std::int64_t epochs) {
         if (epochs < 1) {
             throw ConfigError(
-                detail::concat("Validation: expected to measure every 1 or more epochs, found ", epochs));
+                detail::concat("Validation: expected an interval of at least 1 epoch, found ", epochs));
         }
         every_ = epochs;
     }
-    /// Calls `function(suffix, measure)` for the student of a trainer, and for every learner of a cohort.
+    /// Calls `function(suffix, measure)` for the student of a trainer, or every learner of a cohort.
     template <class Trainer, class F>
     void each_network(Trainer& trainer, F&& function) {
         if constexpr (requires { trainer.learners(); }) {

@@ -23,55 +23,55 @@ namespace retort {
 /// Options of `WeightAverage`.
 struct WeightAverageOptions {
     double decay = 0.999;  ///< \f$ \alpha \f$, at least 0, below 1
-    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the first, untrained weights are soon
-    /// forgotten.
+    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the initial, untrained weights are
+    /// forgotten quickly.
     bool warm_up = true;
-    /// Average floating-point buffers, such as the statistics of batch norm, too. If false, the average goes with the
+    /// Also average floating-point buffers, such as the statistics of batch norm. If false, the average uses the
     /// student's.
     bool buffers = false;
-    bool hand_over = false;  ///< give the student the average when `fit` ends, also where it was stopped
+    bool hand_over = false;  ///< copy the average into the student when `fit` ends, also if it was stopped
 };
 
 template <class C>
 class DuringAverage;
 
-/// A moving average of the student's weights, for measuring and for use; the training does not see it:
+/// A moving average of the student's weights, for evaluation and use; it does not affect training:
 ///
 ///     retort::WeightAverage average{{.decay = 0.999}};
 ///     trainer.fit(batches, {.epochs = 240}, average,
 ///                 average.during(retort::Validation{validation_batches}.named("average")));
 ///     average.copy_to(*student);
 ///
-/// Formula, after every step: \f$ \theta' \leftarrow \alpha\theta' + (1 - \alpha)\theta \f$, from the weights at the
-/// start. Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992, for the idea; the
-/// exponential form as in `MovingAverage`, which is a teacher.
+/// Formula, after every step: \f$ \theta' \leftarrow \alpha\theta' + (1 - \alpha)\theta \f$, starting from the
+/// initial weights. Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992, for the
+/// idea; the exponential form as in `MovingAverage`, which is a teacher.
 ///
-/// Of a cohort it averages all learners. The average is in checkpoints. It adds no wait for the device. Copies share
-/// it.
+/// In a cohort it averages all learners. The average is part of checkpoints. It never waits for the device. Copies
+/// share it.
 class WeightAverage {
   public:
-    /// \throws ConfigError if the decay is out of its range
+    /// \throws ConfigError if the decay is out of range
     explicit WeightAverage(WeightAverageOptions options = {}) : state_(std::make_shared<State>()) {
         detail::check_decay("WeightAverage", options.decay);
         state_->options = options;
     }
 
-    /// The callback, which finds the average in the student at the ends of epochs: `Validation`, `BestModel`.
+    /// Wraps a callback that sees the average in place of the student's weights at the end of epochs: `Validation`, `BestModel`.
     template <Callback C>
     auto during(C callback) const {
         return DuringAverage<C>(*this, std::move(callback));
     }
-    /// Gives a module the average.
-    /// \throws ConfigError if there is none yet, or the module is another one
+    /// Copies the average into a module.
+    /// \throws ConfigError if there is no average yet, or the module is a different one
     void copy_to(torch::nn::Module& module) const {
         const at::NoGradGuard no_grad;
         const auto tensors = averaged(module);
         check(tensors);
         for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i].copy_(state_->average[i]);
     }
-    /// Whether there is an average: from the beginning of `fit` on.
+    /// Whether there is an average: from the start of `fit` on.
     bool begun() const { return !state_->average.empty(); }
-    /// How many steps the average has seen.
+    /// The number of steps averaged.
     std::int64_t steps() const { return state_->steps; }
 
     void on_fit_begin(FitContext& context) {
@@ -81,7 +81,7 @@ class WeightAverage {
             for (const at::Tensor& each : tensors) state_->average.push_back(each.detach().clone());
         }
         check(tensors);
-        // What comes from a checkpoint is on the processor.
+        // Tensors restored from a checkpoint are on the CPU.
         for (std::size_t i = 0; i < tensors.size(); ++i)
             state_->average[i] = state_->average[i].to(tensors[i].device());
     }
@@ -94,13 +94,13 @@ class WeightAverage {
     void on_fit_end(FitContext& context) {
         if (state_->options.hand_over) copy_to(context.student);
     }
-    /// Stores or sets the average.
+    /// Stores or restores the average.
     void checkpoint(Archive& archive) {
         archive("average", state_->average);
         archive("steps", state_->steps);
     }
 
-    /// While the result lives, the module has the average.
+    /// While it lives, the module has the averaged weights.
     class Exchange {
       public:
         Exchange(const WeightAverage& average, torch::nn::Module& module)
@@ -119,7 +119,7 @@ class WeightAverage {
       private:
         std::vector<at::Tensor> tensors_, own_;
     };
-    /// The module with the average, as long as the result lives; then what it had comes back.
+    /// Gives the module the averaged weights while the result lives, then restores its own.
     Exchange in(torch::nn::Module& module) const { return Exchange(*this, module); }
 
   private:
@@ -128,7 +128,7 @@ class WeightAverage {
         std::vector<at::Tensor> average{};
         std::int64_t steps = 0;
     };
-    /// What is averaged: floating-point tensors, as others have no average.
+    /// The averaged tensors: the floating-point ones, as others have no average.
     std::vector<at::Tensor> averaged(const torch::nn::Module& module) const {
         std::vector<at::Tensor> result;
         const auto add = [&](const std::vector<at::Tensor>& tensors) {
@@ -156,7 +156,7 @@ class WeightAverage {
     std::shared_ptr<State> state_;
 };
 
-/// A callback that finds the average in the student at the ends of epochs: see `WeightAverage::during`.
+/// A callback that sees the averaged weights at the end of epochs: see `WeightAverage::during`.
 template <class C>
 class DuringAverage {
   public:
@@ -167,9 +167,9 @@ class DuringAverage {
     bool on_fit_begin(auto& context) {
         if (!average_.begun()) {
             throw ConfigError(
-                "WeightAverage: expected it among the callbacks before those that see the average (during), "
+                "WeightAverage: expected it before the callbacks that see the average (during), "
                 "found "
-                "it behind them or not at all");
+                "it after them or not at all");
         }
         return detail::call_on_fit_begin(callback_, context);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a batch is: anything for which `retort::input(batch)` finds a tensor. A batch with targets is one for
-/// which `retort::target(batch)` finds one too.
+/// What a batch is: any type for which `retort::input(batch)` finds a tensor. For a batch with targets,
+/// `retort::target(batch)` finds one too.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +19,7 @@ namespace retort {
 
 namespace detail::batch {
 
-// Poison pills: only functions found by argument-dependent look-up count as a user's own.
+// Poison pills: only functions found by argument-dependent lookup count as user overloads.
 void input() = delete;
 void target() = delete;
 void to_device() = delete;
@@ -88,13 +88,13 @@ struct Target {
 
 }  // namespace detail::batch
 
-/// The tensor that goes into the networks. Found, in this order, as: the batch itself, if it is a tensor; a
-/// function `input(batch)` beside the batch's type; a member `input`; a member `data`
-/// (`torch::data::Example<>`); the first element of a pair or tuple.
+/// The tensor fed to the networks. Looked up in this order: the batch itself, if it is a tensor; a function
+/// `input(batch)` in the namespace of the batch's type; a member `input`; a member `data` (`torch::data::Example<>`);
+/// the first element of a pair or tuple.
 inline constexpr detail::batch::Input input{};
 
-/// The targets (class indices of shape [batch], as a rule). Found, in this order, as: a function
-/// `target(batch)` beside the batch's type; a member `target`; the second element of a pair or tuple.
+/// The targets (usually class indices of shape [batch]). Looked up in this order: a function `target(batch)` in the
+/// namespace of the batch's type; a member `target`; the second element of a pair or tuple.
 inline constexpr detail::batch::Target target{};
 
 /// A batch: `retort::input(batch)` finds a tensor.
@@ -105,8 +105,8 @@ concept Batch = requires(const B& batch) { ::retort::input(batch); };
 template <class B>
 concept LabeledBatch = Batch<B> && requires(const B& batch) { ::retort::target(batch); };
 
-/// How many views of each sample the input of a batch holds, one behind the other, the plain one first: a member
-/// `views`, else 1. There is one target for each sample.
+/// How many views of each sample the input of a batch holds, in consecutive rows with the plain one first: a member
+/// `views`, or 1 without it. There is one target per sample.
 template <Batch B>
 std::int64_t view_count(const B& batch) {
     if constexpr (requires { std::int64_t{batch.views}; }) {
@@ -140,7 +140,7 @@ struct ToDevice {
 
   private:
     static at::Tensor on(const at::Tensor& tensor, at::Device device) {
-        // `Tensor::to` is an operator even where there is nothing to move; the step must not issue it.
+        // `Tensor::to` issues an operator even if there is nothing to move; a step must not.
         return !tensor.defined() || tensor.device() == device ? tensor
                                                               : tensor.to(device, /*non_blocking=*/true);
     }
@@ -148,8 +148,8 @@ struct ToDevice {
         if (tensor.defined() && tensor.device() != device) {
             throw ShapeError(detail::concat("batch: expected the input on ", device, ", found it on ",
                                             tensor.device(),
-                                            "; a batch type of its own names needs a function "
-                                            "to_device(batch, device) beside it"));
+                                            "; a custom batch type needs a function "
+                                            "to_device(batch, device) in its namespace"));
         }
     }
     template <class E>
@@ -160,9 +160,8 @@ struct ToDevice {
 
 }  // namespace detail::batch
 
-/// `retort::to_device(batch, device)`: the batch with its tensors on `device`. Known for tensors, pairs,
-/// tuples and the members `input`, `data` and `target`; a batch type with more tensors brings its own
-/// `to_device(batch, device)`.
+/// `retort::to_device(batch, device)`: the batch with its tensors on `device`. Handles tensors, pairs, tuples and the
+/// members `input`, `data` and `target`; a batch type with other tensors provides its own `to_device(batch, device)`.
 inline constexpr detail::batch::ToDevice to_device{};
 
 }  // namespace retort

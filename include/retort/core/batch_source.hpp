@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Where batches come from: a range of batches, or a callable that gives the range of an epoch.
+/// Where batches come from: a range of batches, or a callable that returns the range of an epoch.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ template <class S>
 concept SeekableSource = EpochSource<S> && std::is_invocable_v<S&, std::int64_t, std::int64_t> &&
                          RangeOfBatches<std::invoke_result_t<S&, std::int64_t, std::int64_t>>;
 
-/// The batches of an epoch: the range itself, which is iterated once an epoch, or what the callable gives for
-/// the epoch; from number `first` on where the callable takes it.
+/// The batches of an epoch: the range itself, iterated once per epoch, or what the callable returns for the epoch;
+/// starting at batch `first` if the callable takes it.
 template <class S>
 decltype(auto) batches_of_epoch(S& source, std::int64_t epoch, std::int64_t first = 0) {
     if constexpr (SeekableSource<S>) {
@@ -38,12 +38,12 @@ decltype(auto) batches_of_epoch(S& source, std::int64_t epoch, std::int64_t firs
         static_assert(
             RangeOfBatches<S>,
             "retort: batches come from an input range of batches, or from a callable that takes the epoch "
-            "(std::int64_t) and gives one");
+            "(std::int64_t) and returns such a range");
         return (source);
     }
 }
 
-/// How many batches a range has; 0 where it does not know.
+/// The number of batches in a range; 0 if unknown.
 template <class R>
 std::int64_t batch_count(R& range) {
     if constexpr (std::ranges::sized_range<R>) {
@@ -55,12 +55,12 @@ std::int64_t batch_count(R& range) {
 
 }  // namespace detail
 
-/// Where batches come from: an input range of batches, iterated once an epoch, or a callable that takes the
-/// number of the epoch and gives such a range.
+/// Where batches come from: an input range of batches, iterated once per epoch, or a callable that takes the epoch's
+/// number and returns such a range.
 ///
-/// A run that goes on in the middle of an epoch takes up at the batch that it had reached. A callable that also takes a
-/// second number gives the epoch's batches from that one on (`data::Loader` does); what any other source gives for the
-/// epoch is gone through up to there, and must be what it was before.
+/// A run resumed in the middle of an epoch continues at the batch it had reached. A callable with a second parameter
+/// returns the epoch's batches from that index on (`data::Loader` does). Any other source is iterated up to that
+/// batch, and must yield what it yielded before.
 template <class S>
 concept BatchSource = detail::RangeOfBatches<S> || detail::EpochSource<S>;
 

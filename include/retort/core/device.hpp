@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Devices by name, and the number of threads that LibTorch computes with.
+/// Devices by name, and the number of threads LibTorch uses.
 #pragma once
 
 #include <ATen/Context.h>
@@ -15,7 +15,7 @@
 
 namespace retort {
 
-/// The device of a name: `cpu`, `cuda`, `cuda:1`, or `auto` (a CUDA device if there is one, else the CPU).
+/// The device named `name`: `cpu`, `cuda`, `cuda:1`, or `auto` (a CUDA device if there is one, otherwise the CPU).
 /// \throws ConfigError if the name is none of these or the device does not exist on this machine.
 inline at::Device device(const std::string& name) {
     if (name == "auto") return at::Device(at::hasCUDA() ? at::kCUDA : at::kCPU);
@@ -28,13 +28,13 @@ inline at::Device device(const std::string& name) {
     }
     if (!at::hasCUDA()) {
         throw ConfigError(
-            detail::concat("device: \"", name, "\" was asked for, but LibTorch finds no CUDA device here"));
+            detail::concat("device: \"", name, "\" requested, but LibTorch finds no CUDA device"));
     }
     const int index = indexed ? std::stoi(name.substr(5)) : 0;
     const auto count = static_cast<int>(at::getNumGPUs());
     if (index >= count) {
-        throw ConfigError(detail::concat("device: \"", name, "\" was asked for, but there are only ", count,
-                                         " CUDA devices here"));
+        throw ConfigError(
+            detail::concat("device: \"", name, "\" requested, but there are only ", count, " CUDA devices"));
     }
     return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
@@ -43,9 +43,9 @@ namespace detail {
 inline int cores() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 }  // namespace detail
 
-/// Lets LibTorch compute with `count` threads, or with as many as the machine has cores where `count` is 0.
-/// Debian's LibTorch starts with one. This changes the whole process and, through the order of summation, the
-/// last bits of results; the library therefore never calls it by itself.
+/// Makes LibTorch use `count` threads, or one per core if `count` is 0. Debian's LibTorch starts with one. This
+/// affects the whole process and, through the order of summation, the last bits of results; the library therefore
+/// never calls it on its own.
 /// \throws ConfigError if `count` is negative.
 inline void set_threads(int count = 0) {
     if (count < 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a program computes with: versions, matrix products, threads, devices.
+/// The environment a program runs in: versions, matrix products, threads, devices.
 #pragma once
 
 #include <ATen/Context.h>
@@ -21,19 +21,20 @@
 
 namespace retort {
 
-/// What a program computes with.
+/// The environment a program runs in.
 struct Environment {
     std::string retort{};    ///< version of this library
-    std::string torch{};     ///< version of the headers that the program was compiled with
+    std::string torch{};     ///< version of the headers the program was compiled with
     std::string compiler{};  ///< name and version
-    std::string blas{};  ///< what computes matrix products on the processor: MKL, or the file that was loaded
-    /// Whether that is the reference implementation, dozens of times slower than others.
+    /// What computes matrix products on the CPU: MKL, or the library file that was loaded.
+    std::string blas{};
+    /// Whether that is the reference BLAS, dozens of times slower than the others.
     bool reference_blas = false;
-    int threads = 0;  ///< threads of an operator
-    int cores = 0;    ///< what the machine has
+    int threads = 0;  ///< intra-operator threads
+    int cores = 0;    ///< of the machine
     std::size_t cuda_devices = 0;
 
-    /// What is likely to make the program slow, a sentence each.
+    /// What is likely to make the program slow, one sentence each.
     std::vector<std::string> warnings() const {
         std::vector<std::string> result;
         if (reference_blas) {
@@ -43,11 +44,11 @@ struct Environment {
         }
         if (threads < cores) {
             result.push_back(detail::concat("operators use ", threads, " of ", cores,
-                                            " cores: retort::set_threads() takes all of them"));
+                                            " cores: retort::set_threads() uses all of them"));
         }
         return result;
     }
-    /// All of it, a line each, with the warnings.
+    /// Everything, one item per line, followed by the warnings.
     std::string text() const {
         std::string result =
             detail::concat("retort ", retort, "\nLibTorch ", torch, "\ncompiler ", compiler, "\nBLAS ", blas,
@@ -59,9 +60,9 @@ struct Environment {
 
 namespace detail {
 
-/// The file of the library for matrix products among the files that the program has loaded, links resolved; empty if
-/// there is none. Where several are loaded, as with Debian's libblas.so.3, which is a part of OpenBLAS there, the
-/// reference implementation comes last.
+/// The BLAS library among the files the program has loaded, with links resolved; empty if there is none. If several
+/// are loaded, as with Debian's libblas.so.3, which is part of OpenBLAS there, the reference implementation comes
+/// last.
 inline std::string blas_among(const std::vector<std::string>& files) {
     for (const char* const name : {"libmkl_rt", "libopenblas", "libblis", "libatlas", "libblas"}) {
         for (const std::string& file : files) {
@@ -74,7 +75,7 @@ inline std::string blas_among(const std::vector<std::string>& files) {
 }
 
 /// Debian keeps the reference implementation as .../blas/libblas.so.3, and others as e.g. .../openblas-pthread/
-/// libblas.so.3; elsewhere libblas is the reference's own name.
+/// libblas.so.3; elsewhere libblas is the name of the reference implementation.
 inline bool is_reference_blas(std::string_view file) {
     const std::size_t end = file.rfind('/');
     const std::string_view name = end == std::string_view::npos ? file : file.substr(end + 1);
@@ -104,7 +105,7 @@ inline std::vector<std::string> loaded_libraries() {
 
 }  // namespace detail
 
-/// What this program computes with, as of now.
+/// The environment this program runs in.
 inline Environment environment() {
     Environment result;
     result.retort =
@@ -117,7 +118,7 @@ inline Environment environment() {
 #endif
     result.blas = detail::blas_among(detail::loaded_libraries());
     result.reference_blas = detail::is_reference_blas(result.blas);
-    // Linked into LibTorch itself, MKL is no file of its own.
+    // Linked into LibTorch itself, MKL is not a separate file.
     if (at::hasMKL() && (result.blas.empty() || result.reference_blas)) {
         result.blas = "MKL";
         result.reference_blas = false;

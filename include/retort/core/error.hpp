@@ -25,7 +25,7 @@ struct ShapeError : Error {
     using Error::Error;
 };
 
-/// Training data that are malformed, truncated or not what they were said to be.
+/// Training data that are malformed, truncated, or not of the declared kind.
 struct DataError : Error {
     using Error::Error;
 };
@@ -40,7 +40,7 @@ struct CheckpointError : Error {
     using Error::Error;
 };
 
-/// A peer that cannot be reached, or a message that is not understood.
+/// A peer that cannot be reached, or a malformed message.
 struct TransportError : Error {
     using Error::Error;
 };
@@ -52,7 +52,7 @@ struct NonFiniteError : Error {
 
 namespace detail {
 
-/// The parts, written one after the other.
+/// The parts, formatted and concatenated.
 template <class... Parts>
 [[nodiscard]] std::string concat(const Parts&... parts) {
     std::ostringstream stream;

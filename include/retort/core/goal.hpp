@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Which values are good.
+/// Whether larger or smaller values are better.
 #pragma once
 
 namespace retort {
 
-/// Whether large or small values are good.
+/// Whether larger or smaller values are better.
 enum class Goal { maximize, minimize };
 
 }  // namespace retort

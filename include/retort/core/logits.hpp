@@ -12,7 +12,7 @@ namespace retort {
 
 namespace detail::outputs {
 
-void logits() = delete;  // poison pill: only functions found by argument-dependent look-up count
+void logits() = delete;  // poison pill: only functions found by argument-dependent lookup count
 
 template <class O>
 concept HasOwnLogits = requires(const O& outputs) {
@@ -39,8 +39,8 @@ struct Logits {
 
 }  // namespace detail::outputs
 
-/// The logits among what a network's forward returns. Found, in this order, as: the outputs themselves, if
-/// they are a tensor; a function `logits(outputs)` beside the type of the outputs; a member `logits`.
+/// The logits among the outputs of a network's forward. Looked up in this order: the outputs themselves, if they are
+/// a tensor; a function `logits(outputs)` in the namespace of their type; a member `logits`.
 inline constexpr detail::outputs::Logits logits{};
 
 /// Outputs among which `retort::logits(outputs)` finds a tensor.

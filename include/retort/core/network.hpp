@@ -38,9 +38,8 @@ concept ModuleObject = std::derived_from<T, torch::nn::Module>;
 template <class N>
 concept Network = detail::ModuleHolder<N> || detail::SharedModule<N> || detail::ModuleObject<N>;
 
-/// A network as the policies keep it. A holder or `shared_ptr` is shared with its owner, as LibTorch's
-/// holders are; a module object is referred to and must outlive the policy: a copy of it would share its
-/// parameters but not its state.
+/// A network as the policies store it. A holder or `shared_ptr` shares ownership, as LibTorch's holders do; a module
+/// object is held by reference and must outlive the policy: a copy would share its parameters but not its state.
 template <Network N>
 class NetworkRef {
   public:
@@ -60,12 +59,12 @@ class NetworkRef {
         : network_(&network) {}
     NetworkRef(N&&)
         requires detail::ModuleObject<N>
-    = delete;  // the object would be gone when the policy uses it: keep it in a variable or a shared_ptr
+    = delete;  // the object would be destroyed before the policy uses it: keep it in a variable or a shared_ptr
 
-    /// The module that computes.
+    /// The module.
     auto& operator*() const { return *pointer(); }
     auto* operator->() const { return pointer(); }
-    /// The module as LibTorch's base class.
+    /// The module as `torch::nn::Module`.
     torch::nn::Module& module() const { return *pointer(); }
 
   private:
@@ -87,12 +86,12 @@ template <class N, class I>
 concept Forwards =
     Network<N> && requires(const NetworkRef<N>& network, const I& value) { network->forward(value); };
 
-/// What the `forward` of a network returns for an `I`.
+/// The type that a network's `forward` returns for an `I`.
 template <class N, class I>
 using OutputsOf =
     std::remove_cvref_t<decltype(std::declval<const NetworkRef<N>&>()->forward(std::declval<const I&>()))>;
 
-/// A parameter with its name in its module.
+/// A parameter and its name within its module.
 struct NamedParameter {
     std::string name;
     at::Tensor tensor;
@@ -100,9 +99,9 @@ struct NamedParameter {
 
 namespace detail {
 
-/// The parameters that are trained: those that require a gradient. One that several modules share comes once, with its
-/// first name.
-/// \param prefix stands in front of the names
+/// The parameters that are trained: those that require a gradient. A parameter shared by several modules appears
+/// once, under its first name.
+/// \param prefix prepended to the names
 inline std::vector<NamedParameter> trainable_named_parameters(const torch::nn::Module& module,
                                                               const std::string& prefix = {}) {
     std::vector<NamedParameter> result;
@@ -124,7 +123,7 @@ inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& mod
     return tensors_of(trainable_named_parameters(module));
 }
 
-/// Puts modules into evaluation mode for a while; leaves every training flag as it was, children's too.
+/// Puts a module into evaluation mode while it lives, then restores all training flags, those of submodules included.
 class EvalMode {
   public:
     explicit EvalMode(torch::nn::Module& module) : module_(module) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The outputs of a teacher that is not there.
+/// The outputs of an absent teacher.
 #pragma once
 
 namespace retort {
 
-/// What a term gets in place of the teacher's outputs where it does not need a teacher.
+/// Passed to a term in place of the teacher's outputs if it does not need a teacher.
 struct NoOutputs {};
 
 }  // namespace retort

@@ -9,10 +9,10 @@ namespace retort {
 
 /// Where a run stands. All counts start at 0: the first step of the first epoch is `{.epoch = 0, .step = 0}`.
 struct Progress {
-    std::int64_t epoch = 0;            ///< the epoch that runs
-    std::int64_t epochs = 0;           ///< how many epochs are asked for; 0 where nobody knows
-    std::int64_t step = 0;             ///< the step within the epoch
-    std::int64_t steps_per_epoch = 0;  ///< how many steps an epoch has; 0 where nobody knows yet
+    std::int64_t epoch = 0;            ///< the current epoch
+    std::int64_t epochs = 0;           ///< the number of epochs of the run; 0 if unknown
+    std::int64_t step = 0;             ///< the step within it
+    std::int64_t steps_per_epoch = 0;  ///< the number of steps per epoch; 0 if not known yet
 
     friend bool operator==(const Progress&, const Progress&) = default;
 };
@@ -20,8 +20,8 @@ struct Progress {
 /// How often a schedule changes its value: with the epoch or with every step.
 enum class Every { epoch, step };
 
-/// Time in epochs, as a schedule sees it: whole epochs for `Every::epoch`; with the share of the epoch that
-/// is done for `Every::step` (whole epochs too as long as the number of steps is not known).
+/// Time in epochs, as a schedule sees it: whole epochs for `Every::epoch`; including the completed fraction of the
+/// current epoch for `Every::step` (whole epochs as long as the number of steps per epoch is unknown).
 constexpr double elapsed_epochs(const Progress& progress, Every every) {
     double epochs = static_cast<double>(progress.epoch);
     if (every == Every::step && progress.steps_per_epoch > 0) {

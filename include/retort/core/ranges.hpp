@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The range concepts of the standard library, without its views: <ranges> as a whole costs every translation unit
-/// a tenth of a second and more. The views of range-v3 satisfy these concepts.
+/// The range concepts of the standard library without its views: including <ranges> costs every translation unit a
+/// tenth of a second or more. The views of range-v3 satisfy these concepts.
 #pragma once
 
 #include <initializer_list>

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How the values of a loss become one number.
+/// How the elements of a loss are reduced to one number.
 #pragma once
 
 namespace retort {
 
-/// How the values of a loss become one number. What the elements are, each loss says itself.
+/// How the elements of a loss are reduced to one number. Each loss documents what its elements are.
 enum class Reduction {
     none,       ///< one value per sample
-    batchmean,  ///< sum over all else, mean over the samples
+    batchmean,  ///< sum over the other dimensions, mean over the samples
     mean,       ///< mean over all elements
     sum,        ///< sum over all elements
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How often the largest logit is the target's.
+/// Top-1 accuracy.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,13 +13,13 @@
 
 namespace retort::metrics {
 
-/// The part of the samples whose largest logit is the target's, from 0 to 1. Of equal logits the first counts
-/// as the largest. A row with a NaN is never right.
-/// \throws (update) ShapeError for logits that are not B x C
-/// or targets that are not B int64; (value) DataError if there were no samples or a target was no class.
+/// The fraction of samples whose largest logit is the target's, from 0 to 1. Among equal logits the first counts as
+/// the largest. A row with a NaN counts as wrong.
+/// \throws (update) ShapeError for logits that are not B x C or targets that are not B int64; (value) DataError if
+/// there were no samples or a target was out of range
 struct Accuracy {
     static constexpr bool needs_teacher = false;
-    /// What was gathered so far.
+    /// What has been accumulated so far.
     detail::Tally tally{};
 
     void update(const at::Tensor& student_logits, const at::Tensor& target) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How often student and teacher say the same.
+/// Top-1 agreement of student and teacher.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,15 +14,14 @@
 
 namespace retort::metrics {
 
-/// The part of the samples for which the student's largest logit is of the same class as the teacher's, from
-/// 0 to 1 (Stanton, Izmailov, Kirichenko, Alemi and Wilson, "Does Knowledge Distillation Really Work?",
-/// NeurIPS 2021, top-1 agreement). Of equal logits the first counts as the largest. A row with a NaN on
-/// either side is no agreement. The targets are not looked at and may be undefined.
-/// \throws (update)
-/// ShapeError unless both logits are B x C on one device; (value) DataError if there were no samples.
+/// The fraction of samples for which the largest logits of student and teacher are of the same class, from 0 to 1
+/// (Stanton, Izmailov, Kirichenko, Alemi and Wilson, "Does Knowledge Distillation Really Work?", NeurIPS 2021, top-1
+/// agreement). Among equal logits the first counts as the largest. A row with a NaN on either side counts as
+/// disagreement. Targets are ignored and may be undefined.
+/// \throws (update) ShapeError unless both logits are B x C on one device; (value) DataError if there were no samples
 struct Agreement {
     static constexpr bool needs_teacher = true;
-    /// What was gathered so far.
+    /// What has been accumulated so far.
     detail::Tally tally{};
 
     void update(const at::Tensor& student_logits, const at::Tensor& /*target*/,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How far confidence is from accuracy.
+/// Expected calibration error.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,18 +18,18 @@
 
 namespace retort::metrics {
 
-/// The expected calibration error: `sum_m n_m / n * |accuracy(m) - confidence(m)|` over `bins` bins of the
-/// confidence (the largest softmax probability), of equal width and each without its lower and with its upper
-/// end, ((m - 1) / M, m / M] (Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks",
-/// ICML 2017, equation 3). From 0 to 1.
+/// The expected calibration error: `sum_m n_m / n * |accuracy(m) - confidence(m)|` over `bins` equal-width bins of
+/// the confidence (the largest softmax probability), each open at its lower and closed at its upper end, ((m - 1) /
+/// M, m / M] (Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3).
+/// From 0 to 1.
 ///
-/// Probabilities are computed in float32 for half-precision logits.
-/// \throws (update) ConfigError if there is less than 1 bin; ShapeError as Accuracy does; (value) DataError
-/// if there were no samples, a target was no class, or a row of logits gave a probability of NaN.
+/// Probabilities of half-precision logits are computed in float32.
+/// \throws (update) ConfigError if `bins` is below 1, ShapeError as `Accuracy`; (value) DataError if there were no
+/// samples, a target was out of range, or a row of logits gave a probability of NaN
 struct CalibrationError {
     static constexpr bool needs_teacher = false;
     std::int64_t bins = 15;
-    /// What was gathered so far.
+    /// What has been accumulated so far.
     detail::Tally tally{};
 
     void update(const at::Tensor& student_logits, const at::Tensor& target) {
@@ -38,7 +38,7 @@ struct CalibrationError {
         detail::check_target(name(), student_logits, target);
         if (bins < 1) {
             throw ConfigError(
-                ::retort::detail::concat("CalibrationError: expected 1 bin or more, found ", bins));
+                ::retort::detail::concat("CalibrationError: expected at least 1 bin, found ", bins));
         }
         if (student_logits.size(0) == 0) return;
         const auto type = student_logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -64,9 +64,9 @@ struct CalibrationError {
         const auto* special = confidences + bins;
         detail::expect_classes(name(), static_cast<std::int64_t>(special[0]), tally.samples());
         if (special[1] > 0.0) {
-            throw DataError(
-                ::retort::detail::concat(name(), ": expected probabilities that are numbers, found NaN in ",
-                                         special[1], " of ", tally.samples(), " rows"));
+            throw DataError(::retort::detail::concat(name(),
+                                                     ": expected probabilities other than NaN, found NaN in ",
+                                                     special[1], " of ", tally.samples(), " rows"));
         }
         double error = 0.0;
         for (std::int64_t m = 0; m < bins; ++m) error += std::abs(hits[m] - confidences[m]);

@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of a metric: what is gathered over many batches and read once.
+/// The contract of a metric: accumulated over batches, read once.
 ///
 /// A metric is an object with
 /// - `update(student_logits, target)`, or, where `static constexpr bool needs_teacher` is true,
-///   `update(student_logits, target, teacher_logits)`: takes in one batch, logits of shape B x C and B class
-///   indices (int64). It gathers on the logits' device and never waits for it: no `item()`, no copy to the
-///   host;
-/// - `value()`: the result so far as a number. This is where the host waits for the device, once;
-/// - `reset()`: forgets what was gathered;
-/// - `name()`: what the result is called in tables and files, such as `top5`.
+///   `update(student_logits, target, teacher_logits)`: accumulates one batch, logits of shape B x C and B class
+///   indices (int64). It accumulates on the logits' device and never waits for it: no `item()`, no copy to the host;
+/// - `value()`: the result so far as a number. This is the only place where the host waits for the device;
+/// - `reset()`: discards what was accumulated;
+/// - `name()`: the name of the result in tables and files, such as `top5`.
 ///
-/// A metric is a value: a copy goes on by itself. Nothing that it does is recorded for gradients.
+/// A metric is a value: a copy is independent of the original. Nothing it does is recorded by autograd.
 ///
-/// What is wrong with shapes or options is thrown by `update`. What only the values of a tensor tell (a
-/// target that is no class) is counted there and thrown by `value`, since to look at it earlier would mean to
-/// wait for the device.
+/// Wrong shapes or options are reported by `update`. What only the values of a tensor tell (a target out of range) is
+/// counted there and reported by `value`, since checking earlier would wait for the device.
 ///
 /// ```cpp
 /// struct MeanTopLogit {
@@ -41,7 +39,7 @@
 
 namespace retort::metrics {
 
-/// Has a result, a name and a statement whether it needs the teacher's logits.
+/// Has a result, a name, and states whether it needs the teacher's logits.
 template <class M>
 concept HasResult = std::copyable<M> && requires(M& metric, const M& constant) {
     { constant.value() } -> std::convertible_to<double>;
@@ -50,12 +48,12 @@ concept HasResult = std::copyable<M> && requires(M& metric, const M& constant) {
     metric.reset();
 };
 
-/// Looks at the student's logits and the targets.
+/// Updated with the student's logits and the targets.
 template <class M>
 concept StudentMetric = HasResult<M> && !M::needs_teacher &&
                         requires(M& metric, const at::Tensor& tensor) { metric.update(tensor, tensor); };
 
-/// Looks at the teacher's logits too.
+/// Updated with the teacher's logits, too.
 template <class M>
 concept TeacherMetric = HasResult<M> && M::needs_teacher && requires(M& metric, const at::Tensor& tensor) {
     metric.update(tensor, tensor, tensor);

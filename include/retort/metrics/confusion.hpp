@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Which classes are taken for which.
+/// The confusion matrix.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,15 +15,14 @@
 
 namespace retort::metrics {
 
-/// The confusion matrix: how many samples of each class (row) were taken for each class (column), the class
-/// of the largest logit being the one a sample is taken for (of equal logits, the first). Its value is the
-/// balanced accuracy, the mean of the recalls of the classes that occurred.
-/// \throws (update) ShapeError as
-/// Accuracy does; (matrix, recall, precision, value) DataError if there were no samples, a target was no
-/// class, or a row of logits had a NaN, which is taken for nothing.
+/// The confusion matrix: how many samples of each class (row) were predicted as each class (column). The predicted
+/// class is that of the largest logit (among equal logits, the first). Its value is the balanced accuracy, the mean
+/// recall over the classes that occurred.
+/// \throws (update) ShapeError as `Accuracy`; (matrix, recall, precision, value) DataError if there were no samples,
+/// a target was out of range, or a row of logits had a NaN, which predicts no class
 struct Confusion {
     static constexpr bool needs_teacher = false;
-    /// What was gathered so far.
+    /// What has been accumulated so far.
     detail::Tally tally{};
 
     void update(const at::Tensor& student_logits, const at::Tensor& target) {
@@ -34,7 +33,7 @@ struct Confusion {
         const auto classes = student_logits.size(1);
         const auto prediction = detail::predict(student_logits);
         const auto bad = detail::no_class(target, classes);
-        // One cell per pair of classes, then one for targets that are no class and one for rows with a NaN.
+        // One cell per pair of classes, then one for targets out of range and one for rows with a NaN.
         const auto cell =
             target.mul(classes)
                 .add_(prediction.place)
@@ -44,7 +43,7 @@ struct Confusion {
         tally.add(name(), target.size(0), none.scatter_add(0, cell, cell.new_ones(cell.sizes())));
     }
 
-    /// C x C (int64, CPU): rows are the true classes, columns what they were taken for.
+    /// C x C (int64, CPU): rows are the true classes, columns the predicted ones.
     at::Tensor matrix() const {
         const auto cells = tally.read(name());
         const auto count = cells.size(0) - 2;
@@ -52,20 +51,18 @@ struct Confusion {
         detail::expect_classes(name(), special[0], tally.samples());
         if (special[1] > 0) {
             throw DataError(::retort::detail::concat(name(),
-                                                     ": expected logits that are numbers, found NaN in ",
+                                                     ": expected logits other than NaN, found NaN in ",
                                                      special[1], " of ", tally.samples(), " rows"));
         }
         std::int64_t classes = 1;
         while (classes * classes < count) ++classes;
         return cells.narrow(0, 0, count).view({classes, classes}).clone();
     }
-    /// C numbers (float64): which part of a class's samples was recognized; NaN for a class that did not
-    /// occur.
+    /// C numbers (float64): the recall of each class; NaN for a class that did not occur.
     at::Tensor recall() const { return of_diagonal(1); }
-    /// C numbers (float64): which part of what was taken for a class was of it; NaN for a class that nothing
-    /// was taken for.
+    /// C numbers (float64): the precision of each class; NaN for a class that was never predicted.
     at::Tensor precision() const { return of_diagonal(0); }
-    /// The mean recall of the classes that occurred.
+    /// The mean recall over the classes that occurred.
     double value() const { return recall().nanmean().item<double>(); }
     void reset() { tally = {}; }
     std::string name() const { return "balanced_accuracy"; }

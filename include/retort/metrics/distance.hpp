@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How far apart two features are.
+/// Distances between features.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -12,16 +12,16 @@
 
 namespace retort::metrics {
 
-/// How far apart two features are.
+/// A distance between features.
 enum class Distance {
-    cosine,     ///< \f$ 1 - u \cdot v / (\|u\| \|v\|) \f$; a row of zeros is at 1 from all others
+    cosine,     ///< \f$ 1 - u \cdot v / (\|u\| \|v\|) \f$; a row of zeros has distance 1 to all others
     euclidean,  ///< \f$ \|u - v\|_2 \f$
 };
 
 namespace detail {
 
-/// The places to which distances are asked for, prepared once: unit rows, or rows around their own mean,
-/// which keeps the digits that the difference of large norms would lose.
+/// The points to which distances are computed, prepared once: unit rows, or rows centered on their mean, which avoids
+/// the cancellation in differences of large norms.
 class Places {
   public:
     Places() = default;
@@ -34,8 +34,8 @@ class Places {
             norms_ = rows_.square().sum(1);
         }
     }
-    /// [queries, places]: for each query, numbers in the order of its distances to the places; they leave out
-    /// what is the same for all places.
+    /// [queries, places]: for each query, values in the order of its distances to the points; terms that are equal
+    /// for all points are omitted.
     at::Tensor order(const at::Tensor& queries) const {
         if (distance_ == Distance::cosine)
             return at::mm(::retort::detail::unit_rows(queries), rows_.t()).neg_();

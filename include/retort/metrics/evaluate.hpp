@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Measures a network on batches.
+/// Evaluates a network on batches.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
@@ -42,21 +42,21 @@ void measure(const NetworkRef<N>& network, T& teacher, Source& source, std::int6
     auto&& batches = batches_of_epoch(source, epoch);
     for (auto it = std::ranges::begin(batches); it != std::ranges::end(batches); ++it, ++count) {
         using B = std::remove_cvref_t<decltype(*it)>;
-        static_assert(LabeledBatch<B>, "retort: metrics need targets, and the batches have none");
+        static_assert(LabeledBatch<B>, "retort: metrics need targets, but the batches have none");
         const B batch = to_device(B(*it), device);
         const auto& value = input(batch);
         using Outputs = OutputsOf<N, std::remove_cvref_t<decltype(value)>>;
         static_assert(HasLogits<Outputs>,
                       "retort: metrics need logits: the outputs of the network have no member `logits`, and "
                       "there is no function "
-                      "logits(outputs) beside their type");
+                      "logits(outputs) in the namespace of their type");
         const Outputs outputs = network->forward(value);
         if constexpr ((Metrics::needs_teacher || ...)) {
             const auto teacher_outputs = teacher(value);
             const auto update = [&](auto& metric) {
                 if constexpr (std::remove_cvref_t<decltype(metric)>::needs_teacher) {
                     static_assert(HasLogits<std::remove_cvref_t<decltype(teacher_outputs)>>,
-                                  "retort: a metric needs the logits of a teacher, and there is none");
+                                  "retort: a metric needs the logits of a teacher, but there is none");
                     metric.update(logits(outputs), target(batch), logits(teacher_outputs));
                 } else {
                     metric.update(logits(outputs), target(batch));
@@ -86,15 +86,15 @@ auto measured(const NetworkRef<N>& network, T& teacher, Source& source, Metrics.
 
 }  // namespace detail
 
-/// Measures a network on batches, in evaluation mode and without gradient; its state stays as it was.
+/// Evaluates a network on batches, in evaluation mode and without gradient; its state is left unchanged.
 ///
 ///     const double accuracy = retort::evaluate(net, test_batches).value();
 ///     const auto [top1, top5] = retort::evaluate(net, test_batches, retort::metrics::Accuracy{},
 ///                                                retort::metrics::TopK{5});
 /// \param network a module holder, `shared_ptr` to a module, or module object
-/// \param source batches: see `BatchSource`; a callable is asked for epoch 0
-/// \param metrics see `metrics/concept.hpp`; none: `metrics::Accuracy`
-/// \returns the metric, or a tuple of the metrics where there are several
+/// \param source batches: see `BatchSource`; a callable is called for epoch 0
+/// \param metrics see `metrics/concept.hpp`; default: `metrics::Accuracy`
+/// \returns the metric, or a tuple if there are several
 /// \throws DataError if there are no batches
 template <class N, class Source, metrics::Metric... Metrics>
     requires Network<std::remove_cvref_t<N>>
@@ -106,7 +106,7 @@ auto evaluate(N&& network, Source&& source, Metrics... metrics) {
     return detail::measured(NetworkRef<std::remove_cvref_t<N>>(network), none, source, std::move(metrics)...);
 }
 
-/// The same with a teacher, for metrics that compare with one (`metrics::Agreement`).
+/// With a teacher, for metrics that compare with one (`metrics::Agreement`).
 template <class N, class T, class Source, metrics::Metric... Metrics>
     requires Network<std::remove_cvref_t<N>> && (!metrics::Metric<std::remove_cvref_t<Source>>)
 auto evaluate(N&& network, T&& teacher, Source&& source, Metrics... metrics) {

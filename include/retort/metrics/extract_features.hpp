@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Reads what layers of a network say about the samples of a data set.
+/// Extracts the features of a data set at layers of a network.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,7 +25,7 @@ namespace retort {
 
 namespace detail {
 
-/// The features of several taps: one each. `read(outputs)` gives their tensors.
+/// The features of several taps, one `Features` each. `read(outputs)` returns their tensors.
 template <class N, class Source, class Read>
 std::vector<metrics::Features> read_features(const NetworkRef<N>& network, Source& source, Read&& read) {
     const at::NoGradGuard no_grad;
@@ -36,7 +36,7 @@ std::vector<metrics::Features> read_features(const NetworkRef<N>& network, Sourc
     auto&& batches = batches_of_epoch(source, 0);
     for (auto it = std::ranges::begin(batches); it != std::ranges::end(batches); ++it) {
         using B = std::remove_cvref_t<decltype(*it)>;
-        static_assert(LabeledBatch<B>, "retort: features come with classes, and the batches have no targets");
+        static_assert(LabeledBatch<B>, "retort: features need targets, but the batches have none");
         const B batch = to_device(B(*it), device);
         const std::vector<at::Tensor> tensors = read(network->forward(input(batch)));
         values.resize(tensors.size());
@@ -45,7 +45,7 @@ std::vector<metrics::Features> read_features(const NetworkRef<N>& network, Sourc
                 throw ShapeError(concat("features: expected a tap of shape [batch, ...], found ",
                                         shape_text(tensors[i]), " at tap ", i));
             }
-            // A copy: a view would keep all that the forward computed.
+            // A copy: a view would keep the whole output of the forward alive.
             values[i].push_back(tensors[i].detach().reshape({tensors[i].size(0), -1}).clone());
         }
         targets.push_back(target(batch));
@@ -62,13 +62,13 @@ std::vector<metrics::Features> read_features(const NetworkRef<N>& network, Sourc
 
 }  // namespace detail
 
-/// What a tap of a network reads for all samples of some batches, as a row each, with their classes. The
-/// network runs in evaluation mode and without gradient; its state stays as it was.
+/// The features of all samples at a tap of a network, one row per sample, with their classes. The network runs in
+/// evaluation mode and without gradient; its state is left unchanged.
 ///
 ///     const metrics::Features features = retort::features(student, retort::tap<&Outputs::body>, test_batches);
 /// \param network a module holder, `shared_ptr` to a module, or module object
-/// \param source batches with targets: see `BatchSource`; a callable is asked for epoch 0
-/// \throws DataError if there are no batches; ShapeError if the tap reads no [batch, ...]
+/// \param source batches with targets: see `BatchSource`; a callable is called for epoch 0
+/// \throws DataError if there are no batches; ShapeError if what the tap reads is not [batch, ...]
 template <class N, class Tap, class Source>
     requires Network<std::remove_cvref_t<N>>
 metrics::Features features(N&& network, const Tap& tap, Source&& source) {
@@ -83,7 +83,7 @@ metrics::Features features(N&& network, const Tap& tap, Source&& source) {
         .front();
 }
 
-/// The features of several taps, which one run over the batches reads: one each.
+/// The features of several taps, in one pass over the batches: one `Features` each.
 template <class N, class... T, class Source>
     requires Network<std::remove_cvref_t<N>>
 std::vector<metrics::Features> features(N&& network, const Taps<T...>& taps, Source&& source) {

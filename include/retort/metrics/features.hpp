@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Features of many samples with their classes: what retrieval and probes work on.
+/// Features of many samples with their classes: the input of retrieval and probes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,19 +15,19 @@
 
 namespace retort::metrics {
 
-/// What one layer says about many samples, and the samples' classes. `retort::features` (in
-/// `retort/metrics/extract_features.hpp`) reads them from a network.
+/// The features of many samples at one layer, and the samples' classes. `retort::features` (in
+/// `retort/metrics/extract_features.hpp`) extracts them from a network.
 struct Features {
-    at::Tensor values;  ///< N x ..., floating-point; what follows the samples counts as one long row
-    at::Tensor target;  ///< N class numbers, int64, of at least 0
+    at::Tensor values;  ///< N x ..., floating-point; all other dimensions are flattened
+    at::Tensor target;  ///< N class indices, int64, at least 0
 
     std::int64_t size() const { return values.defined() && values.dim() > 0 ? values.size(0) : 0; }
 };
 
 namespace detail {
 
-/// Features as a matrix, N x D, in float64 where they are and in float32 otherwise.
-/// \throws ShapeError if they are no features; DataError if a value is not finite or a class negative
+/// Features as a matrix, N x D, in float64 if they are float64 and float32 otherwise.
+/// \throws ShapeError if they are not features; DataError if a value is not finite or a class negative
 inline Features matrix(const std::string& where, const char* what, const Features& features) {
     using ::retort::detail::concat;
     const c10::NoGradGuard no_grad;
@@ -65,18 +65,18 @@ inline Features matrix(const std::string& where, const char* what, const Feature
     return result;
 }
 
-/// Queries as a matrix that fits to the database.
+/// Queries as a matrix compatible with the gallery.
 /// \throws also ShapeError if widths or devices differ
-inline Features queries_for(const std::string& where, const Features& database, const Features& queries) {
+inline Features queries_for(const std::string& where, const Features& gallery, const Features& queries) {
     using ::retort::detail::concat;
     Features result = matrix(where, "queries", queries);
-    if (result.values.size(1) != database.values.size(1) ||
-        result.values.device() != database.values.device()) {
-        throw ShapeError(concat(where, ": expected queries of width ", database.values.size(1), " on ",
-                                database.values.device(), ", as the database is, found width ",
+    if (result.values.size(1) != gallery.values.size(1) ||
+        result.values.device() != gallery.values.device()) {
+        throw ShapeError(concat(where, ": expected queries of width ", gallery.values.size(1), " on ",
+                                gallery.values.device(), ", as the gallery is, found width ",
                                 result.values.size(1), " on ", result.values.device()));
     }
-    result.values = result.values.to(database.values.scalar_type());
+    result.values = result.values.to(gallery.values.scalar_type());
     return result;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The trace of the Fisher information: how fast what a network says changes with its parameters.
+/// The trace of the Fisher information: how sensitive a network's predictions are to its parameters.
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -24,21 +24,21 @@ namespace retort::metrics {
 
 /// Options of `fisher_trace`.
 struct FisherTraceOptions {
-    std::int64_t repetitions = 1;  ///< draws of the classes that are averaged; at least 1
-    std::uint64_t seed = 0;        ///< of the draws; the program's random numbers are not touched
+    std::int64_t repetitions = 1;  ///< draws of the classes to average over; at least 1
+    std::uint64_t seed = 0;        ///< of the draws; the global generators are not touched
 };
 
-/// An estimate of the trace of the Fisher information of a classifier's trainable parameters,
-/// \f$ \mathrm{tr} F = E_x E_{y \sim p(y|x)} \|\nabla_\theta \log p(y|x)\|^2 \f$, over some inputs.
+/// Estimates the trace of the Fisher information of a classifier's trainable parameters, \f$ \mathrm{tr} F = E_x E_{y
+/// \sim p(y|x)} \|\nabla_\theta \log p(y|x)\|^2 \f$, over some inputs.
 ///
-/// One backward pass a repetition: for classes y_i that the network itself draws, the gradients of the
-/// samples have mean 0 and are independent, so that \f$ \|\nabla \sum_i \log p(y_i|x_i)\|^2 / B \f$ has the trace
-/// over the batch as its mean. The network runs in evaluation mode, where samples do not see each other; its
-/// state, `.grad` and all, stays as it was. Waits for the device.
+/// One backward pass per repetition: for classes y_i drawn from the network itself, the samples' gradients are
+/// independent with mean 0, so that the mean of \f$ \|\nabla \sum_i \log p(y_i|x_i)\|^2 / B \f$ is the trace over the
+/// batch. The network runs in evaluation mode, where samples do not interact; its state, including `.grad`, is left
+/// unchanged. Waits for the device.
 ///
 /// Source: Achille, Rovere, Soatto, "Critical Learning Periods in Deep Networks", ICLR 2019.
 /// \param network one whose outputs have logits [batch, classes]
-/// \throws ConfigError if there is nothing to repeat or nothing trainable; ShapeError if these are no logits
+/// \throws ConfigError if `repetitions` is below 1 or nothing is trainable; ShapeError if the logits are not [batch, classes]
 template <class N, class Input>
     requires Network<std::remove_cvref_t<N>>
 double fisher_trace(N&& network, const Input& input, const FisherTraceOptions& options = {}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How much about the classes a layer knows, as one number.
+/// How much information about the classes a layer contains, as one number.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -27,20 +27,19 @@ namespace retort::metrics {
 
 /// How `information_content` estimates the mutual information of a feature F and the class Y.
 enum class InformationEstimate {
-    /// \f$ I(\hat Y; Y) \f$ in nats, where \f$ \hat Y \f$ is the class of the nearest centroid: never more than
-    /// I(F; Y), as nothing that is computed from F knows more than F does. The centroids of one half of the
-    /// samples classify the other half, and the other way round. It is estimated by the frequencies of the
-    /// pairs, which makes it too large by about (C - 1)^2 / (2 N). From 0 to the entropy of the classes, and
-    /// comparable between layers of any widths.
+    /// \f$ I(\hat Y; Y) \f$ in nats, where \f$ \hat Y \f$ is the class of the nearest centroid: at most I(F; Y) by
+    /// the data-processing inequality. The centroids of one half of the samples classify the other half, and vice
+    /// versa. Estimated from the frequencies of the pairs, which biases it upward by about (C - 1)^2 / (2 N). From 0
+    /// to the entropy of the classes; comparable between layers of any width.
     nearest_centroid,
-    /// Quadratic mutual information \f$ \sum_c p_c^2 \, \|m_c - m\|^2 / 2 \f$ with the means m_c of the classes
-    /// and m of all, of rows of length 1: that of Torkkola ("Feature extraction by non-parametric mutual
-    /// information maximization", 2003, Eq. 13) with the cosine kernel (u v + 1) / 2 in place of a Gaussian,
-    /// as in Passalis and Tefas, "Learning deep representations with probabilistic knowledge transfer", ECCV
-    /// 2018. At least 0. Between layers of unlike activations its scale differs.
+    /// Quadratic mutual information \f$ \sum_c p_c^2 \, \|m_c - m\|^2 / 2 \f$ with the class means m_c and the
+    /// overall mean m of rows of unit length: that of Torkkola ("Feature extraction by non-parametric mutual
+    /// information maximization", 2003, Eq. 13) with the cosine kernel (u v + 1) / 2 in place of a Gaussian, as in
+    /// Passalis and Tefas, "Learning deep representations with probabilistic knowledge transfer", ECCV 2018. At least
+    /// 0. Its scale differs between layers with different activations.
     quadratic,
-    /// The share of the variance that lies between the classes, tr(S_b) / tr(S_t) (Fisher's criterion as a
-    /// ratio). From 0 to 1. Between layers of unlike widths its scale differs.
+    /// The fraction of the variance between classes, tr(S_b) / tr(S_t) (Fisher's criterion as a ratio). From 0 to 1.
+    /// Its scale differs between layers of different width.
     separability,
 };
 
@@ -52,7 +51,7 @@ struct InformationContentOptions {
 
 namespace detail {
 
-/// The mutual information of a table of counts, in nats.
+/// The mutual information of a contingency table, in nats.
 inline double mutual_information(const at::Tensor& counts) {
     const at::Tensor joint = counts.to(at::kDouble) / counts.sum();
     const at::Tensor apart = joint.sum(1, /*keepdim=*/true) * joint.sum(0, /*keepdim=*/true);
@@ -67,7 +66,7 @@ inline double centroid_information(const Features& features, Distance distance, 
             concat("information_content: expected at least 2 samples of each class, found 1 of class ",
                    classes.select(0, members.argmin().item<std::int64_t>()).item<std::int64_t>()));
     }
-    // Every second sample of each class makes one half.
+    // The halves alternate between the samples of each class.
     const at::Tensor order = at::argsort(place, /*stable=*/true, 0, false);
     const at::Tensor first = members.cumsum(0) - members;
     const at::Tensor number = at::arange(place.size(0), place.options()) -
@@ -88,12 +87,11 @@ inline double centroid_information(const Features& features, Distance distance, 
 
 }  // namespace detail
 
-/// How much about the classes the features know: an estimate of their mutual information, the
-/// \f$ I(f, Y) \f$ of information flow modeling. The paper's vectors are of this kind, but neither it nor its
-/// code computes them; the estimates and the default are this library's choice.
+/// How much information the features contain about the classes: an estimate of their mutual information, the \f$ I(f,
+/// Y) \f$ of information flow modeling. The paper's vectors are of this kind, but neither it nor its code computes
+/// them; the estimates and the default are this library's choice.
 /// \returns a number of at least 0
-/// \throws ShapeError, DataError if these are no features, or have less than 2 samples of a class
-/// (`nearest_centroid`)
+/// \throws ShapeError, DataError if these are not features, or a class has fewer than 2 samples (`nearest_centroid`)
 inline double information_content(const Features& features, const InformationContentOptions& options = {}) {
     const c10::NoGradGuard no_grad;
     const Features own = detail::matrix("information_content", "samples", features);

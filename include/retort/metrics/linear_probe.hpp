@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A linear classifier on features that stay as they are.
+/// A linear classifier on fixed features.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -26,25 +26,23 @@ namespace retort::metrics {
 /// Options of `LinearProbe`.
 struct LinearProbeOptions {
     double l2 = 1e-4;               ///< \f$ \lambda \f$; at least 0
-    std::int64_t iterations = 100;  ///< at most so many of L-BFGS; at least 1
-    double tolerance = 1e-5;        ///< stops where no element of the gradient is larger; at least 0
+    std::int64_t iterations = 100;  ///< maximum number of L-BFGS iterations; at least 1
+    double tolerance = 1e-5;        ///< stops when no element of the gradient is larger; at least 0
 };
 
-/// Multinomial logistic regression on features that stay as they are (Alain, Bengio, "Understanding
-/// intermediate layers using linear classifier probes", 2016): how much about the classes can be read from a
-/// layer by a linear map.
+/// Multinomial logistic regression on fixed features (Alain, Bengio, "Understanding intermediate layers using linear
+/// classifier probes", 2016): how much about the classes can be read linearly from a layer.
 ///
-///     const double accuracy = metrics::LinearProbe{database}.accuracy(queries);
+///     const double accuracy = metrics::LinearProbe{gallery}.accuracy(queries);
 ///
-/// Minimizes \f$ \mathrm{mean}_i \, \mathrm{CE}(W x_i + b, y_i) + \frac\lambda2 \|W\|^2 \f$ with L-BFGS from
-/// zeros, without random numbers; x are the features shifted and scaled to mean 0 and deviation 1 over the
-/// database (a feature that is constant there is 0). The default of \f$ \lambda \f$ is this library's own.
+/// Minimizes \f$ \mathrm{mean}_i \, \mathrm{CE}(W x_i + b, y_i) + \frac\lambda2 \|W\|^2 \f$ with L-BFGS from zeros,
+/// without random numbers; x are the features standardized to mean 0 and deviation 1 over the gallery (a feature that
+/// is constant there becomes 0). The default of \f$ \lambda \f$ is this library's choice.
 class LinearProbe {
   public:
-    /// \throws ShapeError, DataError if the database is no set of features; ConfigError for options out of
-    /// range
-    explicit LinearProbe(const Features& database, LinearProbeOptions options = {})
-        : database_(detail::matrix("LinearProbe", "database", database)) {
+    /// \throws ShapeError, DataError if the gallery does not hold features; ConfigError if an option is out of range
+    explicit LinearProbe(const Features& gallery, LinearProbeOptions options = {})
+        : gallery_(detail::matrix("LinearProbe", "gallery", gallery)) {
         if (!(options.l2 >= 0 && std::isfinite(options.l2)) || options.iterations < 1 ||
             !(options.tolerance >= 0)) {
             throw ConfigError(::retort::detail::concat(
@@ -52,21 +50,21 @@ class LinearProbe {
                 options.l2, ", ", options.tolerance, " and ", options.iterations));
         }
         fit(options);
-        database_.values = mean_.unsqueeze(0);  // its width and type are all that is needed from here on
+        gallery_.values = mean_.unsqueeze(0);  // only its width and type are needed from here on
     }
-    /// The classes of these features: [samples], int64.
-    /// \throws ShapeError, DataError if these are no features of the database's width
+    /// The predicted classes: [samples], int64.
+    /// \throws ShapeError, DataError if these are not features of the gallery's width
     at::Tensor predict(const Features& queries) const {
         const at::NoGradGuard no_grad;
-        return predicted(detail::queries_for("LinearProbe", database_, queries).values);
+        return predicted(detail::queries_for("LinearProbe", gallery_, queries).values);
     }
-    /// The share of the queries whose class is found, from 0 to 1.
+    /// The fraction of queries classified correctly, from 0 to 1.
     double accuracy(const Features& queries) const {
         const at::NoGradGuard no_grad;
-        const Features asked = detail::queries_for("LinearProbe", database_, queries);
+        const Features asked = detail::queries_for("LinearProbe", gallery_, queries);
         return predicted(asked.values).eq(asked.target).to(at::kDouble).mean().item<double>();
     }
-    /// What was minimized, at its end.
+    /// The final value of the objective.
     double loss() const { return loss_; }
 
   private:
@@ -76,13 +74,13 @@ class LinearProbe {
             const at::NoGradGuard no_grad;
             at::Tensor members;
             std::tie(classes_, place, members) =
-                at::_unique2(database_.target, /*sorted=*/true, /*return_inverse=*/true);
-            mean_ = database_.values.mean(0);
-            scale_ = database_.values.std(at::IntArrayRef({0}), /*unbiased=*/false);
-            // What differs by rounding alone is constant.
-            const double least = database_.values.scalar_type() == at::kDouble ? 1e-12 : 1e-6;
+                at::_unique2(gallery_.target, /*sorted=*/true, /*return_inverse=*/true);
+            mean_ = gallery_.values.mean(0);
+            scale_ = gallery_.values.std(at::IntArrayRef({0}), /*unbiased=*/false);
+            // Features that differ by rounding only count as constant.
+            const double least = gallery_.values.scalar_type() == at::kDouble ? 1e-12 : 1e-6;
             scale_ = scale_.masked_fill(scale_ <= mean_.abs() * least, HUGE_VAL);
-            inputs = (database_.values - mean_) / scale_;
+            inputs = (gallery_.values - mean_) / scale_;
             weight_ = at::zeros({inputs.size(1), classes_.size(0)}, inputs.options());
             bias_ = at::zeros({classes_.size(0)}, inputs.options());
         }
@@ -113,7 +111,7 @@ class LinearProbe {
         return at::index_select(classes_, 0, at::addmm(bias_, (values - mean_) / scale_, weight_).argmax(1));
     }
 
-    Features database_;
+    Features gallery_;
     at::Tensor classes_, mean_, scale_, weight_, bias_;
     double loss_ = 0;
 };

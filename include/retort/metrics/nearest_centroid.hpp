@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A classifier without parameters: the class whose mean is nearest.
+/// A classifier without parameters: the class with the nearest mean.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,38 +20,38 @@
 
 namespace retort::metrics {
 
-/// Classifies features by the nearest mean of a class. With `Distance::cosine` the means are those of rows of
-/// length 1. Of equally near means that of the lower class number counts.
+/// Classifies features by the nearest class mean. With `Distance::cosine` the means are those of rows of unit length.
+/// Ties go to the lower class index.
 ///
-///     const double accuracy = metrics::NearestCentroid{database, metrics::Distance::cosine}.accuracy(queries);
+///     const double accuracy = metrics::NearestCentroid{gallery, metrics::Distance::cosine}.accuracy(queries);
 class NearestCentroid {
   public:
-    /// \throws ShapeError, DataError if the database is no set of features
-    explicit NearestCentroid(const Features& database, Distance distance = Distance::euclidean)
-        : database_(detail::matrix("NearestCentroid", "database", database)) {
+    /// \throws ShapeError, DataError if the gallery does not hold features
+    explicit NearestCentroid(const Features& gallery, Distance distance = Distance::euclidean)
+        : gallery_(detail::matrix("NearestCentroid", "gallery", gallery)) {
         const c10::NoGradGuard no_grad;
         at::Tensor place, members;
         std::tie(classes_, place, members) =
-            at::_unique2(database_.target, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/true);
+            at::_unique2(gallery_.target, /*sorted=*/true, /*return_inverse=*/true, /*return_counts=*/true);
         const at::Tensor rows =
-            distance == Distance::cosine ? ::retort::detail::unit_rows(database_.values) : database_.values;
+            distance == Distance::cosine ? ::retort::detail::unit_rows(gallery_.values) : gallery_.values;
         centroids_ = at::zeros({classes_.size(0), rows.size(1)}, rows.options())
                          .index_add(0, place, rows)
                          .div_(members.unsqueeze(1));
         places_ = detail::Places(centroids_, distance);
-        database_.values = centroids_;  // its width and type are all that is needed from here on
+        gallery_.values = centroids_;  // only its width and type are needed from here on
     }
-    /// The classes of these features: [samples], int64.
-    /// \throws ShapeError, DataError if these are no features of the database's width
+    /// The predicted classes: [samples], int64.
+    /// \throws ShapeError, DataError if these are not features of the gallery's width
     at::Tensor predict(const Features& queries) const {
         const c10::NoGradGuard no_grad;
-        return predicted(detail::queries_for("NearestCentroid", database_, queries).values);
+        return predicted(detail::queries_for("NearestCentroid", gallery_, queries).values);
     }
-    /// The share of the queries whose class is found, from 0 to 1. A class that does not occur in the
-    /// database is never found.
+    /// The fraction of queries classified correctly, from 0 to 1. A class that does not occur in the gallery is never
+    /// predicted.
     double accuracy(const Features& queries) const {
         const c10::NoGradGuard no_grad;
-        const Features asked = detail::queries_for("NearestCentroid", database_, queries);
+        const Features asked = detail::queries_for("NearestCentroid", gallery_, queries);
         return predicted(asked.values).eq(asked.target).to(at::kDouble).mean().item<double>();
     }
     /// The classes that occur, ascending, and their means: [classes, width].
@@ -69,7 +69,7 @@ class NearestCentroid {
         return at::cat(parts);
     }
 
-    Features database_;
+    Features gallery_;
     at::Tensor classes_, centroids_;
     detail::Places places_;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Retrieval: are the samples that a feature holds for near of the same class?
+/// Retrieval: whether the nearest neighbors of a feature are of the same class.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,20 +25,20 @@
 
 namespace retort::metrics {
 
-/// How the precisions of one ranking become one number. p(r) is the precision among the first r samples of
-/// the ranking, and R the number of samples of the query's class in the database.
+/// How the precisions of one ranking are averaged. p(r) is the precision among the first r samples of the ranking,
+/// and R the number of samples of the query's class in the gallery.
 enum class AveragePrecision {
     /// The mean of p(r) over the R ranks r of the samples of the query's class.
     exact,
     /// The mean over the recalls 0, 0.1, ..., 1 of the largest p(r) among the ranks of at least that recall
     /// (TREC; Manning, Raghavan, Schuetze, "Introduction to Information Retrieval", 2008, section 8.4).
     eleven_point,
-    /// What the released evaluation of information flow modeling and of probabilistic knowledge transfer
-    /// computes (Passalis, Tzelepi, Tefas, CVPR 2020). Its p'(r) is the largest p from rank r to rank b for
-    /// r <= b, and p(r) itself behind, where b is the number of queries in the query's batch (128; fewer in
-    /// the last), although the size of the database was meant. The mean over the recalls 0, 0.1, ..., 1 of p'
-    /// at the rank whose recall is closest, the first of equals. To be used where numbers are compared with
-    /// published ones. `RetrievalScores::precision` is the mean of p' then, too.
+    /// What the released evaluation code of information flow modeling and of probabilistic knowledge transfer
+    /// computes (Passalis, Tzelepi, Tefas, CVPR 2020). Its p'(r) is the largest p from rank r to rank b for r <= b,
+    /// and p(r) itself after rank b, where b is the number of queries in the query's batch (128; fewer in the last),
+    /// although the size of the gallery was meant. The mean over the recalls 0, 0.1, ..., 1 of p' at the rank whose
+    /// recall is closest, the first of equals. For comparison with published numbers. `RetrievalScores::precision` is
+    /// then the mean of p', too.
     eleven_point_released,
 };
 
@@ -46,38 +46,38 @@ enum class AveragePrecision {
 struct RetrievalOptions {
     Distance distance = Distance::cosine;
     AveragePrecision average = AveragePrecision::exact;
-    std::vector<std::int64_t> at{1};    ///< ranks whose precision is asked for, from 1 to the database's size
+    std::vector<std::int64_t> at{1};    ///< ranks at which to report precision, from 1 to the gallery's size
     std::int64_t released_batch = 128;  ///< b of `eleven_point_released`; at least 1
-    std::int64_t most_distances = 1 << 23;  ///< in memory at once, but at least one query's; at least 1
+    std::int64_t most_distances =
+        1 << 23;  ///< held in memory at once, though at least one query's; at least 1
 };
 
-/// What a `Retrieval` finds out.
+/// The scores of a `Retrieval`.
 struct RetrievalScores {
     double mean_average_precision = 0;  ///< over the queries, from 0 to 1
     std::vector<double> precision{};  ///< for each rank of `RetrievalOptions::at`, the mean over the queries
 };
 
-/// Asks a database of features with others, and looks at the classes of what comes first.
+/// Ranks a gallery of features for each query, and scores the ranking by the classes.
 ///
-///     const auto database = retort::features(student, retort::tap<&Outputs::body>, train_batches);
+///     const auto gallery = retort::features(student, retort::tap<&Outputs::body>, train_batches);
 ///     const auto queries = retort::features(student, retort::tap<&Outputs::body>, test_batches);
-///     const metrics::Retrieval retrieval{database, {.distance = metrics::Distance::cosine, .at = {1, 100}}};
+///     const metrics::Retrieval retrieval{gallery, {.distance = metrics::Distance::cosine, .at = {1, 100}}};
 ///     const double map = retrieval.scores(queries).mean_average_precision;
 ///
-/// All samples of the database are ranked for every query, some queries at a time. Of distances that are equal
-/// as computed the earlier sample of the database comes first. (The matrix product that gives the distances
-/// may round otherwise for another number of queries at a time.)
+/// All samples of the gallery are ranked for every query, some queries at a time. Among equal computed distances the
+/// earlier sample of the gallery comes first. (The matrix product that gives the distances may round differently for
+/// another number of queries at a time.)
 class Retrieval {
   public:
-    /// \throws ShapeError, DataError if the database is no set of features; ConfigError for options out of
-    /// range
-    explicit Retrieval(const Features& database, RetrievalOptions options = {})
-        : options_(std::move(options)), database_(detail::matrix("Retrieval", "database", database)) {
+    /// \throws ShapeError, DataError if the gallery does not hold features; ConfigError if an option is out of range
+    explicit Retrieval(const Features& gallery, RetrievalOptions options = {})
+        : options_(std::move(options)), gallery_(detail::matrix("Retrieval", "gallery", gallery)) {
         using ::retort::detail::concat;
         for (const std::int64_t rank : options_.at) {
-            if (rank < 1 || rank > database_.size()) {
-                throw ConfigError(concat("Retrieval: expected ranks from 1 to the size of the database, ",
-                                         database_.size(), ", found ", rank));
+            if (rank < 1 || rank > gallery_.size()) {
+                throw ConfigError(concat("Retrieval: expected ranks from 1 to the size of the gallery, ",
+                                         gallery_.size(), ", found ", rank));
             }
         }
         if (options_.released_batch < 1 || options_.most_distances < 1) {
@@ -86,21 +86,21 @@ class Retrieval {
                        options_.released_batch, " and ", options_.most_distances));
         }
         const c10::NoGradGuard no_grad;
-        places_ = detail::Places(database_.values, options_.distance);
+        places_ = detail::Places(gallery_.values, options_.distance);
         at::Tensor inverse;
         std::tie(classes_, inverse, members_) =
-            at::_unique2(database_.target, /*sorted=*/true, /*return_inverse=*/false, /*return_counts=*/true);
+            at::_unique2(gallery_.target, /*sorted=*/true, /*return_inverse=*/false, /*return_counts=*/true);
     }
 
-    /// \throws ShapeError, DataError if these are no features of the database's width, or if a query's class
-    /// does not occur in the database
+    /// \throws ShapeError, DataError if these are not features of the gallery's width, or a query's class does not
+    /// occur in the gallery
     RetrievalScores scores(const Features& queries) const {
         const c10::NoGradGuard no_grad;
-        const Features asked = detail::queries_for("Retrieval", database_, queries);
+        const Features asked = detail::queries_for("Retrieval", gallery_, queries);
         const at::Tensor members = relevant_counts(asked.target);
         const auto* relevant = members.data_ptr<std::int64_t>();
         const std::int64_t count = asked.size();
-        const std::int64_t size = database_.size();
+        const std::int64_t size = gallery_.size();
         const std::int64_t step = std::max<std::int64_t>(1, options_.most_distances / size);
         double sum = 0;
         std::vector<double> sums(options_.at.size(), 0.0);
@@ -110,7 +110,7 @@ class Retrieval {
             const std::int64_t rows = std::min(step, count - start);
             const at::Tensor order = std::get<1>(
                 at::sort(places_.order(asked.values.narrow(0, start, rows)), /*stable=*/true, 1, false));
-            const at::Tensor found = at::index_select(database_.target, 0, order.flatten())
+            const at::Tensor found = at::index_select(gallery_.target, 0, order.flatten())
                                          .view({rows, size})
                                          .eq(asked.target.narrow(0, start, rows).unsqueeze(1))
                                          .to(at::kCPU)
@@ -140,19 +140,19 @@ class Retrieval {
     }
 
   private:
-    /// For each query, how many samples of its class there are.
+    /// For each query, how many samples of the gallery are of its class.
     at::Tensor relevant_counts(const at::Tensor& target) const {
         const at::Tensor place = at::searchsorted(classes_, target).clamp_max_(classes_.size(0) - 1);
         const at::Tensor missing = at::index_select(classes_, 0, place).ne(target);
         if (missing.any().item<bool>()) {
             const auto query = missing.to(at::kByte).argmax().item<std::int64_t>();
             throw DataError(::retort::detail::concat(
-                "Retrieval: expected queries whose classes occur in the database, found class ",
+                "Retrieval: expected queries whose classes occur in the gallery, found class ",
                 target.select(0, query).item<std::int64_t>(), " in query ", query));
         }
         return at::index_select(members_, 0, place).to(at::kCPU).contiguous();
     }
-    /// Makes the first `count` precisions the largest from there on to the last of them.
+    /// Replaces each of the first `count` precisions by the largest from it to the last of them.
     static void raise(std::vector<double>& precision, std::int64_t count) {
         const auto end = std::min(static_cast<std::size_t>(count), precision.size());
         for (std::size_t i = end - 1; i-- > 0;) precision[i] = std::max(precision[i], precision[i + 1]);
@@ -179,10 +179,10 @@ class Retrieval {
                 largest = std::max(largest, at_hit(hits - 1));
                 for (; level >= 0 && 10 * (hits - 1) < level * relevant; --level) sum += largest;
             }
-            return (level == 0 ? sum + largest : sum) / 11;  // recall 0 is that of the first hit, too
+            return (level == 0 ? sum + largest : sum) / 11;  // recall 0 is reached by the first hit, too
         }
         for (const double level : levels) {
-            // The ranks before the first hit have recall 0; the first of them is the ranking's first.
+            // The ranks before the first hit have recall 0; the first of them is rank 1.
             std::int64_t best = ranks.front() == 0 ? 1 : 0;
             const auto near = static_cast<std::int64_t>(level * static_cast<double>(relevant));
             for (std::int64_t hits = std::max(best, near - 1); hits <= std::min(relevant, near + 2); ++hits) {
@@ -197,7 +197,7 @@ class Retrieval {
     static constexpr std::array<double, 11> levels{0 * 0.1, 1 * 0.1, 2 * 0.1, 3 * 0.1, 4 * 0.1, 5 * 0.1,
                                                    6 * 0.1, 7 * 0.1, 8 * 0.1, 9 * 0.1, 10 * 0.1};
     RetrievalOptions options_;
-    Features database_;
+    Features gallery_;
     detail::Places places_;
     at::Tensor classes_, members_;
 };

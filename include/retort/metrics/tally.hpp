@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the metrics share: the checks of a batch, and sums that stay on the device until they are read.
+/// Shared by the metrics: checks of a batch, and sums that stay on the device until they are read.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -46,7 +46,7 @@ inline void check_target(const std::string& metric, const at::Tensor& logits, co
     }
 }
 
-/// The largest logit's place in each row, the first one of equals, and which rows have a NaN.
+/// The index of the largest logit in each row, the first of equals, and which rows have a NaN.
 struct Prediction {
     at::Tensor place;   ///< B, int64
     at::Tensor is_nan;  ///< B, bool
@@ -56,12 +56,12 @@ inline Prediction predict(const at::Tensor& logits) {
     return {place, top.ne(top)};
 }
 
-/// Which targets are no class: B, bool.
+/// Which targets are out of range: B, bool.
 inline at::Tensor no_class(const at::Tensor& target, std::int64_t classes) {
     return target.lt(0).logical_or_(target.ge(classes));
 }
 
-/// Adds up tensors of one shape on their device, and the number of samples that they stand for on the host.
+/// Sums tensors of one shape on their device, and counts the samples they represent on the host.
 class Tally {
   public:
     /// \param values are added to those of earlier calls, element by element.
@@ -72,8 +72,8 @@ class Tally {
                                                       values.device()));
         }
         if (sum_.defined() && sum_.sizes() != values.sizes()) {
-            throw ShapeError(
-                ::retort::detail::concat(metric, ": expected logits of as many classes as before"));
+            throw ShapeError(::retort::detail::concat(
+                metric, ": expected logits of as many classes as in the earlier batches"));
         }
         // Not in place: a copy of the metric shares the tensor, and the sum may have been begun in inference
         // mode.
@@ -96,14 +96,14 @@ class Tally {
     std::int64_t samples_ = 0;
 };
 
-/// Counts of true values, one after the other: [flags.size()], int64.
+/// The number of true values of each tensor: [flags.size()], int64.
 inline at::Tensor counts(std::initializer_list<at::Tensor> flags) {
     std::vector<at::Tensor> sums;
     for (const auto& flag : flags) sums.push_back(flag.sum());
     return at::stack(sums);
 }
 
-/// Throws if there were targets that are no class.
+/// Throws if there were targets out of range.
 inline void expect_classes(const std::string& metric, std::int64_t bad, std::int64_t samples) {
     if (bad == 0) return;
     throw DataError(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How often the target's logit is among the k largest.
+/// Top-k accuracy.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,15 +15,15 @@
 
 namespace retort::metrics {
 
-/// The part of the samples whose target's logit is among the `k` largest, from 0 to 1. Of equal logits those
-/// of lower classes count as larger, so that `TopK{.k = 1}` is `Accuracy` and equal logits everywhere are no
-/// success. A row with a NaN is never right.
-/// \throws (update) ConfigError if k is not from 1 to the number of
-/// classes; ShapeError and (value) DataError as Accuracy does.
+/// The fraction of samples whose target's logit is among the `k` largest, from 0 to 1. Among equal logits those of
+/// lower classes count as larger, so that `TopK{.k = 1}` is `Accuracy`, and constant logits do not score. A row with
+/// a NaN counts as wrong.
+/// \throws (update) ConfigError if k is not from 1 to the number of classes, ShapeError as `Accuracy`; (value)
+/// DataError as `Accuracy`
 struct TopK {
     static constexpr bool needs_teacher = false;
     std::int64_t k = 5;
-    /// What was gathered so far.
+    /// What has been accumulated so far.
     detail::Tally tally{};
 
     void update(const at::Tensor& student_logits, const at::Tensor& target) {
@@ -36,7 +36,7 @@ struct TopK {
                                                        classes, ", found ", k));
         }
         if (student_logits.size(0) == 0) return;
-        // A target that is no class is counted, not looked up: that would stop a GPU for good.
+        // A target out of range is counted, not gathered: the gather would abort the CUDA context.
         const auto column = target.clamp(0, classes - 1).unsqueeze(1);
         const auto own = student_logits.gather(1, column);
         const auto place = at::arange(classes, column.options()).unsqueeze(0);

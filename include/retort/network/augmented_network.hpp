@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A network with auxiliary heads that tell class and transformation of a view at once.
+/// A network with auxiliary heads that classify class and transformation of a view jointly.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,13 +24,13 @@
 
 namespace retort {
 
-/// What an `AugmentedNetwork` gives.
+/// The outputs of an `AugmentedNetwork`.
 struct AugmentedOutputs {
     at::Tensor logits;              ///< [rows, classes]: of the main head, for all views
     std::vector<at::Tensor> heads;  ///< [rows, classes * views] each: of the auxiliary heads, shallow to deep
 };
 
-/// Reads the member `heads`, the logits of all auxiliary heads: a tap where `Taps` of single heads go.
+/// Reads the member `heads`, the logits of all auxiliary heads: usable wherever `Taps` of single heads are.
 struct AllHeads {
     template <class O>
         requires std::is_same_v<std::remove_cvref_t<decltype(std::declval<const O&>().heads)>,
@@ -41,36 +41,36 @@ struct AllHeads {
     static const char* name() { return "heads"; }
 };
 
-/// What the network below the auxiliary heads learns.
+/// How the network below the auxiliary heads is trained.
 enum class Backbone {
     with_heads,  ///< the heads' gradients reach it: students, and peers that learn from each other
-    apart,       ///< it learns by its own logits only; what the heads see are constants
-    frozen,  ///< nothing: it is in evaluation mode and its parameters take no gradient; the heads alone learn
+    apart,       ///< by its own logits only; the heads' inputs are detached
+    frozen,      ///< not at all: evaluation mode and no gradients; only the heads are trained
 };
 
 /// Options of `AugmentedNetwork`.
 struct AugmentedNetworkOptions {
-    /// Of each sample: the heads tell classes * views joint classes apart. At least 1.
+    /// Views per sample: the heads distinguish classes * views joint classes. At least 1.
     std::int64_t views = 4;
     Backbone backbone = Backbone::with_heads;
 };
 
-/// A network with an auxiliary head behind each of some stages. The heads are modules from a feature to logits of joint
-/// classes; in the released code each is a copy of the stages that remain (of as many blocks; behind the last stage one
-/// more, which keeps the size), the mean over the map and a classifier of its own.
+/// A network with an auxiliary head after each of some stages. The heads are modules from a feature to logits of
+/// joint classes; in the released code each is a copy of the remaining stages (with as many blocks; after the last
+/// stage one more, which keeps the size), average pooling and a separate classifier.
 ///
 ///     auto student = retort::augmented(net, retort::Taps{retort::tap<&Outputs::stages, 0>, ...}, {head1, ...});
 ///
-/// It shares the network, so that this one can be used without the heads afterwards. The heads are computed in
-/// evaluation, too. A teacher's heads learn with a frozen network or together with it (`Backbone`): the released code
-/// has both.
+/// Shares the network, which can be used without the heads afterwards. The heads are computed in evaluation mode,
+/// too. A teacher's heads are trained with a frozen network or together with it (`Backbone`): the released code has
+/// both.
 /// Source: Yang, An, Cai, Xu, "Hierarchical Self-supervised Augmented Knowledge Distillation", IJCAI 2021, and
 /// "Knowledge Distillation Using Hierarchical Self-Supervision Augmented Distribution", TNNLS 2022.
 template <Network N, class Stages>
 class AugmentedNetwork : public torch::nn::Module {
   public:
     /// \param stages `Taps` of the network's outputs, one for each head
-    /// \throws ConfigError if there are not as many heads as taps, a head is empty, or there are fewer than 1 views
+    /// \throws ConfigError if the numbers of heads and taps differ, a head is empty, or `views` is less than 1
     AugmentedNetwork(N network, Stages stages, std::vector<torch::nn::Sequential> heads,
                      AugmentedNetworkOptions options = {})
         : torch::nn::Module("AugmentedNetwork"),
@@ -86,13 +86,13 @@ class AugmentedNetwork : public torch::nn::Module {
             throw ConfigError(
                 detail::concat("AugmentedNetwork: expected at least 1 view, found ", options_.views));
         }
-        // Not owned here: `network_` keeps it.
+        // Non-owning: `network_` keeps it alive.
         register_module("network",
                         std::shared_ptr<torch::nn::Module>(std::shared_ptr<void>(), &network_.module()));
         for (std::size_t i = 0; i < heads_.size(); ++i) {
             if (heads_[i].is_empty() || heads_[i]->is_empty()) {
                 throw ConfigError(
-                    detail::concat("AugmentedNetwork: expected a module as head ", i, ", found none"));
+                    detail::concat("AugmentedNetwork: expected a module for head ", i, ", found none"));
             }
             register_module(detail::concat("head", i), heads_[i]);
         }
@@ -107,14 +107,14 @@ class AugmentedNetwork : public torch::nn::Module {
         if (options_.backbone == Backbone::frozen) network_.module().eval();
     }
 
-    /// \throws ShapeError if a head does not give logits of as many joint classes as there are classes times views
+    /// \throws ShapeError if a head's logits are not of classes * views joint classes
     AugmentedOutputs forward(const at::Tensor& samples) {
         const auto outputs = [&] {
             const at::AutoGradMode mode(options_.backbone != Backbone::frozen && at::GradMode::is_enabled());
             return network_->forward(samples);
         }();
         static_assert(HasLogits<std::remove_cvref_t<decltype(outputs)>>,
-                      "retort: the outputs of a network with auxiliary heads hold logits");
+                      "retort: the outputs of a network with auxiliary heads must have logits");
         AugmentedOutputs result{logits(outputs), stages_(outputs)};
         detail::check_logits("AugmentedNetwork", "the logits", result.logits);
         for (std::size_t i = 0; i < heads_.size(); ++i) {
@@ -139,7 +139,7 @@ class AugmentedNetwork : public torch::nn::Module {
     AugmentedNetworkOptions options_;
 };
 
-/// Makes an `AugmentedNetwork`.
+/// Creates an `AugmentedNetwork`.
 /// \param network a module holder or a `shared_ptr` to a module
 template <Network N, class... T>
     requires(!detail::ModuleObject<N>)

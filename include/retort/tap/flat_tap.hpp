@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A tap as one vector per sample.
+/// A tap flattened to one vector per sample.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +12,7 @@
 
 namespace retort {
 
-/// What another tap reads as one vector per sample: [batch, ...] to [batch, elements].
+/// Flattens what another tap reads to one vector per sample: [batch, ...] to [batch, elements].
 template <class Tap>
 class FlatTap {
   public:

@@ -14,8 +14,8 @@
 
 namespace retort {
 
-/// What another tap reads, averaged over the positions: [batch, channels, ...] to [batch, channels]. A
-/// feature without positions stays as it is.
+/// Averages what another tap reads over all positions: [batch, channels, ...] to [batch, channels]. A feature without
+/// positions is returned unchanged.
 ///
 ///     retort::Hint{retort::GlobalAverage{retort::tap<&SmallOutputs::body>}, ..., retort::LinearMap{}}
 template <class Tap>

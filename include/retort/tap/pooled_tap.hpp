@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A tap averaged to another height and width.
+/// A tap pooled to another height and width.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +15,7 @@
 
 namespace retort {
 
-/// What another tap reads, averaged to this height and width: [batch, channels, h, w] to [batch, channels,
+/// Average-pools what another tap reads to this height and width: [batch, channels, h, w] to [batch, channels,
 /// height, width].
 template <class Tap>
 class PooledTap {

@@ -21,7 +21,7 @@ namespace retort {
 
 namespace detail {
 
-/// A string that can be a template argument.
+/// A string usable as a template argument.
 template <std::size_t N>
 struct FixedString {
     char characters[N]{};
@@ -29,7 +29,7 @@ struct FixedString {
     constexpr std::string_view view() const { return {characters, N - 1}; }
 };
 
-/// What a tap is named by: a pointer to a member, or a string.
+/// What identifies a tap: a pointer to a member, or a string.
 template <class Kind>
 struct TapKey {
     Kind kind;
@@ -53,8 +53,7 @@ constexpr decltype(auto) element(const C& container) {
         if constexpr (I < std::tuple_size_v<C>) return std::get<I>(container);
     } else {
         static_assert(
-            requires { container[I]; },
-            "retort: the path of a tap leads into something that has no elements");
+            requires { container[I]; }, "retort: the path of a tap leads into a type that has no elements");
         if (container.size() <= I) {
             throw ShapeError(
                 concat("tap: expected an element ", I, ", found only ", container.size(), " elements"));
@@ -77,7 +76,7 @@ constexpr decltype(auto) descend(const C& container, std::index_sequence<Path...
 
 }  // namespace detail
 
-/// Reads a member of the outputs, or an element of a member that is an array, vector or tuple. Made by
+/// Reads a member of the outputs, or an element of a member that is an array, vector or tuple. Created by
 /// `retort::tap`.
 template <auto Member, std::size_t... Path>
 struct MemberTap;
@@ -87,10 +86,9 @@ struct MemberTap<Member, Path...> {
     const at::Tensor& operator()(const Class& outputs) const {
         using Found =
             decltype(detail::descend(std::declval<const Tensor&>(), std::index_sequence<Path...>{}));
-        static_assert(
-            std::same_as<Found, const at::Tensor&>,
-            "retort: a tap ends at something that is not a tensor: the path behind the member names an "
-            "element of an array, vector or tuple");
+        static_assert(std::same_as<Found, const at::Tensor&>,
+                      "retort: a tap must end at a tensor: the path after the member selects an "
+                      "element of an array, vector or tuple");
         return detail::descend(outputs.*Member, std::index_sequence<Path...>{});
     }
     std::string name() const {
@@ -100,8 +98,8 @@ struct MemberTap<Member, Path...> {
     }
 };
 
-/// Reads a named output: the outputs are a map from names to tensors (`find` and `end`, as `std::map` has
-/// them). Made by `retort::tap`.
+/// Reads a named output: the outputs are a map from names to tensors (with `find` and `end`, like `std::map`).
+/// Created by `retort::tap`.
 template <detail::FixedString Name>
 struct NamedTap {
     template <class O>
@@ -127,7 +125,7 @@ namespace detail {
 template <TapKey Key, std::size_t... Path>
 constexpr auto make_tap() {
     if constexpr (requires { Key.kind.view(); }) {
-        static_assert(sizeof...(Path) == 0, "retort: a tap of a named output has no path behind the name");
+        static_assert(sizeof...(Path) == 0, "retort: a tap of a named output has no path after the name");
         return NamedTap<Key.kind>{};
     } else {
         return MemberTap<Key.kind, Path...>{};
@@ -141,7 +139,7 @@ constexpr auto make_tap() {
 template <detail::TapKey Key, std::size_t... Path>
 inline constexpr auto tap = detail::make_tap<Key, Path...>();
 
-/// Something that reads a tensor from outputs of type `O`: a tap, or any callable.
+/// Reads a tensor from outputs of type `O`: a tap, or any callable.
 template <class T, class O>
 concept TapOf = requires(const T& tap, const O& outputs) {
     { tap(outputs) } -> std::convertible_to<at::Tensor>;
@@ -149,7 +147,7 @@ concept TapOf = requires(const T& tap, const O& outputs) {
 
 namespace detail {
 
-/// What to call a tap in messages: its own name, or the type of the callable.
+/// The name of a tap in messages: its own, or the type of the callable.
 template <class T>
 std::string tap_name(const T& tap) {
     if constexpr (requires { std::string(tap.name()); }) {

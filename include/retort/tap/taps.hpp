@@ -30,7 +30,7 @@ class Taps {
         return std::apply([&](const auto&... each) { return std::vector<at::Tensor>{each(outputs)...}; },
                           taps_);
     }
-    /// Each tap by itself.
+    /// The individual taps.
     const std::tuple<T...>& all() const { return taps_; }
     std::string name() const {
         std::string result;

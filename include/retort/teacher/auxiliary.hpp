@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A teacher that learns first, from another one.
+/// A teacher that is itself trained first, by another teacher.
 #pragma once
 
 #include <cstddef>
@@ -13,22 +13,22 @@
 
 namespace retort {
 
-/// A network between a teacher and a student: it learns from the teacher, and then teaches as `Frozen` does.
-/// Until it has learned it refuses to, so that trainers can be made in any order and none learns from a
-/// network that knows nothing.
+/// A network between a teacher and a student: it is trained by the teacher, and then teaches as `Frozen` does. Until
+/// it has been trained it refuses to teach, so that trainers can be created in any order and no student learns from
+/// an untrained network.
 ///
 /// The auxiliary teacher of information flow modeling (Passalis, Tzelepi, Tefas, CVPR 2020) has the student's
-/// architecture with twice the neurons in every layer, learns the teacher's final representation, and explains
-/// every layer to the student:
+/// architecture with twice the neurons in every layer, learns the teacher's final representation, and teaches the
+/// student layer by layer:
 ///
 ///     retort::Auxiliary auxiliary{wide};
-///     retort::Trainer explain{student, auxiliary, retort::Knowledge{...each layer...}, ...};
+///     retort::Trainer trainer{student, auxiliary, retort::Knowledge{...each layer...}, ...};
 ///     auxiliary.learn([&](auto& network) {
 ///         retort::Trainer{network, retort::Frozen{teacher}, retort::Knowledge{...last layer...}, ...}.fit(...);
 ///     });
-///     explain.fit(...);
+///     trainer.fit(...);
 ///
-/// Copies share the network and whether it has learned. A module object must outlive the policy.
+/// Copies share the network and whether it has been trained. A module object must outlive the policy.
 template <Network N>
 class Auxiliary {
   public:
@@ -39,7 +39,7 @@ class Auxiliary {
         requires detail::ModuleObject<N>
         : network_(&network), teacher_(network) {}
 
-    /// Lets it learn: `train(network)`. Where that returns, it teaches; where it throws, it does not.
+    /// Trains the network: `train(network)`. If that returns, it teaches from now on; if it throws, it does not.
     template <class Train>
     void learn(Train&& train) {
         *learned_ = false;
@@ -50,10 +50,10 @@ class Auxiliary {
         }
         *learned_ = true;
     }
-    /// Whether it teaches.
+    /// Whether it has been trained.
     bool learned() const { return *learned_; }
 
-    /// \throws ConfigError if it has not learned yet
+    /// \throws ConfigError if it has not been trained yet
     template <class I>
         requires Forwards<N, I>
     OutputsOf<N, I> operator()(const I& value) const {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A teacher whose outputs are kept on disk.
+/// A teacher whose outputs are cached on disk.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -46,17 +46,17 @@ namespace retort {
 /// Options of `Cached`.
 struct CachedOptions {
     enum class Format {
-        exact,    ///< as the teacher computed them
+        exact,    ///< exactly as the teacher computed them
         float16,  ///< rounded to 11 significant bits
     };
-    std::filesystem::path directory{};  ///< where the outputs are kept; made if it is not there
+    std::filesystem::path directory{};  ///< where the outputs are stored; created if missing
     Format format = Format::exact;
-    /// Of the logits keep only the k largest log-probabilities and the probability of all other classes together, which
-    /// those share evenly when they are read. 0: all logits. (Shen, Xing, "A Fast Knowledge Distillation Framework
+    /// Of the logits store only the k largest log-probabilities and the total probability of all other classes, which
+    /// is spread evenly over them on reading. 0: all logits. (Shen, Xing, "A Fast Knowledge Distillation Framework
     /// for Visual Recognition", ECCV 2022, section 3.3: marginal smoothing with top-k.)
     std::int64_t top_k = 0;
-    bool only_stored = false;  ///< an input that is not in the store is an error
-    /// What tells this teacher from others, where it has no modules to take a hash of.
+    bool only_stored = false;  ///< an input missing from the store is an error
+    /// Identifies this teacher if it has no modules to hash.
     std::string identity{};
 };
 
@@ -65,18 +65,18 @@ namespace detail {
 template <class O>
 concept LogitsMember = outputs::HasLogitsMember<O>;
 
-/// Puts a tensor where a tap reads it.
+/// Writes a tensor to where a tap reads it.
 template <class Tap, class Outputs>
 void put(const Tap& tap, Outputs& outputs, const at::Tensor& tensor) {
     if constexpr (requires { outputs.emplace(std::string(), tensor); }) {
         outputs.emplace(tap.name(), tensor);
     } else {
-        // The tap gives a reference into `outputs`, which is not constant.
+        // The tap returns a reference into `outputs`, which is not const.
         const_cast<at::Tensor&>(tap(std::as_const(outputs))) = tensor;
     }
 }
 
-/// Keys of the rows of a tensor: 128 bits of hash over type, shape and content of each.
+/// The keys of the rows of a tensor: a 128-bit hash of type, shape and content each.
 inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
     const at::Tensor memory = rows.detach().to(at::kCPU).contiguous();
     const auto count = static_cast<std::size_t>(memory.size(0));
@@ -98,40 +98,40 @@ inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
 
 }  // namespace detail
 
-/// A teacher whose outputs are kept on disk, so that it computes them once for each input it sees: in later epochs of
-/// a loader with a `cycle`, in later runs, for other students.
+/// A teacher whose outputs are cached on disk, so that it computes them once per distinct input: not again in later
+/// epochs of a loader with a `cycle`, in later runs, or for other students.
 ///
 ///     retort::Cached teacher{retort::Frozen{network}, {.directory = "outputs"}, retort::tap<&Outputs::body>};
 ///     retort::data::Loader batches{dataset, {.batch_size = 128, .cycle = 10}, retort::data::cifar10_train()};
 ///
-/// What is kept: the logits, and what the taps name. Of outputs that are an aggregate only these members are set when
-/// they are read from the store (a member that is a vector cannot be kept: make it an array), as contiguous tensors on
-/// the input's device.
+/// Cached are the logits and what the taps select. If the outputs are an aggregate, only these members are set when
+/// they are read from the store (a member that is a vector cannot be cached: make it an array), as contiguous tensors
+/// on the input's device.
 ///
-/// An input is recognized by a hash of its content (128 bits, one for each row), whatever augmented it: a view that comes
-/// again, bit for bit, is found, any other is computed and added. To make views come again is the loader's affair
-/// (`LoaderOptions::cycle`). A batch with a row that is not there is computed as a whole. In the exact format a run
-/// with the store is, bit for bit, the run without it, as long as the batches are the same as those that filled it: with
-/// others in the batch a network may round otherwise. In the other formats also what was just computed is given as
-/// it will be read.
+/// An input is identified by a hash of its content (128 bits, one per row), however it was augmented: a view that
+/// recurs, bit for bit, is found; any other is computed and added. Making views recur is up to the loader
+/// (`LoaderOptions::cycle`). A batch with a missing row is computed as a whole. In the exact format, a run with the
+/// store is bit-identical to one without it, as long as the batches are those that filled it: in a batch of other
+/// samples, a network may round differently. In the other formats, freshly computed outputs are also returned as they
+/// will be read.
 ///
-/// The store is tied to the teacher by a hash of its parameters and buffers, to the type and shape of inputs and outputs,
-/// to the precision and to the format; with any other it is refused. The first batch of a run is always computed, as
-/// its outputs say what is in a record. Records are looked up in files mapped into memory and checked by their checksums;
-/// several processes may fill one store (each sees at once what it has added itself, and what others have when it opens
-/// the store). On the disk a row takes its bytes and 24 more; in memory about 80 bytes. Inputs on a GPU are copied to the
-/// host for the hash, which waits for the device. A run that is killed loses no records; the store is flushed to the
-/// disk when the last copy of the teacher goes, so that after a power loss before that records may be refused as damaged:
-/// remove the file that the error names.
+/// The store is tied to the teacher by a hash of its parameters and buffers, to the type and shape of inputs and
+/// outputs, to the precision, and to the format; it is refused with any other. The first batch of a run is always
+/// computed, since its outputs determine the record layout. Records are looked up in memory-mapped files and verified
+/// by checksums; several processes may fill one store (each sees its own additions immediately, and those of others
+/// when it opens the store). A row takes its bytes plus 24 on disk, and about 80 bytes in memory. Inputs on a GPU are
+/// copied to the host for the hash, which waits for the device. A killed run loses no records; the store is flushed
+/// to disk when the last copy of the teacher is destroyed, so that after an earlier power loss records may be refused
+/// as damaged: remove the file that the error names.
 ///
-/// Under a trainer's `Bfloat16` or `Float16` a teacher computes otherwise than without autocast, as in validation or
-/// another run: each precision has a store of its own, that of autocast in a directory below (`autocast-BFloat16`).
+/// Under a trainer's `Bfloat16` or `Float16` a teacher gives other outputs than without autocast, as in validation or
+/// another run: each precision has a separate store, that of autocast in a subdirectory (`autocast-BFloat16`).
 ///
-/// With all rows in the store the teacher costs about 2 % of the forward of a residual network of 0.7 million parameters
-/// (`build/bench/bench/cached`).
+/// With all rows in the store, the teacher costs about 2 % of the forward of a residual network with 0.7 million
+/// parameters (`build/bench/bench/cached`).
 ///
-/// The teacher must not change. For inputs that are one tensor, a row for each sample. Copies share the store.
-/// \throws ConfigError if an option is out of its range or the teacher cannot be identified; with the first input,
+/// The teacher must not change. For inputs that are a single tensor with one row per sample. Copies share the store.
+/// \throws ConfigError if an option is out of range or the teacher cannot be identified; with the first input,
 /// DataError if the store is another teacher's or damaged, OutputError if it cannot be written
 template <class T, class... TapPolicies>
 class Cached {
@@ -139,20 +139,18 @@ class Cached {
     explicit Cached(T teacher, CachedOptions options, TapPolicies... taps)
         : state_(std::make_shared<State>(std::move(teacher), std::move(options),
                                          std::tuple<TapPolicies...>(std::move(taps)...))) {
-        static_assert(
-            !LearnsAlong<T>,
-            "retort: a teacher that learns along gives other outputs every time: it cannot be Cached");
+        static_assert(!LearnsAlong<T>,
+                      "retort: the outputs of a teacher that learns along change: it cannot be Cached");
         const CachedOptions& given = state_->options;
         if (given.directory.empty()) throw ConfigError("Cached: expected a directory, found none");
         if (given.top_k < 0)
             throw ConfigError(detail::concat("Cached: expected a top_k of at least 0, found ", given.top_k));
         if (given.identity.empty() && detail::teacher_modules(state_->teacher).empty()) {
-            throw ConfigError(
-                detail::concat("Cached: ", detail::type_name<T>(),
-                               " has no modules to take a hash of: expected CachedOptions::identity"));
+            throw ConfigError(detail::concat("Cached: ", detail::type_name<T>(),
+                                             " has no modules to hash: expected CachedOptions::identity"));
         }
         if (given.identity.find('\n') != std::string::npos)
-            throw ConfigError("Cached: expected an identity of one line");
+            throw ConfigError("Cached: expected an identity of one line, found a line break");
     }
 
     template <std::same_as<at::Tensor> I>
@@ -162,27 +160,27 @@ class Cached {
     }
 
     std::vector<torch::nn::Module*> modules() const { return detail::teacher_modules(state_->teacher); }
-    /// The teacher behind it.
+    /// The wrapped teacher.
     const T& teacher() const { return state_->teacher; }
-    /// Rows that the teacher has computed for this policy and its copies.
+    /// The number of rows computed by the teacher for this policy and its copies.
     std::int64_t computed() const { return state_->computed; }
-    /// Rows that were found in the store instead.
+    /// The number of rows found in the store instead.
     std::int64_t found() const { return state_->found; }
 
-    /// Compares the teacher; the store is not in a checkpoint.
+    /// Compares the teacher; the store is not part of a checkpoint.
     void checkpoint(Archive& archive) {
         archive.in("cached", [&] { detail::archive_teacher(archive, state_->teacher); });
     }
 
   private:
-    /// A tensor as it stands in a record.
+    /// The layout of a tensor in a record.
     struct Part {
         std::string name{};
         at::ScalarType type{};
         std::vector<std::int64_t> shape{};  ///< of a row
         std::size_t bytes = 0;              ///< of a row in a record
     };
-    /// The outputs in one precision.
+    /// The store of one precision.
     struct Kept {
         std::filesystem::path directory{};
         std::vector<Part> parts{};
@@ -195,7 +193,7 @@ class Cached {
         T teacher;
         CachedOptions options;
         std::tuple<TapPolicies...> taps;
-        std::map<at::ScalarType, Kept> precisions{};  ///< by the type of autocast; Undefined: none
+        std::map<at::ScalarType, Kept> precisions{};  ///< by autocast type; Undefined: no autocast
         std::int64_t computed = 0, found = 0;
 
         template <class Outputs>
@@ -205,7 +203,7 @@ class Cached {
             static_assert(
                 std::same_as<Outputs, at::Tensor> || detail::LogitsMember<Outputs> ||
                     sizeof...(TapPolicies) > 0,
-                "retort: the outputs of a Cached teacher have no logits: name what is kept by taps");
+                "retort: the outputs of a Cached teacher have no logits: select what to cache by taps");
             if (value.dim() < 1) throw ShapeError("Cached: expected a row for each sample, found a scalar");
             Kept& kept = precisions[autocast(value.device().type())];
             std::optional<detail::OutputStore>& store = kept.store;
@@ -250,12 +248,12 @@ class Cached {
         }
         bool top(std::size_t part) const { return options.top_k > 0 && part == 0; }
 
-        /// The type of autocast on a device; Undefined: none.
+        /// The autocast type on a device; Undefined: no autocast.
         static at::ScalarType autocast(at::DeviceType device) {
             return detail::compat::autocast_enabled(device) ? detail::compat::autocast_type(device)
                                                             : at::ScalarType::Undefined;
         }
-        /// What a record holds, after the first outputs.
+        /// Determines the record layout from the first outputs, and opens the store.
         void open(Kept& kept, const std::vector<at::Tensor>& tensors, const at::Tensor& value) {
             const at::ScalarType narrow = autocast(value.device().type());
             const bool casts = narrow != at::ScalarType::Undefined;
@@ -332,7 +330,7 @@ class Cached {
             std::vector<detail::OutputStore::Key> added;
             std::string contents;
             for (std::size_t row = 0; row < keys.size(); ++row) {
-                // A sample may be twice in a batch.
+                // A sample may occur twice in a batch.
                 if (kept.store->has(keys[row]) ||
                     std::find(added.begin(), added.end(), keys[row]) != added.end())
                     continue;
@@ -344,7 +342,7 @@ class Cached {
             }
             kept.store->append(added, contents);
         }
-        /// Rows of 2k + 1 numbers of 4 bytes: log-probabilities, classes, and the logarithm of what is left.
+        /// Rows of 2k + 1 numbers of 4 bytes: log-probabilities, classes, and the log of the remaining probability.
         at::Tensor shortened(const at::Tensor& values) const {
             const at::Tensor log_probabilities = at::log_softmax(values.to(at::kFloat), 1);
             const auto [largest, classes] = log_probabilities.sort(1, /*descending=*/true);
@@ -354,7 +352,7 @@ class Cached {
                                                  largest.options());
             at::Tensor result = at::empty({values.size(0), 2 * k + 1}, largest.options());
             result.narrow(1, 0, k).copy_(largest.narrow(1, 0, k));
-            // The classes as integers, in memory that is called floating-point.
+            // The classes as integers, bit-cast to floating point.
             const at::Tensor numbers = classes.narrow(1, 0, k).to(at::kInt).contiguous();
             result.narrow(1, k, k).copy_(numbers.view(at::kFloat));
             result.narrow(1, 2 * k, 1).copy_(rest);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A teacher from a package that Python has compiled ahead of time. (Not in the umbrella headers: few need it, and it
-/// takes LibTorch 2.6 or later. Nothing has to be linked but LibTorch.)
+/// A teacher from a package compiled ahead of time in Python. (Not in the umbrella headers: few need it, and it
+/// requires LibTorch 2.6 or later. Links with LibTorch only.)
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -49,24 +49,24 @@
 
 namespace retort {
 
-/// Options of `Compiled`. What a package computes it computes for inputs of one kind, and it does not look: on others
-/// it reads memory that is not theirs. So the kind must be said here.
+/// Options of `Compiled`. A package is compiled for one kind of input and does not check it: given any other, it
+/// reads out of bounds. So the kind must be declared here.
 struct CompiledOptions {
-    /// The sizes of the input as `torch.export` had them; -1: any (a `Dim` in its `dynamic_shapes`). Required.
+    /// The sizes of the input given to `torch.export`; -1: any (a `Dim` in its `dynamic_shapes`). Required.
     std::vector<std::int64_t> input{};
     at::ScalarType type = at::kFloat;  ///< of the input
-    /// Of the example that `torch.export` had. Inputs of another layout are copied into it.
+    /// Of the example input given to `torch.export`. Inputs in another layout are copied into it.
     at::MemoryFormat layout = at::MemoryFormat::Contiguous;
-    std::string device = "cpu";  ///< `cpu`, `cuda`, `cuda:N` or `auto`: of the kind that it was compiled for
-    /// Names for the outputs, in order (of nested ones: of their leaves). Empty: the package's own, which has some
-    /// where the network returns a dictionary, or one tensor.
+    std::string device = "cpu";  ///< `cpu`, `cuda`, `cuda:N` or `auto`: of the kind it was compiled for
+    /// Names for the outputs, in order (for nested ones: of their leaves). Empty: the package's own, which exist if
+    /// the network returns a dictionary or a single tensor.
     std::vector<std::string> outputs{};
     std::string logits = "logits";  ///< which of several outputs are the logits
 };
 
 #if RETORT_HAS_PACKAGE_LOADER
 
-/// A teacher that Python compiled ahead of time, for one kind of device. LibTorch 2.6 or later.
+/// A teacher compiled ahead of time in Python, for one kind of device. LibTorch 2.6 or later.
 ///
 ///     with torch.no_grad():
 ///         program = torch.export.export(model.eval(), (x,), dynamic_shapes={"x": {0: torch.export.Dim("batch")}})
@@ -75,17 +75,16 @@ struct CompiledOptions {
 ///     retort::Compiled teacher{"teacher.pt2", {.input = {-1, 3, 32, 32}, .device = "cuda"}};
 ///     retort::Hint{retort::tap<&StudentOutputs::body>, retort::tap<"body">, ...}
 ///
-/// Its network takes one tensor, and returns a tensor (the logits), a dictionary from names to tensors (whose names are
-/// read where retort is built with nlohmann-json), or tensors in whatever order, which `CompiledOptions::outputs`
-/// names. Evaluation mode is that of the export. Runs without gradient, and outside of autocast: its types are compiled
-/// in.
+/// Its network takes one tensor, and returns a tensor (the logits), a dictionary from names to tensors (whose names
+/// are read if retort is built with nlohmann-json), or any nesting of tensors, named by `CompiledOptions::outputs`.
+/// Evaluation mode is that of the export. Runs without gradient, and outside of autocast: its types are compiled in.
 ///
-/// A package is a program: load those that you trust. Copies share it. Checkpoints remember a hash of its file; a
-/// network that is compiled again gives another file.
+/// A package is executable code: load only those you trust. Copies share it. Checkpoints store a hash of its file;
+/// recompiling a network gives a different file.
 class Compiled {
   public:
-    /// \throws DataError if the file is no such package, is damaged, or LibTorch cannot load it; ConfigError if it is
-    /// for another device, or takes or returns something else than the options say
+    /// \throws DataError if the file is not such a package, is damaged, or LibTorch cannot load it; ConfigError if it
+    /// is for another device, or takes or returns something other than the options say
     explicit Compiled(const std::filesystem::path& path, CompiledOptions options)
         : options_(std::move(options)),
           path_(path.string()),
@@ -111,15 +110,15 @@ class Compiled {
         find_names(spec);
     }
 
-    /// \param value of the sizes, the type and on the device that the options say
-    /// \throws ShapeError if it is not
+    /// \param value of the sizes, type and device given in the options
+    /// \throws ShapeError otherwise
     NamedOutputs operator()(const at::Tensor& value) const {
         check_input(value);
         const at::NoGradGuard no_grad;
         const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
         const c10::OptionalDeviceGuard guard(guarded());
         at::Tensor own = value.contiguous(options_.layout);
-        // Compiled code counts on the alignment that fresh tensors have; a view into a tensor may have less.
+        // Compiled code relies on the alignment of freshly allocated tensors; a view may be aligned less.
         if (reinterpret_cast<std::uintptr_t>(own.data_ptr()) % 16 != 0) own = at::empty_like(own).copy_(own);
         std::vector<at::Tensor> results;
         try {
@@ -143,7 +142,7 @@ class Compiled {
     torch::inductor::AOTIModelPackageLoader& loader() const { return *loader_; }
     /// The names of its outputs, in order.
     const std::vector<std::string>& outputs() const { return names_; }
-    /// Compares the program: checkpoints remember a hash of its file.
+    /// Compares the program: checkpoints store a hash of its file.
     void checkpoint(Archive& archive) { archive.expect("hash of its file", hash_); }
 
   private:
@@ -162,7 +161,7 @@ class Compiled {
     static at::Device numbered(at::Device device) {
         return device.is_cpu() || device.has_index() ? device : at::Device(device.type(), 0);
     }
-    /// Of a CUDA device: weights and kernels are put on the present one.
+    /// For a CUDA device: weights and kernels are loaded onto the current one.
     std::optional<c10::Device> guarded() const {
         return device_.is_cpu() ? std::nullopt : std::optional<c10::Device>(device_);
     }
@@ -179,13 +178,13 @@ class Compiled {
 
     void look_at_file(const std::filesystem::path& path) {
         const detail::MappedFile file(path);
-        if (!detail::ZipArchive::recognizes(file.bytes())) refuse_file("no zip archive");
+        if (!detail::ZipArchive::recognizes(file.bytes())) refuse_file("not a zip archive");
         bool compiled = false;
         try {
             const detail::ZipArchive archive(file.bytes());
             for (const auto& [name, entry] : archive.entries()) {
                 compiled = compiled || name.find("data/aotinductor/") != std::string_view::npos;
-                // LibTorch does not look at checksums, and a damaged library may do anything.
+                // LibTorch does not verify checksums, and running a damaged library is undefined.
                 if (entry.plain) archive.find(name);
             }
         } catch (const detail::MalformedBytes& error) {
@@ -197,12 +196,12 @@ class Compiled {
         hash_ = hash.text();
     }
 
-    /// What is known of inputs and outputs before anything runs.
+    /// Finds what is known about inputs and outputs before anything runs.
     void find_names(const std::vector<std::string>& spec) {
         names_ = options_.outputs;
         std::optional<std::size_t> count;
 #if defined(RETORT_WITH_JSON) && RETORT_WITH_JSON
-        // What torch.utils._pytree writes: [1, {"type": ..., "context": ..., "children_spec": [...]}].
+        // As written by torch.utils._pytree: [1, {"type": ..., "context": ..., "children_spec": [...]}].
         using Json = nlohmann::json;
         const auto leaves = [](const auto& self, const Json& node) -> std::size_t {
             if (node.at("type").is_null()) return 1;
@@ -222,7 +221,7 @@ class Compiled {
                     Json::parse(results.at("context").get<std::string>()).get<std::vector<std::string>>();
             }
         } catch (const Json::exception&) {
-            // Another format than is known here: then the names are the user's.
+            // An unknown format: the names then come from the options.
         } catch (const std::out_of_range&) {
         }
 #else
@@ -274,7 +273,7 @@ class Compiled {
 
 #else
 
-/// A teacher that Python compiled ahead of time: not with this LibTorch, which cannot load it.
+/// A teacher compiled ahead of time in Python: not available, as this LibTorch cannot load it.
 class Compiled {
   public:
     template <class Path>

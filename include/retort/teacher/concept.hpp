@@ -5,13 +5,13 @@
 /// | expression | meaning |
 /// |---|---|
 /// | `teacher(input)` | required; the outputs, without gradient, in evaluation mode, the teacher's state untouched |
-/// | `teacher.modules()` | optional; the modules behind it, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
+/// | `teacher.modules()` | optional; its modules, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
 /// | `teacher.update(progress)` | optional; for a teacher that learns along; called after every step |
-/// | `T::learns_along` | optional, `static constexpr bool`; true for a teacher that changes in a run, though not by `update` |
-/// | `teacher.trainable_parameters()`, `teacher.with_gradient(input)` | optional, together; for a teacher of which parameters are trained by `ForTeacher` terms: those parameters, as `std::vector<retort::NamedParameter>`, and its outputs with their graph |
+/// | `T::learns_along` | optional, `static constexpr bool`; true for a teacher that changes during a run other than by `update` |
+/// | `teacher.trainable_parameters()`, `teacher.with_gradient(input)` | optional, both or neither; for a teacher with parameters trained by `ForTeacher` terms: those parameters, as `std::vector<retort::NamedParameter>`, and its outputs with their graph |
 ///
-/// A teacher that learns along says what goes into checkpoints by a member `checkpoint(retort::Archive&)`; any other is
-/// left out of them and recognized by a hash of its modules.
+/// A teacher that learns along declares what goes into checkpoints in a member `checkpoint(retort::Archive&)`; any
+/// other is left out of them and identified by a hash of its modules.
 ///
 /// A minimal example:
 ///
@@ -38,17 +38,17 @@ namespace retort {
 template <class T, class I>
 concept Teacher = !Network<T> && requires(T& teacher, const I& value) { teacher(value); };
 
-/// What a teacher gives for an `I`.
+/// The outputs of a teacher for an `I`.
 template <class T, class I>
 using TeacherOutputsOf = std::remove_cvref_t<decltype(std::declval<T&>()(std::declval<const I&>()))>;
 
-/// A teacher that is told of every step.
+/// A teacher that is updated after every step.
 template <class T>
 concept Updated = requires(T& teacher, const Progress& progress) { teacher.update(progress); };
-/// A teacher that changes in the course of a run.
+/// A teacher that changes during a run.
 template <class T>
 concept LearnsAlong = Updated<T> || requires { requires bool(T::learns_along); };
-/// A teacher of which parameters are trained beside the student's: by `ForTeacher` terms, and by nothing else.
+/// A teacher with parameters that are trained together with the student's: by `ForTeacher` terms only.
 template <class T>
 concept LearnsByGradient = requires(T& teacher) {
     { teacher.trainable_parameters() } -> std::same_as<std::vector<NamedParameter>>;

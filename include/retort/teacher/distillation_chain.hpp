@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Knowledge that goes from network to network.
+/// A chain of distillations: each network teaches the next.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ void hand_down_from(std::size_t generation, const T& teacher, Train& train, Firs
 
 }  // namespace detail
 
-/// Trains networks one after the other: the first by the teacher, each other one by the one before it.
+/// Trains networks one after the other: the first from the teacher, each later one from the one before it.
 ///
 ///     retort::distillation_chain(retort::Frozen{large},
 ///                       [&](auto& learner, const auto& teacher, std::size_t generation) {
@@ -40,8 +40,8 @@ void distillation_chain(const T& teacher, Train&& train, N&... networks) {
     detail::hand_down_from(0, teacher, train, networks...);
 }
 
-/// The same for a number of networks of one kind that the program decides: generations of equals (Furlanello,
-/// Lipton, Tschannen, Itti, Anandkumar, "Born-Again Neural Networks", ICML 2018).
+/// The same for networks of one type whose number is chosen at run time: generations of equals (Furlanello, Lipton,
+/// Tschannen, Itti, Anandkumar, "Born-Again Neural Networks", ICML 2018).
 template <class T, class Train, Network N>
     requires(!Network<T> && !detail::ModuleObject<N>)
 void distillation_chain(const T& teacher, Train&& train, std::vector<N>& networks) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Several teachers that speak with one voice.
+/// Combines several teachers into one.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -32,28 +32,29 @@ struct EnsembleOptions {
                            ///< the mean probability
     };
     Mean mean = Mean::of_logits;
-    std::vector<double> weights{};  ///< one per teacher, not negative; divided by their sum. Empty: all equal
+    std::vector<double>
+        weights{};  ///< one per teacher, not negative; normalized to sum to 1. Empty: equal weights
 };
 
-/// What an `Ensemble` gives: its logits, and the outputs of each member for terms that tap them.
+/// The outputs of an `Ensemble`: its logits, and the outputs of each member for terms that tap them.
 template <class... Outputs>
 struct EnsembleOutputs {
     at::Tensor logits;
     std::tuple<Outputs...> members;
 };
 
-/// Several teachers that speak with one voice: the weighted mean of their logits, or of their probabilities.
+/// Combines several teachers into one: the weighted mean of their logits or of their probabilities.
 ///
 ///     retort::Ensemble{retort::Frozen{a}, retort::Frozen{b}}
 ///     retort::Ensemble{retort::EnsembleOptions{.weights = {2.0, 1.0}}, retort::Frozen{a}, retort::Frozen{b}}
-/// \throws ConfigError on construction, if the weights make no sense; ShapeError if the members differ in
-/// their classes.
+/// \throws ConfigError on construction, if the weights are invalid; ShapeError if the members differ in the number of
+/// classes
 template <class... Teachers>
 class Ensemble {
-    static_assert(sizeof...(Teachers) > 0, "retort: an Ensemble has at least one teacher");
-    static_assert(
-        (!Network<Teachers> && ...),
-        "retort: a member of an Ensemble is a bare network; say how it teaches: retort::Frozen{network}");
+    static_assert(sizeof...(Teachers) > 0, "retort: an Ensemble needs at least one teacher");
+    static_assert((!Network<Teachers> && ...),
+                  "retort: a member of an Ensemble is a bare network; wrap it in a teacher policy: "
+                  "retort::Frozen{network}");
     static_assert(
         (!LearnsByGradient<Teachers> && ...),
         "retort: a member of an Ensemble gets no gradient: a PartiallyTrainable teacher would not learn");
@@ -88,9 +89,9 @@ class Ensemble {
             [&](auto&... teacher) {
                 EnsembleOutputs<TeacherOutputsOf<Teachers, I>...> outputs{{}, {teacher(value)...}};
                 static_assert((HasLogits<TeacherOutputsOf<Teachers, I>> && ...),
-                              "retort: a member of an Ensemble gives no logits: its outputs have no member "
+                              "retort: a member of an Ensemble has no logits: its outputs have no member "
                               "`logits`, and there is "
-                              "no function logits(outputs) beside their type");
+                              "no function logits(outputs) in the namespace of their type");
                 outputs.logits =
                     std::apply([&](const auto&... member) { return combine({::retort::logits(member)...}); },
                                outputs.members);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A trained network that teaches and does not change.
+/// A trained network that teaches and never changes.
 #pragma once
 
 #include <ATen/core/grad_mode.h>
@@ -12,9 +12,8 @@
 
 namespace retort {
 
-/// A trained network that teaches and does not change: every forward runs without gradient and in evaluation
-/// mode, and leaves parameters, buffers, `requires_grad` and all training flags as they were. Shares the
-/// network with its owner.
+/// A trained network that teaches and never changes: every forward runs without gradient and in evaluation mode, and
+/// leaves parameters, buffers, `requires_grad` and all training flags unchanged. Shares the network with its owner.
 ///
 /// The guard is `NoGradGuard`, not inference mode: inference tensors cannot be saved for the student's
 /// backward pass.

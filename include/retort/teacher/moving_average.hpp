@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The student's own past as its teacher.
+/// A moving average of the student as its teacher.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,15 +22,15 @@ namespace retort {
 
 /// Options of `MovingAverage`.
 struct MovingAverageOptions {
-    /// What becomes of the student's buffers, such as the statistics of batch norm.
+    /// How buffers, such as the statistics of batch norm, are handled.
     enum class Buffers {
-        copy,     ///< the average has the student's (the default)
-        average,  ///< averaged as the parameters are, where they are floating-point; else copied
-        keep,     ///< the average keeps those that it has at the start
+        copy,     ///< copied from the student (the default)
+        average,  ///< averaged like the parameters if floating-point, otherwise copied
+        keep,     ///< kept as they are at the start
     };
     double decay = 0.999;  ///< \f$ \alpha \f$, at least 0, below 1
-    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the first, untrained weights are soon
-    /// forgotten. As in the code that Tarvainen and Valpola released.
+    /// Use \f$ \min(\alpha, 1 - 1/(t + 1)) \f$ in step t (from 1), so that the initial, untrained weights are
+    /// forgotten quickly. As in the code released by Tarvainen and Valpola.
     bool warm_up = true;
     Buffers buffers = Buffers::copy;
 };
@@ -40,15 +40,15 @@ struct MovingAverageOptions {
 /// Formula, after every step: \f$ \theta' \leftarrow \alpha\theta' + (1 - \alpha)\theta \f$.
 /// Source: Tarvainen, Valpola, "Mean teachers are better role models", NeurIPS 2017, eq. 3.
 ///
-/// The average is a network of its own, made by the user as the student was; it begins with the student's weights,
-/// which are copied when the policy is made, and teaches as `Frozen` does:
+/// The average is a separate network of the same architecture, created by the user; it starts from the student's
+/// weights, which are copied when the policy is constructed, and teaches as `Frozen` does:
 ///
 ///     Net student, average;
 ///     retort::Trainer trainer{student, retort::MovingAverage{average, student, {.decay = 0.99}}, ...};
 ///
-/// Copies of the policy share the networks, but count their steps each by itself. Module objects must outlive it.
-/// \throws ConfigError if the decay is out of its range, or the networks differ in the names, shapes or types of
-/// their parameters and buffers, or share one
+/// Copies of the policy share the networks, but each counts its steps separately. Module objects must outlive it.
+/// \throws ConfigError if the decay is out of range, or the networks differ in the names, shapes or types of their
+/// parameters and buffers, or share one
 template <Network Average, Network Student>
 class MovingAverage {
   public:
@@ -71,15 +71,14 @@ class MovingAverage {
         return teacher_(value);
     }
 
-    /// Moves the average; called by the trainer after every step.
+    /// Updates the average; called by the trainer after every step.
     void update(const Progress&) {
         ++steps_;
         const double decay = detail::decay_in_step(options_.decay, options_.warm_up, steps_);
         const at::NoGradGuard no_grad;
         std::vector<at::Tensor> mine, theirs;
         const auto collect = [&](const auto& own, const auto& others, bool average) {
-            auto other =
-                others.begin();  // the same names in the same order: checked when the policy was made
+            auto other = others.begin();  // the same names in the same order: checked on construction
             for (const auto& each : own) {
                 if (average && each.value().is_floating_point()) {
                     mine.push_back(each.value());
@@ -98,14 +97,14 @@ class MovingAverage {
         detail::move_average(mine, theirs, decay);
     }
 
-    /// Stores or sets the average.
+    /// Stores or restores the average.
     void checkpoint(Archive& archive) {
         detail::archive_module(archive, average_.module());
         archive("steps", steps_);
     }
 
     std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
-    /// How many steps the average has seen.
+    /// The number of steps averaged.
     std::int64_t steps() const { return steps_; }
 
   private:

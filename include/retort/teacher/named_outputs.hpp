@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a teacher from a file gives.
+/// The outputs of a teacher loaded from a file.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,11 +12,11 @@
 
 namespace retort {
 
-/// Tensors by name, for `tap<"name">`; and the logits among them.
+/// Tensors by name, for `tap<"name">`, and the logits among them.
 struct NamedOutputs : std::map<std::string, at::Tensor> {
     at::Tensor logits;
 
-    /// Makes the output of a name the logits.
+    /// Selects a named output as the logits.
     /// \throws ConfigError if there is none
     void take_logits(const std::string& name, const std::string& where, const char* option) {
         const auto found = find(name);

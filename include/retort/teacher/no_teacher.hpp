@@ -7,7 +7,7 @@
 
 namespace retort {
 
-/// No teacher. A term that needs one does not compile beside it.
+/// No teacher. A term that needs one does not compile with it.
 struct NoTeacher {
     template <class I>
     NoOutputs operator()(const I&) const {

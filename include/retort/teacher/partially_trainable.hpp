@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A teacher of which some parameters learn beside the student.
+/// A teacher with some parameters that are trained together with the student.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,14 +23,14 @@
 namespace retort {
 
 /// Options of `PartiallyTrainable`.
-struct PartlyTrainableOptions {
-    /// Which parameters learn, by name: `*` stands for any characters, dots too, `?` for one (as in `GroupRule`).
+struct PartiallyTrainableOptions {
+    /// Which parameters are trained, by name: `*` matches any characters including dots, `?` matches one (as in `GroupRule`).
     std::string parameters{};
 };
 
 namespace detail {
 
-/// While it lives, parameters require no gradient; then those that did do again.
+/// While it lives, the parameters do not require gradients; then `requires_grad` is restored.
 class RequiresNoGradient {
   public:
     explicit RequiresNoGradient(const std::vector<at::Tensor>& parameters) {
@@ -52,34 +52,34 @@ class RequiresNoGradient {
 
 }  // namespace detail
 
-/// A trained network that teaches, and of which some parameters learn beside the student, such as a new head for other
-/// classes:
+/// A trained network that teaches, with some parameters that are trained together with the student, such as a new
+/// head for other classes:
 ///
 ///     retort::Trainer trainer{student, retort::PartiallyTrainable{teacher, {.parameters = "head.*"}},
 ///                             retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{},
 ///                                               retort::ForTeacher{retort::CrossEntropy{}}},
 ///                             retort::Schedule{0.5, 0.5, 1.0}, retort::Sgd{.learning_rate = 0.05}};
 ///
-/// Only the chosen parameters change, and only by the terms that say so (`ForTeacher`): all other terms see the teacher's
-/// outputs as constants, so that no loss pulls the teacher towards the student. The rest stays as it is, as with
-/// `Frozen`: no gradient is computed for it, and the whole network, the chosen parts too, runs in evaluation mode, so
-/// that buffers do not change and dropout is off. `requires_grad` and training flags are afterwards as they were.
+/// Only the selected parameters change, and only by terms that say so (`ForTeacher`): all other terms see the
+/// teacher's outputs as constants, so that no loss pulls the teacher towards the student. The rest is frozen: no
+/// gradients are computed for it, and the whole network, the selected parts included, runs in evaluation mode, so
+/// that buffers do not change and dropout is off. `requires_grad` and training flags are restored afterwards.
 ///
-/// The trainer's optimizer moves the chosen parameters with the learnable parts of the knowledge; their names, for
-/// `ParameterGroups`, begin with `teacher.`. They are in checkpoints; the rest is recognized by a hash. In a step in which
-/// every `ForTeacher` term has weight 0, the teacher runs without gradient, as a frozen one.
+/// The trainer's optimizer updates the selected parameters with the learnable parts of the knowledge; their names,
+/// for `ParameterGroups`, start with `teacher.`. They are in checkpoints; the rest is identified by a hash. In a step
+/// where every `ForTeacher` term has weight 0, the teacher runs without gradient, like a frozen one.
 ///
 /// Copies share the network. A module object must outlive the policy.
-/// \throws ConfigError if no parameter is of that name, or a chosen one does not require a gradient
+/// \throws ConfigError if no parameter matches, or a selected one does not require a gradient
 template <Network N>
 class PartiallyTrainable {
   public:
-    /// It changes in the course of a run.
+    /// It changes during a run.
     static constexpr bool learns_along = true;
 
     template <class M>
         requires std::same_as<std::remove_cvref_t<M>, N>
-    explicit PartiallyTrainable(M&& network, const PartlyTrainableOptions& options)
+    explicit PartiallyTrainable(M&& network, const PartiallyTrainableOptions& options)
         : network_(network), teacher_(std::forward<M>(network)) {
         const std::string& pattern = options.parameters;
         std::vector<NamedParameter> all;
@@ -92,9 +92,10 @@ class PartiallyTrainable {
         for (const NamedParameter& each : all) {
             if (!detail::matches(pattern, each.name) || known(chosen_, each.tensor)) continue;
             if (!each.tensor.requires_grad()) {
-                throw ConfigError(detail::concat("PartiallyTrainable: expected \"", each.name,
-                                                 "\" to require a gradient, as it is to learn, found that it "
-                                                 "does not (requires_grad_)"));
+                throw ConfigError(
+                    detail::concat("PartiallyTrainable: expected \"", each.name,
+                                   "\" to require a gradient in order to be trained, found that it "
+                                   "does not (requires_grad_)"));
             }
             chosen_.push_back(each);
         }
@@ -113,7 +114,7 @@ class PartiallyTrainable {
     OutputsOf<N, I> operator()(const I& value) const {
         return teacher_(value);
     }
-    /// The outputs with their graph, which ends in the chosen parameters.
+    /// The outputs with their graph, back to the selected parameters.
     template <class I>
         requires Forwards<N, I>
     OutputsOf<N, I> with_gradient(const I& value) const {
@@ -121,7 +122,7 @@ class PartiallyTrainable {
         const detail::RequiresNoGradient frozen(rest_);
         return network_->forward(value);
     }
-    /// The chosen parameters, but for those that something has frozen since (`GroupRule::frozen`).
+    /// The selected parameters, except those frozen since (`GroupRule::frozen`).
     std::vector<NamedParameter> trainable_parameters() const {
         std::vector<NamedParameter> result;
         for (const NamedParameter& each : chosen_) {
@@ -130,9 +131,9 @@ class PartiallyTrainable {
         return result;
     }
 
-    /// Stores or sets the chosen parameters; compares the rest.
+    /// Stores or restores the selected parameters; compares the rest.
     void checkpoint(Archive& archive) {
-        archive.expect("hash of what does not learn",
+        archive.expect("hash of what is not trained",
                        detail::hash_of_modules(modules(), detail::tensors_of(chosen_)));
         archive.in("parameters", [&] {
             for (NamedParameter& each : chosen_) archive(each.name, each.tensor);
@@ -148,6 +149,6 @@ class PartiallyTrainable {
 };
 
 template <class M>
-PartiallyTrainable(M&&, PartlyTrainableOptions) -> PartiallyTrainable<std::remove_cvref_t<M>>;
+PartiallyTrainable(M&&, PartiallyTrainableOptions) -> PartiallyTrainable<std::remove_cvref_t<M>>;
 
 }  // namespace retort

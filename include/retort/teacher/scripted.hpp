@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A teacher from a TorchScript file. (Not in the umbrella headers: LibTorch's TorchScript headers cost seconds of
-/// compile time.)
+/// A teacher from a TorchScript file. (Not in the umbrella headers: LibTorch's TorchScript headers take seconds to
+/// compile.)
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,30 +33,30 @@ struct ScriptedOptions {
     std::string device = "cpu";          ///< `cpu`, `cuda`, `cuda:N` or `auto`
     std::vector<std::string> outputs{};  ///< names for the elements of a tuple without names
     std::string logits = "logits";       ///< which of several outputs are the logits
-    /// Put the weights into the program as constants, and let LibTorch simplify it: batch norm joins the
-    /// convolutions before it, so that the outputs differ in the last digits.
+    /// Embed the weights in the program as constants, and let LibTorch simplify it: batch norm is folded into the
+    /// preceding convolutions, so that outputs differ in the last digits.
     bool freeze = true;
 };
 
-/// A teacher that Python wrote by `torch.jit.script(model).save(path)` or `torch.jit.trace`. Runs without gradient and
+/// A teacher saved in Python by `torch.jit.script(model).save(path)` or `torch.jit.trace`. Runs without gradient and
 /// in evaluation mode.
 ///
 /// Its `forward` takes one tensor, and returns a tensor (the logits), a named tuple, a dictionary from names to
-/// tensors, or a tuple, whose elements `ScriptedOptions::outputs` names:
+/// tensors, or a tuple whose elements `ScriptedOptions::outputs` names:
 ///
 ///     retort::Scripted teacher{"teacher.pt", {.device = "cuda", .outputs = {"logits", "layer3"}}};
 ///     retort::Hint{retort::tap<&StudentOutputs::body>, retort::tap<"layer3">, ...}
 ///
-/// A TorchScript file is a program: load those that you trust. Copies share it.
+/// A TorchScript file is executable code: load only those you trust. Copies share it.
 class Scripted {
   public:
-    /// \throws DataError if the file is no TorchScript program; ConfigError if its `forward` returns something else,
-    /// the names do not fit what it returns, or the device is not there
+    /// \throws DataError if the file is not a TorchScript program; ConfigError if its `forward` returns something
+    /// else, the names do not match what it returns, or the device does not exist
     explicit Scripted(const std::filesystem::path& path, ScriptedOptions options = {})
         : options_(std::move(options)), path_(path.string()) {
         const at::Device device = retort::device(options_.device);
         try {
-            // On the CPU first: the device on which it was saved need not be here.
+            // On the CPU first: the device it was saved on may not exist here.
             module_ = torch::jit::load(path_, at::Device(at::kCPU));
         } catch (const c10::Error& error) {
             throw DataError(detail::concat(path_,
@@ -101,7 +101,7 @@ class Scripted {
 
     /// The program.
     const torch::jit::Module& module() const { return module_; }
-    /// Compares the program: checkpoints remember a hash of its file.
+    /// Compares the program: checkpoints store a hash of its file.
     void checkpoint(Archive& archive) {
         if (hash_.empty()) {
             detail::Hash hash;
@@ -112,7 +112,7 @@ class Scripted {
     }
 
   private:
-    /// What can be known of the outputs' names before anything runs.
+    /// Finds what can be known of the outputs' names before anything runs.
     void find_names() {
         const auto refuse = [&](const std::string& expected, const std::string& found) {
             throw ConfigError(
@@ -123,7 +123,7 @@ class Scripted {
         const c10::TypePtr type = schema.returns().at(0).type();
         if (type->isSubtypeOf(*c10::TensorType::get()) || type->kind() == c10::TypeKind::DictType) {
             if (!options_.outputs.empty()) {
-                refuse("no ScriptedOptions::outputs, since the forward returns no tuple", "some");
+                refuse("no ScriptedOptions::outputs, since the forward does not return a tuple", "some");
             }
             return;
         }
@@ -149,7 +149,7 @@ class Scripted {
 
     ScriptedOptions options_;
     std::string path_;
-    std::string hash_;                   // of the file, once a checkpoint has asked for it
+    std::string hash_;                   // of the file, computed for the first checkpoint
     mutable torch::jit::Module module_;  // LibTorch's forward is not const
     std::vector<std::string> names_;
 };

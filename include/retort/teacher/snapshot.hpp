@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The student of an earlier epoch as its teacher.
+/// The student at an earlier epoch as its teacher.
 #pragma once
 
 #include <concepts>
@@ -18,23 +18,23 @@
 
 namespace retort {
 
-/// A teacher that is the student of an earlier moment: self-distillation within one run.
+/// A teacher that is an earlier state of the student: self-distillation within one run.
 ///
 ///     Net student, past;
 ///     retort::Snapshot snapshot{past, student};
 ///     retort::Trainer trainer{student, snapshot, ...};
 ///     trainer.fit(batches, {.epochs = 200}, retort::TakeSnapshot{snapshot, {.every = 40}});
 ///
-/// The past is a network of its own, made by the user as the student was. It gets copies of the student's parameters
-/// and buffers when the policy is made and with every `take()`, and teaches as `Frozen` does: until the first `take()`
-/// it teaches what the student was when the policy was made, which is untrained as a rule. Let its term
-/// begin later (`Phases`), or grow from 0 (`Linear`).
+/// The past is a separate network of the same architecture, created by the user. It receives copies of the student's
+/// parameters and buffers on construction and with every `take()`, and teaches as `Frozen` does. Until the first
+/// `take()` it teaches what the student was on construction, which is usually untrained: let its term start later
+/// (`Phases`), or grow from 0 (`Linear`).
 ///
-/// When a snapshot is taken is the affair of `TakeSnapshot`, or of a loop of one's own. Sources, for the idea: Yang,
-/// Xie, Su, Yuille, "Snapshot distillation", CVPR 2019 (the last snapshot of each cycle of the learning rate teaches in
-/// the next cycle: `TakeSnapshot` with the length of the cycle, `CosineRestarts`); Kim, Ji, Yoon, Hwang,
-/// "Self-knowledge distillation with progressive refinement of targets", ICCV 2021 (the student of the epoch before
-/// teaches, with a weight that grows: `TakeSnapshot` with every epoch, `Linear`).
+/// Snapshots are taken by `TakeSnapshot`, or by a custom loop. Sources, for the idea: Yang, Xie, Su, Yuille,
+/// "Snapshot distillation", CVPR 2019 (the last snapshot of each learning rate cycle teaches in the next cycle:
+/// `TakeSnapshot` with the length of the cycle, `CosineRestarts`); Kim, Ji, Yoon, Hwang, "Self-knowledge distillation
+/// with progressive refinement of targets", ICCV 2021 (the student of the previous epoch teaches, with a growing
+/// weight: `TakeSnapshot` with every epoch, `Linear`).
 ///
 /// Copies share the networks and the count of snapshots. Module objects must outlive it.
 /// \throws ConfigError if the networks differ in the names, shapes or types of their parameters and buffers, or share
@@ -42,7 +42,7 @@ namespace retort {
 template <Network Past, Network Student>
 class Snapshot {
   public:
-    /// It changes in the course of a run, though not with every step.
+    /// It changes during a run, though not with every step.
     static constexpr bool learns_along = true;
 
     template <class P, class S>
@@ -61,23 +61,23 @@ class Snapshot {
         return teacher_(value);
     }
 
-    /// The student as it is now teaches from now on.
-    /// \throws ConfigError if the networks are no longer alike
+    /// Makes the current student the teacher from now on.
+    /// \throws ConfigError if the networks no longer match
     void take() {
         copy();
         ++*taken_;
     }
-    /// How many snapshots were taken, without the first weights.
+    /// The number of snapshots taken, not counting the initial copy.
     std::int64_t taken() const { return *taken_; }
 
-    /// Stores or sets the past.
+    /// Stores or restores the past network.
     void checkpoint(Archive& archive) {
         detail::archive_module(archive, past_.module());
         archive("taken", *taken_);
     }
 
     std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
-    /// The network that it takes snapshots of.
+    /// The network it takes snapshots of.
     torch::nn::Module& student() const { return student_.module(); }
 
   private:

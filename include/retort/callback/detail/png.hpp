@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Images as PNG, without compression: what a viewer of training runs needs, and no library for it.
+/// Uncompressed PNG images, which is all that TensorBoard needs, without a library.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace retort::detail {
 
-/// \param pixels rows from the top, `channels` bytes a pixel
+/// \param pixels rows from the top, `channels` bytes per pixel
 /// \param channels 1 (gray) or 3 (red, green, blue)
 inline std::string png(std::string_view pixels, std::uint32_t width, std::uint32_t height, int channels) {
     const auto big_endian = [](std::uint32_t value) {
@@ -32,12 +32,12 @@ inline std::string png(std::string_view pixels, std::uint32_t width, std::uint32
     header.append(big_endian(height));
     header.append({8, static_cast<char>(channels == 3 ? 2 : 0), 0, 0, 0});
     chunk("IHDR", header);
-    // A stream of zlib whose blocks are stored: every row behind a byte that says "not filtered".
+    // A zlib stream of stored blocks: every row is preceded by the byte for "no filter".
     std::string rows;
     const std::size_t row = std::size_t{width} * static_cast<std::size_t>(channels);
     for (std::size_t y = 0; y < height; ++y) rows.append(1, '\0').append(pixels.substr(y * row, row));
     std::string data = "\x78\x01";
-    std::uint32_t low = 1, high = 0;  // Adler's checksum
+    std::uint32_t low = 1, high = 0;  // Adler-32
     for (const char byte : rows) {
         low = (low + static_cast<unsigned char>(byte)) % 65521;
         high = (high + low) % 65521;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Brightness, contrast and saturation changed at random.
+/// Random brightness, contrast and saturation.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -14,17 +14,15 @@
 
 namespace retort::data {
 
-/// Changes, in this order, each image's brightness (towards black), contrast (towards the mean of its gray
-/// values) and saturation (towards its gray values): `factor * image + (1 - factor) * end`, cut to 0..1 after
-/// each, with a factor of its own for each image, uniform from `max(0, 1 - x)` to `1 + x`, where x is the
-/// option. Gray values are `0.2989 r + 0.587 g + 0.114 b`. The factors are those of torchvision's
-/// ColorJitter, which applies them in a random order; here the order is fixed. An option of 0 leaves its
-/// property alone.
+/// Changes, in this order, each image's brightness (towards black), contrast (towards the mean of its gray values)
+/// and saturation (towards its gray values): `factor * image + (1 - factor) * end`, clamped to 0..1 after each, with
+/// a separate factor per image, uniform from `max(0, 1 - x)` to `1 + x`, where x is the option. Gray values are
+/// `0.2989 r + 0.587 g + 0.114 b`. The factors are those of torchvision's ColorJitter, which applies them in random
+/// order; here the order is fixed. An option of 0 leaves its property unchanged.
 ///
-/// Shapes: B x C x H x W in and out, C 1 or 3 (saturation has no effect on gray images). uint8 becomes
-/// float32 from 0 to 1; floating-point images are taken to be in that range.
-/// \throws ConfigError if an option
-/// is negative; ShapeError for another number of channels.
+/// Shapes: B x C x H x W in and out, C 1 or 3 (saturation has no effect on gray images). uint8 becomes float32 from 0
+/// to 1; floating-point images are assumed to be in that range.
+/// \throws ConfigError if an option is negative; ShapeError for another number of channels
 struct ColorJitter {
     double brightness = 0.4;
     double contrast = 0.4;

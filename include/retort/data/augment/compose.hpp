@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Several transforms, one after the other.
+/// A sequence of transforms.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -13,7 +13,7 @@
 
 namespace retort::data {
 
-/// Applies its transforms in the order in which they are given; with none, it changes nothing.
+/// Applies its transforms in order; with none, it is the identity.
 ///
 /// ```cpp
 /// retort::data::Compose{retort::data::RandomCrop{.padding = 4}, retort::data::HorizontalFlip{}}

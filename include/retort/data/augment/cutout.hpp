@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A square of each image blanked out.
+/// Blanks a square of each image.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -15,16 +15,15 @@
 
 namespace retort::data {
 
-/// Blanks a square of `size` x `size` pixels of each image. Its center is any pixel, all equally likely, so
-/// that a part of it may lie outside (DeVries and Taylor, "Improved Regularization of Convolutional Neural
-/// Networks with Cutout", 2017). The square of an even size reaches one pixel further up and left of the
-/// center than down and right.
+/// Blanks a square of `size` x `size` pixels of each image. Its center is any pixel, all equally likely, so that part
+/// of it may lie outside (DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
+/// 2017). A square of even size extends one pixel further up and left of the center than down and right.
 ///
-/// Shapes: B x C x H x W in and out; any type, which stays.
-/// \throws ConfigError if `size` is below 1.
+/// Shapes: B x C x H x W in and out; any type, unchanged.
+/// \throws ConfigError if `size` is below 1
 struct Cutout {
     std::int64_t size = 8;
-    /// What the pixels become; 0 is the mean of images that are normalized.
+    /// The fill value; 0 is the mean of normalized images.
     double value = 0.0;
 
     at::Tensor operator()(const at::Tensor& images, at::Generator& generator) const {
@@ -38,7 +37,7 @@ struct Cutout {
     }
 
   private:
-    /// Which of the `length` places the square covers: B x length.
+    /// Which of the `length` positions the square covers: B x length.
     at::Tensor span(std::int64_t length, const at::Tensor& images, at::Generator& generator) const {
         const auto device = images.device();
         const auto start =

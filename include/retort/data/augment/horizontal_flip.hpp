@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Some images mirrored, left to right.
+/// Random horizontal flips.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -13,11 +13,10 @@
 
 namespace retort::data {
 
-/// Mirrors each image left to right with the given probability, each for itself.
+/// Mirrors each image left to right with the given probability, independently.
 ///
-/// Shapes: B x C x H x W in and out; any type, which stays.
-/// \throws ConfigError if the probability is not
-/// from 0 to 1.
+/// Shapes: B x C x H x W in and out; any type, unchanged.
+/// \throws ConfigError if the probability is not from 0 to 1
 struct HorizontalFlip {
     double probability = 0.5;
 

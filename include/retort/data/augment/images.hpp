@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the transforms of this folder share: the checks of images and the conversion to numbers from 0 to 1.
+/// Shared by the transforms: checks of images and the conversion to the range from 0 to 1.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,8 +26,8 @@ inline void expect_probability(double value, const char* transform) {
     }
 }
 
-/// uint8 from 0 to 255 as float32 from 0 to 1. Floating-point images are taken to be in that range and stay
-/// as they are.
+/// Converts uint8 from 0 to 255 to float32 from 0 to 1. Floating-point images are assumed to be in that range and are
+/// left unchanged.
 inline at::Tensor unit_range(const at::Tensor& images, const char* transform) {
     if (images.is_floating_point()) return images;
     if (images.scalar_type() != at::kByte) {

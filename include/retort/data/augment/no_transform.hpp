@@ -8,7 +8,7 @@
 
 namespace retort::data {
 
-/// Hands the samples on as they are.
+/// Returns the samples unchanged.
 struct NoTransform {
     at::Tensor operator()(at::Tensor images, at::Generator& /*generator*/) const { return images; }
 };

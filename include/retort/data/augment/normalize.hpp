@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Each channel with its mean taken away and divided by its standard deviation.
+/// Normalizes each channel by mean and standard deviation.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -17,12 +17,12 @@
 
 namespace retort::data {
 
-/// `(image - mean) / deviation`, channel by channel, for images from 0 to 1; uint8 images are divided by 255
-/// first and become float32.
+/// `(image - mean) / deviation` per channel, for images from 0 to 1; uint8 images are divided by 255 first and become
+/// float32.
 ///
 /// Shapes: B x C x H x W in and out.
-/// \throws ConfigError if the means and deviations differ in number or a
-/// deviation is not above 0; ShapeError if the images have another number of channels or another type.
+/// \throws ConfigError if the numbers of means and deviations differ or a deviation is not above 0; ShapeError if the
+/// images have another number of channels or another type
 struct Normalize {
     /// One number per channel.
     std::vector<double> mean;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A random window of each padded image.
+/// A random crop of each padded image.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -19,23 +19,22 @@
 
 namespace retort::data {
 
-/// What is put around an image before it is cropped.
+/// How an image is padded before it is cropped.
 enum class Padding {
     zero,    ///< zeros: black, for images that are not normalized yet
     reflect  ///< the image mirrored at its outermost pixels, which are not repeated
 };
 
-/// Pads each image by `padding` on all sides and cuts a window out of it, at a place of its own for each:
-/// every place at which the window fits is equally likely. The standard for CIFAR is `{.padding = 4}` on 32
-/// x 32.
+/// Pads each image by `padding` on all sides and crops a window at a position of its own: all positions at which the
+/// window fits are equally likely. The standard for CIFAR is `{.padding = 4}` on 32 x 32.
 ///
-/// Shapes: B x C x H x W in, B x C x size x size out (H x W where `size` is 0); any type, which stays.
-/// \throws ConfigError if `padding` or `size` is negative; ShapeError if the window does not fit or there are
-/// fewer than `padding + 1` pixels to mirror.
+/// Shapes: B x C x H x W in, B x C x size x size out (H x W if `size` is 0); any type, unchanged.
+/// \throws ConfigError if `padding` or `size` is negative; ShapeError if the window does not fit or there are fewer
+/// than `padding + 1` pixels to mirror
 struct RandomCrop {
     /// Pixels on each side, 0 or more.
     std::int64_t padding = 4;
-    /// Height and width of the window; 0 keeps the image's own.
+    /// Height and width of the window; 0: those of the image.
     std::int64_t size = 0;
     Padding mode = Padding::zero;
 
@@ -58,7 +57,7 @@ struct RandomCrop {
         const auto count = images.size(0);
         const auto top = detail::integers(rows, count, generator, device);
         const auto left = detail::integers(columns, count, generator, device);
-        // All windows as a view of the padded images; one index operator then copies the chosen ones.
+        // All windows as a view of the padded images; one index operator then copies the selected ones.
         const auto windows = padded(images).unfold(2, height, 1).unfold(3, width, 1);
         const auto sample = at::arange(count, at::TensorOptions(at::kLong).device(device));
         return at::index(windows, {sample, {}, top, left});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A rectangle of some images blanked out.
+/// Blanks a rectangle of some images.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -16,24 +16,22 @@
 
 namespace retort::data {
 
-/// Blanks a rectangle of each image with the given probability (Zhong, Zheng, Kang, Li and Yang, "Random
-/// Erasing Data Augmentation", AAAI 2020). Its area is uniform from `area_low` to `area_high` of the image's,
-/// its height divided by its width log-uniform from `aspect_low` to `aspect_high`, its place uniform where it
-/// fits. A side that would be longer than the image's is cut to that (the paper draws again instead, which
-/// takes a loop).
+/// Blanks a rectangle of each image with the given probability (Zhong, Zheng, Kang, Li and Yang, "Random Erasing Data
+/// Augmentation", AAAI 2020). Its area is uniform from `area_low` to `area_high` of the image's, its aspect ratio
+/// (height divided by width) log-uniform from `aspect_low` to `aspect_high`, its position uniform where it fits. A
+/// side longer than the image's is clipped to it (the paper redraws instead, which takes a loop).
 ///
-/// Shapes: B x C x H x W in and out; any type, which stays.
-/// \throws ConfigError if an option is out of its
-/// range.
+/// Shapes: B x C x H x W in and out; any type, unchanged.
+/// \throws ConfigError if an option is out of range
 struct RandomErasing {
     double probability = 0.5;
-    /// Parts of the image's area, above 0 and at most 1.
+    /// Fractions of the image's area, above 0 and at most 1.
     double area_low = 0.02;
     double area_high = 0.33;
     /// Above 0.
     double aspect_low = 0.3;
     double aspect_high = 1.0 / 0.3;
-    /// What the pixels become; 0 is the mean of images that are normalized.
+    /// The fill value; 0 is the mean of normalized images.
     double value = 0.0;
 
     at::Tensor operator()(const at::Tensor& images, at::Generator& generator) const {
@@ -65,14 +63,14 @@ struct RandomErasing {
     }
 
   private:
-    /// Which of the `length` places the rectangle covers: B x length.
+    /// Which of the `length` positions the rectangle covers: B x length.
     static at::Tensor span(const at::Tensor& side, std::int64_t length, const at::Tensor& images,
                            at::Generator& generator) {
         const auto device = images.device();
         const auto extent = side.round().to(at::kLong).clamp_(1, length);
-        const auto room = extent.neg().add_(length + 1);  // the number of places where it fits
+        const auto room = extent.neg().add_(length + 1);  // the number of positions where it fits
         const auto draw = detail::uniform(images.size(0), generator, device);
-        // The product may round up to the number of places itself.
+        // The product may round up to the number of positions itself.
         const auto start = draw.mul(room).floor_().to(at::kLong).minimum(room.sub(1)).unsqueeze(1);
         const auto place = at::arange(length, at::TensorOptions(at::kLong).device(device)).unsqueeze(0);
         return place.ge(start).logical_and(place.lt(start.add(extent.unsqueeze(1))));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// uint8 images as numbers from 0 to 1.
+/// Converts uint8 images to the range from 0 to 1.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -10,7 +10,7 @@
 
 namespace retort::data {
 
-/// uint8 samples divided by 255, as float32; floating-point samples stay as they are.
+/// Divides uint8 samples by 255, as float32; floating-point samples are left unchanged.
 /// \throws ShapeError for samples of any other type.
 struct ToUnitRange {
     at::Tensor operator()(const at::Tensor& images, at::Generator& /*generator*/) const {

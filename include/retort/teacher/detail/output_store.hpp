@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Rows of tensors on disk, found by what they were computed from.
+/// Rows of tensors on disk, keyed by a hash of their inputs.
 #pragma once
 
 #include <fcntl.h>
@@ -30,31 +30,32 @@
 
 namespace retort::detail {
 
-/// A directory of files, one for each process that has added to it. A file is
+/// A directory of files, one per process that has added to it. A file is
 ///
 ///     "retort outputs 1\n"  length of the description (u64)  description  its hash (u64)
 ///
-/// and then records of one size: key (two u64), content, hash of both (u64); numbers are little-endian. Nobody changes
-/// a file that another process writes, and a record is appended by one call of the system, so that all of them can add
-/// at the same time, and one that is killed leaves at most a part of its last records, which is left out. What others
-/// add while this process runs it sees when it opens the store the next time.
+/// followed by records of one size: key (two u64), content, hash of both (u64); numbers are little-endian. No process
+/// changes a file that another one writes, and each record is appended by a single system call, so that all of them
+/// can add at the same time, and a killed one leaves at most a partial record at the end, which is skipped. What
+/// others add while this process runs is seen the next time it opens the store.
 ///
-/// A file is flushed to the disk when its process closes the store. If the whole system fails before, records of that
-/// process may be missing, which does no harm, or be zeros, which their checksums tell (see `find`): to flush every
-/// batch would make the training wait for the disk, for outputs that the teacher can compute again.
+/// A file is flushed to disk when its process closes the store. If the whole system fails before, records of that
+/// process may be missing, which is harmless, or be zeros, which their checksums detect (see `find`): flushing every
+/// batch would make training wait for the disk, for outputs that the teacher can recompute.
 class OutputStore {
   public:
     using Key = std::array<std::uint64_t, 2>;
 
     /// \param description what the records depend on and what is in them: line by line, `name: value`
     /// \param size of the content of a record, in bytes
-    /// \throws DataError if a file in it is of another description, or damaged; OutputError if it cannot be made
+    /// \throws DataError if a file in it has another description, or is damaged; OutputError if it cannot be created
     OutputStore(std::filesystem::path directory, std::string description, std::size_t size)
         : directory_(std::move(directory)), description_(std::move(description)), size_(size) {
         std::error_code error;
         std::filesystem::create_directories(directory_, error);
         if (error) {
-            throw OutputError(concat(directory_.string(), ": cannot make this directory: ", error.message()));
+            throw OutputError(
+                concat(directory_.string(), ": cannot create this directory: ", error.message()));
         }
         std::vector<std::filesystem::path> paths;
         for (std::filesystem::directory_iterator entry(directory_, error), end; !error && entry != end;
@@ -71,7 +72,7 @@ class OutputStore {
     OutputStore& operator=(const OutputStore&) = delete;
     ~OutputStore() {
         if (own_ < 0) return;
-        ::fsync(own_);  // where it fails the system has lost records, which is found out when they are read
+        ::fsync(own_);  // on failure records are lost, which is detected on reading
         ::close(own_);
         flush_directory(directory_);
     }
@@ -91,7 +92,7 @@ class OutputStore {
         if (found == places_.end()) return std::nullopt;
         const auto [file, offset] = found->second;
         File& segment = files_[file];
-        // Records of one's own are mapped when they are asked for the first time.
+        // Records added by this process are mapped on first use.
         if (!segment.mapped || segment.mapped->bytes().size() < offset + record())
             segment.mapped.emplace(segment.path);
         const std::string_view bytes = segment.mapped->bytes();
@@ -102,16 +103,16 @@ class OutputStore {
         Hash hash;
         hash.add(checked);
         if (number(bytes, offset + record() - 8) != hash.value()) {
-            throw DataError(concat(
-                segment.path.string(), ", offset ", offset,
-                ": expected a record with its checksum, found another one: the file is damaged; without it "
-                "the teacher computes these outputs again"));
+            throw DataError(concat(segment.path.string(), ", offset ", offset,
+                                   ": expected a record with a matching checksum, found a mismatch: the file "
+                                   "is damaged; if removed, "
+                                   "the teacher recomputes these outputs"));
         }
         return checked.substr(16);
     }
 
-    /// Adds records: `contents` holds one after the other.
-    /// \throws OutputError if they cannot be written; the store is then as it was
+    /// Appends records: `contents` holds their contents, concatenated.
+    /// \throws OutputError if they cannot be written; the store is then unchanged
     void append(const std::vector<Key>& keys, std::string_view contents) {
         if (keys.empty()) return;
         if (own_ < 0) create();
@@ -194,7 +195,7 @@ class OutputStore {
         if (bytes.substr(0, magic.size()) != magic.substr(0, bytes.size()))
             throw DataError(
                 concat(path.string(), ": expected a file of teacher outputs, found something else"));
-        if (bytes.size() < magic.size() + 8) return;  // its process was killed when it had just begun
+        if (bytes.size() < magic.size() + 8) return;  // its process was killed right after creating it
         const std::uint64_t length = number(bytes, magic.size());
         const std::size_t begin = magic.size() + 8;
         if (bytes.size() - begin < 8 || length > bytes.size() - begin - 8) {
@@ -205,7 +206,7 @@ class OutputStore {
         hash.add(bytes.substr(0, begin + length));
         if (hash.value() != number(bytes, begin + length))
             throw DataError(
-                concat(path.string(), ": expected a description with its checksum, found another one"));
+                concat(path.string(), ": expected a description with a matching checksum, found a mismatch"));
         const std::string_view found = bytes.substr(begin, length);
         if (found != description_) {
             throw DataError(concat(path.string(), ": these are not the outputs of this teacher: ",
@@ -237,7 +238,7 @@ class OutputStore {
     }
     void write(std::string_view bytes) {
         if (const int code = write_all(own_, bytes); code != 0) {
-            // Half a record in the middle would make all behind it unreadable.
+            // A partial record in the middle would make all later ones unreadable.
             if (::ftruncate(own_, static_cast<off_t>(end_)) != 0) ::close(std::exchange(own_, -1));
             throw OutputError(concat(files_.back().path.string(), ": cannot write: ", std::strerror(code)));
         }
@@ -249,7 +250,7 @@ class OutputStore {
     std::vector<File> files_;
     std::unordered_map<Key, Place, KeyHash> places_;
     int own_ = -1;
-    std::size_t end_ = 0;  // of the file of one's own: the next record begins there
+    std::size_t end_ = 0;  // of this process's file: where the next record begins
 };
 
 }  // namespace retort::detail

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Two networks made alike, tensor by tensor.
+/// Pairs of corresponding tensors of two networks of the same architecture.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,14 +19,14 @@ namespace retort::detail {
 
 using StatePairs = std::vector<std::pair<at::Tensor, at::Tensor>>;
 
-/// Parameters and buffers of a network, each with the student's.
+/// The parameters and buffers of a network, paired with the student's.
 /// \param who for errors: the policy
 /// \param what the network is, for errors
-/// \throws ConfigError if the networks differ in the names, shapes or types of what they have, or share some of it
+/// \throws ConfigError if they differ in names, shapes or types, or share a tensor
 inline StatePairs state_pairs(const char* who, const char* what, const torch::nn::Module& network,
                               const torch::nn::Module& student) {
     const auto refuse = [&](const std::string& name, const std::string& expected, const std::string& found) {
-        throw ConfigError(concat(who, ": expected a network made as the student was; at \"", name,
+        throw ConfigError(concat(who, ": expected a network of the student's architecture; at \"", name,
                                  "\" expected ", expected, ", found ", found));
     };
     const auto kind = [](const at::Tensor& tensor) {
@@ -54,7 +54,7 @@ inline StatePairs state_pairs(const char* who, const char* what, const torch::nn
     return result;
 }
 
-/// Gives a network the student's parameters and buffers.
+/// Copies the student's parameters and buffers into a network.
 /// \throws ConfigError as `state_pairs`; nothing is changed then
 inline void copy_student(const char* who, const char* what, const torch::nn::Module& network,
                          const torch::nn::Module& student) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Teachers, in checkpoints.
+/// Teachers in checkpoints.
 #pragma once
 
 #include <string>
@@ -13,20 +13,20 @@
 
 namespace retort::detail {
 
-/// Stores or sets the state of a teacher that has some; else compares the hash of its modules.
-/// \param hash of its modules, if it is known already; else it is computed, and put there
-/// \throws ConfigError if a teacher learns along and does not say what goes into a checkpoint; CheckpointError if it
-/// is another teacher
+/// Stores or restores the state of a teacher that has some; otherwise compares the hash of its modules.
+/// \param hash of its modules, if known already; otherwise it is computed and stored there
+/// \throws ConfigError if a teacher learns along and does not declare what goes into a checkpoint; CheckpointError if
+/// it is another teacher
 template <class T>
 void archive_teacher(Archive& archive, T& teacher, std::string* hash = nullptr) {
     archive.expect("type", std::string(type_name<T>()));
     if constexpr (Checkpointed<T>) {
         teacher.checkpoint(archive);
     } else if constexpr (LearnsAlong<T>) {
-        throw ConfigError(
-            concat("teacher: ", type_name<T>(),
-                   " learns along (update), and has no member checkpoint(retort::Archive&) that says what "
-                   "goes into a checkpoint"));
+        throw ConfigError(concat(
+            "teacher: ", type_name<T>(),
+            " learns along (update), but has no member checkpoint(retort::Archive&) that declares what "
+            "goes into a checkpoint"));
     } else {
         std::string own = hash != nullptr ? *hash : std::string();
         if (own.empty()) own = hash_of_modules(teacher_modules(teacher));
