@@ -97,7 +97,7 @@ namespace teacher_takes_other_input {
 #endif
 
 #if defined(RETORT_CASE_teacher_is_bare_network)
-// expect: retort: the teacher is a bare network; wrap it in a teacher policy: retort::Frozen.network., or
+// expect: retort: the teacher is a bare network; say how it teaches: retort::Frozen.network., or
 namespace teacher_is_bare_network {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
