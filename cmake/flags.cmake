@@ -2,17 +2,18 @@
 #
 # The flags of our own tests, examples and benchmarks. They are never put on `retort` itself, where they would reach
 # everybody who links it.
+option(RETORT_WARNINGS_AS_ERRORS "Warnings in tests, examples and benchmarks are errors" OFF)
+
 add_library(retort_flags INTERFACE)
 if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
     target_compile_options(
         retort_flags
         INTERFACE -Wall
                   -Wextra
+                  -Wpedantic
                   -Wshadow
                   -Wconversion
-                  # Later compilers warn of things in LibTorch's own headers, which look like ours when they come
-                  # out of a precompiled header (-Wmaybe-uninitialized in c10::SmallVector with GCC 14).
-                  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Werror>
+                  $<$<BOOL:${RETORT_WARNINGS_AS_ERRORS}>:-Werror>
                   # A precompiled header that does not fit would silently be parsed again, which costs minutes.
                   -Winvalid-pch)
 endif()

@@ -38,6 +38,16 @@ else
     IFS=$old_ifs
 fi
 
+# PyPI's default wheel is built for CUDA: its CMake files stop where there is no CUDA toolkit.
+if [ -n "$own_torch" ] && [ -e "$own_torch/../../../lib/libtorch_cuda.so" ] && [ -z "${CUDA_HOME-}${CUDACXX-}${CUDAToolkit_ROOT-}" ] &&
+    ! have nvcc && [ ! -x /usr/local/cuda/bin/nvcc ]; then
+    say "the LibTorch of $own_torch is built for CUDA, and its CMake files need a CUDA toolkit, which is not here. Either"
+    say "  - install the toolkit of the CUDA version that torch.version.cuda says, or"
+    say "  - install PyTorch's wheel for the CPU (https://pytorch.org), or"
+    say "  - use the CPU half of this one: export Torch_DIR=$(cd "$(dirname "$0")" && pwd)/torch_wheel"
+    exit 1
+fi
+
 # --- what is missing ------------------------------------------------------------------------------------------------
 
 packages= # as Debian calls them

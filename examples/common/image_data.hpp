@@ -75,15 +75,17 @@ struct ImageData {
 /// \param samples how many of the training samples are used, each class in its proportion; 0: all of the folder,
 /// or `letters` of the letters
 /// \param validation the part of them that is put aside
+/// \param test_samples how many of the test samples are used, each class in its proportion; 0: all of the folder, or
+/// 4000 letters
 inline ImageData image_data(const std::filesystem::path& folder, std::int64_t samples, std::int64_t letters,
-                            double validation = 0.1) {
+                            double validation = 0.1, std::int64_t test_samples = 0) {
     using namespace retort::data;
     ImageData data;
     Dataset all;
     if (folder.empty()) {
         data.name = "Built-in letters";
         all = glyphs({.samples = samples > 0 ? samples : letters, .seed = 1});
-        data.test = glyphs({.samples = 4000, .seed = 2});
+        data.test = glyphs({.samples = test_samples > 0 ? test_samples : 4000, .seed = 2});
     } else {
         data.name = folder.string();
         data.colored = std::filesystem::exists(folder / "train.bin") ||
@@ -99,6 +101,7 @@ inline ImageData image_data(const std::filesystem::path& folder, std::int64_t sa
         }
         data.flip = 0.5;
         all = some(all, samples, "--samples");
+        data.test = some(data.test, test_samples, "--test-samples");
     }
     auto parts = stratified_split(all, {.validation_fraction = validation});
     data.train = std::move(parts.train);

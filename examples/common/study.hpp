@@ -23,6 +23,7 @@ struct StudyOptions {
     std::string data;
     std::string out;
     std::int64_t samples = 0;
+    std::int64_t test_samples = 0;
     double validation = 0.1;
     int seeds = 3;
     std::int64_t epochs = 20;
@@ -40,6 +41,8 @@ struct StudyOptions {
         option("--samples", samples,
                "Training samples, those for validation among them; 0: all of --data, or 2000 letters",
                zero_or_more());
+        option("--test-samples", test_samples, "Samples to test on; 0: all of --data, or 4000 letters",
+               zero_or_more());
         option("--validation", validation, "The part of the training samples put aside for validation",
                CLI::Range(0.001, 0.999));
         option("--seeds", seeds, "Runs, each with another seed for weights and order of the samples",
@@ -53,7 +56,7 @@ struct StudyOptions {
     }
 
     /// The data of `--data` and `--samples`.
-    ImageData load() const { return image_data(data, samples, 2000, validation); }
+    ImageData load() const { return image_data(data, samples, 2000, validation, test_samples); }
     /// How all learners learn.
     retort::WithLearningRate<retort::Sgd, retort::Cosine> optimizer() const {
         return {retort::Sgd{

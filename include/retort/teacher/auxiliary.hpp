@@ -72,7 +72,7 @@ class Auxiliary {
     std::shared_ptr<bool> learned_ = std::make_shared<bool>(false);
 };
 
-template <class N>
+template <Network N>
 Auxiliary(N) -> Auxiliary<N>;
 
 }  // namespace retort

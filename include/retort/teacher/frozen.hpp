@@ -49,7 +49,7 @@ class Frozen {
     NetworkRef<N> network_;
 };
 
-template <class N>
+template <Network N>
 Frozen(N) -> Frozen<N>;
 
 }  // namespace retort
