@@ -15,8 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include <retort/cohort/preset/online_ensemble.hpp>
 #include <retort/core/error.hpp>
+#include <retort/network/branch_gate.hpp>
+#include <retort/network/peer_attention.hpp>
 
 #include "../models/residual.hpp"
 

@@ -36,6 +36,7 @@
 #include <retort/knowledge/feature/masked_generative.hpp>
 #include <retort/knowledge/feature/neuron_selectivity.hpp>
 #include <retort/knowledge/feature/pearson_correlation.hpp>
+#include <retort/knowledge/feature/positive_squares.hpp>
 #include <retort/knowledge/feature/review_kd.hpp>
 #include <retort/knowledge/feature/sim_kd.hpp>
 #include <retort/knowledge/feature/srrl.hpp>

@@ -4,3 +4,7 @@
 #pragma once
 
 #include <retort/network/augmented_network.hpp>
+#include <retort/network/branch_gate.hpp>
+#include <retort/network/logit_ensemble.hpp>
+#include <retort/network/peer_attention.hpp>
+#include <retort/network/stem_ensemble.hpp>

@@ -184,14 +184,7 @@ TEST_CASE("a ramp rises along its curve") {
     CHECK_THROWS_AS((retort::RampUp{.epochs = -1}.check()), retort::ConfigError);
 }
 
-TEST_CASE("gates of branches refuse what does not fit") {
-    retort::BranchGate gate(4, 3);
-    const auto z = torch::rand({2, 5});
-    CHECK_THROWS_AS(gate->forward(torch::rand({2, 4}), {z, z}), retort::ShapeError);
-    CHECK_THROWS_AS(gate->forward(torch::rand({2, 4}), {z, z, torch::rand({2, 6})}), retort::ShapeError);
-    CHECK_THROWS_AS(retort::BranchGate(0, 3), retort::ConfigError);
-    CHECK_THROWS_AS(retort::PeerAttention(4, 8), retort::ConfigError);
-    CHECK_THROWS_AS(retort::functional::positive_squares(z, torch::rand({2, 6})), retort::ShapeError);
+TEST_CASE("be_your_own_teacher refuses options that make no sense") {
     CHECK_THROWS_AS((retort::OwnTeacherOptions{.alpha = 1.5}.check()), retort::ConfigError);
 }
 

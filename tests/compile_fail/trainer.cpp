@@ -217,7 +217,7 @@ namespace optimizer_is_temporary {
 #endif
 
 #if defined(RETORT_CASE_batch_is_no_batch)
-// expect: retort: this is no batch: expected a tensor, a pair or tuple of tensors, a member .input. or
+// expect: retort: not a batch: expected a tensor, a pair or tuple of tensors, a member .input. or
 namespace batch_is_no_batch {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;

@@ -32,6 +32,8 @@
 #include <retort/cohort/runtime_graph.hpp>
 #include <retort/cohort/transfer_graph.hpp>
 #include <retort/core/device.hpp>
+#include <retort/core/network.hpp>
+#include <retort/core/right_answers.hpp>
 #include <retort/detail/detached.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/metrics/evaluate.hpp>

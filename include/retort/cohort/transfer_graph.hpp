@@ -110,4 +110,14 @@ class TransferGraph : public detail::GraphState {
     std::tuple<Edges...> edges_;
 };
 
+namespace detail {
+
+/// The graph of a tuple of edges.
+template <class... Edges>
+auto graph_of(std::tuple<Edges...> edges) {
+    return std::apply([](auto&... each) { return TransferGraph<Edges...>(std::move(each)...); }, edges);
+}
+
+}  // namespace detail
+
 }  // namespace retort

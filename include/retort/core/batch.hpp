@@ -9,11 +9,14 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
 #include <retort/core/device.hpp>
+#include <retort/core/error.hpp>
+#include <retort/core/progress.hpp>
 
 namespace retort {
 
@@ -115,6 +118,33 @@ std::int64_t view_count(const B& batch) {
         return 1;
     }
 }
+
+namespace detail {
+
+/// How many samples a batch has, whatever the number of their views.
+template <class B>
+std::int64_t sample_count(const B& batch) {
+    return input(batch).size(0) / view_count(batch);
+}
+
+/// The input of a batch.
+/// \throws DataError if it has no samples
+template <class B>
+decltype(auto) input_of(const B& batch, const Progress& progress) {
+    static_assert(Batch<B>,
+                  "retort: not a batch: expected a tensor, a pair or tuple of tensors, a member "
+                  "`input` or `data`, or a "
+                  "function input(batch) beside the type");
+    const auto& value = input(batch);
+    if (!value.defined() || value.dim() == 0 || value.size(0) == 0) {
+        throw DataError(concat("batch: expected at least one sample, found ",
+                               value.defined() ? concat(value.sizes()) : std::string("an undefined tensor"),
+                               " in epoch ", progress.epoch, ", step ", progress.step));
+    }
+    return value;
+}
+
+}  // namespace detail
 
 namespace detail::batch {
 

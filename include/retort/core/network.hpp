@@ -3,6 +3,7 @@
 /// What a network is: a module holder, a `shared_ptr` to a module, or a module object.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
@@ -121,6 +122,16 @@ inline std::vector<at::Tensor> tensors_of(const std::vector<NamedParameter>& nam
 }
 inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& module) {
     return tensors_of(trainable_named_parameters(module));
+}
+
+/// Where a module is: the device of its first parameter or buffer; the CPU where it has none.
+inline at::Device device_of(const torch::nn::Module& module) {
+    const auto parameters = module.parameters();
+    if (!parameters.empty()) return parameters.front().device();
+    for (const at::Tensor& buffer : module.buffers()) {
+        if (buffer.defined()) return buffer.device();
+    }
+    return at::Device(at::kCPU);
 }
 
 /// Puts a module into evaluation mode while it lives, then restores all training flags, those of submodules included.

@@ -22,15 +22,6 @@ namespace retort {
 
 namespace detail {
 
-inline at::Device device_of(const torch::nn::Module& module) {
-    const auto parameters = module.parameters();
-    if (!parameters.empty()) return parameters.front().device();
-    for (const at::Tensor& buffer : module.buffers()) {
-        if (buffer.defined()) return buffer.device();
-    }
-    return at::Device(at::kCPU);
-}
-
 /// Runs the network over the batches, in evaluation mode and without gradient, and updates the metrics.
 template <class N, class T, class Source, class... Metrics>
 void measure(const NetworkRef<N>& network, T& teacher, Source& source, std::int64_t epoch,

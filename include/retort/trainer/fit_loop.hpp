@@ -4,7 +4,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <ATen/core/grad_mode.h>
 
 #include <chrono>
 #include <cstdint>
@@ -21,53 +20,11 @@
 #include <retort/core/batch.hpp>
 #include <retort/core/batch_source.hpp>
 #include <retort/core/error.hpp>
-#include <retort/core/logits.hpp>
 #include <retort/core/progress.hpp>
-#include <retort/detail/check.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/trainer/fit_options.hpp>
 
 namespace retort::detail {
-
-/// How many answers of a batch are right, of several views those to the plain ones: a tensor on its device; undefined
-/// where targets are no class indices.
-template <class Outputs, class B>
-at::Tensor right_answers(const Outputs& outputs, const B& batch) {
-    at::Tensor right;
-    if constexpr (LabeledBatch<B> && HasLogits<Outputs>) {
-        const auto& truth = target(batch);
-        const auto& scores = logits(outputs);
-        if (truth.defined() && truth.dim() == 1 && scores.dim() == 2 && truth.scalar_type() == at::kLong) {
-            const at::NoGradGuard no_grad;
-            const std::int64_t views = view_count(batch);
-            const at::Tensor plain = views == 1 ? scores : scores.slice(0, 0, scores.size(0), views);
-            right = plain.argmax(1).eq(truth).sum();
-        }
-    }
-    return right;
-}
-
-/// How many samples a batch has, whatever the number of their views.
-template <class B>
-std::int64_t sample_count(const B& batch) {
-    return input(batch).size(0) / view_count(batch);
-}
-
-/// The input of a batch.
-/// \throws DataError if it has no samples
-template <class B>
-decltype(auto) input_of(const B& batch, const Progress& progress) {
-    static_assert(Batch<B>,
-                  "retort: this is no batch: expected a tensor, a pair or tuple of tensors, a member "
-                  "`input` or `data`, or a "
-                  "function input(batch) beside the type");
-    const auto& value = input(batch);
-    if (!value.defined() || value.dim() == 0 || value.size(0) == 0) {
-        throw DataError(concat("batch: expected at least one sample, found ", shape_text(value), " in epoch ",
-                               progress.epoch, ", step ", progress.step));
-    }
-    return value;
-}
 
 /// The loop of `fit`: epochs and steps, callbacks, the history. What is trained, and how, is the subject's:
 ///

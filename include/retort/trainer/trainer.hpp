@@ -26,6 +26,7 @@
 #include <retort/core/batch_source.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/network.hpp>
+#include <retort/core/right_answers.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/metrics/evaluate.hpp>
 #include <retort/optim/policy.hpp>

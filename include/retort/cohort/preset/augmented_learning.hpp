@@ -10,7 +10,6 @@
 
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/gate/through.hpp>
-#include <retort/cohort/preset/mutual_learning.hpp>
 #include <retort/cohort/transfer_graph.hpp>
 #include <retort/knowledge/logit/augmented_heads.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>

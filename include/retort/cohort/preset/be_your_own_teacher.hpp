@@ -3,57 +3,22 @@
 /// Be your own teacher: a network's last exit teaches its earlier ones.
 #pragma once
 
-#include <ATen/TensorOperators.h>
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/logical_or.h>
-
 #include <cstddef>
 #include <tuple>
 #include <utility>
 
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/gate/through.hpp>
-#include <retort/cohort/preset/mutual_learning.hpp>
 #include <retort/cohort/transfer_graph.hpp>
-#include <retort/detail/check.hpp>
-#include <retort/detail/tensor.hpp>
+#include <retort/core/error.hpp>
 #include <retort/knowledge/adaptor/within.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/feature/positive_squares.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 #include <retort/tap/taps.hpp>
 
 namespace retort {
-
-namespace functional {
-
-/// Squared distance of a feature from a deeper one, where either is positive.
-///
-/// Formula: \f$ \sum_{i:\, s_i > 0 \vee t_i > 0} (s_i - t_i)^2 \f$, a plain sum: not divided by the batch.
-/// Shapes: both equal.
-/// Gradient: to the student's feature; the teacher's is a constant.
-/// Source: released code of Be Your Own Teacher (an unofficial one).
-/// \throws ShapeError
-inline at::Tensor positive_squares(const at::Tensor& student, const at::Tensor& teacher) {
-    detail::check_alike("positive_squares", "the student's feature", student, "the teacher's", teacher);
-    const at::Tensor goal = detail::constant(teacher);
-    const at::Tensor own = detail::constant(student);
-    return ((student - goal).square() * at::logical_or(own.gt(0), goal.gt(0))).sum();
-}
-
-}  // namespace functional
-
-/// `functional::positive_squares` of outputs that are features: see `Within`.
-struct PositiveSquares {
-    static constexpr bool needs_teacher = true;
-    static constexpr bool needs_target = false;
-
-    template <class B>
-    at::Tensor operator()(const at::Tensor& student, const at::Tensor& teacher, const B&) const {
-        return functional::positive_squares(student, teacher);
-    }
-    static std::string name() { return "positive_squares"; }
-};
 
 /// Options of `be_your_own_teacher`.
 struct OwnTeacherOptions {

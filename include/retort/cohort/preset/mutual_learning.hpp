@@ -18,15 +18,6 @@
 
 namespace retort {
 
-namespace detail {
-
-template <class... Edges>
-auto graph_of(std::tuple<Edges...> edges) {
-    return std::apply([](auto&... each) { return TransferGraph<Edges...>(std::move(each)...); }, edges);
-}
-
-}  // namespace detail
-
 /// Every learner for itself: `label<0>(), ..., label<N - 1>()`.
 template <std::size_t N>
 auto independent(const CrossEntropy& labels = {}) {
