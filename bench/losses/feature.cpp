@@ -106,7 +106,7 @@ Entries feature_entries() {
             [](T s, T t) { return by_hand::class_attention_transfer(s, t); });
     }
     add(
-        "neuron_selectivity (beside released code)", "64x64x8x8", {64, 64, 8, 8},
+        "neuron_selectivity (vs. released code)", "64x64x8x8", {64, 64, 8, 8},
         [](T s, T t) { return own::neuron_selectivity(s, t); },
         [](T s, T t) { return by_hand::neuron_selectivity_released(s, t); });
     for (const std::int64_t batch : {64, 1024}) {

@@ -62,7 +62,7 @@ Entries logit_entries() {
             "soft_target", [](T s, T t) { return own::soft_target(s, t); },
             [](T s, T t) { return by_hand::soft_target(s, t, 4.0); });
         add(
-            "soft_target (beside kl_div)", [](T s, T t) { return own::soft_target(s, t); },
+            "soft_target (vs. kl_div)", [](T s, T t) { return own::soft_target(s, t); },
             [](T s, T t) { return by_hand::soft_target_kl_div(s, t, 4.0); });
         add(
             "soft_target, reverse",
