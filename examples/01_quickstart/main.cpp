@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include <retort/io.hpp>
 #include <retort/retort.hpp>
 
 #include "../common/glyphs.hpp"
@@ -83,7 +84,9 @@ void describe(CLI::App& app, Options& options) {
         "  learning_curves.svg  validation accuracy by epoch (drawn by gnuplot from the .gp and .csv beside "
         "it)\n"
         "  history.csv          all that was measured, by model, seed and epoch\n"
-        "  student.pt           the distilled student with the best validation accuracy, for torch::load");
+        "  student.pt           the distilled student with the best validation accuracy, for "
+        "retort::read_weights and\n"
+        "                       Python's torch.load");
 }
 
 /// What the teacher and the students learn from, what the best epoch is chosen by, and what nobody sees
@@ -274,7 +277,7 @@ void distil(const Options& options) {
         if (validation > best_validation) {
             best_validation = validation;
             student->to(at::kCPU);  // readable on any machine
-            examples::save(student, student_file);
+            retort::write_weights(student_file, retort::state_dict(*student));
         }
     }
 

@@ -11,6 +11,7 @@
 #include <regex>
 #include <string>
 
+#include <retort/io.hpp>
 #include <retort/retort.hpp>
 
 #include "../common/glyphs.hpp"
@@ -114,10 +115,10 @@ void distil(Options options) {
         stages.fit("teacher", trainer, train, {.epochs = options.teacher_epochs},
                    retort::ProgressBar{{.label = "teacher"}});
         teacher->to(at::kCPU);
-        examples::save(teacher, teacher_file);
+        retort::write_weights(teacher_file, retort::state_dict(*teacher));
     } else {
         try {
-            torch::load(teacher, options.teacher_weights);
+            retort::load_state_dict(*teacher, retort::read_weights(options.teacher_weights));
         } catch (const std::exception& error) {
             throw retort::DataError(options.teacher_weights + ": expected the weights of a " +
                                     options.teacher + " for " + std::to_string(data.test.classes) +
@@ -155,7 +156,7 @@ void distil(Options options) {
                 options.student.c_str(), static_cast<long long>(models::parameter_count(*student)),
                 accuracy.value(), agreement.value());
     student->to(at::kCPU);
-    examples::save(student, student_file);
+    retort::write_weights(student_file, retort::state_dict(*student));
     std::printf("\nStudent: %s\nHistory: %s\n", student_file.c_str(), history_file.c_str());
 }
 

@@ -13,7 +13,6 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <sstream>
 #include <string>
 #include <system_error>
 
@@ -141,15 +140,5 @@ class OutputFolder {
   private:
     std::filesystem::path path_;
 };
-
-/// Saves what `torch::save` can, whole or not at all; `torch::load` reads it. Goes through memory: where a disk is full,
-/// LibTorch's own writer of files ends the program.
-/// \throws retort::OutputError if it cannot be written
-template <class T>
-void save(const T& what, const std::filesystem::path& target) {
-    std::ostringstream stream;
-    torch::save(what, stream);
-    retort::detail::write_atomically(target, stream.str());
-}
 
 }  // namespace examples
