@@ -5,7 +5,7 @@
     table.py <folder of logs> <README> <part>...
 
 Prints the table, and fails where the README has another one between its marks. A row is what a configuration of a part
-said ("retort 0.1.0 with LibTorch 2.6.0, GNU 14.2.0"); what the part proves stands below.
+said ("retort 0.1.0 with LibTorch 2.6, GNU 14.2.0"); what the part proves stands below.
 """
 import pathlib
 import re
@@ -28,7 +28,7 @@ for part in parts:
     if part not in PROVES:
         continue
     text = (logs / f"{part}.log").read_text(encoding="utf-8", errors="replace")
-    said = re.search(r"retort \S+ with LibTorch (\S+), (\w+) (\d+)", text)
+    said = re.search(r"retort \S+ with LibTorch (\d+\.\d+)\S*, (\w+) (\d+)", text)
     if not said:
         sys.exit(f"{part}: the log does not say with which LibTorch and compiler")
     rows.setdefault((said[1], f"{NAMES.get(said[2], said[2])} {said[3]}"), []).append(PROVES[part])
