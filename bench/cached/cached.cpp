@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a teacher costs whose outputs are in the store already, beside its forward: batches of 128 images of 3 x 32 x 32,
-/// processor time, in one thread.
+/// The cost of a teacher whose outputs are all in the store, compared with its forward: batches of 128 images of 3 x
+/// 32 x 32, CPU time, one thread.
 #include <torch/torch.h>
 
 #include <benchmark/benchmark.h>

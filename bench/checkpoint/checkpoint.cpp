@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What saving costs: a run of a residual network that saves after every epoch beside the same run that does not, in
-/// turn, in one thread; and how long one save holds the loop, beside what its thread does meanwhile. Processor
-/// time, but where it says wall-clock, and but for writing, which waits for the disk.
+/// The cost of saving: a run of a residual network that saves after every epoch, alternating with the same run that
+/// does not, in one thread; how long a save blocks the loop, and how long its writer thread works. CPU time, except
+/// where it says wall-clock, and for writing, which waits for the disk.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -39,15 +39,15 @@ struct Options {
     int pairs = 5;
 };
 
-/// Two callbacks around a `Checkpoint`: how much processor time of the loop's thread it takes between two steps.
+/// Two callbacks around a `Checkpoint` that measure the CPU time it takes in the loop's thread between two steps.
 struct Before {
     double& begin;
     void on_settled(retort::FitContext&) { begin = thread_seconds(); }
 };
 struct After {
     double& begin;
-    std::vector<double>& saves;  ///< at the ends of epochs
-    double& steps;               ///< elsewhere, together
+    std::vector<double>& saves;  ///< at the end of epochs
+    double& steps;               ///< elsewhere, in total
     void on_settled(retort::FitContext& context) {
         const double seconds = thread_seconds() - begin;
         if (context.progress.step == 0) {
@@ -74,13 +74,13 @@ struct Run {
     std::vector<std::pair<torch::Tensor, torch::Tensor>> batches;
     decltype(make_trainer(std::declval<models::ResidualNet>())) trainer = make_trainer(net);
 
-    /// Seconds of wall-clock and of processor time for some epochs more.
+    /// Wall-clock and CPU seconds of some more epochs.
     template <class... Callbacks>
     std::pair<double, double> go_on(std::int64_t epochs, Callbacks&&... callbacks) {
         const auto begin = Clock::now();
-        const double processor = measure::processor_seconds();
+        const double cpu = measure::cpu_seconds();
         trainer.fit(batches, {.epochs = trainer.progress().epoch + epochs}, callbacks...);
-        return {since(begin), measure::processor_seconds() - processor};
+        return {since(begin), measure::cpu_seconds() - cpu};
     }
 };
 
@@ -98,8 +98,8 @@ void compare(const Options& options, const std::filesystem::path& directory) {
     save();
     saves.clear();
     between = 0;
-    std::vector<double> wall, processor, step;
-    double loops = 0;  // processor time of the runs that save
+    std::vector<double> wall, cpu, step;
+    double loops = 0;  // CPU time of the runs that save
     for (int pair = 0; pair < options.pairs; ++pair) {
         std::pair<double, double> without, with;
         if (pair % 2 == 0) {
@@ -112,10 +112,10 @@ void compare(const Options& options, const std::filesystem::path& directory) {
         step.push_back(without.second / static_cast<double>(options.epochs * options.steps));
         loops += with.second;
         wall.push_back(with.first / without.first);
-        processor.push_back(with.second / without.second);
+        cpu.push_back(with.second / without.second);
     }
 
-    // What the thread of a save does, alone.
+    // The work of the writer thread on its own.
     const auto newest = retort::detail::newest_checkpoint(directory);
     const auto items = retort::detail::read_state(newest);
     std::vector<double> encoding, writing;
@@ -135,30 +135,30 @@ void compare(const Options& options, const std::filesystem::path& directory) {
     std::printf("residual network of depth %lld, %lld parameters; checkpoints of %.2f MB\n",
                 static_cast<long long>(options.depth), static_cast<long long>(parameters),
                 static_cast<double>(std::filesystem::file_size(newest)) / 1e6);
-    std::printf("a step of %lld images: %.2f ms; a save after every %lld\n",
+    std::printf("a step of %lld images: %.2f ms; a save every %lld\n",
                 static_cast<long long>(options.batch_size), 1e3 * measure::median(step),
                 static_cast<long long>(options.steps));
     std::printf(
-        "a save holds the loop for %.2f ms (median of %zu), its thread works %.2f ms to encode and %.2f ms "
+        "a save blocks the loop for %.2f ms (median of %zu), its thread takes %.2f ms to encode and %.2f ms "
         "to "
         "write and flush\n",
         1e3 * measure::median(saves), saves.size(), 1e3 * measure::median(encoding),
         1e3 * measure::median(writing));
-    std::printf("share of the processor time in which saving holds the loop: %.3f %%\n", 100 * held / loops);
-    std::printf("with saves to without, median of %d pairs: %.4f of wall-clock, %.4f of processor time\n",
-                options.pairs, measure::median(wall), measure::median(processor));
+    std::printf("share of CPU time in which saving blocks the loop: %.3f %%\n", 100 * held / loops);
+    std::printf("with saves to without, median of %d pairs: %.4f of wall-clock time, %.4f of CPU time\n",
+                options.pairs, measure::median(wall), measure::median(cpu));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"What saving costs a run."};
+    CLI::App app{"The cost of saving a run."};
     Options options;
     app.add_option("--depth", options.depth, "6n + 2")->capture_default_str();
-    app.add_option("--batch-size", options.batch_size, "Images in a step")->capture_default_str();
-    app.add_option("--steps", options.steps, "Of an epoch, and from save to save")->capture_default_str();
-    app.add_option("--epochs", options.epochs, "Of each measurement")->capture_default_str();
-    app.add_option("--pairs", options.pairs, "Measurements of both kinds")->capture_default_str();
+    app.add_option("--batch-size", options.batch_size, "Images per step")->capture_default_str();
+    app.add_option("--steps", options.steps, "Steps per epoch, and between saves")->capture_default_str();
+    app.add_option("--epochs", options.epochs, "Epochs per measurement")->capture_default_str();
+    app.add_option("--pairs", options.pairs, "Pairs of measurements")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
     const auto directory = std::filesystem::temp_directory_path() / "retort-bench-checkpoint";
     std::filesystem::remove_all(directory);

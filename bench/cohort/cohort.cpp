@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a cohort costs: a step of mutual learning (all gates through) of 2, 3, 5 and 7 learners beside the same
-/// step written by hand with the loss functions, with a graph that the compiler knows and with one put together at run
-/// time.
+/// The cost of a cohort: a step of mutual learning (all gates open) of 2, 3, 5 and 7 learners, compared with the same
+/// step hand-written with the loss functions; with a graph known at compile time and with one assembled at run time.
 ///
-/// Counted: operators, without the optimizers', which are the same. The hand-written step detaches each peer
-/// once, with an operator; the cohort makes constants without one. Timed: processor time of one thread, in
-/// turn; the ratio is that of the fastest, so that what else the machine does falls on neither.
+/// Counted: operators, without those of the optimizers, which are the same. The hand-written step detaches each peer
+/// once, with an operator; the cohort does so without one. Timed: CPU time of one thread, alternating; the ratio is
+/// that of the fastest, which is least affected by other load on the machine.
 ///
-/// Instructions have no noise: `instructions.sh` has valgrind count those of `counted_steps`.
+/// Instruction counts have no noise: `instructions.sh` counts those of `counted_steps` with valgrind.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -42,7 +41,7 @@ struct PerceptronImpl : torch::nn::Module {
 };
 TORCH_MODULE(Perceptron);
 
-/// Networks with their optimizers; all sets begin with the same weights.
+/// Networks with their optimizers; all sets start from the same weights.
 template <class Net>
 struct Networks {
     Networks(std::size_t count, const std::function<Net()>& make) {
@@ -57,7 +56,7 @@ struct Networks {
 };
 
 template <class Net>
-void step_by_hand(Networks<Net>& all, const std::pair<torch::Tensor, torch::Tensor>& batch) {
+void step_hand_written(Networks<Net>& all, const std::pair<torch::Tensor, torch::Tensor>& batch) {
     const std::size_t count = all.nets.size();
     std::vector<torch::Tensor> logits;
     std::vector<torch::Tensor> peers;
@@ -96,8 +95,9 @@ void check_equal(const Networks<Net>& one, const Networks<Net>& other) {
         const auto theirs = other.nets[i]->parameters();
         for (std::size_t k = 0; k < mine.size(); ++k) {
             if (!mine[k].equal(theirs[k])) {
-                std::fprintf(stderr,
-                             "the steps of a cohort ended with other weights than the hand-written ones\n");
+                std::fprintf(
+                    stderr,
+                    "the steps of a cohort ended with different weights than the hand-written ones\n");
                 std::exit(1);
             }
         }
@@ -106,7 +106,7 @@ void check_equal(const Networks<Net>& one, const Networks<Net>& other) {
 
 bool within = true;  // whether all ratios are
 
-/// Networks, each kind of step on some of them, and the same weights for all to begin with.
+/// One set of networks per kind of step, all with the same initial weights.
 template <std::size_t N, class Net>
 class Steps {
   public:
@@ -122,7 +122,7 @@ class Steps {
           open_graph_(retort::mutual_learning<retort::OutputsOf<Net, torch::Tensor>, Batch>(N)),
           open_cohort_(learners(open)) {}
 
-    void by_hand() { step_by_hand(hand, batch_); }
+    void hand_written() { step_hand_written(hand, batch_); }
     void composed() { cohort_.step(graph_, batch_); }
     void at_run_time() { open_cohort_.step(open_graph_, batch_); }
 
@@ -147,20 +147,20 @@ class Steps {
     decltype(retort::Cohort{std::declval<std::vector<retort::Learner<Net>>>()}) open_cohort_;
 };
 
-/// What a profiler looks at.
+/// What a profiler measures.
 [[gnu::noinline]] void counted_steps(const std::function<void()>& step, int times) {
     for (int i = 0; i < times; ++i) step();
 }
 
-/// Some steps of one kind, and nothing else.
+/// Some steps of one kind only.
 template <std::size_t N>
 void only(const std::string& kind, int times) {
     const std::pair<torch::Tensor, torch::Tensor> batch{torch::randn({32, 64}), torch::randint(10, {32})};
     Steps<N, Perceptron> steps([] { return Perceptron(); }, batch);
     const std::function<void()> step = [&] {
-        kind == "hand" ? steps.by_hand() : kind == "known" ? steps.composed() : steps.at_run_time();
+        kind == "hand" ? steps.hand_written() : kind == "known" ? steps.composed() : steps.at_run_time();
     };
-    step();  // the first one makes what the others find
+    step();  // the first one creates what the others reuse
     counted_steps(step, times);
 }
 
@@ -169,20 +169,20 @@ void report(const std::function<Net()>& make, const std::pair<torch::Tensor, tor
             int times, double& one_learner) {
     Steps<N, Net> steps(make, batch);
     const auto& [hand, known, open] = std::tie(steps.hand, steps.known, steps.open);
-    const auto by_hand = [&] { steps.by_hand(); };
+    const auto hand_written = [&] { steps.hand_written(); };
     const auto composed = [&] { steps.composed(); };
     const auto at_run_time = [&] { steps.at_run_time(); };
-    by_hand();
+    hand_written();
     composed();
     at_run_time();
-    const Counts theirs = counted(by_hand);
+    const Counts theirs = counted(hand_written);
     const Counts ours = counted(composed);
     const Counts open_ours = counted(at_run_time);
     check_equal(hand, known);
     check_equal(hand, open);
-    const Times fixed_time = compare(by_hand, composed, pairs, times);
+    const Times fixed_time = compare(hand_written, composed, pairs, times);
     check_equal(hand, known);
-    const Times open_time = compare(by_hand, at_run_time, pairs, times);
+    const Times open_time = compare(hand_written, at_run_time, pairs, times);
     const auto ratio = [](const Times& each) { return each.fastest_second / each.fastest_first; };
     if (one_learner == 0) one_learner = fixed_time.fastest_second / N;
     const double operators =
@@ -218,7 +218,7 @@ void table(const char* title, const std::function<Net()>& make,
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"What a cohort costs beside a step written by hand."};
+    CLI::App app{"The cost of a cohort compared with a hand-written step."};
     int pairs = 15;
     std::string kind;
     std::size_t learners = 3;
@@ -251,7 +251,7 @@ int main(int argc, char** argv) {
     table<models::ResidualNet>(
         "resnet8, batch 16, images of 32 x 32", [] { return models::resnet(8); },
         {torch::randn({16, 3, 32, 32}), torch::randint(100, {16})}, pairs, 1);
-    std::printf("%s\n", within ? "Operators as by hand, and at most 1.02 of the time."
-                               : "MORE than by hand: operators, or 1.02 of the time.");
+    std::printf("%s\n", within ? "Operators as hand-written, and at most 1.02 of the time."
+                               : "MORE than hand-written: operators, or 1.02 of the time.");
     return within ? 0 : 1;
 }

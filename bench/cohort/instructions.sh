@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 #
-# The instructions of a step of mutual learning, by hand and by a cohort, as valgrind counts them (callgrind): a number
-# without noise, whatever else the machine does. Takes about ten minutes.
+# The instructions of a step of mutual learning, hand-written and by a cohort, counted by valgrind (callgrind): a number
+# without noise, whatever the load of the machine. Takes about ten minutes.
 #
 #   cmake --preset bench && cmake --build build/bench --target bench_cohort && bench/cohort/instructions.sh
 set -eu
@@ -20,7 +20,7 @@ count() { # <kind> <learners>
 }
 
 echo "Perceptrons 64-32-10, batch 32: instructions of a step"
-echo "  learners  by hand     cohort, known  ratio   run-time graph  ratio"
+echo "  learners  hand-written cohort, known  ratio   run-time graph  ratio"
 for learners in 2 3 5 7; do
     hand=$(count hand $learners)
     known=$(count known $learners)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Counts the operators and tensor allocations of a piece of work, and times two pieces in turn.
+/// Counts the operators and tensor allocations of some work, and times two kinds of work alternately.
 #pragma once
 
 #include <torch/torch.h>
@@ -41,9 +41,9 @@ inline std::unique_ptr<at::ObserverContext> count_operator(const at::RecordFunct
     return nullptr;
 }
 
-/// Is told of every allocation of a tensor's memory on this thread.
+/// Counts every tensor allocation on this thread.
 struct CountAllocations : c10::MemoryReportingInfoBase {
-    // The types of the totals differ between versions of LibTorch; the one that does not override is never
+    // The types of the totals differ between versions of LibTorch; the overload that does not override is never
     // called.
     void reportMemoryUsage(void*, std::int64_t size, std::int64_t, std::int64_t, c10::Device) { count(size); }
     void reportMemoryUsage(void*, std::int64_t size, std::size_t, std::size_t, c10::Device) { count(size); }
@@ -55,7 +55,7 @@ struct CountAllocations : c10::MemoryReportingInfoBase {
     }
 };
 
-/// Runs `work` and counts what it does on this thread.
+/// Runs `work` and counts its operators and allocations on this thread.
 inline Counts counted(const std::function<void()>& work) {
     Counts result;
     const auto handle = at::addGlobalCallback(
@@ -71,7 +71,7 @@ inline Counts counted(const std::function<void()>& work) {
     return result;
 }
 
-/// LibTorch's SGD, whose work is not counted.
+/// LibTorch's SGD, excluded from the counts.
 struct UncountedSgd : torch::optim::SGD {
     using SGD::SGD;
     using SGD::step;
@@ -85,16 +85,16 @@ struct UncountedSgd : torch::optim::SGD {
 
 // --- timing
 
-inline double processor_seconds() {
+inline double cpu_seconds() {
     std::timespec now{};
     ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 inline double seconds_of(const std::function<void()>& work, int times) {
-    const double begin = processor_seconds();
+    const double begin = cpu_seconds();
     for (int i = 0; i < times; ++i) work();
-    return (processor_seconds() - begin) / times;
+    return (cpu_seconds() - begin) / times;
 }
 
 inline double median(std::vector<double> values) {
@@ -107,11 +107,11 @@ struct Times {
     double first = 0;
     double second = 0;
     double ratio = 0;           // second to first, median over the pairs
-    double fastest_second = 0;  // for comparisons with what is not timed in turn
+    double fastest_second = 0;  // for comparisons with what is not timed alternately
     double fastest_first = 0;
 };
 
-/// Times two kinds of work in turn, and which goes first in turn too.
+/// Times two kinds of work alternately, also alternating which goes first.
 inline Times compare(const std::function<void()>& first, const std::function<void()>& second, int pairs,
                      int times) {
     std::vector<double> firsts;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# How much longer a translation unit compiles that includes <retort/retort.hpp> beside <torch/torch.h>. Takes the commands
-# from the compilation database; prints processor time (user and system), the median of three.
+# How much longer a translation unit compiles with <retort/retort.hpp> than with <torch/torch.h> alone. Takes the commands
+# from the compilation database; prints CPU time (user and system), the median of three.
 #
 #   cmake -D DATABASE=<build>/compile_commands.json -P compile_time.cmake
 file(READ "${DATABASE}" database)
@@ -17,7 +17,7 @@ foreach(i RANGE ${last})
     endforeach()
 endforeach()
 
-# Milliseconds of processor time that the compiler takes for <name>.cpp, into `result`.
+# Milliseconds of CPU time that the compiler takes for <name>.cpp, into `result`.
 function(measure name result)
     # Nothing is written, and no cache in front of the compiler hides what it does.
     string(REGEX REPLACE " -o [^ ]+" " -o /dev/null" command "${command_${name}}")
@@ -62,7 +62,7 @@ foreach(name IN ITEMS torch_only with_retort)
     list(SORT times_${name} COMPARE NATURAL)
     list(GET times_${name} 1 median_${name})
     string(REPLACE ";" ", " all "${times_${name}}")
-    message("${name}.cpp: median ${median_${name}} ms of processor time (${all})")
+    message("${name}.cpp: median ${median_${name}} ms of CPU time (${all})")
 endforeach()
 math(EXPR difference "${median_with_retort} - ${median_torch_only}")
 message("<retort/retort.hpp> adds ${difference} ms to a translation unit with <torch/torch.h>")

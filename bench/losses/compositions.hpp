@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The losses as one writes them from the papers, with LibTorch's operators and its autograd: no checks, no care for odd inputs,
-/// and nothing that is known to be slow.
+/// The losses as one writes them from the papers, with LibTorch's operators and autograd: without checks or handling
+/// of special inputs, and without anything known to be slow.
 #pragma once
 
 #include <torch/torch.h>
@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace by_hand {
+namespace hand_written {
 
 namespace F = torch::nn::functional;
 using torch::Tensor;
@@ -177,7 +177,7 @@ inline Tensor teacher_free_regularization(const Tensor& logits, const Tensor& ta
     const auto classes = static_cast<double>(logits.size(1));
     const Tensor teacher =
         torch::full_like(logits, 0.01 / (classes - 1)).scatter_(1, target.unsqueeze(1), 0.99);
-    // F::kl_div would warn of this reduction at every call.
+    // F::kl_div warns about this reduction on every call.
     return torch::kl_div(torch::log_softmax(logits, 1), torch::softmax(teacher / 20.0, 1),
                          at::Reduction::Mean);
 }
@@ -443,7 +443,7 @@ inline Tensor neighbor_differences(const Tensor& student, const Tensor& teacher)
     return (delta.narrow(0, 0, rows) * delta.narrow(0, 1, rows)).sum(1).mean();
 }
 
-/// The vectors of a batch against rows of a bank that are brought together, [batch, 1 + negatives, size].
+/// The vectors of a batch against gathered rows of a bank, [batch, 1 + negatives, size].
 inline Tensor noise_contrast(const Tensor& vectors, const Tensor& bank, const Tensor& indices,
                              double normalizer) {
     const std::int64_t batch = vectors.size(0);
@@ -470,8 +470,8 @@ inline Tensor queue_contrast(const Tensor& vectors, const Tensor& positives, con
     return F::cross_entropy(logits, torch::zeros({vectors.size(0)}, torch::kLong));
 }
 
-/// Which of the views the teacher gets right, and of the others the share of those that come closest, are counted by
-/// selection.
+/// Which of the views the teacher classifies correctly, and of the others the fraction that comes closest, are
+/// counted by selection.
 inline Tensor kept(const Tensor& scores, const Tensor& right, double share) {
     const Tensor rank = (scores.argsort(std::int64_t{1}, /*descending=*/true) == right.unsqueeze(1))
                             .to(torch::kFloat)
@@ -577,4 +577,4 @@ inline Tensor token_sparse(const Tensor& student, const Tensor& indices, const T
     return (goal.exp() * (goal - own)).sum() / static_cast<double>(student.size(0));
 }
 
-}  // namespace by_hand
+}  // namespace hand_written

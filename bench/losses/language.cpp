@@ -20,23 +20,23 @@ Entries language_entries() {
         const std::vector<std::int64_t> sizes{2048, words};
         result.push_back(entry(
             "token_divergence", shapes, sizes, sizes, [](T s, T t) { return own::token_divergence(s, t); },
-            [](T s, T t) { return by_hand::token_forward(s, t); }));
+            [](T s, T t) { return hand_written::token_forward(s, t); }));
         if (words == 32000) {
             result.push_back(entry(
                 "token_divergence, reverse", shapes, sizes, sizes,
                 [](T s, T t) { return own::token_divergence(s, t, {}, {.form = Form::reverse}); },
-                [](T s, T t) { return by_hand::token_reverse(s, t); }));
+                [](T s, T t) { return hand_written::token_reverse(s, t); }));
             result.push_back(entry(
                 "token_divergence, Jensen-Shannon", shapes, sizes, sizes,
                 [](T s, T t) { return own::token_divergence(s, t, {}, {.form = Form::jensen_shannon}); },
-                [](T s, T t) { return by_hand::token_jensen_shannon(s, t); }));
+                [](T s, T t) { return hand_written::token_jensen_shannon(s, t); }));
             result.push_back({"token_divergence, teacher's 64 words", shapes, [sizes] {
                                   const torch::Tensor s = leaf(sizes);
                                   const auto t = own::sparse_teacher(normal(sizes), 64);
                                   return Case{{s},
                                               [=] { return own::token_divergence(s, t); },
                                               [=] {
-                                                  return by_hand::token_sparse(
+                                                  return hand_written::token_sparse(
                                                       s, t.indices, t.log_probabilities, t.log_rest);
                                               }};
                               }});
@@ -53,7 +53,7 @@ Entries language_entries() {
                          return own::fused_token_divergence(retort::ProjectedLogits{h, w},
                                                             retort::ProjectedLogits{th, tw});
                      },
-                     [=] { return by_hand::token_forward(torch::linear(h, w), torch::linear(th, tw)); }};
+                     [=] { return hand_written::token_forward(torch::linear(h, w), torch::linear(th, tw)); }};
              }});
     }
     return result;

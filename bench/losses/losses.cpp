@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the losses of the catalog cost beside the compositions of LibTorch's operators that one would write by hand
-/// (compositions.hpp): time of forward and backward pass, and the most memory in use at a time.
+/// The cost of the losses of the catalog compared with hand-written compositions of LibTorch's operators
+/// (compositions.hpp): time of forward and backward pass, and peak memory.
 ///
 ///     losses                       all of them
 ///     losses soft_target 512       those whose name or shapes contain one of these
 ///
-/// Both ways run in turn, and which goes first in turn too; a time is the median, the ratio that of the medians, by hand to own:
-/// above 1 the library is faster. One thread: processor time, which other programs do not count into. Memory is what tensors take
-/// beside the inputs, gradients included. Both ways must agree in value and gradients; the program fails where they do not.
+/// Both run alternately, also alternating which goes first; a time is the median, the ratio that of the medians,
+/// hand-written to ours: above 1 the library is faster. One thread: CPU time, unaffected by other programs. Memory is
+/// that of tensors besides the inputs, gradients included. Both must agree in value and gradients; the program fails
+/// if they do not.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -35,9 +36,9 @@ struct Settings {
     int threads = 1;
 };
 
-double now(bool processor) {
+double now(bool cpu) {
     std::timespec time{};
-    ::clock_gettime(processor ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+    ::clock_gettime(cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
     return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
@@ -47,7 +48,7 @@ double median(std::vector<double> values) {
     return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-/// A forward and a backward pass, without gradients from before.
+/// A forward and a backward pass, with gradients reset.
 torch::Tensor pass(const Case& each, const std::function<torch::Tensor()>& loss) {
     for (const torch::Tensor& leaf : each.leaves) leaf.mutable_grad() = torch::Tensor();
     torch::Tensor value = loss();
@@ -86,9 +87,9 @@ double deviation(const torch::Tensor& one, const torch::Tensor& other) {
 
 struct Row {
     double own = 0;  // seconds
-    double by_hand = 0;
+    double hand_written = 0;
     std::int64_t own_peak = 0;
-    std::int64_t by_hand_peak = 0;
+    std::int64_t hand_written_peak = 0;
     int pairs = 0;
     double apart = 0;
     bool agree = true;
@@ -100,36 +101,36 @@ Row measured(const Entry& entry, const Settings& settings) {
     Row row;
     {
         const Outcome own = outcome(each, each.own);
-        const Outcome by_hand = outcome(each, each.by_hand);
+        const Outcome hand_written = outcome(each, each.hand_written);
         row.own_peak = own.peak;
-        row.by_hand_peak = by_hand.peak;
+        row.hand_written_peak = hand_written.peak;
         if (each.tolerance >= 0) {
-            row.apart = deviation(own.value, by_hand.value);
+            row.apart = deviation(own.value, hand_written.value);
             for (std::size_t i = 0; i < own.gradients.size(); ++i) {
-                row.apart = std::max(row.apart, deviation(own.gradients[i], by_hand.gradients[i]));
+                row.apart = std::max(row.apart, deviation(own.gradients[i], hand_written.gradients[i]));
             }
             row.agree = row.apart <= each.tolerance;
         }
     }
-    const bool processor = settings.threads == 1;
+    const bool cpu = settings.threads == 1;
     const auto seconds_of = [&](const std::function<torch::Tensor()>& loss, int times) {
-        const double begin = now(processor);
+        const double begin = now(cpu);
         for (int i = 0; i < times; ++i) pass(each, loss);
-        return (now(processor) - begin) / times;
+        return (now(cpu) - begin) / times;
     };
-    const double once = seconds_of(each.own, 1) + seconds_of(each.by_hand, 1);
+    const double once = seconds_of(each.own, 1) + seconds_of(each.hand_written, 1);
     const int times = static_cast<int>(std::clamp(4e-3 / once, 1.0, 1000.0));
     row.pairs = settings.pairs > 0
                     ? settings.pairs
                     : static_cast<int>(std::clamp(settings.seconds / (once * times), 5.0, 1001.0)) | 1;
-    std::vector<double> own, by_hand;
+    std::vector<double> own, hand_written;
     for (int pair = 0; pair < row.pairs; ++pair) {
         if (pair % 2 == 0) own.push_back(seconds_of(each.own, times));
-        by_hand.push_back(seconds_of(each.by_hand, times));
+        hand_written.push_back(seconds_of(each.hand_written, times));
         if (pair % 2 != 0) own.push_back(seconds_of(each.own, times));
     }
     row.own = median(own);
-    row.by_hand = median(by_hand);
+    row.hand_written = median(hand_written);
     return row;
 }
 
@@ -171,7 +172,7 @@ int run(const Settings& settings, bool list) {
     }
     std::erase_if(entries, [&](const Entry& entry) { return !chosen(entry, settings.only); });
     if (entries.empty()) {
-        std::fprintf(stderr, "losses: no loss has such a name; --list shows them all\n");
+        std::fprintf(stderr, "losses: no loss of that name; --list shows all\n");
         return 2;
     }
     if (list) {
@@ -182,7 +183,7 @@ int run(const Settings& settings, bool list) {
     std::printf("LibTorch %s, %d thread%s, float32, forward and backward pass\n\n", TORCH_VERSION,
                 settings.threads, settings.threads == 1 ? "" : "s");
     std::printf(
-        "| loss | shapes | by hand | retort | times as fast | by hand | retort | times less memory | pairs "
+        "| loss | shapes | hand-written | retort | speedup | hand-written | retort | memory ratio | pairs "
         "|\n");
     std::printf("|---|---|---:|---:|---:|---:|---:|---:|---:|\n");
     const Entry* slowest = nullptr;
@@ -190,15 +191,16 @@ int run(const Settings& settings, bool list) {
     bool agree = true;
     for (const Entry& entry : entries) {
         const Row row = measured(entry, settings);
-        const double ratio = row.by_hand / row.own;
+        const double ratio = row.hand_written / row.own;
         std::printf("| %s | %s | %s | %s | %.2f | %s | %s | %.2f | %d |\n", entry.name.c_str(),
-                    entry.shapes.c_str(), duration(row.by_hand).c_str(), duration(row.own).c_str(), ratio,
-                    memory(row.by_hand_peak).c_str(), memory(row.own_peak).c_str(),
-                    static_cast<double>(row.by_hand_peak) / static_cast<double>(row.own_peak), row.pairs);
+                    entry.shapes.c_str(), duration(row.hand_written).c_str(), duration(row.own).c_str(),
+                    ratio, memory(row.hand_written_peak).c_str(), memory(row.own_peak).c_str(),
+                    static_cast<double>(row.hand_written_peak) / static_cast<double>(row.own_peak),
+                    row.pairs);
         std::fflush(stdout);
         if (!row.agree) {
-            std::fprintf(stderr, "%s, %s: the two ways are apart by %.1e\n", entry.name.c_str(),
-                         entry.shapes.c_str(), row.apart);
+            std::fprintf(stderr, "%s, %s: the two differ by %.1e\n", entry.name.c_str(), entry.shapes.c_str(),
+                         row.apart);
             agree = false;
         }
         if (slowest == nullptr || ratio < least) {
@@ -206,24 +208,23 @@ int run(const Settings& settings, bool list) {
             least = ratio;
         }
     }
-    std::printf("\nleast: %.2f times as fast (%s, %s)\n", least, slowest->name.c_str(),
-                slowest->shapes.c_str());
+    std::printf("\nlowest speedup: %.2f (%s, %s)\n", least, slowest->name.c_str(), slowest->shapes.c_str());
     return agree ? 0 : 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"Time and memory of the losses beside compositions of LibTorch's operators"};
+    CLI::App app{"Time and memory of the losses compared with compositions of LibTorch's operators"};
     Settings settings;
     bool list = false;
-    app.add_option("loss", settings.only, "parts of names or shapes; without any, all are measured");
-    app.add_option("--seconds", settings.seconds, "for each loss, about")->check(CLI::PositiveNumber);
-    app.add_option("--pairs", settings.pairs, "measurements of each way, in place of --seconds")
+    app.add_option("loss", settings.only, "substrings of names or shapes; default: all");
+    app.add_option("--seconds", settings.seconds, "approximate time per loss")->check(CLI::PositiveNumber);
+    app.add_option("--pairs", settings.pairs, "number of measurement pairs, instead of --seconds")
         ->check(CLI::PositiveNumber);
-    app.add_option("--threads", settings.threads, "of LibTorch; more than one: time on the clock")
+    app.add_option("--threads", settings.threads, "of LibTorch; more than one: wall-clock time")
         ->check(CLI::PositiveNumber);
-    app.add_flag("--list", list, "only names and shapes");
+    app.add_flag("--list", list, "list names and shapes only");
     CLI11_PARSE(app, argc, argv);
     try {
         return run(settings, list);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a step of the optimizers costs: the library's beside LibTorch's own, and, where Debian's python3-torch is there,
-/// Python's. One thread; processor time; steps of the two in turn, the ratio is the median over the pairs. Both move equal
-/// parameters, which are compared at the end. Python's steps run between the halves of the pairs; their fastest is compared
-/// with our fastest.
+/// The cost of an optimizer step: the library's compared with LibTorch's, and with Python's if Debian's python3-torch
+/// is installed. One thread; CPU time; steps of the two alternate, the ratio is the median over the pairs. Both
+/// update equal parameters, which are compared at the end. Python's steps run between the halves of the pairs; their
+/// fastest is compared with our fastest.
 #include <torch/torch.h>
 
 #include <cstdio>
@@ -38,7 +38,7 @@ std::vector<torch::Tensor> parameters(const Case& of) {
     return result;
 }
 
-/// Seconds of the fastest step in Python, by name; empty where there is no Python with torch.
+/// Seconds of the fastest step in Python, by name; empty without a Python with torch.
 std::map<std::string, double> python_seconds() {
     std::map<std::string, double> result;
     for (const char* python : {"python3", "/usr/bin/python3"}) {
@@ -61,7 +61,7 @@ void report(const char* name, const Case& of, torch::optim::Optimizer* theirs, t
             const std::vector<torch::Tensor>& their_parameters,
             const std::vector<torch::Tensor>& our_parameters, const std::map<std::string, double>& python) {
     const std::function<void()> step_ours = [&] { ours.step(); };
-    // Where LibTorch has no such optimizer its column repeats ours.
+    // If LibTorch has no such optimizer, its column repeats ours.
     const std::function<void()> step_theirs = [&] { (theirs == nullptr ? ours : *theirs).step(); };
     step_ours();
     if (theirs != nullptr) step_theirs();
@@ -82,7 +82,7 @@ void report(const char* name, const Case& of, torch::optim::Optimizer* theirs, t
     if (theirs == nullptr) return;
     for (std::size_t i = 0; i < our_parameters.size(); ++i) {
         if (!torch::allclose(our_parameters[i], their_parameters[i], 1e-4, 1e-5)) {
-            std::fprintf(stderr, "%s: ended with other parameters than LibTorch's\n", name);
+            std::fprintf(stderr, "%s: ended with different parameters than LibTorch's\n", name);
             std::exit(1);
         }
     }
@@ -92,11 +92,10 @@ void report(const char* name, const Case& of, torch::optim::Optimizer* theirs, t
 
 int main() {
     torch::set_num_threads(1);
-    std::printf(
-        "LibTorch %s, one thread; a step, median; how many times as long LibTorch's and Python's take\n",
-        TORCH_VERSION);
+    std::printf("LibTorch %s, one thread; median step; ratio of LibTorch's and Python's time to ours\n",
+                TORCH_VERSION);
     const auto python = python_seconds();
-    if (python.empty()) std::printf("Python: no python3 with torch here, so its steps are left out\n");
+    if (python.empty()) std::printf("Python: no python3 with torch found, its steps are omitted\n");
     for (const Case& of : cases) {
         {
             const auto a = parameters(of), b = parameters(of);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the composition costs: a step of `retort::Trainer` beside the same step written by hand on LibTorch,
-/// and, where Debian's python3-torch is there, in Python.
+/// The cost of the composition: a step of `retort::Trainer` compared with the same step hand-written on LibTorch, and
+/// in Python if Debian's python3-torch is installed.
 ///
-/// Counted: operators (through `at::RecordFunction`) and tensor allocations, without the optimizer's, which
-/// is the same in both and compared apart. Timed: processor time of one thread, hand-written and composed
-/// steps in turn; the ratio is the median over the pairs, so that what else the machine does falls on both.
+/// Counted: operators (through `at::RecordFunction`) and tensor allocations, without the optimizer's, which is the
+/// same in both and compared separately. Timed: CPU time of one thread, hand-written and composed steps alternating;
+/// the ratio is the median over the pairs, so that other load affects both alike.
 #include <torch/torch.h>
 
 #include <algorithm>
@@ -29,7 +29,7 @@ using namespace measure;
 
 // --- cases
 
-// Not 4: with a batch of 16, temperature^2 / batch would be 1, and retort leaves a factor of 1 out.
+// Not 4: with a batch of 16, temperature^2 / batch would be 1, and retort omits a factor of 1.
 constexpr double temperature = 3.0;
 const auto sgd_options = torch::optim::SGDOptions(0.01).momentum(0.9).weight_decay(5e-4);
 
@@ -43,8 +43,8 @@ struct PerceptronImpl : torch::nn::Module {
 };
 TORCH_MODULE(Perceptron);
 
-/// The hand-written step calls the library's function, too: what is compared here is what objective and trainer add. The
-/// function beside the written-out formula is a row of bench/losses. (The step in Python writes it out.)
+/// The hand-written step calls the library's function, too: this compares what objective and trainer add.
+/// bench/losses compares the function with the written-out formula. (The step in Python writes it out.)
 torch::Tensor soft_target(const torch::Tensor& student, const torch::Tensor& teacher) {
     return retort::functional::soft_target(student, teacher, {.temperature = temperature});
 }
@@ -54,41 +54,44 @@ struct Ratios {
     double time = 0;
 };
 
-/// Counts, times and prints one case. Both sides must have begun with the same weights and end with the same.
-Ratios report(const char* name, const std::function<void()>& by_hand, const std::function<void()>& composed,
-              const std::vector<torch::Tensor>& hand_parameters,
+/// Counts, times and prints one case. Both sides must start and end with the same weights.
+Ratios report(const char* name, const std::function<void()>& hand_written,
+              const std::function<void()>& composed, const std::vector<torch::Tensor>& hand_parameters,
               const std::vector<torch::Tensor>& composed_parameters, int pairs, int times,
               double python_seconds) {
-    by_hand();
-    composed();  // the first steps build momenta and, in the trainer, the optimizer
-    const Counts hand = counted(by_hand);
+    hand_written();
+    composed();  // the first steps create momenta and, in the trainer, the optimizer
+    const Counts hand = counted(hand_written);
     const Counts own = counted(composed);
-    const Times time = compare(by_hand, composed, pairs, times);
+    const Times time = compare(hand_written, composed, pairs, times);
     for (std::size_t i = 0; i < hand_parameters.size(); ++i) {
         if (!hand_parameters[i].equal(composed_parameters.at(i))) {
-            std::fprintf(
-                stderr, "%s: the composed steps ended with other weights than the hand-written ones\n", name);
+            std::fprintf(stderr,
+                         "%s: the composed steps ended with different weights than the hand-written ones\n",
+                         name);
             std::exit(1);
         }
     }
     const Ratios ratios{static_cast<double>(own.total()) / static_cast<double>(hand.total()), time.ratio};
     std::printf("%s\n", name);
-    std::printf("  operators           by hand %6ld   composed %6ld   ratio %.3f\n", hand.total(),
+    std::printf("  operators           hand-written %6ld   composed %6ld   ratio %.3f\n", hand.total(),
                 own.total(), ratios.operators);
     for (const auto& [key, count] : own.operators) {
         const auto found = hand.operators.find(key);
         const long other = found == hand.operators.end() ? 0 : found->second;
-        if (other != count) std::printf("    %-36s by hand %ld, composed %ld\n", key.c_str(), other, count);
+        if (other != count)
+            std::printf("    %-36s hand-written %ld, composed %ld\n", key.c_str(), other, count);
     }
     for (const auto& [key, count] : hand.operators) {
         if (!own.operators.contains(key))
-            std::printf("    %-36s by hand %ld, composed 0\n", key.c_str(), count);
+            std::printf("    %-36s hand-written %ld, composed 0\n", key.c_str(), count);
     }
     const auto waits = own.operators.find("aten::_local_scalar_dense");
-    std::printf("  that wait           composed %ld\n", waits == own.operators.end() ? 0 : waits->second);
-    std::printf("  tensor allocations  by hand %6ld   composed %6ld\n", hand.allocations, own.allocations);
+    std::printf("  waits               composed %ld\n", waits == own.operators.end() ? 0 : waits->second);
+    std::printf("  tensor allocations  hand-written %6ld   composed %6ld\n", hand.allocations,
+                own.allocations);
     std::printf(
-        "  time a step         by hand %.3f ms   composed %.3f ms   ratio %.3f (median of %d pairs)\n",
+        "  time per step       hand-written %.3f ms   composed %.3f ms   ratio %.3f (median of %d pairs)\n",
         1e3 * time.first, 1e3 * time.second, time.ratio, pairs);
     if (python_seconds > 0) {
         std::printf("  fastest step        composed %.3f ms   Python %.3f ms   ratio %.3f\n",
@@ -113,7 +116,7 @@ Ratios perceptron(int pairs, double python_seconds) {
     const std::pair batch(torch::randn({32, 64}), torch::randint(10, {32}));
 
     UncountedSgd optimizer(hand_student->parameters(), sgd_options);
-    const auto by_hand = [&] {
+    const auto hand_written = [&] {
         torch::Tensor teacher_logits;
         {
             const torch::NoGradGuard no_grad;
@@ -132,7 +135,7 @@ Ratios perceptron(int pairs, double python_seconds) {
         retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = temperature}},
         retort::Schedule{0.1, 0.9}, fused_optimizer};
     return report(
-        "(a) perceptron 64-32-10 from 64-256-10, batch 32", by_hand, [&] { trainer.step(batch); },
+        "(a) perceptron 64-32-10 from 64-256-10, batch 32", hand_written, [&] { trainer.step(batch); },
         hand_student->parameters(), own_student->parameters(), 8 * pairs, 100, python_seconds);
 }
 
@@ -153,7 +156,7 @@ Ratios residual(int pairs, double python_seconds) {
         for (const auto& parameter : connector2->parameters()) hand_parameters.push_back(parameter);
     }
     UncountedSgd optimizer(hand_parameters, sgd_options);
-    const auto by_hand = [&] {
+    const auto hand_written = [&] {
         models::ImageOutputs from;
         {
             const torch::NoGradGuard no_grad;
@@ -201,7 +204,8 @@ Ratios residual(int pairs, double python_seconds) {
     return report(
         with_hints ? "(c) resnet8x4 from resnet32x4 with two hints, batch 16"
                    : "(b) resnet8x4 from resnet32x4, batch 16",
-        by_hand, [&] { trainer.step(batch); }, hand_parameters, own_parameters, pairs, 1, python_seconds);
+        hand_written, [&] { trainer.step(batch); }, hand_parameters, own_parameters, pairs, 1,
+        python_seconds);
 }
 
 void optimizers() {
@@ -221,17 +225,17 @@ void optimizers() {
     const Counts their_counts = counted(step_theirs);
     const Counts our_counts = counted(step_ours);
     const Times time = compare(step_theirs, step_ours, 51, 10);
-    std::printf("optimizer of resnet8x4: torch::optim::SGD beside retort::Sgd\n");
+    std::printf("optimizer of resnet8x4: torch::optim::SGD and retort::Sgd\n");
     std::printf("  operators           %ld   %ld\n  tensor allocations  %ld   %ld\n", their_counts.total(),
                 our_counts.total(), their_counts.allocations, our_counts.allocations);
-    std::printf("  time a step         %.3f ms   %.3f ms   ratio %.3f\n", 1e3 * time.first, 1e3 * time.second,
+    std::printf("  time per step       %.3f ms   %.3f ms   ratio %.3f\n", 1e3 * time.first, 1e3 * time.second,
                 time.ratio);
     std::fflush(stdout);
 }
 
 // --- Python
 
-/// Seconds of the fastest step in Python, by case; empty where there is no Python with a torch of this version.
+/// Seconds of the fastest step in Python, by case; empty without a Python with torch of this version.
 std::map<std::string, double> python_seconds() {
     for (const char* python : {"python3", "/usr/bin/python3"}) {
         const std::string command =
@@ -250,7 +254,7 @@ std::map<std::string, double> python_seconds() {
             return result;
         }
     }
-    std::printf("Python: no python3 with torch here, so the steps in Python are left out\n");
+    std::printf("Python: no python3 with torch found, its steps are omitted\n");
     return {};
 }
 
@@ -272,7 +276,7 @@ int main(int argc, char** argv) {
     optimizers();
     Ratios worst{1, 0};
     for (const Ratios& each : all) {
-        // The ratio that is farthest from 1, upwards or downwards.
+        // The ratio farthest from 1 in either direction.
         if (std::abs(each.operators - 1) >= std::abs(worst.operators - 1)) worst.operators = each.operators;
         worst.time = std::max(worst.time, each.time);
     }

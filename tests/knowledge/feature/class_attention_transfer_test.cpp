@@ -19,7 +19,7 @@ TEST_CASE("class_attention_transfer agrees with the authors' code") {
         const retort::ClassAttentionTransferOptions options{
             .resolution = static_cast<std::int64_t>(reference.option("resolution")),
             .normalize = reference.option("normalize") == 1,
-            .binarise = reference.option("binarize") == 1,
+            .binarize = reference.option("binarize") == 1,
             // The reference keeps one class less than it says.
             .top_classes = reference.option("partial") == 1
                                ? static_cast<std::int64_t>(reference.option("nums")) - 1

@@ -165,7 +165,7 @@ TEST_CASE("laws: class_attention_transfer") {
                         retort::ClassAttentionTransferOptions{.top_classes = 2}, 8));
     laws::Loss binary =
         distance("class_attention_transfer to a binary map", &functional::class_attention_transfer,
-                 retort::ClassAttentionTransferOptions{.binarise = true}, 12);
+                 retort::ClassAttentionTransferOptions{.binarize = true}, 12);
     binary.zero_at_equality = false;
     laws::hold(binary);
 }

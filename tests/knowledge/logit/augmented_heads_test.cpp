@@ -143,7 +143,7 @@ TEST_CASE("views and joint labels by hand, and what does not fit") {
     CHECK(same(plain_views(torch::arange(6).view({6, 1}), 3),
                torch::tensor({0, 3}, torch::kLong).view({2, 1})));
     CHECK(words_of<retort::ShapeError>([] { plain_views(torch::zeros({5, 2}), 4); }) ==
-          "plain_views: expected 4 views of each sample, one behind the other, found [5, 2]");
+          "plain_views: expected 4 consecutive views of each sample, found [5, 2]");
     CHECK_THROWS_AS(plain_views(torch::zeros({4, 2}), 0), retort::ConfigError);
     CHECK_THROWS_AS(joint_labels(torch::zeros({4})), retort::ShapeError);
     CHECK_THROWS_AS(augmented_soft_target({torch::zeros({4, 2})}, {}), retort::ShapeError);

@@ -114,7 +114,7 @@ TEST_CASE("extreme logits give finite values and gradients, in every type") {
     }
 }
 
-TEST_CASE("16-bit logits are computed with in float32") {
+TEST_CASE("16-bit logits are computed in float32") {
     torch::manual_seed(5);
     for (const auto type : {torch::kBFloat16, torch::kFloat16}) {
         const auto student = torch::randn({4, 6}).to(type), teacher = torch::randn({4, 6}).to(type);

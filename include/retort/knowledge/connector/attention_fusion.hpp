@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Attention-based fusion: a map and what came from the deeper layers, weighted position by position.
+/// Attention-based fusion: a map and the residual of the deeper layers, weighted position by position.
 #pragma once
 
 #include <ATen/ops/cat.h>
@@ -19,7 +19,7 @@ namespace retort {
 ///
 /// Formula: \f$ x = \mathrm{BN}(W_1 F) \f$; with a residual y from the next deeper layer, enlarged to the
 /// size of x, \f$ x \leftarrow a_1 x + a_2 y, \; (a_1, a_2) = \sigma(W_a [x, y] + b) \f$ at each position;
-/// then at the wanted size the output \f$ \mathrm{BN}(W_2 * x) \f$ with a 3x3 kernel, and the residual x.
+/// then at the target size the output \f$ \mathrm{BN}(W_2 * x) \f$ with a 3x3 kernel, and the residual x.
 /// Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021, Fig. 3a.
 class AttentionFusionImpl : public torch::nn::Module {
   public:
@@ -38,7 +38,7 @@ class AttentionFusionImpl : public torch::nn::Module {
         }
     }
     /// The output and the residual for the next shallower layer; both of the given height and width.
-    /// \param residual [batch, middle, ...]; not used without fusion
+    /// \param residual [batch, middle, ...]; unused without fusion
     std::pair<at::Tensor, at::Tensor> forward(const at::Tensor& feature, const at::Tensor& residual,
                                               std::int64_t height, std::int64_t width) {
         at::Tensor mixed = enter_->forward(feature);

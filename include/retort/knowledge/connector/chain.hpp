@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Connectors one after the other.
+/// A sequence of connectors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,11 +40,11 @@ class ChainModule : public torch::nn::Module {
 
 }  // namespace detail
 
-/// Connectors one after the other:
+/// A sequence of connectors:
 ///
 ///     retort::Chain{retort::Conv1x1{}, retort::ResizeTo{}}
 ///
-/// The sizes that a later connector starts from are those that the ones before it make of the first batch.
+/// The input sizes of a later connector are the output sizes of the earlier ones on the first batch.
 template <Connector... Parts>
     requires(sizeof...(Parts) > 0)
 class Chain {
@@ -86,7 +86,7 @@ class Chain {
         if (!sizes.empty()) {
             const at::NoGradGuard guard;
             sizes[0] = 1;
-            holder->eval();  // a trial must leave the statistics of a batch norm alone
+            holder->eval();  // a trial must not change batch norm statistics
             sizes = holder->forward(at::zeros(sizes)).sizes().vec();
             holder->train();
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of a connector: what makes a student's feature comparable with a teacher's.
+/// The contract of a connector: maps a student's feature to the shape of the teacher's.
 ///
 /// | expression | meaning |
 /// |---|---|
-/// | `c.sized()` | required; whether the options give all sizes |
-/// | `c.build(student_sizes, teacher_sizes)` | required; a module holder whose `forward` maps a student's feature; the sizes are empty where `sized()` |
+/// | `c.sized()` | required; whether the options specify all sizes |
+/// | `c.build(student_sizes, teacher_sizes)` | required; a module holder whose `forward` maps a student's feature; the sizes are empty if `sized()` |
 /// | `c.name()` | required; for messages |
 ///
 /// A minimal example:

@@ -12,7 +12,7 @@
 
 namespace retort {
 
-/// A convolution or transposed convolution, with batch norm and ReLU behind it where asked for.
+/// A convolution or transposed convolution, optionally followed by batch norm and ReLU.
 class ConvolutionConnectorImpl : public torch::nn::Module {
   public:
     ConvolutionConnectorImpl(const torch::nn::Conv2dOptions& options, bool batch_norm, bool relu)
@@ -47,8 +47,8 @@ class ConvolutionConnectorImpl : public torch::nn::Module {
 /// Holder of `ConvolutionConnectorImpl`.
 TORCH_MODULE(ConvolutionConnector);
 
-/// \f$ r(F) = W * F + b \f$ with a square kernel, then batch norm and ReLU where asked for (FitNet's
-/// regressor has both).
+/// \f$ r(F) = W * F + b \f$ with a square kernel, optionally followed by batch norm and ReLU (FitNet's regressor has
+/// both).
 /// Shapes: [batch, in, height, width] to [batch, out, height', width']. A size of 0 is taken from the first
 /// batch: `in` from the student's feature, `out` from the teacher's.
 struct Convolution {

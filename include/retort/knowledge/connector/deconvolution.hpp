@@ -7,8 +7,8 @@
 
 namespace retort {
 
-/// Transposed convolution with a square kernel, then batch norm and ReLU where asked for. With the default
-/// kernel it doubles height and width.
+/// Transposed convolution with a square kernel, optionally followed by batch norm and ReLU. With the default kernel
+/// it doubles height and width.
 /// Shapes: [batch, in, height, width] to [batch, out, height', width'], height' = (height - 1) stride - 2
 /// padding + kernel. A size of 0 is taken from the first batch.
 struct Deconvolution {

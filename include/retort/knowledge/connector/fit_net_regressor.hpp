@@ -7,20 +7,20 @@
 
 namespace retort {
 
-/// \f$ r(F) = \mathrm{ReLU}(\mathrm{BN}(W * F + b)) \f$ with a kernel that makes a map of the teacher's size:
+/// \f$ r(F) = \mathrm{ReLU}(\mathrm{BN}(W * F + b)) \f$ with a kernel that gives a map of the teacher's size:
 ///
 /// | the student's height | convolution |
 /// |---|---|
 /// | twice the teacher's | 3x3, stride 2, padding 1 |
 /// | half of the teacher's | transposed, 4x4, stride 2, padding 1 |
-/// | at least the teacher's | (1 + h_s - h_t) x (1 + w_s - w_t) without padding: 1x1 where the sizes are equal |
+/// | at least the teacher's | (1 + h_s - h_t) x (1 + w_s - w_t) without padding: 1x1 if the sizes are equal |
 ///
 /// Shapes: [batch, channels, height, width] to the teacher's; sizes are taken from the first batch.
 /// Without ReLU it is the connector of the activation boundary loss.
 /// \throws ShapeError on building, for other sizes: use a `Chain` with `ResizeTo`
 ///
-/// Source: Romero et al., "FitNets", ICLR 2015, section 2.2, has a convolutional regressor with a valid
-/// kernel; the rule is that of the released code that the field's tables are made with (RepDistiller).
+/// Source: Romero et al., "FitNets", ICLR 2015, section 2.2, has a convolutional regressor with a valid kernel; the
+/// rule is that of the released code used in published benchmarks (RepDistiller).
 struct FitNetRegressor {
     bool bias = true;
     bool batch_norm = true;

@@ -14,7 +14,7 @@
 
 namespace retort {
 
-/// Two linear maps with ReLU between them, and batch norm in front of the ReLU where asked for.
+/// Two linear maps with ReLU between them, and optional batch norm before the ReLU.
 class MlpConnectorImpl : public torch::nn::Module {
   public:
     MlpConnectorImpl(std::int64_t in, std::int64_t hidden, std::int64_t out, bool batch_norm)

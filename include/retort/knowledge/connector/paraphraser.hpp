@@ -18,12 +18,11 @@ namespace retort {
 
 namespace detail {
 
-/// Layers of a 3x3 convolution each (or a transposed one), batch norm where asked for, leaky ReLU with slope
-/// 0.1.
+/// Layers of a 3x3 convolution each (or a transposed one), optional batch norm, and leaky ReLU with slope 0.1.
 template <class Convolution, class ConvolutionOptions>
 class FactorLayersImpl : public torch::nn::Module {
   public:
-    /// \param widths the numbers of channels, from the input's to the output's
+    /// \param widths the numbers of channels, from input to output
     FactorLayersImpl(const std::vector<std::int64_t>& widths, bool batch_norm)
         : torch::nn::Module("FactorLayers") {
         for (std::size_t i = 0; i + 1 < widths.size(); ++i) {
@@ -53,7 +52,7 @@ using FactorEncoder = torch::nn::ModuleHolder<FactorLayersImpl<torch::nn::Conv2d
 using FactorDecoder =
     torch::nn::ModuleHolder<FactorLayersImpl<torch::nn::ConvTranspose2d, torch::nn::ConvTranspose2dOptions>>;
 
-/// How many channels a factor has.
+/// The number of channels of a factor.
 inline std::int64_t factor_channels(const char* where, std::int64_t channels, double rate) {
     if (!(rate > 0 && std::isfinite(rate))) {
         throw ConfigError(concat(where, ": expected a rate above 0, found ", rate));
@@ -90,7 +89,7 @@ class ParaphraserImpl : public torch::nn::Module {
     /// The factor.
     /// Shapes: [batch, channels, height, width] to [batch, factor channels, height, width].
     at::Tensor encode(const at::Tensor& feature) { return encoder_->forward(feature); }
-    /// The feature that the factor tells of.
+    /// The reconstructed feature.
     at::Tensor decode(const at::Tensor& factor) { return decoder_->forward(factor); }
     at::Tensor forward(const at::Tensor& feature) { return decode(encode(feature)); }
     std::int64_t channels() const { return channels_; }
@@ -107,8 +106,8 @@ TORCH_MODULE(Paraphraser);
 
 /// Three 3x3 convolutions with batch norm and leaky ReLU (slope 0.1) from the student's feature to a factor
 /// of `out` channels: the translator of factor transfer.
-/// Shapes: [batch, in, height, width] to [batch, out, height, width]. `in` is taken from the first batch
-/// where it is 0; `out` is then `rate` times the teacher's channels.
+/// Shapes: [batch, in, height, width] to [batch, out, height, width]. If 0, `in` is taken from the first batch, and
+/// `out` is then `rate` times the teacher's channels.
 struct Translator {
     std::int64_t in = 0;
     std::int64_t out = 0;

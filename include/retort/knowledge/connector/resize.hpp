@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Connectors without parameters that give the student's map another height and width.
+/// Connectors without parameters that resize the student's map.
 #pragma once
 
 #include <ATen/ops/adaptive_avg_pool2d.h>
@@ -12,11 +12,11 @@
 
 namespace retort {
 
-/// How a map gets another size.
+/// How a map is resized.
 enum class Resampling {
-    average,   ///< the mean of what falls into a position (adaptive average pooling)
+    average,   ///< adaptive average pooling
     nearest,   ///< the nearest position
-    bilinear,  ///< between the four nearest positions; the corners are not aligned
+    bilinear,  ///< between the four nearest positions, without aligned corners
 };
 
 namespace detail {
@@ -37,7 +37,7 @@ inline at::Tensor resampled(const at::Tensor& maps, std::int64_t height, std::in
 
 }  // namespace detail
 
-/// Gives maps a height and width.
+/// Resizes maps.
 class ResizeConnectorImpl : public torch::nn::Module {
   public:
     ResizeConnectorImpl(std::int64_t height, std::int64_t width, Resampling resampling)
@@ -55,7 +55,7 @@ class ResizeConnectorImpl : public torch::nn::Module {
 /// Holder of `ResizeConnectorImpl`.
 TORCH_MODULE(ResizeConnector);
 
-/// The student's map at another height and width; the teacher's where they are 0.
+/// Resizes the student's map to this height and width; to the teacher's if they are 0.
 /// Shapes: [batch, channels, h, w] to [batch, channels, height, width].
 struct ResizeTo {
     std::int64_t height = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Activation boundaries: the student's neurons shall fire where the teacher's do.
+/// Activation boundaries: matches which of the student's neurons fire to the teacher's.
 #pragma once
 
 #include <ATen/ops/clamp_max.h>
@@ -18,18 +18,18 @@ namespace retort {
 
 /// Options of `ActivationBoundary` and `functional::activation_boundary`.
 ///
-/// The default is the plain sum over a sample, mean over the samples. Released code scales it, and weights
-/// its layers, differently; a weight means nothing without both.
+/// The default is the plain sum over a sample, mean over the samples. Released code scales it, and weights its
+/// layers, differently; a weight is meaningless without both.
 struct ActivationBoundaryOptions {
     double margin = 1;                           ///< above 0
     double scale = 1;                            ///< multiplies the loss
     Reduction reduction = Reduction::batchmean;  ///< elements are those of the feature
 
-    /// 3 / 1000; the layers of a `Sum` are weighted 2^(l - L + 1): the last 1, the one before it 1/2, ...
+    /// 3 / 1000; the layers of a `Sum` have weights 2^(l - L + 1): the last 1, the one before it 1/2, ...
     static ActivationBoundaryOptions rep_distiller() { return {.scale = 3.0 / 1000}; }
-    /// 3 / 1000; the layers weigh the same.
+    /// 3 / 1000; the layers have equal weights.
     static ActivationBoundaryOptions mmrazor() { return rep_distiller(); }
-    /// No scale; the layers weigh the same.
+    /// No scale; the layers have equal weights.
     static ActivationBoundaryOptions torchdistill() { return {}; }
     void check() const {
         if (!(margin > 0 && std::isfinite(margin)) || !std::isfinite(scale)) {
@@ -50,8 +50,8 @@ inline at::Tensor activation_boundary(const at::Tensor& student, const at::Tenso
                         teacher);
     detail::check_feature("activation_boundary", "the student's feature", student, 1, "[batch, ...]");
     const at::Tensor goal = detail::constant(teacher);
-    // How far the student's value is on the wrong side, or inside of the margin: 0 or more where it should not fire, 0
-    // or less where it should.
+    // How far the student's value is on the wrong side of, or within, the margin: 0 or more if it should not fire, 0
+    // or less if it should.
     return detail::sum_of_squares(detail::at_least_float32(student), options.reduction, options.scale,
                                   [goal, margin = options.margin](const at::Tensor& values) {
                                       return at::where(goal > 0, at::clamp_max(values - margin, 0),
@@ -61,21 +61,21 @@ inline at::Tensor activation_boundary(const at::Tensor& student, const at::Tenso
 
 }  // namespace functional
 
-/// Activation boundary loss on one layer, in front of its ReLU; several layers are a weighted `Sum`.
+/// Activation boundary loss on one layer, before its ReLU; several layers are a weighted `Sum`.
 ///
 ///     retort::ActivationBoundary{retort::tap<&SmallOutputs::before_relu>,
 ///     retort::tap<&BigOutputs::before_relu>,
 ///                                retort::FitNetRegressor{.relu = false}}
 ///
-/// Formula: \f$ \mathrm{mean}_b \sum [ (s + m)^2 \, 1(t \le 0, s > -m) + (s - m)^2 \, 1(t > 0, s \le m) ] \f$
-/// with \f$ s = r(F_s) \f$; a teacher's value of 0 counts as not firing. Never negative; 0 not at equality,
-/// but where every value is beyond the margin on the teacher's side.
-/// Shapes: [batch, ...], equal behind the connector.
+/// Formula: \f$ \mathrm{mean}_b \sum [ (s + m)^2 \, 1(t \le 0, s > -m) + (s - m)^2 \, 1(t > 0, s \le m) ] \f$ with
+/// \f$ s = r(F_s) \f$; a teacher's value of 0 counts as not firing. Never negative; 0 not at equality, but if every
+/// value is beyond the margin on the teacher's side.
+/// Shapes: [batch, ...], equal after the connector.
 /// Gradient: to the student's feature and the connector.
 /// Reductions: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
 /// Learnable: the connector.
-/// Source: Heo, Lee, Yun, Choi, "Knowledge Transfer via Distillation of Activation Boundaries Formed by
-/// Hidden Neurons", AAAI 2019; there it is a first stage of its own (`Phases`).
+/// Source: Heo, Lee, Yun, Choi, "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden
+/// Neurons", AAAI 2019; there it is a separate first stage (`Phases`).
 template <class StudentTap, class TeacherTap, Connector C = Identity>
 class ActivationBoundary
     : public detail::FeatureTerm<

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Attention transfer: where in the image the student's feature is large shall be where the teacher's is.
+/// Attention transfer: matches the spatial attention maps of the student's feature to the teacher's.
 #pragma once
 
 #include <ATen/ops/mse_loss.h>
@@ -16,8 +16,8 @@ namespace retort {
 
 /// Options of `AttentionTransfer`, `functional::attention_code` and `functional::attention_paper`.
 ///
-/// The default is the form of the authors' released code, which the field's tables are made with; the paper's
-/// is `AttentionTransferOptions::paper()`. A weight means nothing without the form: 1000 belongs to `code`.
+/// The default is the form of the authors' released code, which published benchmarks use; the paper's is
+/// `AttentionTransferOptions::paper()`. A weight is meaningless without the form: 1000 belongs to `code`.
 struct AttentionTransferOptions {
     /// How two attention maps are compared.
     enum class Form {
@@ -25,7 +25,7 @@ struct AttentionTransferOptions {
         paper,  ///< Euclidean distance, mean over the samples
     };
 
-    double power = 2;  ///< above 0; at odd powers the signs of the feature stay
+    double power = 2;  ///< above 0; odd powers keep the signs of the feature
     Form form = Form::code;
     Reduction reduction = Reduction::mean;
 
@@ -89,7 +89,7 @@ inline at::Tensor attention_paper(
     return detail::reduce_samples(at::linalg_vector_norm(map_s - map_t, 2, 1), options.reduction);
 }
 
-/// `attention_code` or `attention_paper`, as the options say.
+/// `attention_code` or `attention_paper`, depending on the options.
 inline at::Tensor attention_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                      const AttentionTransferOptions& options = {}) {
     return options.form == AttentionTransferOptions::Form::paper ? attention_paper(student, teacher, options)
@@ -103,8 +103,8 @@ inline at::Tensor attention_transfer(const at::Tensor& student, const at::Tensor
 ///     retort::AttentionTransfer{retort::tap<&SmallOutputs::body>, retort::tap<&BigOutputs::stage3>}
 ///
 /// Formula: `functional::attention_code` (default) or `functional::attention_paper`.
-/// Shapes: [batch, channels, ...]; the numbers of channels may differ, and so may the sizes of maps: the
-/// larger is averaged to the size of the smaller.
+/// Shapes: [batch, channels, ...]; the numbers of channels may differ, and so may the map sizes: the larger map is
+/// average-pooled to the size of the smaller.
 /// Gradient: to the student's feature.
 /// Reductions: `code`: elements are the positions, `none` is the mean of each sample. `paper`: elements are
 /// the samples.

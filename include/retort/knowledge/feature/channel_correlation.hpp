@@ -18,8 +18,7 @@ namespace retort {
 /// Options of `ChannelCorrelation` and `functional::channel_correlation`.
 struct ChannelCorrelationOptions {
     Reduction reduction = Reduction::mean;  ///< elements are the rows of the correlation matrices
-    /// Divide by the number of samples once more, as the released code does: 1 / (C B^2) instead of 1 / (C
-    /// B).
+    /// Divide by the number of samples a second time, as the released code does: 1 / (C B^2) instead of 1 / (C B).
     bool divide_by_batch_twice = false;
     /// Give a channel that is zero everywhere the gradient of the released code (1e12 times the loss's)
     /// instead of 0.
@@ -57,11 +56,11 @@ inline at::Tensor channel_correlation(const at::Tensor& student, const at::Tenso
 /// Formula: \f$ \mathrm{mean}_{b,c} \| \hat G_s - \hat G_t \|^2_{\text{row } c}, \; \hat G \f$ the rows of
 /// \f$ F F^T \f$ [channels, channels] of each sample, divided by their norms. Never negative; 0 at equality.
 /// A channel that is zero everywhere counts as zeros and has no gradient.
-/// Shapes: [batch, channels, ...]; equal numbers of channels behind the connector, the numbers of positions
-/// may differ.
+/// Shapes: [batch, channels, ...]; equal numbers of channels after the connector, the numbers of positions may
+/// differ.
 /// Gradient: to the student's feature and the connector.
-/// Reductions: elements are the rows, `none` is the mean of each sample. The default does not depend on the
-/// size of the batch; `ChannelCorrelationOptions::torchdistill()` does, as its code.
+/// Reductions: elements are the rows, `none` is the mean of each sample. The default does not depend on the batch
+/// size; `ChannelCorrelationOptions::torchdistill()` does, like its code.
 /// Learnable: the connector; the released one is `Convolution{.bias = false, .batch_norm = true}`, the
 /// default here.
 /// Source: Liu et al., "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation",

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Channel-wise distillation for dense prediction: where each channel looks, as a distribution over
-/// positions.
+/// Channel-wise distillation for dense prediction: each channel as a distribution over positions.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -41,7 +40,7 @@ inline at::Tensor channel_wise(const at::Tensor& student, const at::Tensor& teac
     const auto rows = [](const at::Tensor& feature) {
         return detail::at_least_float32(feature).reshape({feature.size(0) * feature.size(1), -1});
     };
-    // A row for each channel of each sample.
+    // One row per channel of each sample.
     const at::Tensor value = soft_target(
         rows(student), rows(detail::constant(teacher)),
         {.temperature = options.temperature,
@@ -59,8 +58,8 @@ inline at::Tensor channel_wise(const at::Tensor& student, const at::Tensor& teac
 ///
 /// Formula: \f$ T^2 \, \mathrm{mean}_{b,c} \mathrm{KL}(\sigma(F_{t,b,c} / T) \,\|\, \sigma(F_{s,b,c} / T))
 /// \f$ with the softmax over the positions of each channel. Never negative; 0 at equality.
-/// Shapes: [batch, channels, ...], equal behind the connector (`Conv1x1` where the channels differ,
-/// `ResizeTo` where the sizes do).
+/// Shapes: [batch, channels, ...], equal after the connector (`Conv1x1` if the channels differ, `ResizeTo` if the
+/// sizes do).
 /// Gradient: to the student's feature and the connector.
 /// Reductions: elements are the channels: `mean` (default), `batchmean` (their sum, mean over the samples),
 /// `sum`, `none` (the mean of each sample). The defaults (T = 1, weight 1) are those of mmrazor.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Class attention transfer: the student's class activation maps shall equal the teacher's.
+/// Class attention transfer: matches the student's class activation maps to the teacher's.
 #pragma once
 
 #include <ATen/core/Reduction.h>
@@ -18,13 +18,13 @@
 
 namespace retort {
 
-/// Options of `ClassAttentionTransfer` and `functional::class_attention_transfer`. The defaults are the
-/// released code's, whose weight is 400; 15, 600 or 1.8 for some pairs of networks.
+/// Options of `ClassAttentionTransfer` and `functional::class_attention_transfer`. The defaults are the released
+/// code's, with weight 400; 15, 600 or 1.8 for some pairs of networks.
 struct ClassAttentionTransferOptions {
-    std::int64_t resolution = 2;  ///< the maps are averaged to this height and width; at least 1
-    bool normalize = true;        ///< divide every map by its norm; with resolution 1 only the sign is left
-    bool binarise = false;  ///< the teacher's map becomes 1 where it is above its mean magnitude, else 0
-    std::int64_t top_classes = 0;           ///< only the teacher's likeliest classes; 0: all
+    std::int64_t resolution = 2;   ///< the maps are averaged to this height and width; at least 1
+    bool normalize = true;         ///< divide every map by its norm; with resolution 1 only the sign is left
+    bool binarize = false;         ///< binarize the teacher's map: 1 above its mean magnitude, else 0
+    std::int64_t top_classes = 0;  ///< only the teacher's likeliest classes; 0: all
     Reduction reduction = Reduction::mean;  ///< elements are those of the averaged maps
 
     void check() const {
@@ -52,7 +52,7 @@ inline at::Tensor class_attention_transfer(const at::Tensor& student, const at::
     if (options.top_classes > 0 && options.top_classes < teacher.size(1)) {
         classes = std::get<1>(at::topk(maps_t.mean({2, 3}), options.top_classes, 1));
     }
-    if (options.binarise) {
+    if (options.binarize) {
         maps_t = (maps_t > maps_t.abs().mean({2, 3}, /*keepdim=*/true)).to(maps_t.scalar_type());
     }
     const auto compared = [&](const at::Tensor& maps) {
@@ -69,15 +69,15 @@ inline at::Tensor class_attention_transfer(const at::Tensor& student, const at::
 
 }  // namespace functional
 
-/// Class attention transfer between two networks whose heads make a class activation map for every class: a
-/// 1x1 convolution to the classes, whose maps' means are the logits.
+/// Class attention transfer between two networks whose heads compute a class activation map per class: a 1x1
+/// convolution to the classes, with the means of its maps as logits.
 ///
 /// Formula: \f$ \mathrm{mean} (\hat A_s - \hat A_t)^2 \f$ with the maps averaged to `resolution` squared,
 /// each divided by its norm; a map of zeros stays so and has no gradient. Never negative; 0 at equality.
 /// Shapes: [batch, classes, height, width]; equal numbers of classes, the sizes of maps may differ.
 /// Gradient: to the student's maps.
-/// Reductions: elements are those of the averaged maps of the chosen classes, `none` is the mean of each
-/// sample. `top_classes` n keeps n classes; the released option of that kind keeps one less than it says.
+/// Reductions: elements are those of the averaged maps of the selected classes, `none` is the mean of each sample.
+/// `top_classes` n keeps n classes; the corresponding released option keeps one less than it says.
 /// Source: Guo, Yan, Li, Lin, Han, Yang, Tao, Hu, "Class Attention Transfer Based Knowledge Distillation",
 /// CVPR 2023.
 template <class StudentTap, class TeacherTap>

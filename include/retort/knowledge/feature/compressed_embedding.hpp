@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Embedding compression: the student's feature shall equal a compact form of the teacher's embedding.
+/// Embedding compression: matches the student's feature to a compressed form of the teacher's embedding.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,10 +23,10 @@
 
 namespace retort {
 
-/// Options of `CompressedEmbedding` and `functional::embedding_distance`. Our sources do not state the
-/// paper's values: these are our own.
+/// Options of `CompressedEmbedding` and `functional::embedding_distance`. Our sources do not state the paper's
+/// values: these are this library's choice.
 struct CompressedEmbeddingOptions {
-    /// How far two embeddings are apart.
+    /// The distance of two embeddings.
     enum class Distance {
         cosine,   ///< 1 - cosine
         squared,  ///< mean squared difference
@@ -34,7 +34,7 @@ struct CompressedEmbeddingOptions {
 
     Distance distance = Distance::cosine;
     double distance_weight = 1;  ///< at least 0
-    double teacher_weight = 1;   ///< at least 0; 0: the compressor learns from the distance alone
+    double teacher_weight = 1;   ///< at least 0; 0: the distance alone trains the compressor
     /// Whether the distance trains the compressor too, or the student only.
     bool distance_trains_compressor = true;
     Reduction reduction = Reduction::mean;  ///< elements are the samples
@@ -56,10 +56,10 @@ struct CompressedEmbeddingOptions {
 
 namespace functional {
 
-/// Distance of two embeddings: \f$ 1 - \cos(f_s, e) \f$ (an embedding of zeros has the cosine 0, and no
+/// Distance of two embeddings: \f$ 1 - \cos(f_s, e) \f$ (an embedding of zeros has cosine 0 and no
 /// gradient), or the mean squared difference; mean over the samples.
 /// Shapes: both [batch, size].
-/// Gradient: to both, since the embedding may be learnt; detach it where not.
+/// Gradient: to both, since the embedding may be trained; detach it otherwise.
 inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor& embedding,
                                      const CompressedEmbeddingOptions& options = {}) {
     detail::check_feature("embedding_distance", "the student's feature", student, 2, "[batch, size]");
@@ -87,7 +87,7 @@ inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor
 
 namespace detail {
 
-/// Compressor and the classifier that tells it what to keep.
+/// The compressor and the classifier it is trained with.
 template <class Holder>
 class CompressionModule : public torch::nn::Module {
   public:
@@ -127,19 +127,19 @@ struct CompressionParts {
 
 }  // namespace detail
 
-/// Embedding compression: a compressor makes the teacher's frozen embedding, which may come from another
-/// task, as small as the student's feature; it learns what to keep from a classifier on the targets, and the
-/// student's feature shall equal the result.
+/// Embedding compression: a compressor reduces the teacher's frozen embedding, which may come from another task, to
+/// the size of the student's feature; it is trained with a classifier on the targets, and the student's feature is
+/// matched to the result.
 ///
 /// Formula: \f$ w_d \, d(f_s, c(e_t)) + w_t \, \mathrm{CE}(W c(e_t) + b, y) \f$ with the compressor c.
-/// Shapes: the student's feature [batch, size], the teacher's embedding what the compressor takes; targets as
-/// `CrossEntropy` has them.
+/// Shapes: the student's feature [batch, size], the teacher's embedding as the compressor accepts it; targets as for
+/// `CrossEntropy`.
 /// Gradient: to the student's feature from the distance only; to the compressor from both; to the classifier
 /// from the cross-entropy. Never negative.
 /// Reductions: elements are the samples.
 /// Learnable: compressor (by default `LinearMap`) and classifier, built from the first batch.
-/// Source: Ding, Lerch, "Embedding Compression for Teacher-to-Student Knowledge Transfer", 2024, of which our
-/// sources have the idea but not the formula; the distance and the weights are our choice.
+/// Source: Ding, Lerch, "Embedding Compression for Teacher-to-Student Knowledge Transfer", 2024; our sources have the
+/// idea but not the formula, so the distance and the weights are this library's choice.
 template <class StudentTap, class TeacherTap, Connector C = LinearMap>
 class CompressedEmbedding : public detail::FeatureTerm<StudentTap, TeacherTap, detail::CompressionParts<C>> {
     using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::CompressionParts<C>>;
@@ -156,7 +156,7 @@ class CompressedEmbedding : public detail::FeatureTerm<StudentTap, TeacherTap, d
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
         static_assert(HasLogits<Student>,
                       "retort: CompressedEmbedding needs logits: the student's outputs have no member "
-                      "`logits`, and there is no function logits(outputs) beside their type");
+                      "`logits`, and there is no function logits(outputs) in the namespace of their type");
         if (this->parts_.options.teacher_weight > 0) this->parts_.classes = logits(student).size(1);
         Base::prepare(student, teacher, batch);
     }

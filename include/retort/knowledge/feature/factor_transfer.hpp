@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Factor transfer: the student's factor shall equal the teacher's, which a paraphraser has found.
+/// Factor transfer: matches the student's factor to the teacher's, as found by a paraphraser.
 #pragma once
 
 #include <ATen/ops/abs.h>
@@ -30,12 +30,12 @@ struct FactorTransferOptions {
 
     Form form = Form::paper;
     double norm = 1;   ///< the power p of the differences; at least 1
-    double power = 2;  ///< of the attention maps; not used by `paper`
+    double power = 2;  ///< of the attention maps; unused by `paper`
     Reduction reduction = Reduction::mean;
 
     /// The paper's: p = 1 or 2 (default 1), on whole factors.
     static FactorTransferOptions paper() { return {}; }
-    /// Not the paper's loss, but that of the released code that the field's tables are made with; weight 200.
+    /// Not the paper's loss, but that of the released code used in published benchmarks; weight 200.
     static FactorTransferOptions rep_distiller() { return {.form = Form::rep_distiller}; }
     void check() const {
         if (!(norm >= 1 && std::isfinite(norm)) || !(power > 0 && std::isfinite(power))) {
@@ -49,7 +49,7 @@ struct FactorTransferOptions {
 namespace functional {
 
 /// See `FactorTransfer`.
-/// Shapes: both [batch, channels, height, width]; maps of other sizes are averaged to the smaller one.
+/// Shapes: both [batch, channels, height, width]; larger maps are average-pooled to the size of the smaller.
 inline at::Tensor factor_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                   const FactorTransferOptions& options = {}) {
     options.check();
@@ -73,8 +73,7 @@ inline at::Tensor factor_transfer(const at::Tensor& student, const at::Tensor& t
     return detail::reduce_samples(at::linalg_vector_norm(difference, options.norm, 1), options.reduction);
 }
 
-/// Mean squared difference of a feature and its reconstruction: the loss of the first stage of factor
-/// transfer.
+/// Mean squared difference of a feature and its reconstruction: the loss of the first stage of factor transfer.
 /// Gradient: to the reconstruction.
 inline at::Tensor factor_reconstruction(const at::Tensor& reconstruction, const at::Tensor& feature,
                                         Reduction reduction = Reduction::mean) {
@@ -85,13 +84,13 @@ inline at::Tensor factor_reconstruction(const at::Tensor& reconstruction, const 
 
 }  // namespace functional
 
-/// The first stage of factor transfer: the paraphraser learns to say the teacher's feature in fewer channels.
+/// The first stage of factor transfer: the paraphraser learns to express the teacher's feature with fewer channels.
 ///
 ///     retort::Paraphraser paraphraser{256, 0.5};
 ///     retort::FactorReconstruction{retort::tap<&BigOutputs::stage3>, paraphraser}
 ///
 /// Formula: \f$ \mathrm{mean} (D(E(F_t)) - F_t)^2 \f$.
-/// Gradient: to the paraphraser only; the student is not concerned.
+/// Gradient: to the paraphraser only, not to the student.
 /// Learnable: the paraphraser.
 /// Source: Kim, Park, Kwak, "Paraphrasing Complex Network: Network Compression via Factor Transfer", NeurIPS
 /// 2018, Eq. 1.
@@ -156,17 +155,17 @@ struct FactorParts {
 
 }  // namespace detail
 
-/// Factor transfer, the second stage: the student's factor, by a translator, shall equal the teacher's, by a
-/// paraphraser that is fixed by now.
+/// Factor transfer, the second stage: matches the student's factor, from a translator, to the teacher's, from the now
+/// fixed paraphraser.
 ///
 ///     retort::FactorTransfer{retort::tap<&SmallOutputs::body>, retort::tap<&BigOutputs::stage3>,
 ///     paraphraser}
 ///
-/// Formula: \f$ \mathrm{mean} \left| \frac{f_s}{\|f_s\|} - \frac{f_t}{\|f_t\|} \right| \f$ (`norm` 1), or the
-/// mean over the samples of the p-norm of the difference (`norm` p); with `rep_distiller` the factors'
-/// attention maps take the factors' places, and for p the mean of the p-th powers stands. Never negative; 0
-/// at equality. A factor of zeros has the norm 0: its quotient is 0, without gradient.
-/// Shapes: [batch, channels, height, width]; the larger factor is averaged to the size of the smaller.
+/// Formula: \f$ \mathrm{mean} \left| \frac{f_s}{\|f_s\|} - \frac{f_t}{\|f_t\|} \right| \f$ (`norm` 1), or the mean
+/// over the samples of the p-norm of the difference (`norm` p); `rep_distiller` uses the factors' attention maps
+/// instead of the factors, and for p the mean of the p-th powers. Never negative; 0 at equality. A factor of zeros
+/// has norm 0: its quotient is 0, without gradient.
+/// Shapes: [batch, channels, height, width]; the larger factor is average-pooled to the size of the smaller.
 /// Gradient: to the student's feature and the translator; not to the paraphraser.
 /// Reductions: elements are those of the factors (or maps); with the paper's p-norm they are the samples.
 /// Learnable: the translator. The paraphraser belongs to the teacher's side: `FactorReconstruction` trains

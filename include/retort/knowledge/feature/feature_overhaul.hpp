@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The overhaul of feature distillation: a partial distance in front of the ReLU, with margins from the
-/// teacher's batch norm.
+/// The overhaul of feature distillation: a partial distance before the ReLU, with margins from the teacher's batch
+/// norm.
 #pragma once
 
 #include <ATen/ops/clamp_max.h>
@@ -32,7 +32,7 @@ struct FeatureOverhaulOptions {
     double scale = 1;                            ///< multiplies the loss
     Reduction reduction = Reduction::batchmean;  ///< elements are those of the feature
 
-    /// The layers of a `Sum` are weighted 2^-(L - l - 1): the last 1, the one before it 1/2, ...
+    /// The layers of a `Sum` have weights 2^-(L - l - 1): the last 1, the one before it 1/2, ...
     static FeatureOverhaulOptions mdistiller() { return {}; }
     static FeatureOverhaulOptions mmrazor() { return {.scale = 1.0 / 1000}; }
     void check() const {
@@ -44,12 +44,12 @@ struct FeatureOverhaulOptions {
 
 namespace functional {
 
-/// The margins of `FeatureOverhaul`: for each channel the mean of the negative values that a batch norm with
-/// this weight and bias gives out, if what it gets is normal.
+/// The margins of `FeatureOverhaul`: for each channel the mean of the negative outputs of a batch norm with this
+/// weight and bias, for normally distributed inputs.
 ///
 /// Formula: \f$ m = \beta - |\gamma| \, \frac{\exp(-(\beta/\gamma)^2 / 2)}{\sqrt{2 \pi} \,
 /// \Phi(-\beta/|\gamma|)} \f$ where \f$ \Phi(-\beta/|\gamma|) > 0.001 \f$, else \f$ -3 |\gamma| \f$.
-/// Shapes: both [channels]. A channel with \f$ \gamma = 0 \f$ gives out its bias: the margin is min(bias, 0).
+/// Shapes: both [channels]. A channel with \f$ \gamma = 0 \f$ outputs its bias: the margin is min(bias, 0).
 inline at::Tensor overhaul_margins(const at::Tensor& weight, const at::Tensor& bias) {
     detail::check_alike("overhaul_margins", "the weight of the batch norm", weight, "its bias", bias);
     const at::Tensor deviation = detail::constant(weight).to(at::kDouble).abs();
@@ -64,7 +64,7 @@ inline at::Tensor overhaul_margins(const at::Tensor& weight, const at::Tensor& b
 }
 
 /// See `FeatureOverhaul`.
-/// \param margins [channels], not above 0; undefined: there are none
+/// \param margins [channels], not above 0; undefined: no margins
 inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& teacher,
                                    const at::Tensor& margins, const FeatureOverhaulOptions& options = {}) {
     options.check();
@@ -82,15 +82,15 @@ inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& 
         per_channel[1] = teacher.size(1);
         goal = at::maximum(goal, margins.to(goal.scalar_type()).reshape(per_channel));
     }
-    // Where the teacher does not fire, the student may be lower than it.
+    // Where the teacher does not fire, the student may be lower.
     return detail::sum_of_squares(detail::at_least_float32(student), options.reduction, options.scale,
                                   [goal](const at::Tensor& values) {
-                                      // A choice by `where` costs several times as much as this lower bound: 0, or far
-                                      // below every difference.
+                                      // Selection by `where` costs several times as much as this lower bound: 0, or
+                                      // far below every difference.
                                       return at::maximum(values - goal, at::clamp_max(goal * -1e30, 0));
                                   });
 }
-/// The same without margins.
+/// Without margins.
 inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& teacher,
                                    const FeatureOverhaulOptions& options = {}) {
     return feature_overhaul(student, teacher, at::Tensor(), options);
@@ -100,7 +100,7 @@ inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& 
 
 namespace detail {
 
-/// A connector and the margins, which are no parameters but go along with it.
+/// A connector and the margins, which are buffers.
 template <class Holder>
 class OverhaulModule : public torch::nn::Module {
   public:
@@ -143,26 +143,26 @@ struct OverhaulParts {
 
 }  // namespace detail
 
-/// Overhaul of feature distillation on one layer, in front of its ReLU; several layers are a weighted `Sum`.
+/// Overhaul of feature distillation on one layer, before its ReLU; several layers are a weighted `Sum`.
 ///
 ///     retort::FeatureOverhaul{retort::tap<&SmallOutputs::before_relu>, retort::tap<&BigOutputs::before_relu>,
 ///                             big->norm3}
 ///
-/// Formula: \f$ \mathrm{mean}_b \sum d(r(F_s), \max(F_t, m)) \f$ with the margins m of
-/// `functional::overhaul_margins` and \f$ d(s, t) = 0 \f$ where \f$ s \le t \le 0 \f$, else \f$ (s - t)^2
-/// \f$. Never negative; 0 at equality but for teacher values below the margin.
-/// Shapes: [batch, channels, ...]; a teacher's map of another size is averaged to that of the connector's.
+/// Formula: \f$ \mathrm{mean}_b \sum d(r(F_s), \max(F_t, m)) \f$ with the margins m of `functional::overhaul_margins`
+/// and \f$ d(s, t) = 0 \f$ where \f$ s \le t \le 0 \f$, else \f$ (s - t)^2 \f$. Never negative; 0 at equality, except
+/// for teacher values below the margin.
+/// Shapes: [batch, channels, ...]; a teacher's map of different size is average-pooled to that of the connector's.
 /// Gradient: to the student's feature and the connector.
 /// Reductions: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
-/// Learnable: the connector, by default a 1x1 convolution without bias and batch norm. The margins are a
-/// buffer of `module()`, taken from the teacher's batch norm when the term is built: its weights must be in
-/// place by then. The teacher is in evaluation mode here, as `Frozen` runs it; one released code (mdistiller)
-/// leaves it in training mode, so that its statistics drift.
+/// Learnable: the connector, by default a 1x1 convolution without bias and batch norm. The margins are a buffer of
+/// `module()`, computed from the teacher's batch norm when the term is constructed: its weights must be loaded by
+/// then. The teacher is in evaluation mode here, as `Frozen` runs it; one released code (mdistiller) leaves it in
+/// training mode, so that its statistics drift.
 /// Source: Heo, Kim, Yun, Park, Kwak, Choi, "A Comprehensive Overhaul of Feature Distillation", ICCV 2019.
 template <class StudentTap, class TeacherTap, Connector C = Conv1x1>
 class FeatureOverhaul : public detail::FeatureTerm<StudentTap, TeacherTap, detail::OverhaulParts<C>> {
   public:
-    /// \param norm the teacher's batch norm in front of the ReLU, with weight and bias
+    /// \param norm the teacher's batch norm before the ReLU, with weight and bias
     explicit FeatureOverhaul(StudentTap student, TeacherTap teacher, const torch::nn::BatchNorm2d& norm,
                              C connector = default_connector(), FeatureOverhaulOptions options = {})
         : FeatureOverhaul::FeatureTerm(

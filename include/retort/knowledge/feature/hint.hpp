@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Hints: the student's intermediate features, through a connector, shall equal the teacher's.
+/// Hints: match the student's intermediate feature, through a connector, to the teacher's.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -63,9 +63,9 @@ inline at::Tensor hint(const at::Tensor& student, const at::Tensor& teacher,
 ///
 /// Formula: \f$ \mathrm{mean} (r(F_s) - F_t)^2 \f$ with the connector r.
 /// Gradient: to the student's feature and the connector.
-/// Learnable: the connector; built at once where its options give its sizes, else from the first batch.
-/// Source: Romero, Ballas, Kahou, Chassang, Gatta, Bengio, "FitNets: Hints for Thin Deep Nets", ICLR 2015,
-/// Eq. 3. There the hint is a first stage of its own (`Phases`); the loss is half the squared distance.
+/// Learnable: the connector; built immediately if its options give its sizes, else from the first batch.
+/// Source: Romero, Ballas, Kahou, Chassang, Gatta, Bengio, "FitNets: Hints for Thin Deep Nets", ICLR 2015, Eq. 3.
+/// There the hint is a separate first stage (`Phases`); the loss is half the squared distance.
 template <class StudentTap, class TeacherTap, Connector C = Identity>
 class Hint : public detail::FeatureTerm<StudentTap, TeacherTap,
                                         detail::ConnectedLoss<&functional::hint, HintOptions, C>> {

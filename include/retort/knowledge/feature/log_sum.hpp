@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The logarithm of a sum of powers, on features that a projector and batch norms have made comparable.
+/// The logarithm of a sum of powers, on features made comparable by a projector and batch norms.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +22,7 @@ namespace retort {
 struct LogSumOptions {
     double exponent = 4;    ///< above 0
     double scale = 2;       ///< multiplies the loss
-    double epsilon = 1e-4;  ///< of the batch norms; not used by the function
+    double epsilon = 1e-4;  ///< of the batch norms; unused by the function
 
     void check() const {
         if (!(exponent > 0 && std::isfinite(exponent)) || !std::isfinite(scale) || !(epsilon > 0)) {
@@ -66,7 +66,7 @@ inline at::Tensor log_sum(const at::Tensor& student, const at::Tensor& teacher,
             const at::Tensor counted = sum.clamp_min(smallest);
             detail::ValueAndGradient result{counted.log().mul_(options.scale), {}};
             if (with_gradient) {
-                // Where the sum counts as the smallest number, it has no gradient.
+                // Where the sum is clamped to the smallest number, there is no gradient.
                 result.gradient = power.mul_(counted.reciprocal().masked_fill_(sum < smallest, 0));
                 result.scale = options.scale * options.exponent;
             }
@@ -137,10 +137,11 @@ struct LogSumParts {
 /// \f$, \f$ \hat f_t = \mathrm{BN}(\bar f_t) \f$, \f$ \bar f \f$ the mean over the positions. The released
 /// loss adds `SoftTarget` without the factor \f$ T^2 \f$ (`t_squared = false`).
 /// Shapes: [batch, channels, ...].
-/// Gradient: to the student's feature and the projector. No reduction: the logarithm is of the sum over the
-/// whole batch, so that the value grows with its size. It is negative for good students. The sum counts as at
-/// least the smallest normal number: at equality the value is finite (where released code gives minus
-/// infinity) and the gradient 0. A batch of one sample cannot be normalized: its features become zeros.
+/// Gradient: to the student's feature and the projector.
+/// Reduction: none, the logarithm is of the sum over the whole batch, so that the value grows with the batch size. It
+/// is negative for good students. The sum is clamped to the smallest normal number: at equality the value is finite
+/// (released code gives minus infinity) and the gradient 0. A batch of one sample cannot be normalized: its features
+/// become zeros.
 /// Learnable: the projector; the running statistics of the two batch norms are buffers of `module()`.
 /// Source: Miles, Mikolajczyk, "Understanding the Role of the Projector in Knowledge Distillation", AAAI
 /// 2024.

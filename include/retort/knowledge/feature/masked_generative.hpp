@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Masked generative distillation: the teacher's feature, from a part of the student's.
+/// Masked generative distillation: predicts the teacher's feature from a masked part of the student's.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,11 +21,11 @@ namespace retort {
 
 /// Options of `MaskedGenerative`.
 struct MaskedGenerativeOptions {
-    /// What the mask takes away.
+    /// What the mask removes.
     enum class Mask { positions, channels };
 
     Mask mask = Mask::positions;
-    double fraction = 0.65;                      ///< how much of it, in [0, 1)
+    double fraction = 0.65;                      ///< the fraction of it that is removed, in [0, 1)
     Reduction reduction = Reduction::batchmean;  ///< elements are those of the teacher's feature
 
     /// Weight 2e-5.
@@ -42,9 +42,8 @@ struct MaskedGenerativeOptions {
 
 namespace functional {
 
-/// The feature with a random part of its positions (the same in all channels) or channels set to zero: each
-/// on its own with the probability `fraction`. Random numbers are those of the run, from the generator of the
-/// feature's device.
+/// The feature with a random subset of its positions (the same in all channels) or channels set to zero, each
+/// independently with probability `fraction`. Random numbers come from the generator of the feature's device.
 /// Shapes: [batch, channels, height, width].
 inline at::Tensor masked(const at::Tensor& feature, const MaskedGenerativeOptions& options = {}) {
     options.check();
@@ -109,12 +108,11 @@ struct GenerativeParts {
 ///
 /// Formula: \f$ \frac{1}{B} \sum (G(M \cdot r(F_s)) - F_t)^2 \f$ with the connector r, a random mask M and
 /// the generator G: a 3x3 convolution, ReLU and a 3x3 convolution. Never negative.
-/// Shapes: [batch, channels, height, width], of one size behind the connector.
+/// Shapes: [batch, channels, height, width], of equal size after the connector.
 /// Gradient: to the student's feature, connector and generator.
-/// Reductions: those of `Hint`; `batchmean` is the default. The mask is drawn anew at every call, from the
-/// run's seeded generator.
-/// Learnable: connector (by default a 1x1 convolution; `Identity` where the channels are equal) and
+/// Reductions: those of `Hint`; `batchmean` is the default. The mask is redrawn at every call, from the run's seeded
 /// generator.
+/// Learnable: connector (by default a 1x1 convolution; `Identity` if the channels are equal) and generator.
 /// Source: Yang, Li, Shao, Shi, Yuan, Yuan, "Masked Generative Distillation", ECCV 2022.
 template <class StudentTap, class TeacherTap, Connector C = Conv1x1>
 class MaskedGenerative : public detail::FeatureTerm<StudentTap, TeacherTap, detail::GenerativeParts<C>> {

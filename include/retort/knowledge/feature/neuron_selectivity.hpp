@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Neuron selectivity transfer: the distributions of what the channels respond to shall agree.
+/// Neuron selectivity transfer: matches the distributions of the channels' activation maps.
 #pragma once
 
 #include <ATen/ops/bmm.h>
@@ -36,9 +36,9 @@ inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor
     const std::int64_t count_s = of_student.size(1);
     const std::int64_t count_t = of_teacher.size(1);
     const std::int64_t positions = of_student.size(2);
-    // The sum of k(x, y) = (x.y)^2 over all pairs of channels is the scalar product of the matrices of second
-    // moments over positions, so that the discrepancy is the squared distance of two such matrices. Where
-    // there are many more positions than channels, products between channels are the smaller ones.
+    // The sum of k(x, y) = (x.y)^2 over all pairs of channels is the scalar product of the matrices of second moments
+    // over positions, so that the discrepancy is the squared distance of two such matrices. With many more positions
+    // than channels, products between channels are cheaper.
     if (positions * (count_s + count_t) <= count_s * count_s + count_t * count_t + count_s * count_t) {
         const at::Tensor moments_s = detail::gram(of_student.transpose(1, 2));
         const at::Tensor moments_t = detail::gram(of_teacher.transpose(1, 2));
@@ -63,13 +63,13 @@ inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor
 /// Formula: \f$ \mathrm{mean}_{b} ( \mathrm{mean}_{c,c'} k(t_c, t_{c'}) + \mathrm{mean}_{c,c'} k(s_c, s_{c'})
 /// - 2 \, \mathrm{mean}_{c,c'} k(s_c, t_{c'}) ), \; k(x, y) = (x \cdot y)^2 \f$ on the maps of the channels,
 /// each divided by its norm; a channel that is zero everywhere contributes zeros and has no gradient.
-/// Never negative but for rounding; 0 at equality.
-/// Shapes: [batch, channels, ...]; the numbers of channels may differ, and so may the sizes of maps: the
-/// larger is averaged to the size of the smaller.
+/// Never negative except for rounding; 0 at equality.
+/// Shapes: [batch, channels, ...]; the numbers of channels may differ, and so may the map sizes: the larger map is
+/// average-pooled to the size of the smaller.
 /// Gradient: to the student's feature. Memory: batch x the smaller of channels^2 and positions^2, not batch x
 /// channels x channels x positions.
-/// Reductions: elements are the samples. The field's tables use the weight 50 (released code; the paper's is
-/// not known to us).
+/// Reductions: elements are the samples. Published benchmarks use weight 50 (released code; the paper's is not known
+/// to us).
 /// Source: Huang, Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017,
 /// polynomial kernel with d = 2, c = 0.
 template <class StudentTap, class TeacherTap>

@@ -49,11 +49,11 @@ inline at::Tensor pearson_correlation(const at::Tensor& student, const at::Tenso
         detail::spatial_sizes("pearson_correlation", resized.sizes());
         resized = detail::resampled(resized, height, width, Resampling::bilinear);
     }
-    std::vector<std::int64_t> all;  // but the channels
+    std::vector<std::int64_t> all;  // except the channels
     for (std::int64_t i = 0; i < from.dim(); ++i) {
         if (i != 1) all.push_back(i);
     }
-    const bool unbiased = from.numel() > from.size(1);  // a single value has no spread
+    const bool unbiased = from.numel() > from.size(1);  // a single value has no deviation
     const auto standardized = [&](const at::Tensor& feature) {
         const at::Tensor deviation = at::std(feature, all, unbiased, /*keepdim=*/true);
         return (feature - feature.mean(all, /*keepdim=*/true)) /
@@ -73,10 +73,10 @@ inline at::Tensor pearson_correlation(const at::Tensor& student, const at::Tenso
 /// \epsilon) \f$ with mean and unbiased standard deviation of each channel over samples and positions; this
 /// is \f$ (1 - \rho) (n - 1) / n \f$ in the correlations of the channels. A channel whose deviation is below
 /// \f$ \epsilon \f$ counts as zeros and has no gradient. Never negative; 0 at equality.
-/// Shapes: [batch, channels, ...]; equal numbers of channels behind the connector. Maps of another size are
-/// resized bilinearly.
-/// Gradient: to the student's feature and the connector. The whole batch is needed: parts of it have other
-/// means.
+/// Shapes: [batch, channels, ...]; equal numbers of channels after the connector. Maps of another size are resized
+/// bilinearly.
+/// Gradient: to the student's feature and the connector. Depends on the whole batch, whose mean and deviation differ
+/// from those of its parts.
 /// Reductions: those of `Hint`, halved.
 /// Source: Cao, Zhang, Gao, Cheng, Cheng, Li, "PKD: General Distillation Framework for Object Detectors via
 /// Pearson Correlation Coefficient", NeurIPS 2022.

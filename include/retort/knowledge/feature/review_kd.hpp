@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Knowledge review: every layer of the teacher guides the same layer of the student and all deeper ones.
+/// Knowledge review: each layer of the teacher guides the corresponding layer of the student and all deeper ones.
 #pragma once
 
 #include <ATen/core/Reduction.h>
@@ -25,7 +25,7 @@ namespace retort {
 
 /// Options of `functional::hierarchical_context`.
 struct HierarchicalContextOptions {
-    std::vector<std::int64_t> levels{4, 2, 1};  ///< sizes that the maps are averaged to, from large to small
+    std::vector<std::int64_t> levels{4, 2, 1};  ///< sizes the maps are pooled to, from large to small
     Reduction reduction = Reduction::mean;      ///< elements are the samples
 
     void check() const {
@@ -39,8 +39,8 @@ struct HierarchicalContextOptions {
 
 namespace functional {
 
-/// Hierarchical context loss of two maps: their mean squared difference, and that of their averages over
-/// coarser and coarser grids.
+/// Hierarchical context loss of two maps: their mean squared difference, and that of their averages over increasingly
+/// coarse grids.
 ///
 /// Formula: \f$ \left( \mathrm{MSE}(F_s, F_t) + \sum_{l=1}^{n} 2^{-l} \, \mathrm{MSE}(P_l F_s, P_l F_t)
 /// \right) / \sum_{l=0}^{n} 2^{-l} \f$ over the n levels that are smaller than the map's height. Never
@@ -79,7 +79,7 @@ inline at::Tensor hierarchical_context(const at::Tensor& student, const at::Tens
 
 /// Options of `ReviewKd`.
 struct ReviewKdOptions {
-    std::int64_t middle = 0;  ///< channels inside; 0: those of the student's deepest feature, at most 512
+    std::int64_t middle = 0;  ///< hidden channels; 0: those of the student's deepest feature, at most 512
     HierarchicalContextOptions context{};
 
     void check() const {
@@ -102,7 +102,7 @@ class ReviewModuleImpl : public torch::nn::Module {
         }
     }
     std::size_t size() const { return fusions_.size(); }
-    /// The student's features as the teacher has them.
+    /// The student's features in the teacher's shapes.
     /// \param sizes [height, width] of each
     std::vector<at::Tensor> forward(const std::vector<at::Tensor>& features,
                                     const std::vector<at::Tensor>& like) {
@@ -129,15 +129,15 @@ TORCH_MODULE(ReviewModule);
 ///                      retort::Taps{retort::tap<&BigOutputs::stages, 0>, retort::tap<&BigOutputs::stages,
 ///                      1>, retort::tap<&BigOutputs::pooled>}}
 ///
-/// Formula: \f$ \sum_l \mathrm{HCL}(F'_{s,l}, F_{t,l}) \f$ with the features F' that `AttentionFusion` makes
-/// of the student's from deep to shallow, and `functional::hierarchical_context`.
+/// Formula: \f$ \sum_l \mathrm{HCL}(F'_{s,l}, F_{t,l}) \f$ with the features F' that `AttentionFusion` computes from
+/// the student's, deep to shallow, and `functional::hierarchical_context`.
 /// Shapes: as many features of the student as of the teacher, from shallow to deep, each [batch, channels,
 /// height, width]; a feature of shape [batch, channels] counts as a map of one position. The released code
-/// takes the pooled feature for the last one.
+/// uses the pooled feature as the last one.
 /// Gradient: to the student's features and the fusions.
 /// Reductions: elements are the samples.
-/// Learnable: the fusions. The field's tables use the weight 1 (5 for resnet32x4, 1 or 8 on ImageNet) with 20
-/// epochs of linear warm-up (`Phases`, `Linear`).
+/// Learnable: the fusions. Published benchmarks use weight 1 (5 for resnet32x4, 1 or 8 on ImageNet) with 20 epochs of
+/// linear warm-up (`Phases`, `Linear`).
 /// Source: Chen, Liu, Zhao, Jia, "Distilling Knowledge via Knowledge Review", CVPR 2021.
 template <class StudentTaps, class TeacherTaps>
 class ReviewKd {

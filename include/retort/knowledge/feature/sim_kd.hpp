@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// SimKD: the student's projected feature shall equal the teacher's last map, and is classified by the
-/// teacher's own classifier.
+/// SimKD: matches the student's projected feature to the teacher's last map, and classifies it with the teacher's
+/// classifier.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -61,21 +61,20 @@ struct SimKdParts {
 
 }  // namespace detail
 
-/// SimKD: squared difference of the student's projected feature and the teacher's, both in front of the
-/// teacher's classifier.
+/// SimKD: squared difference of the student's projected feature and the teacher's, both before the teacher's
+/// classifier.
 ///
 ///     retort::SimKd simkd{retort::tap<&SmallOutputs::body>, retort::tap<&BigOutputs::stage3>};
 ///     // after training, with the student in evaluation mode:
 ///     auto logits = simkd.predict(student->forward(images), big->classifier);
 ///
-/// Formula: \f$ \mathrm{mean} (p(F_s) - F_t)^2 \f$; the larger map is averaged to the size of the smaller,
-/// before the projector p. Use it alone: the student's own classifier is not trained, nor used.
+/// Formula: \f$ \mathrm{mean} (p(F_s) - F_t)^2 \f$; the larger map is average-pooled to the size of the smaller,
+/// before the projector p. Use it alone: the student's own classifier is neither trained nor used.
 /// Shapes: [batch, channels, height, width].
 /// Gradient: to the student's feature and the projector.
 /// Reductions: those of `Hint`.
-/// Learnable: the projector, by default a `Bottleneck` with factor 2. The prediction is the teacher's
-/// classifier on the projected feature, so that projector and classifier stay a part of the student at
-/// inference.
+/// Learnable: the projector, by default a `Bottleneck` with factor 2. The prediction is the teacher's classifier on
+/// the projected feature, so projector and classifier remain part of the student at inference.
 /// Source: Chen, Mei, Zhang, Wang, Feng, Chen, "Knowledge Distillation with the Reused Teacher Classifier",
 /// CVPR 2022, Eq. 3.
 template <class StudentTap, class TeacherTap, Connector C = Bottleneck>
@@ -85,8 +84,8 @@ class SimKd : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SimKdPa
         : SimKd::FeatureTerm("sim_kd", std::move(student), std::move(teacher),
                              {std::move(projector), options}) {}
 
-    /// The student's feature where the teacher's classifier takes it: projected, at most as large as the
-    /// teacher's map was in the first batch.
+    /// The student's feature as passed to the teacher's classifier: projected, and at most as large as the teacher's
+    /// map in the first batch.
     /// Shapes: [batch, channels of the teacher, height, width].
     template <class Student>
     at::Tensor project(const Student& outputs) const {
@@ -97,8 +96,8 @@ class SimKd : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SimKdPa
             detail::pooled_to(feature, std::min(feature.size(2), this->learnable_->height()),
                               std::min(feature.size(3), this->learnable_->width())));
     }
-    /// The logits: the teacher's classifier on the mean of the projected feature. Set `module()->eval()` and
-    /// a `NoGradGuard` for inference, as for the student.
+    /// The logits: the teacher's classifier on the mean of the projected feature. For inference use
+    /// `module()->eval()` and a `NoGradGuard`, as for the student.
     /// \param classifier `torch::nn::Linear`, or another network or callable on [batch, channels]
     template <class Student, class Head>
     at::Tensor predict(const Student& outputs, const Head& classifier) const {

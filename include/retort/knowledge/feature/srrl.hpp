@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Softmax regression: the student's feature shall mean the same to the teacher's classifier.
+/// Softmax regression: the teacher's classifier gives the teacher's logits for the student's feature.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,7 +40,7 @@ namespace functional {
 
 /// See `Srrl`.
 /// \param student, teacher features [batch, channels] or [batch, channels, height, width]
-/// \param student_logits what the teacher's classifier makes of the student's feature
+/// \param student_logits the teacher's classifier on the student's feature
 inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& student_logits,
                        const at::Tensor& teacher_logits, const SrrlOptions& options = {}) {
     options.check();
@@ -89,8 +89,8 @@ struct SrrlParts {
 
 }  // namespace detail
 
-/// Softmax regression representation learning: the teacher's feature and the teacher's logits, both by way of
-/// the student's feature.
+/// Softmax regression representation learning: matches the student's feature to the teacher's, and the teacher's
+/// classifier on it to the teacher's logits.
 ///
 ///     retort::Srrl{retort::tap<&SmallOutputs::body>, retort::tap<&BigOutputs::stage3>, big->classifier}
 ///
@@ -99,8 +99,8 @@ struct SrrlParts {
 /// \f$ the teacher's classifier and \f$ z_t \f$ the teacher's logits. Never negative; 0 at equality.
 /// Shapes: features [batch, channels, height, width]; a feature of shape [batch, channels] counts as a map of
 /// one position. The sizes of the maps may differ.
-/// Gradient: to the student's feature and the connector; it goes through the teacher's classifier, not into
-/// it.
+/// Gradient: to the student's feature and the connector; it passes through the teacher's classifier without reaching
+/// its parameters.
 /// Reductions: elements are the samples.
 /// Learnable: the connector, by default a 1x1 convolution without bias, batch norm and ReLU.
 /// Source: Yang, Martinez, Bulat, Tzimiropoulos, "Knowledge Distillation via Softmax Regression
@@ -128,7 +128,7 @@ class Srrl : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlPart
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
         static_assert(HasLogits<Teacher>,
                       "retort: Srrl needs logits: the teacher's outputs have no member `logits`, and there "
-                      "is no function logits(outputs) beside their type");
+                      "is no function logits(outputs) in the namespace of their type");
         const at::Tensor feature = as_map(this->taps_.student(student));
         const at::Tensor goal = as_map(this->taps_.teacher(teacher));
         return this->naming([&] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Variational information distillation: the teacher's feature shall be predictable from the student's.
+/// Variational information distillation: makes the teacher's feature predictable from the student's.
 #pragma once
 
 #include <ATen/ops/full.h>
@@ -21,7 +21,7 @@ namespace retort {
 /// Options of `VariationalInformation` and `functional::variational_information`. The defaults are those of
 /// the released code (RepDistiller), with the weight 1.
 struct VariationalInformationOptions {
-    std::int64_t hidden = 0;                ///< channels inside the regressor; 0: as many as the teacher's
+    std::int64_t hidden = 0;                ///< hidden channels of the regressor; 0: as many as the teacher's
     double initial_variance = 5;            ///< above `epsilon`
     double epsilon = 1e-5;                  ///< added to the variances; above 0
     Reduction reduction = Reduction::mean;  ///< elements are those of the teacher's feature
@@ -129,12 +129,12 @@ struct VariationalParts {
 /// Formula: \f$ \tfrac12 \, \mathrm{mean} ( (\mu(F_s) - F_t)^2 / v_c + \log v_c ), \; v_c =
 /// \mathrm{softplus}(a_c) + \epsilon \f$, with one variance per channel of the teacher and the regressor \f$
 /// \mu \f$ of three 1x1 convolutions without bias, ReLU between them. The constant \f$ \tfrac12 \log 2 \pi
-/// \f$ is left out, so that the loss can be negative.
-/// Shapes: [batch, channels, height, width]; the larger map is averaged to the size of the smaller, before
-/// the regressor.
+/// \f$ is omitted, so the loss can be negative.
+/// Shapes: [batch, channels, height, width]; the larger map is average-pooled to the size of the smaller, before the
+/// regressor.
 /// Gradient: to the student's feature, the regressor and the variances.
-/// Learnable: regressor and variances, built from the first batch. Both are parameters of `module()`:
-/// variances that the optimizer does not know stay at their first values, silently.
+/// Learnable: regressor and variances, built from the first batch. Both are parameters of `module()`: variances
+/// unknown to the optimizer silently keep their initial values.
 /// Source: Ahn, Hu, Damianou, Lawrence, Dai, "Variational Information Distillation for Knowledge Transfer",
 /// CVPR 2019.
 template <class StudentTap, class TeacherTap>

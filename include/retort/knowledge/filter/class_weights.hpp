@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Samples counted by their class.
+/// Weights samples by class.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,7 +13,7 @@
 
 namespace retort {
 
-/// Each sample counts as much as its target class: zeros are a mask of classes.
+/// Weights each sample by its target class; zeros mask classes.
 struct ClassWeights {
     static constexpr bool needs_target = true;
 

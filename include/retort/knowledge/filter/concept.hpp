@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of a filter: how much each sample counts.
+/// The contract of a filter: a weight for each sample.
 ///
 /// | expression | meaning |
 /// |---|---|
-/// | `filter(student_outputs, teacher_outputs, batch)` | required; a weight for each sample, or whether it counts: [batch], floating-point or bool, without gradient |
-/// | `F::needs_teacher`, `F::needs_target` | optional, `static constexpr bool`; where missing, false |
-/// | `filter.check()` | optional; throws ConfigError where options make no sense |
+/// | `filter(student_outputs, teacher_outputs, batch)` | required; a weight per sample, or whether it counts: [batch], floating-point or bool, without gradient |
+/// | `F::needs_teacher`, `F::needs_target` | optional, `static constexpr bool`; false if missing |
+/// | `filter.check()` | optional; throws ConfigError for invalid options |
 ///
 /// A minimal example, samples that come with a weight in the user's own batch:
 ///

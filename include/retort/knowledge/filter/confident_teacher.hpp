@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Only samples of which the teacher is sure.
+/// Only samples on which the teacher is confident.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,8 +10,7 @@
 
 namespace retort {
 
-/// The samples whose most probable class has at least the probability `threshold`, for the teacher at
-/// temperature 1.
+/// Samples on which the teacher's highest class probability, at temperature 1, is at least `threshold`.
 struct ConfidentTeacher {
     static constexpr bool needs_teacher = true;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Only samples that the teacher gets right.
+/// Only samples that the teacher classifies correctly.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,8 +11,8 @@
 
 namespace retort {
 
-/// The samples whose most probable class, for the teacher, is the target: [batch] of class indices, or
-/// [batch, classes] of probabilities, of which the most probable class counts.
+/// Samples whose most probable class, for the teacher, is the target: [batch] of class indices, or [batch, classes]
+/// of probabilities, of which the most probable class counts.
 struct CorrectTeacher {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Information-flow divergence: what each layer knows about which samples are neighbors.
+/// Information-flow divergence: the neighborhoods of the samples in each layer.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -30,20 +30,20 @@ enum class NeighborDivergence {
 
 /// Options of `InformationFlow` and `functional::information_flow`.
 struct InformationFlowOptions {
-    /// Cosine and Student-t kernel, a divergence of each, added up: the `hybrid` of the paper, `combined` in
-    /// the code. Takes the degree from `kernel`.
+    /// Cosine and Student-t kernel, one divergence each, added: the paper's `hybrid`, `combined` in the code. Takes
+    /// the degree from `kernel`.
     bool combined = true;
-    Kernel kernel = {};                         ///< of both networks; its kind counts where not combined
-    std::optional<Kernel> teacher_kernel = {};  ///< of the teacher, where it is another one
+    Kernel kernel = {};                         ///< of both networks; its kind is used unless combined
+    std::optional<Kernel> teacher_kernel = {};  ///< of the teacher, if different
     NeighborDivergence divergence = NeighborDivergence::jeffreys;
     bool diagonal = true;                   ///< whether a sample counts as a neighbor of itself
-    Reduction reduction = Reduction::mean;  ///< elements are the pairs that count
+    Reduction reduction = Reduction::mean;  ///< elements are the counted pairs
     double epsilon = 1e-6;                  ///< of the divergence `kl`; above 0
 
-    /// The authors' released code: the diagonal counts, mean over the batch^2 pairs. The default, for the
-    /// published weights of the layers (1 for the last, 100 * 0.7^epoch for the others) belong to this scale.
+    /// The authors' released code: the diagonal counts, mean over the batch^2 pairs. The default, as the published
+    /// weights of the layers (1 for the last, 100 * 0.7^epoch for the others) refer to this scale.
     static InformationFlowOptions released() { return {}; }
-    /// The paper's formula as others report it: k != i, the sum over all pairs; about batch^2 times as large.
+    /// The paper's formula as others report it: k != i, the sum over all pairs; larger by about batch^2.
     static InformationFlowOptions paper() { return {.diagonal = false, .reduction = Reduction::sum}; }
 
     /// \throws ConfigError
@@ -93,7 +93,7 @@ inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const 
             values = p * (teacher - student).square();
             break;
         case NeighborDivergence::kagan:
-            // Probabilities that underflowed count as the least normal number.
+            // Underflowed probabilities are clamped to the smallest normal number.
             values = (p - q).square() / p.clamp_min(static_cast<double>(std::numeric_limits<float>::min()));
             break;
     }
@@ -115,7 +115,7 @@ inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const 
 
 namespace functional {
 
-/// Divergence of the neighborhoods of a batch in one layer of the student from those in one of the teacher.
+/// Divergence of a batch's neighborhoods in a layer of the student from those in a layer of the teacher.
 ///
 /// Formula: \f$ p_{ij} = K^t_{ij} / \sum_k K^t_{ik} \f$, \f$ q_{ij} \f$ likewise of the student, with the
 /// kernel K; by default \f$ \mathrm{mean}_{ij} (p_{ij} - q_{ij})(\log p_{ij} - \log q_{ij}) \f$ (Jeffreys) of
@@ -123,10 +123,9 @@ namespace functional {
 /// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
 /// Gradient: to the student's feature; the teacher's is a constant. An all-zero row gets a finite gradient
 /// where the released code gives NaN.
-/// Reductions: `mean` over the pairs that count (default), `batchmean`, `sum`, `none` (the mean of each
-/// sample's row).
-/// Hazards: depends on the batch as a whole. Kernels are at least 1e-12, so that the logarithm of opposite
-/// rows exists. With the paper's normalization a batch of one has no pairs: 0.
+/// Reductions: `mean` over the counted pairs (default), `batchmean`, `sum`, `none` (the mean of each sample's row).
+/// Hazards: depends on the whole batch. Kernels are at least 1e-12, so that the logarithm exists for opposite rows.
+/// With the paper's normalization a batch of one has no pairs: 0.
 /// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation Using Information Flow Modeling",
 /// CVPR 2020, Eq. 7 and 8, and the authors' code.
 /// \throws ShapeError, ConfigError
@@ -148,7 +147,7 @@ inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& 
 
 }  // namespace functional
 
-/// `functional::information_flow` of a layer of the student and one of the teacher.
+/// `functional::information_flow` of a layer of the student and a layer of the teacher.
 ///
 ///     retort::Knowledge{retort::InformationFlow{last, last},
 ///                       retort::Sum{retort::InformationFlow{early, early}, retort::InformationFlow{middle, middle}}}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Information-flow vectors: which layer of a teacher explains which layer of a student.
+/// Information-flow vectors, and maps from a student's layers to a teacher's.
 #pragma once
 
 #include <cmath>
@@ -13,33 +13,32 @@
 
 namespace retort {
 
-/// An information-flow vector: how much about the classes each layer of a network knows, from shallow to deep
+/// An information-flow vector: the information of each layer of a network about the classes, from shallow to deep
 /// (`metrics::information_content` of each).
 using InformationFlowVector = std::vector<double>;
 
 /// Options of `LayerMap::nearest`.
 struct NearestLayerOptions {
-    /// The last layers belong to each other, whatever they know. Sources do not settle it; the default is
-    /// this library's.
+    /// Map the last layer to the last, whatever their information content. Sources do not settle it; the default is
+    /// this library's choice.
     bool last_to_last = true;
 };
 
-/// Which layer of the teacher explains which layer of the student: \f$ \kappa \f$, by numbers from 0.
+/// Maps each layer of the student to a layer of the teacher: \f$ \kappa \f$, with indices from 0.
 class LayerMap {
   public:
-    /// By numbers: element i is the teacher's layer for the student's layer i.
+    /// By index: element i is the teacher's layer for the student's layer i.
     explicit LayerMap(std::vector<std::size_t> layers) : layers_(std::move(layers)) {}
     LayerMap(std::initializer_list<std::size_t> layers) : layers_(layers) {}
 
-    /// Each to its own: what an auxiliary teacher of the student's architecture is for.
+    /// One to one: for an auxiliary teacher of the student's architecture.
     static LayerMap one_to_one(std::size_t layers) {
         std::vector<std::size_t> result;
         for (std::size_t i = 0; i < layers; ++i) result.push_back(i);
         return LayerMap(std::move(result));
     }
-    /// The layer whose information content is nearest: \f$ \kappa(i) = \arg\min_j ([w_s]_i - [w_t]_j)^2 \f$, the
-    /// shallower of equals. Several layers of the student may have the same one, and some of the teacher's
-    /// none.
+    /// The layer of nearest information content: \f$ \kappa(i) = \arg\min_j ([w_s]_i - [w_t]_j)^2 \f$, the shallower
+    /// of equals. Several layers of the student may map to the same layer, and some of the teacher's may be unused.
     ///
     /// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation Using Information Flow
     /// Modeling", CVPR 2020.
@@ -67,8 +66,8 @@ class LayerMap {
     const std::vector<std::size_t>& layers() const { return layers_; }
     friend bool operator==(const LayerMap&, const LayerMap&) = default;
 
-    /// \throws ConfigError unless the map is for so many layers of the student and leads to so many of the
-    /// teacher
+    /// \throws ConfigError unless the map has this many layers of the student and only indices below this many layers
+    /// of the teacher
     void check(const char* where, std::size_t student_layers, std::size_t teacher_layers) const {
         if (layers_.size() != student_layers) {
             throw ConfigError(detail::concat(where, ": expected a map for the ", student_layers,
@@ -98,10 +97,10 @@ class LayerMap {
     std::vector<std::size_t> layers_;
 };
 
-/// How far two information flows are apart:
-/// \f$ D_F = \sum_i ([w_s]_i - [w_t]_{\kappa(i)})^2 \f$ (Passalis, Tzelepi, Tefas, CVPR 2020). A measurement:
-/// what a student is trained with is `InformationFlow`, which compares neighborhoods.
-/// \throws ConfigError if the map does not fit
+/// The distance of two information flows:
+/// \f$ D_F = \sum_i ([w_s]_i - [w_t]_{\kappa(i)})^2 \f$ (Passalis, Tzelepi, Tefas, CVPR 2020). A measurement; the
+/// training loss is `InformationFlow`, which compares neighborhoods.
+/// \throws ConfigError if the map does not match
 inline double flow_vector_divergence(const InformationFlowVector& student,
                                      const InformationFlowVector& teacher, const LayerMap& map) {
     map.check("flow_vector_divergence", student.size(), teacher.size());

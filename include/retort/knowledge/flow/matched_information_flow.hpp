@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Information flow of several layers: each layer of the student with the teacher's layer of a map.
+/// Information flow of several layers: each layer of the student with the teacher's layer given by a map.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -42,10 +42,10 @@ namespace functional {
 /// The weighted sum of the divergences of several layers: \f$ \sum_i \alpha_i L(g^i, f^{\kappa(i)}) \f$ with
 /// `information_flow` for L.
 ///
-/// Shapes: student and teacher a tensor [batch, ...] per layer. Gradient: to the student's features. A layer
-/// of weight 0 is not computed.
+/// Shapes: one tensor [batch, ...] per layer of student and teacher.
+/// Gradient: to the student's features. A layer of weight 0 is not computed.
 /// Source: Passalis, Tzelepi, Tefas, CVPR 2020, Eq. 9.
-/// \throws ShapeError, ConfigError also where map or weights do not fit the layers, or all weights are 0
+/// \throws ShapeError, ConfigError also if map or weights do not match the layers, or all weights are 0
 inline at::Tensor matched_information_flow(const std::vector<at::Tensor>& student,
                                            const std::vector<at::Tensor>& teacher,
                                            const MatchedInformationFlowOptions& options = {}) {
@@ -84,7 +84,7 @@ inline at::Tensor matched_information_flow(const std::vector<at::Tensor>& studen
 ///     retort::MatchedInformationFlow{retort::Taps{early, middle, late}, retort::Taps{stage1, stage2, stage3, stage4},
 ///                                    {.map = retort::LayerMap::nearest(student_flow, teacher_flow)}}
 ///
-/// Where layers have schedules of their own they are terms of their own: `InformationFlow`.
+/// Layers with separate schedules are separate terms: `InformationFlow`.
 template <class StudentTaps, class TeacherTaps>
 class MatchedInformationFlow
     : public detail::FunctionTerm<StudentTaps, TeacherTaps, MatchedInformationFlowOptions,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Singular vectors of feature maps (KDSVD): how the main directions of neighboring layers lie to each
-/// other.
+/// Singular vectors of feature maps (KDSVD): relations between the main directions of neighboring layers.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -42,7 +41,7 @@ struct SingularVectorsOptions {
 
     /// RepDistiller. The default.
     static SingularVectorsOptions rep_distiller() { return {}; }
-    /// mdistiller, but for its float32: here float64 stays float64.
+    /// mdistiller, except for its float32: here float64 stays float64.
     static SingularVectorsOptions mdistiller() { return {.unfold = Unfold::channel_rows_by_width}; }
 
     /// \throws ConfigError
@@ -57,10 +56,9 @@ struct SingularVectorsOptions {
 
 namespace detail {
 
-/// The first `count` right singular vectors of a batch of matrices [batch, rows, columns], as columns:
-/// [batch, columns, count]. The backward pass stays finite where singular values are equal or 0: vectors that
-/// could turn into each other freely get no gradient for doing so. Signs are as the decomposition leaves
-/// them.
+/// The first `count` right singular vectors of a batch of matrices [batch, rows, columns], as columns: [batch,
+/// columns, count]. The backward pass stays finite if singular values are equal or 0: vectors that are only
+/// determined up to rotation get no gradient for rotating. Signs are those of the decomposition.
 class RightVectors : public torch::autograd::Function<RightVectors> {
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& matrices,
@@ -73,7 +71,7 @@ class RightVectors : public torch::autograd::Function<RightVectors> {
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list gradients) {
         if (at::GradMode::is_enabled()) {
-            throw ConfigError("singular_vectors: its gradient has no gradient of its own (create_graph)");
+            throw ConfigError("singular_vectors: its gradient is not differentiable (create_graph)");
         }
         const auto saved = context->get_saved_variables();
         const at::Tensor& u = saved[0];
@@ -87,7 +85,7 @@ class RightVectors : public torch::autograd::Function<RightVectors> {
         const auto inverse = [](const at::Tensor& value, const at::Tensor& least) {
             return value.reciprocal().masked_fill_(value.abs() <= least, 0);
         };
-        // All vectors' gradient, those that were not asked for without.
+        // The gradient of all vectors; 0 for those not requested.
         at::Tensor full = at::zeros(v.sizes(), v.options());
         full.narrow(2, 0, given.size(2)).copy_(given);
         const at::Tensor turned = at::matmul(v.transpose(1, 2), full);
@@ -98,7 +96,7 @@ class RightVectors : public torch::autograd::Function<RightVectors> {
         const at::Tensor inner = gaps * turned;
         const at::Tensor middle = s.unsqueeze(2) * (inner + inner.transpose(1, 2));
         const at::Tensor outside = full - at::matmul(v, turned);
-        // U is the largest of them: it takes part in one product alone.
+        // U is the largest of them: it is used in one product only.
         const at::Tensor within =
             at::matmul(middle, v.transpose(1, 2))
                 .add_(inverse(s, largest * precision).unsqueeze(2) * outside.transpose(1, 2));
@@ -113,15 +111,15 @@ inline at::Tensor unfolded(const at::Tensor& maps, SingularVectorsOptions::Unfol
                                                                            : values.flatten(1, 2);
 }
 
-/// Unit vectors in columns such that the element of largest size in each is positive: a decomposition leaves
-/// their signs open, and the comparison of two layers depends on them.
+/// Unit vectors in columns, with the largest element of each made positive: a decomposition leaves their signs
+/// undetermined, and the comparison of two layers depends on them.
 inline at::Tensor with_fixed_signs(const at::Tensor& vectors) {
     const at::Tensor where = constant(vectors).abs().argmax(1, /*keepdim=*/true);
     const at::Tensor largest = constant(vectors).gather(1, where);
     return at::where(largest < 0, -vectors, vectors);
 }
 
-/// What is compared of one layer of the teacher: vectors [batch, columns, count] and their weights [batch, 1,
+/// The compared quantities of one layer of the teacher: vectors [batch, columns, count] and their weights [batch, 1,
 /// count].
 struct SingularLayer {
     at::Tensor vectors, weights;
@@ -135,7 +133,7 @@ inline SingularLayer singular_layer(const at::Tensor& teacher, const SingularVec
     return {with_fixed_signs(vh.transpose(1, 2).narrow(2, 0, count)), unit_rows(values).unsqueeze(1)};
 }
 
-/// The student's vectors, each that which lies closest to one of the teacher's, in its direction.
+/// The student's vectors closest to each of the teacher's, with matching sign.
 inline at::Tensor matched_vectors(const at::Tensor& student, const at::Tensor& goal,
                                   const SingularVectorsOptions& options) {
     const at::Tensor matrices = unfolded(student, options.unfold);
@@ -147,9 +145,10 @@ inline at::Tensor matched_vectors(const at::Tensor& student, const at::Tensor& g
     return at::matmul(vectors, choice);
 }
 
-/// How the vectors of two layers, [batch, size, count] each, compare with one another in student and teacher, summed
-/// to one number a sample: \f$ \sum (\exp(-(a \ominus b)^2 / 8) - \exp(-(a^t \ominus b^t)^2 / 8))^2 \f$ over all pairs
-/// of elements. The gradient is computed with the value, so that no tensor of all pairs outlives the forward pass.
+/// The differences between student and teacher in how the vectors of two layers, [batch, size, count] each, compare
+/// with one another, summed per sample: \f$ \sum (\exp(-(a \ominus b)^2 / 8) - \exp(-(a^t \ominus b^t)^2 / 8))^2 \f$
+/// over all pairs of elements. The gradient is computed with the value, so that no tensor of all pairs outlives the
+/// forward pass.
 class PairDifferences : public torch::autograd::Function<PairDifferences> {
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& deeper,
@@ -169,7 +168,7 @@ class PairDifferences : public torch::autograd::Function<PairDifferences> {
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list gradients) {
         if (at::GradMode::is_enabled()) {
-            throw ConfigError("singular_vectors: its gradient has no gradient of its own (create_graph)");
+            throw ConfigError("singular_vectors: its gradient is not differentiable (create_graph)");
         }
         const auto saved = context->get_saved_variables();
         const at::Tensor factor = gradients[0].unsqueeze(1).unsqueeze(2);
@@ -177,7 +176,7 @@ class PairDifferences : public torch::autograd::Function<PairDifferences> {
     }
 };
 
-/// The sum of the comparisons of neighboring layers, given the teacher's vectors; a sum of each sample, or reduced.
+/// The sum of the comparisons of neighboring layers, given the teacher's vectors; per sample, or reduced.
 inline at::Tensor singular_differences(const std::vector<at::Tensor>& student,
                                        const std::vector<SingularLayer>& teacher,
                                        const SingularVectorsOptions& options) {
@@ -214,23 +213,22 @@ inline at::Tensor singular_differences(const std::vector<at::Tensor>& student,
 
 namespace functional {
 
-/// How the main directions of neighboring layers lie to each other.
+/// Relations between the main directions of neighboring layers.
 ///
-/// Formula: each map becomes a matrix; V_l are its first right singular vectors times the teacher's singular
-/// values (divided by their length). With \f$ R_l = \exp(-(V_l \ominus V_{l-1})^2 / 8) \f$ for all pairs of
-/// elements of the l-th and the (l-1)-th layer's k-th vectors, the loss is \f$ \frac1B \sum_l \sum (R^s_l -
-/// R^t_l)^2 \f$. Of the student's first `count` + `extra` vectors that of largest absolute cosine is taken
-/// for each of the teacher's, in its direction.
-/// Shapes: lists from shallow to deep of [batch, channels, height, width]; the length of the vectors
-/// (channels, or width where unfolded so) is equal in student and teacher.
-/// Gradient: to the student's layers, through the decomposition; the teacher's are constants. Equal or zero
-/// singular values give no infinite gradients. No gradient of the gradient. Reductions, of each pair of
-/// layers: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each sample).
-/// Hazards: a decomposition leaves the signs of the vectors open, and the value depends on the signs of
-/// neighboring layers relative to each other, up to a hundredfold in released code. Here the largest element
-/// of each of the teacher's vectors is positive. RepDistiller and mdistiller unfold differently: not the same
-/// loss.
-/// Source: Lee, Kim, Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition", ECCV
+/// Formula: each map becomes a matrix; V_l are its first right singular vectors times the teacher's singular values
+/// (divided by their length). With \f$ R_l = \exp(-(V_l \ominus V_{l-1})^2 / 8) \f$ for all pairs of elements of the
+/// l-th and the (l-1)-th layer's k-th vectors, the loss is \f$ \frac1B \sum_l \sum (R^s_l - R^t_l)^2 \f$. For each of
+/// the teacher's vectors, the one of largest absolute cosine among the student's first `count` + `extra` is used,
+/// with matching sign.
+/// Shapes: lists from shallow to deep of [batch, channels, height, width]; the length of the vectors (channels, or
+/// width if unfolded that way) is equal in student and teacher.
+/// Gradient: to the student's layers, through the decomposition; the teacher's are constants. Equal or zero singular
+/// values give no infinite gradients. First derivatives only.
+/// Reductions, per pair of layers: `batchmean` (default), `sum`, `mean` over all elements, `none` (the sum of each
+/// sample).
+/// Hazards: a decomposition leaves the signs of the vectors undetermined, and the value depends on the relative signs
+/// of neighboring layers, up to a hundredfold in released code. Here the largest element of each of the teacher's
+/// vectors is positive. RepDistiller and mdistiller unfold differently: not the same loss.
 /// 2018, in the form of RepDistiller, with weight 1.
 /// \throws ShapeError, ConfigError
 inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,

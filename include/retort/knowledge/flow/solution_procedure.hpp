@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Flow of solution procedure (FSP): how features of neighboring layers go together.
+/// Flow of solution procedure (FSP): the relation between the features of neighboring layers.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -24,9 +24,9 @@ namespace retort {
 
 /// Options of `SolutionProcedure` and `functional::solution_procedure`.
 struct SolutionProcedureOptions {
-    /// How the larger of two maps is brought to the size of the smaller.
+    /// How the larger of two maps is pooled to the size of the smaller.
     enum class Pool { average, max };
-    /// What is added up.
+    /// What is summed.
     enum class Distance {
         squared,       ///< squared differences of the elements
         column_norms,  ///< Euclidean lengths of the columns, one for each channel of the deeper layer
@@ -56,8 +56,7 @@ struct SolutionProcedureOptions {
 
 namespace detail {
 
-/// \throws ShapeError unless both are lists of maps [batch, channels, height, width], as many as each other,
-/// at least 2
+/// \throws ShapeError unless both are lists of equally many maps [batch, channels, height, width], at least 2
 inline void check_layers(std::string_view where, const std::vector<at::Tensor>& student,
                          const std::vector<at::Tensor>& teacher) {
     if (student.size() != teacher.size() || student.size() < 2) {
@@ -103,17 +102,17 @@ inline at::Tensor solution_matrix(const at::Tensor& first, const at::Tensor& sec
 
 namespace functional {
 
-/// Difference of the matrices that say how the channels of neighboring layers go together.
+/// Difference of the Gram matrices between the channels of neighboring layers.
 ///
 /// Formula: \f$ G_{bij} = \frac{1}{hw} \sum_{x} F^{l}_{bix} F^{l+1}_{bjx} \f$ of neighboring layers l and l
 /// + 1, the larger map pooled to the size of the smaller; by default \f$ \sum_l w_l\, \mathrm{mean}_{bij}
 /// (G^s - G^t)^2 \f$.
 /// Shapes: lists from shallow to deep of [batch, channels, height, width]; channels of student and teacher
 /// are equal layer by layer, heights and widths may differ.
-/// Gradient: to the student's layers; the teacher's are constants. Reductions, of each pair: `mean` over all
-/// elements (default), `batchmean`, `sum`, `none` (the mean of each sample's).
-/// Source: Yim, Joo, Bae, Kim, "A Gift from Knowledge Distillation", CVPR 2017. There it is a first stage of
-/// its own (`Phases`); RepDistiller gives it weight 50 and 30 epochs.
+/// Gradient: to the student's layers; the teacher's are constants.
+/// Reductions, per pair: `mean` over all elements (default), `batchmean`, `sum`, `none` (the mean of each sample's).
+/// Source: Yim, Joo, Bae, Kim, "A Gift from Knowledge Distillation", CVPR 2017. There it is a separate first stage
+/// (`Phases`); RepDistiller gives it weight 50 and 30 epochs.
 /// \throws ShapeError, ConfigError
 inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
                                      const std::vector<at::Tensor>& teacher,
@@ -152,7 +151,7 @@ inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
 
 }  // namespace functional
 
-/// `functional::solution_procedure` of several layers of a student and of a teacher.
+/// `functional::solution_procedure` of several layers of a student and a teacher.
 ///
 ///     retort::SolutionProcedure{retort::Taps{early, middle, late}, retort::Taps{early, middle, late}}
 template <class StudentTaps, class TeacherTaps>

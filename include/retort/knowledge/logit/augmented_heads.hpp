@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Self-supervision augmented distributions: heads that tell class and transformation of a view at once.
+/// Self-supervision augmented distributions: heads that classify class and transformation of a view jointly.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -28,7 +28,7 @@ namespace retort {
 struct AugmentedSoftTargetOptions {
     double temperature = 3;  ///< above 0
     bool t_squared = true;
-    Reduction reduction = Reduction::batchmean;  ///< elements are the views; `none`: one value for each
+    Reduction reduction = Reduction::batchmean;  ///< elements are the views; `none`: one value per view
 
     /// \throws ConfigError
     void check() const { detail::check_temperature("AugmentedSoftTarget", temperature); }
@@ -44,10 +44,10 @@ inline void check_view_count(std::string_view where, std::int64_t views) {
 
 namespace functional {
 
-/// The class of each view among the classes times the transformations: view j of a sample of class y is of class
+/// The class of each view among the classes times the transformations: view j of a sample of class y has class
 /// `views` * y + j.
-/// Shapes: class indices [batch] to [batch * views], the views of a sample one behind the other.
-/// \throws ConfigError if there are fewer than 1 views; ShapeError if these are no class indices
+/// Shapes: class indices [batch] to [batch * views], the views of a sample in consecutive rows.
+/// \throws ConfigError if `views` is below 1; ShapeError if these are not class indices
 inline at::Tensor joint_labels(const at::Tensor& target, std::int64_t views = 4) {
     detail::check_view_count("joint_labels", views);
     detail::check_defined("joint_labels", "targets", target);
@@ -59,28 +59,28 @@ inline at::Tensor joint_labels(const at::Tensor& target, std::int64_t views = 4)
     return (target.unsqueeze(1) * views + at::arange(views, target.options())).reshape({-1});
 }
 
-/// The rows of the plain views, the first of each sample.
+/// The rows of the plain views, which come first for each sample.
 /// Shapes: [batch * views, ...] to [batch, ...].
-/// \throws ConfigError if there are fewer than 1 views; ShapeError if the rows are no multiple of the views
+/// \throws ConfigError if `views` is below 1; ShapeError if the number of rows is not a multiple of it
 inline at::Tensor plain_views(const at::Tensor& rows, std::int64_t views = 4) {
     detail::check_view_count("plain_views", views);
     detail::check_defined("plain_views", "the rows", rows);
     if (rows.dim() < 1 || rows.size(0) == 0 || rows.size(0) % views != 0) {
         throw ShapeError(detail::concat("plain_views: expected ", views,
-                                        " views of each sample, one behind the other, found ",
+                                        " consecutive views of each sample, found ",
                                         detail::shape_text(rows)));
     }
     return rows.slice(0, 0, rows.size(0), views);
 }
 
-/// Soft targets of every head of the student, from the same head of the teacher.
+/// Soft targets for every head of the student from the corresponding head of the teacher.
 ///
 /// Formula: \f$ \sum_h T^2\, \mathrm{KL}(\sigma(z^t_h / T) \,\|\, \sigma(z^s_h / T)) \f$, mean over all views.
-/// Shapes: lists of logits, [batch * views, classes of the head] each; the main head among them, where it takes part.
+/// Shapes: lists of logits, [batch * views, classes of the head] each; including the main head, if it takes part.
 /// Gradient: to the student's logits.
 /// Source: Yang, An, Cai, Xu, "Hierarchical Self-supervised Augmented Knowledge Distillation", IJCAI 2021; four
 /// rotations, temperature 3 and weights 1 are the released code's.
-/// \throws ConfigError if the temperature is not above 0; ShapeError if the heads do not fit together
+/// \throws ConfigError if the temperature is not above 0; ShapeError if the heads do not match
 inline at::Tensor augmented_soft_target(const std::vector<at::Tensor>& student,
                                         const std::vector<at::Tensor>& teacher,
                                         const AugmentedSoftTargetOptions& options = {}) {
@@ -100,7 +100,7 @@ inline at::Tensor augmented_soft_target(const std::vector<at::Tensor>& student,
     return result;
 }
 
-/// Cross-entropy of every head with the joint labels: how the heads of a teacher learn.
+/// Cross-entropy of every head with the joint labels: trains the heads of a teacher.
 ///
 /// Formula: \f$ -\sum_h \log \sigma(z_h)_{y v + j} \f$ for view j of v, mean over all views.
 /// Shapes: a list of logits, [batch * views, classes * views] each; targets [batch] of class indices.
@@ -166,8 +166,8 @@ class AugmentedCrossEntropy {
     std::int64_t views_;
 };
 
-/// A term on the logits of the plain views only, where the batch holds several views of each sample one behind the
-/// other, and a target for each sample.
+/// A term on the logits of the plain views only, for batches with several consecutive views of each sample and one
+/// target per sample.
 ///
 ///     retort::OnPlainViews{retort::CrossEntropy{}, 4}
 template <SaysWhatItNeeds Term>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How alike the classes are over a batch.
+/// Similarities of the classes over a batch.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -19,11 +19,11 @@ namespace retort {
 
 /// Squared difference of the Gram matrices of the classes.
 ///
-/// Formula: \f$ \|P_t^\top P_t - P_s^\top P_s\|_F^2 / C \f$ with \f$ P = \sigma(z / T) \f$, [batch, C]. No
-/// factor \f$ T^2 \f$, and a sum over the batch within the Gram matrix: it grows with the batch.
+/// Formula: \f$ \|P_t^\top P_t - P_s^\top P_s\|_F^2 / C \f$ with \f$ P = \sigma(z / T) \f$, [batch, C]. Without a
+/// factor \f$ T^2 \f$; the Gram matrix is a sum over the batch, so the value grows with the batch.
 /// Shapes: both logits [batch, classes].
 /// Gradient: to the student's logits.
-/// Reduction: none to choose, the value belongs to the batch as a whole.
+/// Reduction: fixed; the value is that of the whole batch.
 /// Source: the class part of Jin, Wang, Lin, "Multi-Level Logit Distillation", CVPR 2023.
 struct ClassRelation {
     static constexpr bool needs_teacher = true;
@@ -39,7 +39,7 @@ struct ClassRelation {
 
 namespace detail {
 
-/// Softmax of logits, in float32 at least.
+/// Softmax of logits, at least in float32.
 inline at::Tensor probabilities(const at::Tensor& logits, double temperature) {
     const at::Tensor scores = at_least_float32(logits);
     return at::softmax(temperature == 1.0 ? scores : scores / temperature, 1);
@@ -64,7 +64,7 @@ inline at::Tensor sample_relation_elements(const at::Tensor& student, const at::
 namespace functional {
 
 /// See `ClassRelation`.
-/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
+/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not match
 inline at::Tensor class_relation(const at::Tensor& student, const at::Tensor& teacher,
                                  const ClassRelation& options = {}) {
     options.check();

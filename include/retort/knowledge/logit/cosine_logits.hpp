@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Logits as directions: one minus the cosine.
+/// Cosine distance of logits.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -18,8 +18,8 @@ namespace retort {
 
 /// One minus the cosine of the angle between the logits of a sample.
 ///
-/// Formula: \f$ 1 - z_s \cdot z_t / (\|z_s\| \|z_t\|) \f$ per sample; mean over samples. A row of zeros has
-/// cosine 0 to everything, and the gradient of a row of length 1: towards the teacher's direction.
+/// Formula: \f$ 1 - z_s \cdot z_t / (\|z_s\| \|z_t\|) \f$ per sample; mean over samples. A row of zeros has cosine 0
+/// with everything, and the gradient of a row of unit length: towards the teacher's direction.
 /// Shapes: both logits [batch, classes].
 /// Gradient: to the student's logits.
 /// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
@@ -28,7 +28,7 @@ struct CosineLogits {
     static constexpr bool needs_target = false;
 
     Reduction reduction = Reduction::batchmean;
-    bool centered = false;  ///< takes the mean over the classes away first: the correlation of the logits
+    bool centered = false;  ///< subtract the mean over the classes first: the correlation of the logits
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
@@ -38,7 +38,7 @@ struct CosineLogits {
 namespace functional {
 
 /// See `CosineLogits`.
-/// \throws ShapeError if the logits do not fit together.
+/// \throws ShapeError if the logits do not match
 inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& teacher,
                                 const CosineLogits& options = {}) {
     detail::check_logit_pair("cosine_logits", student, teacher);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Cross-entropy with the targets: the hard part of a loss.
+/// Cross-entropy with the targets.
 #pragma once
 
 #include <ATen/core/Reduction.h>
@@ -20,7 +20,7 @@ namespace retort {
 /// / C \f$ for a label smoothing \f$ \epsilon \f$; mean over the samples.
 /// Shapes: logits [batch, classes]; targets [batch] of class indices (int64), or [batch, classes] of
 /// probabilities.
-/// Gradient: to the student's logits. 16-bit logits are computed with in float32.
+/// Gradient: to the student's logits. 16-bit logits are computed in float32.
 struct CrossEntropy {
     static constexpr bool needs_teacher = false;
     static constexpr bool needs_target = true;
@@ -28,7 +28,7 @@ struct CrossEntropy {
     double label_smoothing = 0.0;                ///< in [0, 1]
     Reduction reduction = Reduction::batchmean;  ///< elements are samples: `mean` is the same
     at::Tensor class_weights{};        ///< [classes]; undefined: all 1. The mean is then the weighted one
-    std::int64_t ignore_index = -100;  ///< samples with this target do not count
+    std::int64_t ignore_index = -100;  ///< samples with this target are ignored
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher&, const B& batch) const;
@@ -39,7 +39,7 @@ struct CrossEntropy {
 namespace functional {
 
 /// See `CrossEntropy`.
-/// \throws ShapeError if the shapes or types do not fit together.
+/// \throws ShapeError if the shapes or types do not match
 inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& target,
                                 const CrossEntropy& options = {}) {
     detail::check_logits("cross_entropy", "logits", logits);
@@ -76,7 +76,7 @@ at::Tensor CrossEntropy::operator()(const Student& student, const Teacher&, cons
     static_assert(HasLogits<Student>,
                   "retort: CrossEntropy needs logits: the student's outputs have no member `logits`, and "
                   "there is no function "
-                  "logits(outputs) beside their type");
+                  "logits(outputs) in the namespace of their type");
     return functional::cross_entropy(logits(student), target(batch), *this);
 }
 

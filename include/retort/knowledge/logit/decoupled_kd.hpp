@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Decoupled knowledge distillation: the target class and the others, weighted apart.
+/// Decoupled knowledge distillation: separate weights for the target class and the others.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -22,22 +22,22 @@
 
 namespace retort {
 
-/// Soft targets taken apart: how probable the target class is, and how the others are among themselves.
+/// Soft targets in two parts: the probability of the target class, and the distribution among the others.
 ///
-/// Formula: \f$ \alpha T^2\,\mathrm{KL}(b_t \| b_s) + \beta T^2\,\mathrm{KL}(\hat p_t \| \hat p_s) \f$, with
-/// \f$ b = (p_y, 1 - p_y) \f$ and \f$ \hat p \f$ the softmax over all classes but y, all at temperature T;
-/// mean over samples.
+/// Formula: \f$ \alpha T^2\,\mathrm{KL}(b_t \| b_s) + \beta T^2\,\mathrm{KL}(\hat p_t \| \hat p_s) \f$, with \f$ b =
+/// (p_y, 1 - p_y) \f$ and \f$ \hat p \f$ the softmax over all classes except y, all at temperature T; mean over
+/// samples.
 /// Shapes: both logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch,
 /// classes] of probabilities, of which the most probable class counts.
 /// Gradient: to the student's logits.
 /// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
-/// Hazards: beta has no default. It depends on the pair of networks: take a preset or choose. The warm-up of
-/// the released code, min(epoch / 20, 1), is a schedule's matter: `WarmUp`. Released code masks the target
-/// class with -1000, which fails for teachers surer than that, and takes the logarithm of a sum of
-/// probabilities, which is not finite where it underflows; here the class is taken out by its index, in log
-/// space. MMRazor's reduction `mean` is a sum: `mm_razor()`.
+/// Hazards: beta has no default. It depends on the pair of networks: use a preset or choose it. The warm-up of the
+/// released code, min(epoch / 20, 1), is left to a schedule: `WarmUp`. Released code masks the target class with
+/// -1000, which fails for more confident teachers, and takes the logarithm of a sum of probabilities, which is not
+/// finite if it underflows; here the class is removed by its index, in log space. MMRazor's reduction `mean` is a
+/// sum: `mm_razor()`.
 /// Source: Zhao, Cui, Song, Qiu, Liang, "Decoupled Knowledge Distillation", CVPR 2022. The presets are
-/// mdistiller's, beside cross-entropy of weight 1.
+/// mdistiller's, with cross-entropy at weight 1.
 struct DecoupledKd {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = true;
@@ -58,14 +58,14 @@ struct DecoupledKd {
     // ImageNet
     static DecoupledKd resnet34_resnet18() { return {.non_target_weight = 0.5, .temperature = 1.0}; }
     static DecoupledKd resnet50_mobile_net_v1() { return {.non_target_weight = 2.0, .temperature = 1.0}; }
-    /// mdistiller's default where a pair has none of its own.
+    /// mdistiller's default for pairs without settings of their own.
     static DecoupledKd mdistiller() { return {.non_target_weight = 8.0}; }
     /// MMRazor's ImageNet settings as released: a sum over the batch.
     static DecoupledKd mm_razor() {
         return {.non_target_weight = 0.5, .temperature = 1.0, .reduction = Reduction::sum};
     }
-    /// With standardized logits (`Standardized`), as the authors of logit standardization release it: their
-    /// weight 9 times alpha 1 and beta 8.
+    /// With standardized logits (`Standardized`), as released by the authors of logit standardization: their weight 9
+    /// times alpha 1 and beta 8.
     static DecoupledKd standardized() {
         return {.target_weight = 9.0, .non_target_weight = 72.0, .temperature = 2.0};
     }
@@ -81,7 +81,7 @@ inline void DecoupledKd::check() const {
         throw ConfigError(
             "DecoupledKd: expected a choice of non_target_weight (beta), which depends on the pair of "
             "networks; "
-            "take a preset such as DecoupledKd::resnet32x4_resnet8x4() or set it");
+            "use a preset such as DecoupledKd::resnet32x4_resnet8x4() or set it");
     }
     detail::check_weight("DecoupledKd", "a target_weight", target_weight);
     detail::check_weight("DecoupledKd", "a non_target_weight", non_target_weight);
@@ -95,7 +95,7 @@ inline at::Tensor scores_at(const at::Tensor& logits, double temperature) {
     return temperature == 1.0 ? scores : scores / temperature;
 }
 
-/// The loss in operators that autograd knows.
+/// The loss in differentiable operators.
 inline at::Tensor composed_decoupled_kd(const at::Tensor& student, const at::Tensor& teacher,
                                         const at::Tensor& column, const DecoupledKd& options) {
     const TargetSplit of_teacher = split_target(scores_at(teacher, options.temperature), column);
@@ -110,7 +110,7 @@ inline at::Tensor composed_decoupled_kd(const at::Tensor& student, const at::Ten
         options.temperature * options.temperature);
 }
 
-/// The loss of each sample without the factor T^2, and its gradient by the student's logits divided by T.
+/// The loss of each sample without the factor T^2, and its gradient with respect to the student's logits divided by T.
 inline ValueAndGradient decoupled_rows(const at::Tensor& student, const at::Tensor& teacher,
                                        const at::Tensor& column, const DecoupledKd& options,
                                        bool with_gradient) {
@@ -152,8 +152,7 @@ inline ValueAndGradient decoupled_rows(const at::Tensor& student, const at::Tens
 namespace functional {
 
 /// See `DecoupledKd`.
-/// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
-/// together.
+/// \throws ConfigError if an option is out of range; ShapeError if logits and targets do not match
 inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& target,
                                const DecoupledKd& options) {
     options.check();

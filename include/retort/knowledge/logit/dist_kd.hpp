@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// DIST: the student's probabilities shall correlate with the teacher's, by sample and by class.
+/// DIST: correlates the student's probabilities with the teacher's, by sample and by class.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -18,17 +18,18 @@
 
 namespace retort {
 
-/// One minus the Pearson correlation of student and teacher: of the classes of each sample, and of the
-/// samples of each class.
+/// One minus the Pearson correlation of student and teacher: over the classes of each sample, and over the samples of
+/// each class.
 ///
 /// Formula: \f$ \tau^2 [\beta (1 - \mathrm{mean}_i\,\rho(s_{i\cdot}, t_{i\cdot})) + \gamma (1 -
 /// \mathrm{mean}_c\,\rho(s_{\cdot c}, t_{\cdot c}))] \f$ with \f$ s = \sigma(z_s / \tau) \f$, \f$ t =
 /// \sigma(z_t / \tau) \f$.
 /// Shapes: both logits [batch, classes]. (For dense prediction every pixel is a row.)
-/// Gradient: to the student's logits. Reduction: none to choose, the second part belongs to the batch as a
-/// whole; it is left out for a batch of one, which has no correlation over samples.
-/// Hazards: where a row or column of the student's is constant, the correlation is 0 and only epsilon stands
-/// between its gradient and infinity: up to 1e8, which float16 cannot hold.
+/// Gradient: to the student's logits.
+/// Reduction: fixed, as the second part is that of the whole batch; it is omitted for a batch of one, which has no
+/// correlation over samples.
+/// Hazards: if a row or column of the student's is constant, the correlation is 0 and only epsilon keeps its gradient
+/// finite: up to 1e8, which float16 cannot represent.
 /// Source: Huang, You, Wang, Qian, Xu, "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022. The
 /// defaults are theirs.
 struct DistKd {
@@ -66,7 +67,7 @@ struct DistKd {
 namespace functional {
 
 /// See `DistKd`.
-/// \throws ConfigError if an option is out of its range; ShapeError if the logits do not fit together.
+/// \throws ConfigError if an option is out of range; ShapeError if the logits do not match
 inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, const DistKd& options = {}) {
     options.check();
     detail::check_logit_pair("dist_kd", student, teacher);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Divergence of language-model logits that are never made: fused with the projection to the vocabulary.
+/// Divergence of language-model logits fused with the projection to the vocabulary: the logits are never materialized.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,34 +21,34 @@
 
 namespace retort {
 
-/// `TokenDivergence` and cross-entropy with the labels, fused with the projection to the vocabulary and
-/// computed some tokens at a time: the logits of the whole batch never exist.
+/// `TokenDivergence` and cross-entropy with the labels, fused with the projection to the vocabulary and computed in
+/// chunks of tokens: the logits of the whole batch are never materialized.
 ///
-/// Formula: \f$ w_s D + w_h \, \mathrm{CE} \f$ per token, with the logits \f$ z = h W^\top + b \f$; D as
-/// `TokenDivergence` has it, the cross-entropy at temperature 1, both over the tokens that count.
+/// Formula: \f$ w_s D + w_h \, \mathrm{CE} \f$ per token, with the logits \f$ z = h W^\top + b \f$; D as in
+/// `TokenDivergence`, the cross-entropy at temperature 1, both over the tokens that are not ignored.
 /// Shapes: hidden states [tokens, width] or [batch, time, width], projection [vocabulary, width], bias
 /// [vocabulary]; labels [tokens] or [batch, time], as `TokenDivergence`. The widths of the two sides may
 /// differ, the vocabularies may not (but see `pad_vocabulary`).
 /// Teacher: hidden states and projection, logits, or a `SparseTeacher`.
-/// Gradient: to the student's hidden states, projection and bias, as far as they take one; computed with the
-/// value, so that the backward pass only scales (`Reduction::none` goes over the tokens again there).
-/// First derivatives only. The gradient of 16-bit projections is summed up in float32.
-/// Memory beside inputs and gradients: two chunks of logits, [tokens_per_chunk, vocabulary] each.
-/// Source: Hsu et al., "Liger Kernel: Efficient Triton Kernels for LLM Training", 2024, for doing so.
+/// Gradient: to the student's hidden states, projection and bias, if they require one; computed with the value, so
+/// that the backward pass only scales (`Reduction::none` iterates over the tokens again there). First derivatives
+/// only. The gradient of 16-bit projections is accumulated in float32.
+/// Memory besides inputs and gradients: two chunks of logits, [tokens_per_chunk, vocabulary] each.
+/// Source: Hsu et al., "Liger Kernel: Efficient Triton Kernels for LLM Training", 2024, for the technique.
 struct FusedTokenDivergence {
     static constexpr bool needs_teacher = true;
-    static constexpr bool needs_target = false;  ///< taken as labels where the batch has them
+    static constexpr bool needs_target = false;  ///< used as labels if the batch has them
 
     TokenDivergence soft{};
     double soft_weight = 1.0;           ///< 0 or more; at 0 the teacher is not computed
-    double hard_weight = 0.0;           ///< 0 or more; above 0, there must be labels
+    double hard_weight = 0.0;           ///< 0 or more; above 0 requires labels
     std::int64_t tokens_per_chunk = 0;  ///< 0: chosen by the size of the vocabulary
-    /// Where one vocabulary is longer: false is an error; true gives the other one zero logits for the words
-    /// that it lacks, which takes probability from those that it has.
+    /// If the vocabularies differ in size: false is an error; true gives the smaller one zero logits for the missing
+    /// words, which takes probability from those it has.
     bool pad_vocabulary = false;
 
-    /// Liger's fused linear Jensen-Shannon: half hard, half soft, no T^2, padding. Beta 0 and 1 stand for
-    /// `forward` and `reverse`. (There the hard part is computed in float32 whatever the type.)
+    /// Liger's fused linear Jensen-Shannon: half hard, half soft, no T^2, padding. Beta 0 and 1 stand for `forward`
+    /// and `reverse`. (There the hard part is computed in float32 whatever the type.)
     static FusedTokenDivergence liger(double beta = 0.5, double temperature = 1.0) {
         return {.soft = TokenDivergence::liger(beta, temperature),
                 .soft_weight = 0.5,
@@ -86,9 +86,8 @@ inline at::Tensor fused_token_loss(const ProjectedLogits& student, TokenLoss los
 namespace functional {
 
 /// See `FusedTokenDivergence`.
-/// \param labels may be undefined where there is no hard part
-/// \throws ConfigError if the options make no sense; ShapeError if the two sides and the labels do not fit
-/// together
+/// \param labels may be undefined without a hard part
+/// \throws ConfigError if an option is out of range; ShapeError if the two sides and the labels do not match
 inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const ProjectedLogits& teacher,
                                          const at::Tensor& labels = {},
                                          const FusedTokenDivergence& options = {}) {
@@ -111,7 +110,7 @@ inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const P
     return detail::fused_token_loss(student, std::move(loss), labels, options);
 }
 
-/// The same with a teacher whose logits there are already.
+/// With a teacher whose logits are given.
 inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const at::Tensor& teacher,
                                          const at::Tensor& labels = {},
                                          const FusedTokenDivergence& options = {}) {
@@ -132,7 +131,7 @@ inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const a
     return detail::fused_token_loss(student, std::move(loss), labels, options);
 }
 
-/// The same with a teacher that is known by its most probable words only.
+/// With a teacher given by its most probable words only.
 inline at::Tensor fused_token_divergence(const ProjectedLogits& student, const SparseTeacher& teacher,
                                          const at::Tensor& labels = {},
                                          const FusedTokenDivergence& options = {}) {
@@ -154,11 +153,12 @@ at::Tensor FusedTokenDivergence::operator()(const Student& student, const Teache
                                             const B& batch) const {
     static_assert(HasProjectedLogits<Student>,
                   "retort: FusedTokenDivergence needs projected logits: the student's outputs have no member "
-                  "`projected_logits`, and there is no function projected_logits(outputs) beside their type");
-    static_assert(
-        HasProjectedLogits<Teacher> || HasLogits<Teacher> || detail::HasSparseTeacher<Teacher>,
-        "retort: FusedTokenDivergence needs the teacher's logits: its outputs have no member "
-        "`projected_logits`, `sparse_teacher` or `logits`, and there is no such function beside their type");
+                  "`projected_logits`, and there is no function projected_logits(outputs) in the namespace "
+                  "of their type");
+    static_assert(HasProjectedLogits<Teacher> || HasLogits<Teacher> || detail::HasSparseTeacher<Teacher>,
+                  "retort: FusedTokenDivergence needs the teacher's logits: its outputs have no member "
+                  "`projected_logits`, `sparse_teacher` or `logits`, and there is no such function in the "
+                  "namespace of their type");
     const at::Tensor labels = detail::labels_of(batch);
     if constexpr (HasProjectedLogits<Teacher>) {
         return functional::fused_token_divergence(projected_logits(student), projected_logits(teacher),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Logits as numbers to be hit: the mean squared difference.
+/// Regression of logits: the mean squared difference.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -24,8 +24,7 @@ namespace retort {
 /// Gradient: to the student's logits.
 /// Reductions: `mean` over all elements (default), `batchmean` (sum over the classes, mean over the samples),
 /// `sum`, `none` (the sum of each sample).
-/// Hazards: not blind to a constant added to all logits of a sample, unlike everything that begins with a
-/// softmax.
+/// Hazards: not invariant to a constant added to all logits of a sample, unlike everything based on a softmax.
 /// Source: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014 (there half of the sum). With a
 /// temperature in TextBrewer; KD_Lib's mutual learning is this between the students, without one.
 struct LogitMse {
@@ -46,7 +45,7 @@ struct LogitMse {
 namespace functional {
 
 /// See `LogitMse`.
-/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
+/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not match
 inline at::Tensor logit_mse(const at::Tensor& student, const at::Tensor& teacher,
                             const LogitMse& options = {}) {
     options.check();

@@ -28,23 +28,21 @@ namespace retort {
 /// sum over the temperatures T,
 /// \f[ \sum_T \Big[ w_i \tfrac{T^2}{B} \sum_i (m_i \mathrm{KL}^w_i + \mathrm{KL}^s_i)
 ///   + \tfrac{w_c}{C} \sum_{jk} (c_j (D^w_{jk})^2 + (D^s_{jk})^2)
-///   + \tfrac{w_b}{B} \sum_{ik} (m_i (E^w_{ik})^2 + (E^s_{ik})^2) \Big] \f] where w is the weak view and s
-/// the strong one, \f$ m_i \f$ is 1 for the samples of which the teacher is at most as sure (on the weak
-/// view) as it is in the median, else 0, and \f$ c_j \f$ is 1 for the classes to which it gives at most the
+///   + \tfrac{w_b}{B} \sum_{ik} (m_i (E^w_{ik})^2 + (E^s_{ik})^2) \Big] \f]
+/// where w is the weak view and s the strong one, \f$ m_i \f$ is 1 for samples on which the teacher's confidence (on
+/// the weak view) is at most the median, else 0, and \f$ c_j \f$ is 1 for classes to which it assigns at most the
 /// median of the probability mass. D are the relations of classes (`ClassRelation`), E those of samples
-/// (`SampleRelation`). Formula (`as_released`): the masks multiply sums over the batch, so that they are but
-/// the factors mean(m) and mean(c) before the weak parts; the strong parts of classes and samples are
-/// computed there and never added; and the divergences of the strong view at the last two temperatures are
-/// those of the weak view.
+/// (`SampleRelation`). Formula (`as_released`): the masks multiply sums over the batch, so that they act only as
+/// factors mean(m) and mean(c) on the weak parts; the strong parts of classes and samples are computed there and
+/// never added; and the divergences of the strong view at the last two temperatures are those of the weak view.
 ///
-/// Shapes: logits of both views, [batch, classes] each. As a term: the outputs hold both, one behind the
-/// other, [2 batch, classes], the weak view first, from a batch that was put together so. Cross-entropy on
-/// both views is a term of its own.
-/// Gradient: to the student's logits. Reduction: none to choose, as the relations belong to the batch as a
-/// whole.
-/// Source: Jin, Wang, Lin, "Multi-Level Logit Distillation", CVPR 2023; weight 0.9 beside a sum of two
-/// cross-entropies of weight 0.1. With `standardize`, as the authors of logit standardization release it:
-/// first temperature 2, weight 9, and standardized logits for the divergences only.
+/// Shapes: logits of both views, [batch, classes] each. As a term: the outputs hold both, [2 batch, classes], the
+/// weak view first, from a batch assembled that way. Cross-entropy on both views is a separate term.
+/// Gradient: to the student's logits.
+/// Reduction: fixed, as the relations are those of the whole batch.
+/// Source: Jin, Wang, Lin, "Multi-Level Logit Distillation", CVPR 2023; weight 0.9, with a sum of two cross-entropies
+/// at weight 0.1. With `standardize`, as released by the authors of logit standardization: first temperature 2,
+/// weight 9, and standardized logits for the divergences only.
 struct MultiLevelKd {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;
@@ -78,8 +76,8 @@ struct MultiLevelKd {
 
 namespace detail {
 
-/// Which values are at most the median (of an even number, the mean of the middle two): 1 or 0, in the type
-/// of the values. By sorting: nothing waits for the device.
+/// Which values are at most the median (for an even number, the mean of the middle two): 1 or 0, in the type of the
+/// values. By sorting: never waits for the device.
 inline at::Tensor at_most_median(const at::Tensor& values) {
     const at::Tensor sorted = std::get<0>(values.sort());
     const std::int64_t count = values.size(0);
@@ -92,7 +90,7 @@ inline at::Tensor at_most_median(const at::Tensor& values) {
 namespace functional {
 
 /// See `MultiLevelKd`.
-/// \throws ConfigError if an option is out of its range; ShapeError if the logits do not fit together.
+/// \throws ConfigError if an option is out of range; ShapeError if the logits do not match
 inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tensor& student_strong,
                                  const at::Tensor& teacher_weak, const at::Tensor& teacher_strong,
                                  const MultiLevelKd& options = {}) {

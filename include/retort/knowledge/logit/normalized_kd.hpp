@@ -17,14 +17,14 @@
 
 namespace retort {
 
-/// Cross-entropies with the teacher: on the target class, and on the other classes normalized by themselves.
+/// Cross-entropies with the teacher: on the target class, and on the other classes, normalized among themselves.
 ///
-/// Formula: \f$ -t_y \log s_y + \gamma T^2 \, \mathrm{CE}(\hat t, \hat s) \f$ with t, s at temperature 1 and
-/// \f$ \hat t, \hat s \f$ the softmax at temperature T over all classes but y; mean over samples. Shapes:
-/// both logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch, classes] of
+/// Formula: \f$ -t_y \log s_y + \gamma T^2 \, \mathrm{CE}(\hat t, \hat s) \f$ with t, s at temperature 1 and \f$ \hat
+/// t, \hat s \f$ the softmax at temperature T over all classes except y; mean over samples.
+/// Shapes: both logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch, classes] of
 /// probabilities, of which the most probable class counts.
-/// Gradient: to the student's logits. Reductions: `batchmean` (default; `mean` is the same, elements are
-/// samples), `sum`, `none`.
+/// Gradient: to the student's logits.
+/// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
 /// Hazards: cross-entropies, not divergences: not 0 at equality.
 /// Source: Yang, Zeng, Li, Zhang, Yuan, Li, "From Knowledge Distillation to Self-Knowledge Distillation: A
 /// Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023; settings of cls_KD.
@@ -54,8 +54,7 @@ struct NormalizedKd {
 namespace functional {
 
 /// See `NormalizedKd`.
-/// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
-/// together.
+/// \throws ConfigError if an option is out of range; ShapeError if logits and targets do not match
 inline at::Tensor normalized_kd(const at::Tensor& student, const at::Tensor& teacher,
                                 const at::Tensor& target, const NormalizedKd& options = {}) {
     options.check();

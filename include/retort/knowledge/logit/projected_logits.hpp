@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Logits that are not multiplied out: hidden states and the projection to the vocabulary.
+/// Unmaterialized logits: hidden states and the projection to the vocabulary.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,17 +12,17 @@
 
 namespace retort {
 
-/// Logits that are not multiplied out: \f$ z = h W^\top + b \f$. With a vocabulary of 100,000 words the
-/// logits of a batch are the largest tensor of all; a loss that takes this never makes them.
+/// Unmaterialized logits: \f$ z = h W^\top + b \f$. With a vocabulary of 100,000 words the logits of a batch are the
+/// largest tensor of all; a loss on this type never materializes them.
 struct ProjectedLogits {
     at::Tensor hidden;  ///< [tokens, width] or [batch, time, width]
-    at::Tensor weight;  ///< [vocabulary, width], as `torch::nn::Linear` keeps it
+    at::Tensor weight;  ///< [vocabulary, width], as in `torch::nn::Linear`
     at::Tensor bias{};  ///< [vocabulary]; undefined: none
 };
 
 namespace detail::outputs {
 
-void projected_logits() = delete;  // poison pill: only functions found by argument-dependent look-up count
+void projected_logits() = delete;  // poison pill: only functions found by argument-dependent lookup count
 
 template <class O>
 concept HasOwnProjectedLogits = requires(const O& outputs) {
@@ -49,9 +49,8 @@ struct FindProjectedLogits {
 
 }  // namespace detail::outputs
 
-/// The projected logits among what a network's forward returns. Found, in this order, as: the outputs
-/// themselves; a function `projected_logits(outputs)` beside the type of the outputs; a member
-/// `projected_logits`.
+/// The projected logits among the outputs of a network's forward. Looked up in this order: the outputs themselves; a
+/// function `projected_logits(outputs)` in the namespace of their type; a member `projected_logits`.
 inline constexpr detail::outputs::FindProjectedLogits projected_logits{};
 
 /// Outputs among which `retort::projected_logits(outputs)` finds projected logits.
@@ -60,7 +59,7 @@ concept HasProjectedLogits = requires(const O& outputs) { ::retort::projected_lo
 
 namespace detail {
 
-/// \throws ShapeError if the parts do not fit together
+/// \throws ShapeError if the parts do not match
 inline void check_projected(std::string_view where, std::string_view whose, const ProjectedLogits& logits) {
     const std::string hidden = concat(whose, " hidden states"), weight = concat(whose, " projection"),
                       bias = concat(whose, " bias");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How alike the samples of a batch are, by their predictions.
+/// Similarities of the samples of a batch by their predictions.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,7 +17,7 @@ namespace retort {
 
 /// Squared difference of the Gram matrices of the samples.
 ///
-/// Formula: \f$ \|P_t P_t^\top - P_s P_s^\top\|_F^2 / B \f$ with \f$ P = \sigma(z / T) \f$, [B, classes]. No
+/// Formula: \f$ \|P_t P_t^\top - P_s P_s^\top\|_F^2 / B \f$ with \f$ P = \sigma(z / T) \f$, [B, classes]. Without a
 /// factor \f$ T^2 \f$.
 /// Shapes: both logits [batch, classes].
 /// Gradient: to the student's logits.
@@ -40,7 +40,7 @@ struct SampleRelation {
 namespace functional {
 
 /// See `SampleRelation`.
-/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not fit together.
+/// \throws ConfigError if the temperature is not above 0; ShapeError if the logits do not match
 inline at::Tensor sample_relation(const at::Tensor& student, const at::Tensor& teacher,
                                   const SampleRelation& options = {}) {
     options.check();

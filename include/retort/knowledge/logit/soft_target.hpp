@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Soft targets: the classical distillation loss.
+/// Soft targets: the classic distillation loss.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -22,16 +22,16 @@ namespace retort {
 
 /// Divergence of the student's softened distribution from the teacher's.
 ///
-/// Formula: \f$ T^2 \, \mathrm{KL}(t \,\|\, s) \f$ with \f$ t = \sigma(z_t / T) \f$, \f$ s = \sigma(z_s / T)
-/// \f$; sum over classes, mean over samples. The factor \f$ T^2 \f$ keeps the size of the gradients apart
-/// from the temperature; `t_squared = false` leaves it out. `form` chooses another divergence.
+/// Formula: \f$ T^2 \, \mathrm{KL}(t \,\|\, s) \f$ with \f$ t = \sigma(z_t / T) \f$, \f$ s = \sigma(z_s / T) \f$; sum
+/// over classes, mean over samples. The factor \f$ T^2 \f$ makes the scale of the gradients independent of the
+/// temperature; `t_squared = false` omits it. `form` selects another divergence.
 /// Shapes: both logits [batch, classes].
-/// Gradient: to the student's logits; the teacher's are constants. Reductions: `batchmean` (default), `sum`,
-/// `mean` (over samples and classes: 1 / classes of batchmean, as in some released code), `none` (one value
-/// per sample).
-/// Masked classes: a class with a logit of minus infinity on both sides is as if it were not there (`squared` and
-/// `guarded` too). A class that is impossible for the student alone makes `forward` infinite, as theory has it, and the
-/// other way round `reverse`; `jensen_shannon` is always finite.
+/// Gradient: to the student's logits; the teacher's are constants.
+/// Reductions: `batchmean` (default), `sum`, `mean` (over samples and classes: 1 / classes of batchmean, as in some
+/// released code), `none` (one value per sample).
+/// Masked classes: a class with a logit of minus infinity on both sides is treated as absent (also by `squared` and
+/// `guarded`). A class that is impossible only for the student makes `forward` infinite, as in theory, and vice versa
+/// for `reverse`; `jensen_shannon` is always finite.
 /// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.
 struct SoftTarget {
     static constexpr bool needs_teacher = true;
@@ -43,13 +43,13 @@ struct SoftTarget {
         reverse,         ///< \f$ \sum s (\log s - \log t) \f$
         symmetric,       ///< \f$ \beta \f$ forward \f$ + (1 - \beta) \f$ reverse; half of Jeffreys' at 0.5
         jensen_shannon,  ///< \f$ \beta\,\mathrm{KL}(t\|m) + (1-\beta)\,\mathrm{KL}(s\|m) \f$, \f$ m = \beta t
-                         ///< + (1-\beta) s \f$, 0 < beta < 1: Agarwal et al., "On-Policy Distillation of
-                         ///< Language Models", 2023, has it as generalized JSD. Tends to 0 for beta to 0 and
-                         ///< 1 (unlike code that puts forward and reverse there)
-        cross_entropy,   ///< \f$ -\sum t \log s \f$: the gradient of `forward`, but not 0 at equality
-        squared,         ///< \f$ \sum (s - t)^2 \f$, of probabilities
+                         ///< + (1-\beta) s \f$, 0 < beta < 1: generalized JSD of Agarwal et al., "On-Policy
+        ///< Distillation of Language Models", 2023. Tends to 0 for beta to 0 and 1 (unlike code that
+        ///< puts forward and reverse there)
+        cross_entropy,  ///< \f$ -\sum t \log s \f$: the gradient of `forward`, but not 0 at equality
+        squared,        ///< \f$ \sum (s - t)^2 \f$, of probabilities
         guarded,  ///< \f$ \sum t \log(t / (s + \epsilon) + \epsilon) \f$: released code only. Below 0 at
-                  ///< equality, and where s underflows its gradient vanishes
+                  ///< equality, and its gradient vanishes if s underflows
         shifted,  ///< \f$ \sum (t + \epsilon) (\log(t + \epsilon) - \log s) \f$: released code only. Above 0
                   ///< at equality by about \f$ \epsilon \f$ times the classes
     };
@@ -60,23 +60,23 @@ struct SoftTarget {
     Form form = Form::forward;
     double beta = 0.5;      ///< of `symmetric` and `jensen_shannon`
     double epsilon = 1e-8;  ///< of `guarded` and `shifted`
-    /// Whether the teacher's logits are constants. False lets the gradient reach them where they have a graph,
-    /// as some released code of online distillation does: teachers of trainers and peers of cohorts have none,
-    /// exits of one network (`Within`) do.
+    /// Whether the teacher's logits are constants. False lets the gradient reach them if they have a graph, as some
+    /// released code of online distillation does: teachers of trainers and peers of cohorts have none, exits of one
+    /// network (`Within`) do.
     bool detach = true;
 
     /// The settings of released code, on CIFAR-100 unless the name says otherwise.
-    /// RepDistiller and mdistiller; beside cross-entropy, weights 0.9 and 0.1.
+    /// RepDistiller and mdistiller; with cross-entropy, weights 0.9 and 0.1.
     static SoftTarget rep_distiller() { return {.temperature = 4.0}; }
-    /// mdistiller on ImageNet; weights 0.5 and 0.5. So have MMRazor and torchdistill (weights 3 and 1 in
+    /// mdistiller on ImageNet; weights 0.5 and 0.5. Also MMRazor and torchdistill (weights 3 and 1 in
     /// MMRazor).
     static SoftTarget image_net() { return {.temperature = 1.0}; }
-    /// torchdistill where it has no targets or a weight of 0 for them: no \f$ T^2 \f$.
+    /// torchdistill without targets or with weight 0 for them: no \f$ T^2 \f$.
     static SoftTarget torch_distill_bare(double temperature = 4.0) {
         return {.temperature = temperature, .t_squared = false};
     }
-    /// Teacher-free Knowledge Distillation, with a trained copy of the student as the teacher, and TAKD: 1 /
-    /// classes of the usual loss.
+    /// Teacher-free Knowledge Distillation, with a trained copy of the student as the teacher, and TAKD: 1 / classes
+    /// of the usual loss.
     static SoftTarget teacher_free(double temperature = 20.0) {
         return {.temperature = temperature, .reduction = Reduction::mean};
     }
@@ -88,7 +88,7 @@ struct SoftTarget {
     }
     /// Be Your Own Teacher: deeper heads teach shallower ones.
     static SoftTarget be_your_own_teacher() { return {.temperature = 3.0, .form = Form::cross_entropy}; }
-    /// KD_Lib: probabilities' mean squared difference.
+    /// KD_Lib: mean squared difference of the probabilities.
     static SoftTarget kd_lib() {
         return {.temperature = 20.0, .reduction = Reduction::mean, .form = Form::squared};
     }
@@ -105,7 +105,7 @@ struct SoftTarget {
     static SoftTarget native_ensemble() {
         return {.temperature = 3.0, .form = Form::shifted, .epsilon = 1e-7};
     }
-    /// OKDDip, "Online Knowledge Distillation with Diverse Peers": the targets learn, too.
+    /// OKDDip, "Online Knowledge Distillation with Diverse Peers": the targets are trained, too.
     static SoftTarget diverse_peers() {
         return {.temperature = 3.0, .form = Form::shifted, .epsilon = 1e-7, .detach = false};
     }
@@ -118,14 +118,14 @@ struct SoftTarget {
 
 namespace detail {
 
-/// The loss in operators that autograd knows.
+/// The loss in differentiable operators.
 inline at::Tensor composed_soft_target(const at::Tensor& student, const at::Tensor& teacher,
                                        const SoftTarget& options) {
     using Form = SoftTarget::Form;
     const at::Tensor log_teacher = log_probabilities(teacher, options.temperature);
     const at::Tensor log_student = log_probabilities(student, options.temperature);
     const double beta = options.beta;
-    // An element without probability adds nothing, whatever the other logarithm is.
+    // An element of probability 0 contributes nothing, whatever the other logarithm.
     const auto weighted = [](const at::Tensor& log_weight, const at::Tensor& value) {
         const at::Tensor weight = log_weight.exp();
         return weight * value.masked_fill(weight == 0, 0);
@@ -171,7 +171,7 @@ inline at::Tensor composed_soft_target(const at::Tensor& student, const at::Tens
     return reduce_over_classes(divergence, options.reduction, factor);
 }
 
-/// The divergence among those of `row_divergence` that a form is, where it is one.
+/// The divergence of `row_divergence` that a form corresponds to, if any.
 inline std::optional<RowForm> row_form(SoftTarget::Form form) {
     switch (form) {
         case SoftTarget::Form::forward:
@@ -197,8 +197,8 @@ inline std::optional<RowForm> row_form(SoftTarget::Form form) {
 namespace functional {
 
 /// See `SoftTarget`.
-/// \throws ConfigError if the temperature is not above 0 or beta not within 0 and 1; ShapeError if the logits
-/// do not fit together.
+/// \throws ConfigError if the temperature is not above 0 or beta is not in [0, 1]; ShapeError if the logits do not
+/// match
 inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher,
                               const SoftTarget& options = {}) {
     options.check();
@@ -229,11 +229,11 @@ at::Tensor SoftTarget::operator()(const Student& student, const Teacher& teacher
     static_assert(HasLogits<Student>,
                   "retort: SoftTarget needs logits: the student's outputs have no member `logits`, and there "
                   "is no function "
-                  "logits(outputs) beside their type");
+                  "logits(outputs) in the namespace of their type");
     static_assert(HasLogits<Teacher>,
                   "retort: SoftTarget needs logits: the teacher's outputs have no member `logits`, and there "
                   "is no function "
-                  "logits(outputs) beside their type");
+                  "logits(outputs) in the namespace of their type");
     return functional::soft_target(logits(student), logits(teacher), *this);
 }
 

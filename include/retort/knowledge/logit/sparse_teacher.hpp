@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Teachers that are known by their most probable words only.
+/// Teachers given by their most probable words only.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -26,22 +26,22 @@
 
 namespace retort {
 
-/// What a teacher thinks of each token, by the k words that it finds most probable; k words take some hundred
-/// bytes a token where the whole distribution takes some hundred thousand. Made by
-/// `functional::sparse_teacher`, or read from where it was kept.
+/// A teacher's prediction for each token, reduced to its k most probable words; k words take some hundred bytes per
+/// token, the whole distribution some hundred thousand. Created by `functional::sparse_teacher`, or loaded from
+/// storage.
 struct SparseTeacher {
     at::Tensor indices;            ///< [tokens, k] or [batch, time, k], int64: words, each at most once
     at::Tensor log_probabilities;  ///< the same shape: their log-probabilities among all words
-    /// [tokens] or [batch, time]: the log-probability of all other words together. Undefined: what the k
-    /// words leave of 1, which is inexact where they leave little.
+    /// [tokens] or [batch, time]: the log-probability of all other words together. Undefined: computed as the
+    /// complement of the k words, which is inexact if they leave little.
     at::Tensor log_rest{};
-    double temperature = 1.0;  ///< at which the probabilities were taken
+    double temperature = 1.0;  ///< at which the probabilities were computed
 };
 
-/// What a loss makes of the probability that a `SparseTeacher` does not give to its k words.
+/// How a loss treats the probability that a `SparseTeacher` does not assign to its k words.
 enum class SparseRest {
-    /// All other words are one event of their own. The divergence of the two distributions of k + 1 events is
-    /// never above that of the whole distributions, and 0 where those are equal.
+    /// All other words are a single event. The divergence of the two distributions of k + 1 events never exceeds that
+    /// of the whole distributions, and is 0 if those are equal.
     bucket,
     /// All other words are equally probable.
     uniform,
@@ -68,8 +68,8 @@ const SparseTeacher& sparse_teacher_of(const O& outputs) {
     }
 }
 
-/// Words out of range or named twice, where finding out costs no wait for a device. `counted`: tokens that
-/// count, may be null; the others may name anything.
+/// Checks for words out of range or repeated, if that does not wait for a device.
+/// \param ignored marks tokens to skip; may be null
 inline void check_words(std::string_view where, const at::Tensor& indices, const bool* ignored,
                         std::int64_t vocabulary) {
     if (!indices.device().is_cpu()) return;
@@ -94,7 +94,7 @@ inline void check_words(std::string_view where, const at::Tensor& indices, const
     }
 }
 
-/// \throws ShapeError if the parts do not fit together, or to `vocabulary` words for each of `sizes` tokens
+/// \throws ShapeError if the parts do not match each other, or `vocabulary` words for each of `sizes` tokens
 inline void check_sparse(std::string_view where, const SparseTeacher& teacher, at::IntArrayRef sizes,
                          std::int64_t vocabulary) {
     check_defined(where, "the teacher's words", teacher.indices);

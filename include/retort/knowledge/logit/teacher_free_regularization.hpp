@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Teacher-free regularization: soft targets from a made-up teacher that is nearly always right.
+/// Teacher-free regularization: soft targets from a virtual teacher that is nearly always right.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -22,15 +22,15 @@ namespace retort {
 /// samples and classes.
 /// Shapes: logits [batch, classes], at least 2 classes; targets [batch] of class indices, or [batch, classes]
 /// of probabilities, of which the most probable class counts.
-/// Gradient: to the student's logits. Reductions: `mean` (default), `batchmean` (classes times as much),
-/// `sum`, `none` (one value per sample).
-/// Hazards: u, already a distribution, goes through a softmax all the same, so that a high T makes it nearly
-/// uniform; and the division by the classes makes it weak, which the released code answers with multipliers
-/// of up to 100. Kept, as the only form that the source states by its code. Related: `CrossEntropy` with a
-/// label smoothing of \f$ \alpha C / (C - 1) \f$ is that work's label smoothing of \f$ \alpha \f$;
-/// `SoftTarget::teacher_free()` is its self-distillation.
-/// Source: Yuan, Tay, Li, Wang, Feng, "Revisiting Knowledge Distillation via Label Smoothing Regularization",
-/// CVPR 2020, as released; temperature 20 and probability 0.99 are its values, beside cross-entropy.
+/// Gradient: to the student's logits.
+/// Reductions: `mean` (default), `batchmean` (larger by the number of classes), `sum`, `none` (one value per sample).
+/// Hazards: u, already a distribution, still goes through a softmax, so that a high T makes it nearly uniform; and
+/// the division by the classes makes it weak, which the released code compensates with multipliers of up to 100.
+/// Kept, as the code is the only form the source states. Related: `CrossEntropy` with a label smoothing of \f$ \alpha
+/// C / (C - 1) \f$ is that work's label smoothing of \f$ \alpha \f$; `SoftTarget::teacher_free()` is its
+/// self-distillation.
+/// Source: Yuan, Tay, Li, Wang, Feng, "Revisiting Knowledge Distillation via Label Smoothing Regularization", CVPR
+/// 2020, as released; temperature 20 and probability 0.99 are its values, with cross-entropy.
 struct TeacherFreeRegularization {
     static constexpr bool needs_teacher = false;
     static constexpr bool needs_target = true;
@@ -55,8 +55,7 @@ struct TeacherFreeRegularization {
 namespace functional {
 
 /// See `TeacherFreeRegularization`.
-/// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
-/// together.
+/// \throws ConfigError if an option is out of range; ShapeError if logits and targets do not match
 inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at::Tensor& target,
                                               const TeacherFreeRegularization& options = {}) {
     options.check();
@@ -64,7 +63,7 @@ inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at
     detail::check_two_classes("teacher_free_regularization", logits);
     const at::Tensor column =
         detail::class_indices("teacher_free_regularization", target, logits).unsqueeze(1);
-    // The teacher's distribution has two values only, so that it need not be built.
+    // The teacher's distribution has only two values, so it need not be built.
     const double others = static_cast<double>(logits.size(1) - 1);
     const double lead =
         (options.correct_probability - (1 - options.correct_probability) / others) / options.temperature;

@@ -22,30 +22,30 @@
 
 namespace retort {
 
-/// Divergence of the student's distribution over the vocabulary from the teacher's, for every token that
-/// counts.
+/// Divergence of the student's distribution over the vocabulary from the teacher's, for every token that is not
+/// ignored.
 ///
-/// Formula: \f$ T^2 \, D(t \,\|\, s) \f$ with \f$ t = \sigma(z_t / T) \f$, \f$ s = \sigma(z_s / T) \f$ and D
-/// chosen by `form`; sum over the vocabulary, mean over the tokens whose label is not `ignore_index`. Without
-/// labels every token counts; where none does, the loss is 0 with zero gradient.
-/// Shapes: logits of both sides [tokens, vocabulary] or [batch, time, vocabulary]; labels [tokens] or [batch,
-/// time], int64: those that the logits of the same place predict. Shift the labels, not the logits: logits
-/// without their last step are not contiguous, and are copied whole.
-/// Gradient: to the student's logits; the teacher's are constants. Computed with the value, piece by piece:
-/// the gradient is the only tensor of the logits' size that is made. First derivatives only. Reductions:
-/// `batchmean` (default: mean over the tokens that count), `sum`, `mean` (over the tokens that count and the
-/// vocabulary), `none` (one value per token, in the shape of the labels; 0 where ignored). Teacher: logits,
-/// or a `SparseTeacher` (the outputs themselves or their member `sparse_teacher`), of which `rest` says what
-/// becomes of the probability of the other words.
-/// Hazards: words that are impossible (logits of minus infinity) count as 0 log 0 = 0; a word impossible for
-/// the student that the teacher gives probability to makes `forward` infinite, as theory has it, and the
-/// other way round `reverse`; `jensen_shannon` is always finite. What tokens that do not count hold (NaN,
-/// say) does not matter. 16-bit logits are computed with in float32.
-/// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (`forward`); Agarwal
-/// et al., "On-Policy Distillation of Language Models", 2023 (generalized Jensen-Shannon).
+/// Formula: \f$ T^2 \, D(t \,\|\, s) \f$ with \f$ t = \sigma(z_t / T) \f$, \f$ s = \sigma(z_s / T) \f$ and D selected
+/// by `form`; sum over the vocabulary, mean over the tokens whose label is not `ignore_index`. Without labels every
+/// token counts; if none does, the loss is 0 with zero gradient.
+/// Shapes: logits of both sides [tokens, vocabulary] or [batch, time, vocabulary]; labels [tokens] or [batch, time],
+/// int64: those predicted by the logits at the same position. Shift the labels, not the logits: logits without their
+/// last step are not contiguous, and would be copied.
+/// Gradient: to the student's logits; the teacher's are constants. Computed with the value, chunk by chunk: the
+/// gradient is the only tensor of the logits' size that is allocated. First derivatives only.
+/// Reductions: `batchmean` (default: mean over the counted tokens), `sum`, `mean` (over the counted tokens and the
+/// vocabulary), `none` (one value per token, in the shape of the labels; 0 if ignored).
+/// Teacher: logits, or a `SparseTeacher` (the outputs themselves or their member `sparse_teacher`); `rest` says how
+/// the probability of the other words is treated.
+/// Hazards: impossible words (logits of minus infinity) count as 0 log 0 = 0; a word that is impossible for the
+/// student but not for the teacher makes `forward` infinite, as in theory, and vice versa for `reverse`;
+/// `jensen_shannon` is always finite. The contents of ignored tokens (NaN, say) do not matter. 16-bit logits are
+/// computed in float32.
+/// Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015 (`forward`); Agarwal et al.,
+/// "On-Policy Distillation of Language Models", 2023 (generalized Jensen-Shannon).
 struct TokenDivergence {
     static constexpr bool needs_teacher = true;
-    static constexpr bool needs_target = false;  ///< taken as labels where the batch has them
+    static constexpr bool needs_target = false;  ///< used as labels if the batch has them
 
     /// `forward`, `reverse`, `symmetric`, `jensen_shannon`, `cross_entropy`, `symmetric_cross_entropy`.
     using Form = detail::RowForm;
@@ -56,17 +56,17 @@ struct TokenDivergence {
     bool t_squared = true;     ///< as `SoftTarget`; released code for language models has none
     Reduction reduction = Reduction::batchmean;
     std::int64_t ignore_index = -100;
-    /// What `batchmean` and `mean` divide by in place of the number of tokens that count: their number in all
-    /// parts of an accumulated batch, say. 0: count.
+    /// The divisor of `batchmean` and `mean`, in place of the number of counted tokens: for example, their number in
+    /// all parts of an accumulated batch. 0: count.
     double items = 0.0;
     /// Without labels, divide by the number of sequences, not of tokens.
     bool per_sequence_without_labels = false;
-    /// `forward` and the cross-entropies leave out words that are impossible for the student.
+    /// `forward` and the cross-entropies omit words that are impossible for the student.
     bool skip_impossible = false;
     SparseRest rest = SparseRest::bucket;  ///< of a `SparseTeacher`
 
-    /// TRL's GKD: generalized Jensen-Shannon; beta 0 and 1 stand for `forward` and `reverse` there, which are
-    /// not the limits of the formula. No T^2; without labels a mean over sequences.
+    /// TRL's GKD: generalized Jensen-Shannon; there beta 0 and 1 stand for `forward` and `reverse`, which are not the
+    /// limits of the formula. No T^2; without labels a mean over sequences.
     static TokenDivergence trl(double beta = 0.5, double temperature = 1.0) {
         const Form form = beta == 0.0 ? Form::forward : beta == 1.0 ? Form::reverse : Form::jensen_shannon;
         return {.form = form,
@@ -75,14 +75,14 @@ struct TokenDivergence {
                 .t_squared = false,
                 .per_sequence_without_labels = true};
     }
-    /// Liger's fused loss without its hard part (`FusedTokenDivergence::liger` has it): as TRL.
+    /// Liger's fused loss without its hard part (see `FusedTokenDivergence::liger`): as TRL.
     static TokenDivergence liger(double beta = 0.5, double temperature = 1.0) {
         TokenDivergence result = trl(beta, temperature);
         result.per_sequence_without_labels = false;
         return result;
     }
-    /// torchtune's "forward KL", a cross-entropy that is not 0 at equality. Words that are impossible for the
-    /// student are left out.
+    /// torchtune's "forward KL", a cross-entropy that is not 0 at equality. Words that are impossible for the student
+    /// are omitted.
     static TokenDivergence torchtune_forward() {
         return {.form = Form::cross_entropy, .skip_impossible = true};
     }
@@ -102,7 +102,7 @@ struct TokenDivergence {
 
 namespace detail {
 
-/// The labels of a batch, where it has any.
+/// The labels of a batch, if any.
 template <class B>
 at::Tensor labels_of(const B& batch) {
     if constexpr (LabeledBatch<B>) {
@@ -133,7 +133,7 @@ inline at::Tensor flat_tokens(const at::Tensor& tensor) {
     return tensor.dim() == 2 ? tensor : tensor.reshape({-1, tensor.size(-1)});
 }
 
-/// The loss that the options ask for; both sides flat and checked already.
+/// The loss selected by the options; both sides are flat and already checked.
 inline TokenLoss token_loss_of(const TokenDivergence& options) {
     TokenLoss loss;
     loss.divergence = {
@@ -176,8 +176,8 @@ namespace functional {
 
 /// See `TokenDivergence`.
 /// \param labels may be undefined
-/// \throws ConfigError if the options make no sense; ShapeError if logits and labels do not fit together, the
-/// two vocabularies among them
+/// \throws ConfigError if an option is out of range; ShapeError if logits, labels or the two vocabularies do not
+/// match
 inline at::Tensor token_divergence(const at::Tensor& student, const at::Tensor& teacher,
                                    const at::Tensor& labels = {}, const TokenDivergence& options = {}) {
     constexpr std::string_view where = "token_divergence";
@@ -191,10 +191,9 @@ inline at::Tensor token_divergence(const at::Tensor& student, const at::Tensor& 
     return detail::run_token_loss(where, loss, labels, detail::token_sizes(student), options);
 }
 
-/// The same with a teacher that is known by its most probable words only.
-/// \throws ConfigError if the teacher was taken at another temperature; ShapeError if its words are out of
-/// range or named twice for a token (found out on the CPU only; elsewhere it would take a wait for the
-/// device)
+/// With a teacher given by its most probable words only.
+/// \throws ConfigError if the teacher was taken at another temperature; ShapeError if its words are out of range or
+/// repeated for a token (detected on the CPU only; elsewhere it would wait for the device)
 inline at::Tensor token_divergence(const at::Tensor& student, const SparseTeacher& teacher,
                                    const at::Tensor& labels = {}, const TokenDivergence& options = {}) {
     constexpr std::string_view where = "token_divergence";
@@ -214,11 +213,11 @@ template <class Student, class Teacher, class B>
 at::Tensor TokenDivergence::operator()(const Student& student, const Teacher& teacher, const B& batch) const {
     static_assert(HasLogits<Student>,
                   "retort: TokenDivergence needs logits: the student's outputs have no member `logits`, and "
-                  "there is no function logits(outputs) beside their type");
+                  "there is no function logits(outputs) in the namespace of their type");
     static_assert(HasLogits<Teacher> || detail::HasSparseTeacher<Teacher>,
                   "retort: TokenDivergence needs logits: the teacher's outputs have neither a member "
-                  "`sparse_teacher` nor a member `logits`, and there is no function logits(outputs) beside "
-                  "their type");
+                  "`sparse_teacher` nor a member `logits`, and there is no function logits(outputs) in the "
+                  "namespace of their type");
     if constexpr (detail::HasSparseTeacher<Teacher>) {
         return functional::token_divergence(logits(student), detail::sparse_teacher_of(teacher),
                                             detail::labels_of(batch), *this);

@@ -28,11 +28,11 @@ namespace retort {
 
 /// Options of `UniversalSelfKd` and `functional::universal_self_kd`.
 struct UniversalSelfKdOptions {
-    /// What the order of the classes comes from, beside the weak head's probabilities; and which classes are
-    /// targets where the targets are probabilities.
+    /// What the classes are ranked by, together with the weak head's probabilities; and which classes are targets if
+    /// the targets are probabilities.
     enum class Rank {
-        probabilities,  ///< the student's probabilities; classes of target probability 0 are no targets
-        as_released,    ///< the student's LOG-probabilities, by variables that the code overwrites; the two
+        probabilities,  ///< the student's probabilities; classes of target probability 0 are not targets
+        as_released,    ///< the student's LOG-probabilities, since the code overwrites variables; the two
                         ///< most probable classes are targets, even of probability 0
     };
 
@@ -61,16 +61,14 @@ struct UniversalSelfKdOptions {
 
 namespace functional {
 
-/// Soft labels that the student makes for itself, with the help of a weak head on a middle feature.
+/// Soft labels derived from the student itself and a weak head on an intermediate feature.
 ///
 /// Formula: \f$ \alpha L_{target} + \beta L_{others} + \mu L_{weak} \f$, where
-/// - \f$ L_{target} = -w \log p_y \f$ per sample, \f$ w = p_y^2 + 1 - \mathrm{mean}(p_y^2) \f$ over the
-/// batch, a
-///   constant (of two targets with shares v, the sum over both with v in place of 1);
-/// - \f$ L_{others} \f$ is the cross-entropy of the student's softmax over the classes that are not targets
-/// with
-///   the law of Zipf: 1 / rank, normalized over them. The rank is that of \f$ q_c / (1 - q_y) + p_c / (1 -
-///   p_y) \f$ among all classes, with the weak head's probabilities q; constants;
+/// - \f$ L_{target} = -w \log p_y \f$ per sample, \f$ w = p_y^2 + 1 - \mathrm{mean}(p_y^2) \f$ over the batch, a
+/// constant (with two targets of shares v, the sum over both with v in place of 1);
+/// - \f$ L_{others} \f$ is the cross-entropy of the student's softmax over the non-target classes with Zipf's law: 1
+/// / rank, normalized over them. The rank is that of \f$ q_c / (1 - q_y) + p_c / (1 - p_y) \f$ among all classes,
+/// with the weak head's probabilities q; constants;
 /// - \f$ L_{weak} \f$ is the weak head's cross-entropy with the smoothed targets.
 /// Shapes: the student's and the weak head's logits [batch, classes], at least 2 classes; targets [batch] of
 /// class indices, or [batch, classes] of probabilities of at most two classes each (mixup).
@@ -78,8 +76,7 @@ namespace functional {
 /// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
 /// Source: Yang, Zeng, Li, Zhang, Yuan, Li, "From Knowledge Distillation to Self-Knowledge Distillation: A
 /// Unified Approach with Normalized Loss and Customized Soft Labels", ICCV 2023; settings of cls_KD.
-/// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
-/// together.
+/// \throws ConfigError if an option is out of range; ShapeError if logits and targets do not match
 inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor& weak,
                                     const at::Tensor& target, const UniversalSelfKdOptions& options = {}) {
     using Rank = UniversalSelfKdOptions::Rank;
@@ -120,7 +117,7 @@ inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor&
     const at::Tensor weak_probabilities = log_weak.detach().exp();
     const bool released = options.rank == Rank::as_released;
     const at::Tensor own = released ? log_probabilities.detach() : log_probabilities.detach().exp();
-    const at::Tensor counted =  // classes of share 0 are no targets
+    const at::Tensor counted =  // classes of share 0 are not targets
         shares.defined() && !released ? (shares > 0).to(scores.scalar_type()) : at::Tensor();
     const auto rest = [&](const at::Tensor& values) {
         const at::Tensor of_targets = values.gather(1, classes);
@@ -130,10 +127,10 @@ inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor&
     const at::Tensor place = standing.argsort(std::int64_t{1}, /*descending=*/true).argsort(std::int64_t{1});
     const at::Tensor zipf = (place + 1).to(scores.scalar_type()).reciprocal();
 
-    // The other classes. The targets leave by their index, not by a selection whose size depends on values.
-    const at::Tensor nobody = at::zeros_like(zipf);
-    const at::Tensor targets = counted.defined() ? at::scatter(nobody, 1, classes, counted) > 0
-                                                 : at::scatter(nobody, 1, classes, 1.0) > 0;
+    // The other classes. The targets are removed by index, not by a selection whose size depends on values.
+    const at::Tensor none = at::zeros_like(zipf);
+    const at::Tensor targets = counted.defined() ? at::scatter(none, 1, classes, counted) > 0
+                                                 : at::scatter(none, 1, classes, 1.0) > 0;
     const at::Tensor labels = zipf.masked_fill(targets, 0.0);
     const at::Tensor log_others =
         at::log_softmax(scores.masked_fill(targets, -std::numeric_limits<double>::infinity()), 1)
@@ -149,13 +146,13 @@ inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor&
 
 }  // namespace functional
 
-/// The term of `functional::universal_self_kd`: no teacher, and a weak head, a linear map of a pooled middle
-/// feature, that learns along.
+/// The term of `functional::universal_self_kd`: needs no teacher, but a weak head, a learnable linear map of a pooled
+/// intermediate feature.
 ///
 ///     retort::UniversalSelfKd{retort::tap<&Outputs::pooled>}
 ///
 /// Shapes: the tap's feature [batch, width].
-/// Learnable: the weak head, of the sizes that the first batch has.
+/// Learnable: the weak head, sized by the first batch.
 template <class Tap>
 class UniversalSelfKd {
   public:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Weighted soft labels: samples that the student has learnt better than the teacher count less.
+/// Weighted soft labels: samples that the student predicts better than the teacher count less.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -17,7 +17,7 @@
 
 namespace retort {
 
-/// Soft targets as a cross-entropy, each sample with a weight of its own.
+/// Soft targets as a cross-entropy, with one weight per sample.
 ///
 /// Formula: \f$ T^2 w \, \mathrm{CE}(\sigma(z_t / T), \sigma(z_s / T)) \f$ per sample, \f$ w = 1 - \exp(-h_s
 /// / (h_t + \epsilon)) \f$ with \f$ h_s, h_t \f$ the cross-entropies of student and teacher with the target
@@ -35,7 +35,7 @@ struct WeightedSoftLabels {
 
     double temperature = 4.0;  ///< above 0
     Reduction reduction = Reduction::batchmean;
-    double epsilon = 1e-7;  ///< beside the teacher's cross-entropy, which may be 0
+    double epsilon = 1e-7;  ///< added to the teacher's cross-entropy, which may be 0
 
     /// The defaults; term weight 2.25.
     static WeightedSoftLabels cifar() { return {}; }
@@ -58,8 +58,7 @@ struct WeightedSoftLabels {
 namespace functional {
 
 /// See `WeightedSoftLabels`.
-/// \throws ConfigError if an option is out of its range; ShapeError if logits and targets do not fit
-/// together.
+/// \throws ConfigError if an option is out of range; ShapeError if logits and targets do not match
 inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tensor& teacher,
                                        const at::Tensor& target, const WeightedSoftLabels& options = {}) {
     options.check();

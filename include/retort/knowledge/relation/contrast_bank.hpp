@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Contrast with memory banks: a vector of every sample of the data set, seen by the student and by the
-/// teacher.
+/// Contrast with memory banks: one vector per sample of the data set, from the student and from the teacher.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -57,7 +56,7 @@ namespace detail {
 /// How many numbers a block of `contrast_scores` holds at a time: 64 MiB in float32.
 inline constexpr std::int64_t contrast_block = std::int64_t{1} << 24;
 
-/// Whether the products with the whole bank cost less than bringing together the rows that are asked for.
+/// Whether the products with the whole bank cost less than gathering the requested rows.
 inline bool against_whole_bank(const at::Tensor& bank, const at::Tensor& indices) {
     return bank.size(0) <= 8 * indices.size(1);
 }
@@ -73,8 +72,8 @@ void in_contrast_blocks(const at::Tensor& bank, const at::Tensor& indices, Funct
     }
 }
 
-/// The products of each sample's vector [batch, size] with the rows of the bank that its indices [batch,
-/// count] name.
+/// The products of each sample's vector [batch, size] with the rows of the bank selected by its indices [batch,
+/// count].
 inline at::Tensor contrast_scores(const at::Tensor& vectors, const at::Tensor& bank,
                                   const at::Tensor& indices) {
     at::Tensor result = at::empty(indices.sizes(), vectors.options());
@@ -91,7 +90,7 @@ inline at::Tensor contrast_scores(const at::Tensor& vectors, const at::Tensor& b
     return result;
 }
 
-/// The rows of the bank that the indices name, weighted and added: [batch, size].
+/// The weighted sum of the rows selected by the indices: [batch, size].
 inline at::Tensor contrast_sums(const at::Tensor& weights, const at::Tensor& bank,
                                 const at::Tensor& indices) {
     at::Tensor result = at::empty({indices.size(0), bank.size(1)}, weights.options());
@@ -109,8 +108,8 @@ inline at::Tensor contrast_sums(const at::Tensor& weights, const at::Tensor& ban
     return result;
 }
 
-/// The noise-contrastive loss of each sample. Its gradient is computed beside it, for the bank changes before
-/// the backward pass runs, and keeping the rows that were used would take batch * count * size numbers.
+/// The noise-contrastive loss of each sample. Its gradient is computed with it, as the bank changes before the
+/// backward pass runs, and keeping the rows used would take batch * count * size numbers.
 class NoiseContrastFunction : public torch::autograd::Function<NoiseContrastFunction> {
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& /*vectors*/,
@@ -138,7 +137,7 @@ class NoiseContrastFunction : public torch::autograd::Function<NoiseContrastFunc
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list gradients) {
         if (at::GradMode::is_enabled()) {
-            throw ConfigError("noise_contrast: its gradient has no gradient of its own (create_graph)");
+            throw ConfigError("noise_contrast: its gradient is not differentiable (create_graph)");
         }
         const auto saved = context->get_saved_variables();
         return {saved[0] * gradients[0].unsqueeze(1), {}, {}, {}, {}, {}, {}, {}, {}};
@@ -168,7 +167,7 @@ inline void check_contrast(const at::Tensor& vectors, const at::Tensor& bank, co
 
 namespace functional {
 
-/// Tells a sample's own row of a bank from rows drawn at random: noise-contrastive estimation.
+/// Discriminates a sample's own row of a bank from randomly drawn rows: noise-contrastive estimation.
 ///
 /// Formula: with \f$ x_j = e^{v \cdot m_j / T} / Z \f$ and \f$ n_j = K p_j \f$ (K negatives, drawn with
 /// probability p), \f$ -\log \frac{x_0}{x_0 + n_0 + \epsilon} - \sum_{j=1}^{K} \log \frac{n_j}{x_j + n_j +
@@ -176,7 +175,7 @@ namespace functional {
 /// Shapes: vectors [batch, size], bank [samples, size], indices [batch, 1 + K] into the bank, the positive
 /// first; `log_normalizer` log Z, one number; `log_noise` log n, one number or [batch, 1 + K]. Returns
 /// [batch].
-/// Gradient: to the vectors. No gradient of the gradient. The bank may change before the backward pass.
+/// Gradient: to the vectors. First derivatives only. The bank may change before the backward pass.
 /// Memory: blocks of 2^24 numbers, not batch * (1 + K) * size.
 /// Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, in the form of the
 /// released code (its Eq. 18); Gutmann, Hyvarinen, 2010.
@@ -198,8 +197,8 @@ inline at::Tensor noise_contrast(const at::Tensor& vectors, const at::Tensor& ba
 
 namespace detail {
 
-/// Moves buffers; those of floating-point type become float64 where `type` is that, else float32, and no
-/// others change their type, as LibTorch's own `Module::to` would have them do.
+/// Moves buffers; those of floating-point type become float64 if `type` is, else float32; no others change their
+/// type, unlike with LibTorch's own `Module::to`.
 inline void buffers_to(torch::nn::Module& module, std::optional<at::Device> device, at::ScalarType type) {
     for (auto& buffer : module.named_buffers(/*recurse=*/false)) {
         at::Tensor& tensor = buffer.value();
@@ -213,20 +212,20 @@ inline void buffers_to(torch::nn::Module& module, std::optional<at::Device> devi
 
 }  // namespace detail
 
-/// What a `ContrastBank` is built with.
+/// The options of a `ContrastBank`.
 struct ContrastBankOptions {
     std::int64_t samples = 0;        ///< of the data set; at least 1
     std::int64_t size = 128;         ///< of the vectors
     std::int64_t negatives = 16384;  ///< drawn for each sample; at least 1
     double temperature = 0.07;       ///< above 0
-    double momentum = 0.5;           ///< share of the old row that stays; from 0 to 1
+    double momentum = 0.5;           ///< weight of the old row; from 0 to 1
     at::Tensor weights = {};  ///< [samples]: how often each is drawn as a negative; undefined: equally often
 };
 
-/// Two memory banks with a row for every sample of the data set, and what draws negatives from them.
+/// Two memory banks with one row per sample of the data set, and the sampler of negatives.
 ///
-/// State, all of it in buffers and so in checkpoints: both banks, the normalizers (set by the first batch),
-/// the position in the sequence of random numbers, the table that draws from unequal weights.
+/// State, all in buffers and so in checkpoints: both banks, the normalizers (set by the first batch), the position in
+/// the sequence of random numbers, the alias table for unequal weights.
 class ContrastBankImpl : public torch::nn::Module {
   public:
     /// \throws ConfigError
@@ -272,9 +271,9 @@ class ContrastBankImpl : public torch::nn::Module {
     }
 
     /// The losses of the samples [batch]: the teacher's vectors against the student's bank plus the student's
-    /// against the teacher's. Then, where gradients are enabled, the rows of the samples follow their
+    /// against the teacher's. Then, if gradients are enabled, the rows of the samples are updated with their
     /// vectors.
-    /// \param ids which samples of the data set these are: [batch], int64, none twice
+    /// \param ids indices of the samples in the data set: [batch], int64, distinct
     at::Tensor forward(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& ids) {
         check_ids(student, ids);
         const bool training = at::GradMode::is_enabled();
@@ -285,7 +284,7 @@ class ContrastBankImpl : public torch::nn::Module {
         }
         return contrast(student, teacher, ids, indices);
     }
-    /// The same with given negatives: `indices` [batch, 1 + K], the sample itself first.
+    /// With given negatives: `indices` [batch, 1 + K], the sample itself first.
     at::Tensor contrast(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& ids,
                         const at::Tensor& indices) {
         check_ids(student, ids);
@@ -329,7 +328,7 @@ class ContrastBankImpl : public torch::nn::Module {
         {
             const at::NoGradGuard no_gradient;
             scores = detail::contrast_scores(detail::constant(rows), bank, indices);
-            // Set by the first batch, without looking whether this is it.
+            // Set by the first batch, without a device sync to check whether this is it.
             const auto count = static_cast<double>(options_.samples) / static_cast<double>(indices.numel());
             const at::Tensor fresh =
                 at::logsumexp((scores / options_.temperature).view(-1), at::IntArrayRef({0})) +

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Contrast without a bank of the data set's size: with the other samples of the batch, or with a queue of
-/// recent ones.
+/// Contrast without a bank of the data set's size: with the other samples of the batch, or with a queue of recent
+/// ones.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -61,14 +61,14 @@ inline std::pair<at::Tensor, at::Tensor> contrast_pair(const char* where, const 
 
 namespace functional {
 
-/// Tells each sample's vector of the other network from those of the rest of the batch, in both directions.
+/// Discriminates each sample's vector in the other network from those of the rest of the batch, in both directions.
 ///
 /// Formula: with \f$ L_{ij} = v^s_i \cdot v^t_j / T \f$,
 /// \f$ -\log \mathrm{softmax}_j(L)_{ii} - \log \mathrm{softmax}_i(L)_{ii} \f$ for each sample.
-/// Shapes: both [batch, size], of length 1 as a rule.
-/// Gradient: to both, for both come out of trained maps; hand over a detached tensor where one is a constant.
-/// Reductions: mean over the samples (default), `sum`, `none`. A batch of one has nothing to tell apart: 0.
-/// Hazards: depends on the batch as a whole; few negatives.
+/// Shapes: both [batch, size], usually of unit length.
+/// Gradient: to both, as both come from trained maps; pass a detached tensor if one is a constant.
+/// Reductions: mean over the samples (default), `sum`, `none`. A batch of one has no negatives: 0.
+/// Hazards: depends on the whole batch; few negatives.
 /// Source: the softmax form (InfoNCE; van den Oord, Li, Vinyals, 2018) of the loss in
 /// `functional::noise_contrast`, with the batch for negatives, as the authors of contrastive representation
 /// distillation suggest for large data sets.
@@ -83,7 +83,7 @@ inline at::Tensor batch_contrast(const at::Tensor& student, const at::Tensor& te
     return detail::reduce_samples(values, options.reduction);
 }
 
-/// Tells each sample's vector of the other network from the rows of a queue.
+/// Discriminates each sample's vector in the other network from the rows of a queue.
 ///
 /// Formula: \f$ -\log \frac{e^{v \cdot u / T}}{e^{v \cdot u / T} + \sum_j e^{v \cdot q_j / T}} \f$ for each
 /// sample, with its vectors v and u and the rows q of the queue.
@@ -114,7 +114,7 @@ inline at::Tensor queue_contrast(const at::Tensor& vectors, const at::Tensor& po
 
 }  // namespace functional
 
-/// What a `ContrastQueue` is built with.
+/// The options of a `ContrastQueue`.
 struct ContrastQueueOptions {
     std::int64_t length = 16384;  ///< at least 1; no batch may be larger
     std::int64_t size = 128;      ///< of the vectors
@@ -123,7 +123,7 @@ struct ContrastQueueOptions {
 
 /// Two queues of recent vectors, the student's and the teacher's, which start as random directions.
 ///
-/// State, all of it in buffers and so in checkpoints: both queues and the place where the next rows go.
+/// State, all in buffers and so in checkpoints: both queues and the position of the next rows.
 class ContrastQueueImpl : public torch::nn::Module {
   public:
     /// \throws ConfigError
@@ -145,7 +145,7 @@ class ContrastQueueImpl : public torch::nn::Module {
     }
 
     /// The losses of the samples [batch]: the student's vectors against the teacher's queue plus the reverse.
-    /// Then, where gradients are enabled, the vectors take the places of the oldest rows.
+    /// Then, if gradients are enabled, the vectors replace the oldest rows.
     at::Tensor forward(const at::Tensor& student, const at::Tensor& teacher) {
         const std::int64_t batch = student.defined() && student.dim() > 0 ? student.size(0) : 0;
         if (batch > options_.length) {
@@ -153,7 +153,7 @@ class ContrastQueueImpl : public torch::nn::Module {
                                             options_.length, " rows, found ", batch, " samples"));
         }
         const ContrastOptions options{.temperature = options_.temperature, .reduction = Reduction::none};
-        // Copies, for the queues change before the backward pass.
+        // Copies, as the queues change before the backward pass.
         const at::Tensor loss =
             functional::queue_contrast(student, teacher, teacher_queue_.clone(), options) +
             functional::queue_contrast(teacher, student, student_queue_.clone(), options);

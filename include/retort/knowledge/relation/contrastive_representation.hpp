@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Contrastive representation distillation (CRD): a sample looks alike in both networks, and unlike others.
+/// Contrastive representation distillation (CRD): a sample has similar representations in both networks, unlike those of other samples.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,14 +40,14 @@ struct ContrastiveRepresentationOptions {
     }
 };
 
-/// Negatives drawn from memory banks with a row for every sample of the data set, as in the released code: 2
-/// * samples * size numbers. The batch must say which samples it holds.
+/// Negatives drawn from memory banks with one row per sample of the data set, as in the released code: 2 * samples *
+/// size numbers. The batch must provide the indices of its samples.
 struct BankNegatives {
     static constexpr bool needs_ids = true;
 
-    std::int64_t samples = 0;        ///< of the data set; must be given
+    std::int64_t samples = 0;        ///< of the data set; required
     std::int64_t negatives = 16384;  ///< for each sample
-    double momentum = 0.5;           ///< share of the old row that stays; from 0 to 1
+    double momentum = 0.5;           ///< weight of the old row; from 0 to 1
     at::Tensor weights = {};         ///< [samples]: how often each is drawn; undefined: equally often
 
     ContrastBank build(const ContrastiveRepresentationOptions& options) const {
@@ -72,7 +72,7 @@ struct QueueNegatives {
     }
 };
 
-/// Nothing but a temperature: contrast within the batch.
+/// Contrast within the batch: only a temperature.
 class ContrastBatchImpl : public torch::nn::Module {
   public:
     explicit ContrastBatchImpl(double temperature)
@@ -101,7 +101,7 @@ struct InBatchNegatives {
     }
 };
 
-/// Which samples of the data set a batch holds: its member `index`.
+/// The indices of a batch's samples in the data set: its member `index`.
 struct BatchIndex {
     template <class B>
         requires requires(const B& batch) {
@@ -114,7 +114,7 @@ struct BatchIndex {
 
 namespace detail {
 
-/// The embeddings of a contrastive term beside what it contrasts them with.
+/// The embeddings of a contrastive term, and what it contrasts them with.
 template <class Memory>
 class ContrastModule : public torch::nn::Module {
   public:
@@ -142,8 +142,8 @@ struct ContrastParts {
 
 }  // namespace detail
 
-/// Contrastive representation distillation: of the teacher's vectors, the student's vector of a sample shall
-/// be closest to that of the same sample, and the reverse.
+/// Contrastive representation distillation: among the teacher's vectors, the student's vector of a sample is trained
+/// to be closest to that of the same sample, and vice versa.
 ///
 ///     retort::ContrastiveRepresentation{retort::tap<&SmallOutputs::pooled>, retort::tap<&BigOutputs::pooled>,
 ///                                       retort::BankNegatives{.samples = 50000}}
@@ -151,20 +151,19 @@ struct ContrastParts {
 ///     retort::ContrastiveRepresentation{small, big, retort::InBatchNegatives{}}
 ///
 /// Formula: both features go through a linear map each and are divided by their length; then
-/// `functional::noise_contrast` with memory banks in both directions (`BankNegatives`; the loss of the
-/// paper), `functional::queue_contrast` in both directions (`QueueNegatives`) or `functional::batch_contrast`
-/// (`InBatchNegatives`); mean over the samples. With banks: a positive may be drawn as a negative too; Z is
-/// the first batch's mean of exp(v.m / T) times the samples, a constant from then on; a sample's rows become
-/// normalize(momentum * old + (1 - momentum) * new) after every loss that is computed with gradients enabled.
-/// A sample must not be in a batch twice.
-/// Shapes: features [batch, ...]; the batch's sample numbers [batch], int64.
+/// `functional::noise_contrast` with memory banks in both directions (`BankNegatives`; the loss of the paper),
+/// `functional::queue_contrast` in both directions (`QueueNegatives`) or `functional::batch_contrast`
+/// (`InBatchNegatives`); mean over the samples. With banks: a positive may also be drawn as a negative; Z is the
+/// first batch's mean of exp(v.m / T) times the number of samples, a constant afterwards; a sample's rows become
+/// normalize(momentum * old + (1 - momentum) * new) after every loss computed with gradients enabled. A sample must
+/// not occur twice in a batch.
+/// Shapes: features [batch, ...]; the batch's sample indices [batch], int64.
 /// Gradient: to the student's feature and both embeddings.
-/// Learnable: both embeddings; state: banks or queues, random numbers. Built from the first batch, all of it
-/// in buffers that checkpoints save. Random numbers are the term's own and follow from the program's seed.
+/// Learnable: both embeddings; state: banks or queues, random numbers. Built from the first batch, all in buffers
+/// that checkpoints save. The term has its own random numbers, derived from the program's seed.
 /// Source: Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, and RepDistiller;
 /// weight 0.8, 16384 negatives, size 128, temperature 0.07, momentum 0.5 are theirs.
-/// \tparam Ids reads from a batch which samples it holds; by
-/// default its member `index`
+/// \tparam Ids reads the indices of its samples from a batch; by default its member `index`
 template <class StudentTap, class TeacherTap, class Negatives, class Ids = BatchIndex>
 class ContrastiveRepresentation
     : public detail::EmbeddingTerm<StudentTap, TeacherTap, detail::ContrastParts<Negatives>> {
@@ -194,10 +193,10 @@ class ContrastiveRepresentation
             const auto [own, other] = this->embedded(student, teacher);
             at::Tensor values;
             if constexpr (Negatives::needs_ids) {
-                static_assert(
-                    std::invocable<const Ids&, const B&>,
-                    "retort: contrast with memory banks needs to know which samples of the data set a batch "
-                    "holds: the batch has no member `index`, and no other way to read them was given");
+                static_assert(std::invocable<const Ids&, const B&>,
+                              "retort: contrast with memory banks needs the indices of a batch's samples in "
+                              "the data set: "
+                              "the batch has no member `index`, and no other way to read them was given");
                 values = this->learnt().memory->forward(own, other, ids_(batch));
             } else {
                 values = this->learnt().memory->forward(own, other);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Correlation congruence (CC): how the samples of a batch correlate, and RepDistiller's loss of that name.
+/// Correlation congruence (CC): correlations between the samples of a batch, and RepDistiller's loss of that name.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -31,11 +31,10 @@ struct CorrelationCongruenceOptions {
     std::int64_t order = 2;  ///< P, of its Taylor series; at least 1
     bool normalize_input =
         false;             ///< divide each sample's feature by its length first, as the series assumes
-    bool squared = false;  ///< the squared distance of the matrices in place of the distance
-    Reduction reduction = Reduction::mean;  ///< `mean`: / batch^2, `sum`: as it is; where squared all four
+    bool squared = false;  ///< the squared distance of the matrices instead of the distance
+    Reduction reduction = Reduction::mean;  ///< `mean`: / batch^2, `sum`: unscaled; if squared, all four
 
-    /// torchdistill (CCKDLoss) and others: the distance, not squared, / batch^2; rows as they come. The
-    /// default.
+    /// torchdistill (CCKDLoss) and others: the distance, not squared, / batch^2; rows unnormalized. The default.
     static CorrelationCongruenceOptions torchdistill() { return {}; }
 
     /// \throws ConfigError
@@ -58,13 +57,13 @@ namespace functional {
 
 /// Distance of the kernel matrices of a batch.
 ///
-/// Formula: \f$ \frac{1}{B^2} \| K_s - K_t \|_F \f$ with K the kernel of all pairs of rows: by default the
-/// Gaussian kernel by its Taylor series up to order 2. Where `squared`, the square of the norm. Shapes:
-/// student [batch, ...], teacher [batch, ...]; the widths may differ.
+/// Formula: \f$ \frac{1}{B^2} \| K_s - K_t \|_F \f$ with K the kernel of all pairs of rows: by default the Gaussian
+/// kernel by its Taylor series up to order 2. If `squared`, the squared norm.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
 /// Gradient: to the student's feature; the teacher's is a constant. At equality it is 0.
-/// Reductions: `mean` (/ batch^2, default) and `sum`; where `squared` also `batchmean` and `none` (the mean
-/// of each sample's row).
-/// Hazards: depends on the batch as a whole. The series is the Gaussian kernel only for rows of length 1: see
+/// Reductions: `mean` (/ batch^2, default) and `sum`; if `squared` also `batchmean` and `none` (the mean of each
+/// sample's row).
+/// Hazards: depends on the whole batch. The series is the Gaussian kernel only for rows of unit length: see
 /// `normalize_input`.
 /// Source: Peng, Jin, Liu, Li, Wu, Liu, Zhou, Zhang, "Correlation Congruence for Knowledge Distillation",
 /// ICCV 2019; norm and reduction as in torchdistill, with weight 0.003 there.
@@ -92,16 +91,15 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
     return options.reduction == Reduction::mean ? norm / (batch * batch) : norm;
 }
 
-/// RepDistiller's loss of the name CC: products of the differences of neighbors in the batch.
+/// RepDistiller's loss named CC: products of the differences of neighbors in the batch.
 ///
 /// Formula: \f$ \frac{1}{B-1} \sum_i \sum_d |\delta_{id}| |\delta_{i+1,d}| \f$ with \f$ \delta = e_s - e_t
 /// \f$.
 /// Shapes: both embeddings [batch, size].
-/// Gradient: to both embeddings, for both come out of trained maps; hand over a detached tensor where one is
-/// a constant.
-/// Reductions: none to choose; a batch of one has no neighbors: 0.
-/// Hazards: depends on the order of the samples, and is not the loss of the paper, though the field's tables
-/// quote it as such. 0 as soon as every other sample agrees.
+/// Gradient: to both embeddings, as both come from trained maps; pass a detached tensor if one is a constant.
+/// Reduction: fixed; a batch of one has no neighbors: 0.
+/// Hazards: depends on the order of the samples, and is not the loss of the paper, although published tables quote it
+/// as such. 0 as soon as every other sample agrees.
 /// Source: RepDistiller, with weight 0.02.
 /// \throws ShapeError
 inline at::Tensor neighbor_differences(const at::Tensor& student, const at::Tensor& teacher) {
@@ -144,7 +142,7 @@ struct NeighborDifferencesOptions {
     }
 };
 
-/// RepDistiller's loss of the name CC, with its two trained linear embeddings.
+/// RepDistiller's loss named CC, with its two trained linear embeddings.
 ///
 /// Learnable: an embedding of the student's and one of the teacher's feature; built from the first batch.
 /// Gradient: to the student's feature and both embeddings. See `functional::neighbor_differences`.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Diversity: unlike noise shall become unlike outputs. For generators, which stand in for data that a teacher's owner
-/// keeps.
+/// Diversity: different noise should give different outputs. For generators, which replace data that a teacher's
+/// owner keeps private.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -17,7 +17,7 @@ namespace retort {
 
 /// Options of `functional::diversity`.
 struct DiversityOptions {
-    /// How far two outputs are apart.
+    /// The distance of two outputs.
     enum class Distance {
         absolute,  ///< the mean absolute difference
         squared,   ///< the mean squared difference
@@ -31,16 +31,16 @@ struct DiversityOptions {
 
 namespace functional {
 
-/// How alike the outputs are that unlike noise leads to; to be minimized.
+/// The similarity of outputs from different noise; to be minimized.
 ///
 /// Formula: \f$ \exp\big( -\mathrm{mean}_{ij}\, \mathrm{mean}_k(\epsilon_{ik} - \epsilon_{jk})^2 \; d(z_i, z_j) \big)
-/// \f$ with the noise \f$ \epsilon \f$, the outputs z and their distance d; the pairs i = j count. At most 1, which it
-/// is where all outputs are equal (there its gradient is 0).
+/// \f$ with the noise \f$ \epsilon \f$, the outputs z and their distance d; the pairs i = j count. At most 1,
+/// attained if all outputs are equal (there its gradient is 0).
 /// Shapes: noise [batch, size], outputs [batch, ...].
-/// Gradient: to the outputs; the noise is a constant. With `absolute`, no gradient of the gradient.
+/// Gradient: to the outputs; the noise is a constant. With `absolute`, first derivatives only.
 /// Source: the authors' code of Zhu, Hong, Zhou, "Data-Free Knowledge Distillation for Heterogeneous Federated
 /// Learning", ICML 2021, with weight 1.
-/// \throws ShapeError if these are not of one batch
+/// \throws ShapeError if the batch sizes differ
 inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
                             const DiversityOptions& options = {}) {
     const at::Tensor sources = detail::rows("diversity", "the noise", detail::constant(noise));
@@ -69,15 +69,15 @@ inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
     return (-noise_apart.to(apart.scalar_type()) * apart).mean().exp();
 }
 
-/// How alike the outputs of two halves of a batch are, in units of how alike their noise is; to be minimized.
+/// The similarity of the outputs of the two halves of a batch relative to that of their noise; to be minimized.
 ///
 /// Formula: \f$ 1 / (\mathrm{mean} |z - z'| / \mathrm{mean} |\epsilon - \epsilon'| + \eta) \f$ with the first half of
-/// the batch and the second; of an odd batch the last sample does not count.
+/// the batch and the second; for an odd batch size the last sample is ignored.
 /// Shapes: noise [batch, ...], outputs [batch, ...], at least 2 samples.
 /// Gradient: to the outputs; the noise is a constant.
 /// Source: Mao, Lee, Tseng, Ma, Yang, "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis", CVPR
 /// 2019, in the form of FedGen's code.
-/// \throws ConfigError if epsilon is not above 0; ShapeError if these are not of one batch of 2 or more
+/// \throws ConfigError if epsilon is not above 0; ShapeError if the batch sizes differ or are below 2
 inline at::Tensor mode_seeking(const at::Tensor& noise, const at::Tensor& output, double epsilon = 1e-5) {
     if (!(epsilon > 0 && std::isfinite(epsilon))) {
         throw ConfigError(detail::concat("mode_seeking: expected an epsilon above 0, found ", epsilon));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Two trained maps that bring a student's and a teacher's feature into one space.
+/// Two trained maps of a student's and a teacher's feature into a common space.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -23,15 +23,15 @@
 
 namespace retort {
 
-/// What an `EmbeddingPair` is built with.
+/// The options of an `EmbeddingPair`.
 struct EmbeddingPairOptions {
     std::int64_t student = 0;  ///< width of the student's feature, flattened
     std::int64_t teacher = 0;  ///< width of the teacher's
     std::int64_t size = 128;   ///< of the embeddings
-    bool normalize = false;    ///< embeddings of length 1
+    bool normalize = false;    ///< embeddings of unit length
 };
 
-/// A linear map of the student's feature and one of the teacher's, to vectors of one size.
+/// Linear maps of the student's and the teacher's feature to vectors of equal size.
 class EmbeddingPairImpl : public torch::nn::Module {
   public:
     explicit EmbeddingPairImpl(const EmbeddingPairOptions& options)
@@ -69,14 +69,14 @@ class EmbeddingPair : public torch::nn::ModuleHolder<EmbeddingPairImpl> {
 
 namespace detail {
 
-/// What an `EmbeddingTerm` learns: the embeddings alone.
+/// The learnable part of an `EmbeddingTerm`: only the embeddings.
 struct PlainEmbeddings {
     EmbeddingPair build(const EmbeddingPairOptions& options) const { return EmbeddingPair(options); }
     static EmbeddingPairImpl& embeddings(EmbeddingPairImpl& module) { return module; }
 };
 
 /// A term that compares embeddings of a student's and a teacher's feature.
-/// \tparam Parts `build(options)` gives the holder of all that is learnt or kept, `embeddings(module)` the
+/// \tparam Parts `build(options)` returns the holder of everything learnable or stateful, `embeddings(module)` the
 /// embeddings in it
 template <class StudentTap, class TeacherTap, class Parts = PlainEmbeddings>
 class EmbeddingTerm {

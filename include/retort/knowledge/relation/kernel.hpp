@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Kernels: how alike two samples are in a feature space.
+/// Kernels: similarities of samples in a feature space.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -22,7 +22,7 @@
 
 namespace retort {
 
-/// How alike two samples are in a feature space, above 0.
+/// The similarity of two samples in a feature space, above 0.
 ///
 /// | kind         | formula, with d the Euclidean distance and 1e-6 added to its square |
 /// |--------------|---------------------------------------------------------------------|
@@ -52,28 +52,28 @@ struct Kernel {
 
 namespace detail {
 
-/// The probabilities that a sample (row) takes each sample for its neighbor, and their logarithms where asked for.
+/// The probabilities of each sample as the neighbor of a sample (row), and optionally their logarithms.
 struct Neighbors {
     at::Tensor probability, logarithm;
 };
 
-/// Whether a kernel is a logarithm first, since its values would underflow.
+/// Whether a kernel is computed in log space, as its values would underflow.
 inline bool is_logarithmic(const Kernel& kernel) {
     return kernel.kind == Kernel::Kind::rbf || kernel.kind == Kernel::Kind::adaptive_rbf;
 }
 
-/// The squared distances of all pairs of rows, plus 1e-6. A sample is at no distance from itself, whatever rounding
-/// says: through the root of 1e-6 it would be amplified.
+/// The squared distances of all pairs of rows, plus 1e-6. A sample has distance 0 to itself, regardless of rounding,
+/// which the root of 1e-6 would amplify.
 inline at::Tensor kernel_squares(const at::Tensor& rows) {
     const at::Tensor itself = at::eye(rows.size(0), rows.options().dtype(at::kBool));
     return squared_distances(rows).masked_fill(itself, 0).add_(1e-6);
 }
 
-/// A kernel that is not logarithmic: [batch, batch], above 0.
+/// A kernel that is not in log space: [batch, batch], above 0.
 inline at::Tensor similarities(const at::Tensor& rows, const Kernel& kernel) {
     if (kernel.kind == Kernel::Kind::cosine) {
         const at::Tensor lengths = at::linalg_vector_norm(rows, 2, at::IntArrayRef({1}), /*keepdim=*/true);
-        // Half the cosines. Opposite rows may reach 0, and through rounding fall below.
+        // Half the cosines. Opposite rows may reach 0, or fall below by rounding.
         return gram(rows / ((lengths + kernel.epsilon) * std::numbers::sqrt2)).add_(0.5).clamp_min(1e-12);
     }
     const at::Tensor squares = kernel_squares(rows);
@@ -88,19 +88,19 @@ inline at::Tensor similarities(const at::Tensor& rows, const Kernel& kernel) {
 }
 
 /// The probabilities of similarities, [batch, batch].
-/// \param self where a sample meets itself, whose similarity does not count; may be undefined
+/// \param self the mask of self-similarities, which do not count; may be undefined
 inline Neighbors neighbors_of(const at::Tensor& values, bool with_logarithm, const at::Tensor& self = {}) {
     const auto without_self = [&](const at::Tensor& each, double value) {
         return self.defined() ? each.masked_fill(self, value) : each;
     };
     const at::Tensor counted = without_self(values, 0);
     Neighbors result{counted / counted.sum(1, /*keepdim=*/true), {}};
-    // The logarithm of 1 in place of that of 0, whose derivative is infinite.
+    // The logarithm of 1 instead of that of 0, whose derivative is infinite.
     if (with_logarithm) result.logarithm = without_self(result.probability, 1).log();
     return result;
 }
 
-/// \param diagonal whether a sample counts as its own neighbor; where not, both are 0 there. A batch of one always
+/// \param diagonal whether a sample counts as its own neighbor; if not, both are 0 there. In a batch of one it always
 /// does.
 inline Neighbors neighbors(const at::Tensor& rows, const Kernel& kernel, bool with_logarithm,
                            bool diagonal = true) {
@@ -115,10 +115,9 @@ inline Neighbors neighbors(const at::Tensor& rows, const Kernel& kernel, bool wi
     return {logarithm.exp(), self.defined() ? logarithm.masked_fill(self, 0) : logarithm};
 }
 
-/// A divergence of probabilities q, made of `values` by dividing their rows by their sums, reduced as `reduce_pairs`
-/// does.
-/// \param divergence `Tensor divergence(Neighbors)`, element by element, in operators that autograd knows
-/// \param slope `Tensor slope(Neighbors)`, its derivative by q, up to a constant in each row
+/// A divergence of probabilities q, computed from `values` by normalizing their rows, reduced as by `reduce_pairs`.
+/// \param divergence `Tensor divergence(Neighbors)`, elementwise, in differentiable operators
+/// \param slope `Tensor slope(Neighbors)`, its derivative with respect to q, up to a constant per row
 /// \param with_logarithm whether they need the logarithms of q
 template <class Divergence, class Slope>
 at::Tensor neighbor_divergence(const at::Tensor& values, bool with_logarithm, Reduction reduction,

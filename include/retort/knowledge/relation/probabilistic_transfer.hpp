@@ -66,7 +66,7 @@ namespace functional {
 /// up to 1 / epsilon times the others', where the released code gives NaN.
 /// Reductions: `mean` over pairs (default), `batchmean` (the divergence of a row, on average), `sum`, `none`
 /// (the mean of each sample's row).
-/// Hazards: depends on the batch as a whole. The mean over batch^2 explains the usual weight of 30000
+/// Hazards: depends on the whole batch. The mean over batch^2 explains the usual weight of 30000
 /// (RepDistiller, mdistiller).
 /// Source: Passalis, Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018;
 /// kernel, epsilon and reduction as in the authors' code.
@@ -79,8 +79,8 @@ inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Te
                                    rows.student, options);
 }
 
-/// Divergence of the student's neighborhoods from those of the labels: samples of one class are each other's
-/// neighbors, all alike. The supervised part of PKT.
+/// Divergence of the student's neighborhoods from those of the labels: samples of the same class are neighbors,
+/// equally. The supervised part of PKT.
 ///
 /// Formula: as `probabilistic_transfer`, with K = 1 for two samples of one class, else 0, in place of the
 /// teacher's kernel.

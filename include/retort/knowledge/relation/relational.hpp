@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Relational knowledge distillation (RKD): the distances and angles between the samples of a batch.
+/// Relational knowledge distillation (RKD): distances and angles between the samples of a batch.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -31,19 +31,19 @@ namespace retort {
 
 /// Options of `Relational` and of `functional::relational`, `relational_distance` and `relational_angle`.
 struct RelationalOptions {
-    double distance_weight = 25;   ///< of the distances, in `relational`; 0 leaves them out
-    double angle_weight = 50;      ///< of the angles, in `relational`; 0 leaves them out
+    double distance_weight = 25;   ///< of the distances, in `relational`; 0 omits them
+    double angle_weight = 50;      ///< of the angles, in `relational`; 0 omits them
     bool normalize_input = false;  ///< divide each sample's feature by its length first
-    double epsilon = 1e-12;        ///< the least squared distance; above 0
+    double epsilon = 1e-12;        ///< lower bound of squared distances; above 0
     Reduction reduction =
         Reduction::mean;  ///< elements are pairs of samples (distances) and triples (angles)
-    /// The angles of how many triples of samples exist at a time; 0: 2^18 on the CPU (2 MiB), 2^24 elsewhere.
-    /// At least the triples of one sample (batch^2) do.
+    /// How many triples of samples have their angles in memory at a time; 0: 2^18 on the CPU (2 MiB), 2^24 elsewhere.
+    /// At least those of one sample (batch^2).
     std::int64_t block = 0;
 
     /// RepDistiller and mdistiller. The default.
     static RelationalOptions rep_distiller() { return {}; }
-    /// mmrazor: features of length 1 first.
+    /// mmrazor: normalizes features to unit length first.
     static RelationalOptions mmrazor() { return {.normalize_input = true}; }
 
     /// \throws ConfigError
@@ -68,9 +68,9 @@ inline at::Tensor distances(const at::Tensor& rows, double epsilon) {
     return squared_distances(rows).clamp_min(epsilon).sqrt().masked_fill(diagonal, 0);
 }
 
-/// What the angles of a batch are made of, in float64: the Gram matrix of the centered rows and the inverse
-/// distances. Rows that coincide (up to 3e-7 of their length) have no direction between them: 0 stands for
-/// their inverse distance, so that they count as right angles without gradient.
+/// The ingredients of the angles of a batch, in float64: the Gram matrix of the centered rows and the inverse
+/// distances. Coinciding rows (up to 3e-7 of their length) have no direction between them: their inverse distance is
+/// set to 0, so that they count as right angles without gradient.
 struct AngleParts {
     at::Tensor points, gram, norms, inverse;
 
@@ -95,10 +95,10 @@ struct AngleParts {
 
 struct AngleLoss {
     at::Tensor per_vertex;  ///< [batch]: the mean over the pairs of others
-    at::Tensor gradient;    ///< of the weighted sum of them by the student's rows, where it is asked for
+    at::Tensor gradient;    ///< of their weighted sum with respect to the student's rows, if requested
 };
 
-/// Smooth L1 distance (beta 1) of all angles, one block of vertices after the other.
+/// Smooth L1 distance (beta 1) of all angles, block by block of vertices.
 /// \param weights [batch] of the vertices; undefined: no gradient is computed
 inline AngleLoss angle_loss(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& weights,
                             std::int64_t block) {
@@ -109,8 +109,8 @@ inline AngleLoss angle_loss(const at::Tensor& student, const at::Tensor& teacher
     const double scale = 1.0 / (static_cast<double>(batch) * static_cast<double>(batch));
     AngleLoss result;
     result.per_vertex = at::empty({batch}, own.gram.options());
-    at::Tensor by_gram;  // the gradient by the Gram matrix
-    at::Tensor by_norm;  // the gradient by its diagonal
+    at::Tensor by_gram;  // the gradient with respect to the Gram matrix
+    at::Tensor by_norm;  // the gradient with respect to its diagonal
     if (weights.defined()) {
         by_gram = at::zeros({batch, batch}, own.gram.options());
         by_norm = at::zeros({batch}, own.gram.options());
@@ -128,9 +128,9 @@ inline AngleLoss angle_loss(const at::Tensor& student, const at::Tensor& teacher
         const at::Tensor inverse = own.inverse.narrow(0, first, count);
         const at::Tensor weighted =
             inverse * (weights.narrow(0, first, count).to(at::kDouble) * scale).unsqueeze(1);
-        // By the Gram matrix: each cosine is inverse * inverse * (G_bc - G_ab - G_ac + G_aa) at the vertex a.
+        // With respect to the Gram matrix: each cosine is inverse * inverse * (G_bc - G_ab - G_ac + G_aa) at the vertex a.
         const at::Tensor by_side = at::bmm(slope, inverse.unsqueeze(2)).squeeze(2).mul_(weighted);
-        // By the squared distances, through the inverse ones.
+        // With respect to the squared distances, through the inverse ones.
         const at::Tensor by_square = cosines.mul_(slope).sum(2).mul_(weighted).mul_(inverse).neg_();
         by_gram.add_(slope.mul_(weighted.unsqueeze(2)).mul_(inverse.unsqueeze(1)).sum(0));
         by_gram.narrow(0, first, count).sub_(by_side + by_square, 2);
@@ -146,9 +146,8 @@ inline AngleLoss angle_loss(const at::Tensor& student, const at::Tensor& teacher
     return result;
 }
 
-/// The loss of the angles with its own backward pass: neither pass keeps anything of size batch^3. Where one
-/// number is asked for, its gradient is computed beside it; for the vertices' own values the backward pass
-/// computes the angles again.
+/// The loss of the angles with a custom backward pass: neither pass keeps anything of size batch^3. For a scalar
+/// loss, the gradient is computed with it; for per-vertex values the backward pass recomputes the angles.
 class AngleLossFunction : public torch::autograd::Function<AngleLossFunction> {
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& student,
@@ -170,7 +169,7 @@ class AngleLossFunction : public torch::autograd::Function<AngleLossFunction> {
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list gradients) {
         if (at::GradMode::is_enabled()) {
-            throw ConfigError("relational_angle: its gradient has no gradient of its own (create_graph)");
+            throw ConfigError("relational_angle: its gradient is not differentiable (create_graph)");
         }
         const auto saved = context->get_saved_variables();
         at::Tensor result;
@@ -184,7 +183,7 @@ class AngleLossFunction : public torch::autograd::Function<AngleLossFunction> {
     }
 };
 
-/// The features of one batch as the options ask for them.
+/// The features of one batch, prepared according to the options.
 inline RowPair relational_rows(const char* where, const at::Tensor& student, const at::Tensor& teacher,
                                const RelationalOptions& options) {
     options.check();
@@ -200,7 +199,7 @@ inline at::Tensor relational_distance(const RowPair& rows, const RelationalOptio
     const std::int64_t batch = rows.student.size(0);
     const auto relative = [&](const at::Tensor& feature) {
         const at::Tensor lengths = distances(feature, options.epsilon);
-        // No distance but those of a sample to itself is 0.
+        // Only the distances of a sample to itself are 0.
         return batch == 1 ? lengths
                           : lengths / (lengths.sum() /
                                        (static_cast<double>(batch) * static_cast<double>(batch - 1)));
@@ -239,12 +238,12 @@ namespace functional {
 ///
 /// Formula: \f$ \mathrm{mean}_{ij}\, \ell(d^s_{ij} / \bar d^s, d^t_{ij} / \bar d^t) \f$ with the Euclidean
 /// distances d, their mean \f$ \bar d \f$ over i != j, and \f$ \ell \f$ the smooth L1 distance with beta 1.
-/// The mean runs over all batch^2 pairs, the zeros of the diagonal among them.
+/// The mean runs over all batch^2 pairs, including the zero diagonal.
 /// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
 /// Gradient: to the student's feature; the teacher's is a constant. Pairs closer than sqrt(epsilon) get none.
 /// Reductions: `mean` over pairs (default), `batchmean`, `sum`, `none` (the mean of each sample's row).
 /// Memory: batch^2.
-/// Hazards: depends on the batch as a whole. A batch of one has no pairs: 0.
+/// Hazards: depends on the whole batch. A batch of one has no pairs: 0.
 /// Source: Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019; means and epsilon as in the
 /// released code.
 /// \throws ShapeError, ConfigError
@@ -260,12 +259,12 @@ inline at::Tensor relational_distance(const at::Tensor& student, const at::Tenso
 /// of the angle at the sample a between the directions to b and to c, and \f$ \ell \f$ the smooth L1 distance
 /// with beta 1. The mean runs over all batch^3 triples.
 /// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
-/// Gradient: to the student's feature; the teacher's is a constant. No gradient of the gradient.
-/// Reductions: `mean` over triples (default), `batchmean`, `sum`, `none` (the mean over the angles at each
-/// sample). Memory: batch^2 and `block` triples in float64; time: batch^3, whatever the width. Released code
-/// keeps batch^3 cosines and batch^2 differences of the features' width.
-/// Hazards: depends on the batch as a whole. Between two equal rows there is no direction: their cosines are
-/// 0, as in released code, and have no gradient here, where released code divides by 1e-12.
+/// Gradient: to the student's feature; the teacher's is a constant. First derivatives only.
+/// Reductions: `mean` over triples (default), `batchmean`, `sum`, `none` (the mean over the angles at each sample).
+/// Memory: batch^2 and `block` triples in float64; time: batch^3, whatever the width. Released code keeps batch^3
+/// cosines and batch^2 differences of the features' width.
+/// Hazards: depends on the whole batch. Two equal rows have no direction between them: their cosines are 0, as in
+/// released code, and have no gradient here, where released code divides by 1e-12.
 /// Source: as `relational_distance`.
 /// \throws ShapeError, ConfigError
 inline at::Tensor relational_angle(const at::Tensor& student, const at::Tensor& teacher,
@@ -309,8 +308,8 @@ class Relational
 struct HardDarkRankOptions {
     double alpha = 3;         ///< scale of the scores; above 0
     double beta = 3;          ///< power of the distances; above 0
-    std::int64_t length = 4;  ///< how many neighbors are ranked; at least 1; all others in a smaller batch
-    double epsilon = 1e-12;   ///< the least squared distance; above 0
+    std::int64_t length = 4;  ///< how many neighbors are ranked; at least 1; fewer in a smaller batch
+    double epsilon = 1e-12;   ///< lower bound of squared distances; above 0
     Reduction reduction =
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
@@ -328,18 +327,18 @@ struct HardDarkRankOptions {
 
 namespace functional {
 
-/// How unlikely the student's distances make the teacher's order of each sample's nearest neighbors.
+/// The negative log-likelihood of the teacher's ranking of each sample's nearest neighbors under the student's distances.
 ///
 /// Formula: \f$ -\sum_{k=1}^{K} \log \frac{\exp s_{\pi(k)}}{\sum_{l \ge k} \exp s_{\pi(l)}} \f$, mean over
 /// the samples, with the scores \f$ s = -\alpha d^\beta \f$ of the student's distances and \f$ \pi \f$ the K
 /// nearest neighbors of the sample in the teacher's distances, nearest first.
-/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ. The features are used as they
-/// are; normalize them first where they should have length 1.
+/// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ. The features are used as they are;
+/// normalize them first if they should have unit length.
 /// Gradient: to the student's feature; the teacher's order is a constant.
 /// Reductions: mean over the samples (default), `sum`, `none`. Not 0 at equality: it is a negative
 /// log-likelihood.
 /// Source: Chen, Wang, Zhang, "DarkRank: Accelerating Deep Metric Learning via Cross Sample Similarities
-/// Transfer", AAAI 2018, in the form that is released with RKD.
+/// Transfer", AAAI 2018, in the form released with RKD.
 /// \throws ShapeError, ConfigError
 inline at::Tensor hard_dark_rank(const at::Tensor& student, const at::Tensor& teacher,
                                  const HardDarkRankOptions& options = {}) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Self-supervision as knowledge (SSKD): which image a transformed view belongs to, and what the transformed
-/// views' logits are.
+/// Self-supervision as knowledge (SSKD): matching transformed views to their samples, and the logits of the
+/// transformed views.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -29,17 +29,17 @@ namespace retort {
 
 /// Options of `SelfSupervision` and `functional::self_supervision`.
 struct SelfSupervisionOptions {
-    std::int64_t views = 4;    ///< of each sample, one behind the other, the plain one first; at least 2
+    std::int64_t views = 4;    ///< of each sample, in consecutive rows, the plain one first; at least 2
     double temperature = 0.5;  ///< above 0
-    double keep = 0.75;        ///< which share of the views that the teacher gets wrong counts; from 0 to 1
-    bool t_squared = true;     ///< times the temperature's square
+    double keep = 0.75;        ///< fraction of the views the teacher gets wrong that count; from 0 to 1
+    bool t_squared = true;     ///< multiply by the squared temperature
     Reduction reduction = Reduction::batchmean;  ///< elements are the views that count; not `mean`
 
     /// \throws ConfigError
     void check() const {
         if (views < 2 || !(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
             throw ConfigError(detail::concat(
-                "SelfSupervision: expected at least 2 views, a temperature above 0 and a share "
+                "SelfSupervision: expected at least 2 views, a temperature above 0 and a fraction "
                 "to keep from 0 to 1, "
                 "found views ",
                 views, ", temperature ", temperature, ", keep ", keep));
@@ -53,17 +53,17 @@ struct SelfSupervisionOptions {
 /// Options of `TransformedTarget` and `functional::transformed_target`.
 struct TransformedTargetOptions {
     double temperature = 4;  ///< above 0
-    double keep = 1;         ///< which share of the views that the teacher gets wrong counts; from 0 to 1
-    bool t_squared = true;   ///< times the temperature's square
+    double keep = 1;         ///< fraction of the views the teacher gets wrong that count; from 0 to 1
+    bool t_squared = true;   ///< multiply by the squared temperature
     Reduction reduction = Reduction::batchmean;  ///< elements are the views that count; not `mean`
 
     /// \throws ConfigError
     void check() const {
         if (!(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
-            throw ConfigError(
-                detail::concat("TransformedTarget: expected a temperature above 0 and a share to keep from 0 "
-                               "to 1, found temperature ",
-                               temperature, ", keep ", keep));
+            throw ConfigError(detail::concat(
+                "TransformedTarget: expected a temperature above 0 and a fraction to keep from 0 "
+                "to 1, found temperature ",
+                temperature, ", keep ", keep));
         }
         if (reduction == Reduction::mean) {
             throw ConfigError("TransformedTarget: expected the reduction batchmean, sum or none, found mean");
@@ -73,13 +73,13 @@ struct TransformedTargetOptions {
 
 namespace detail {
 
-/// Which rows of a teacher's scores [rows, choices] count: all whose right choice [rows] comes first, and of
-/// the others the share `keep` (rounded down) that come closest, the earlier rows first. 1 or 0 for each row,
-/// in the scores' type.
+/// Which rows of a teacher's scores [rows, choices] count: all whose correct choice [rows] ranks first, and of the
+/// others the fraction `keep` (rounded down) that comes closest, earlier rows first. 1 or 0 per row, in the scores'
+/// type.
 inline at::Tensor kept_rows(const at::Tensor& scores, const at::Tensor& right, double keep) {
     const at::Tensor own = scores.gather(1, right.unsqueeze(1));
     const at::Tensor choices = at::arange(scores.size(1), right.options()).unsqueeze(0);
-    // Of equal scores the earlier choice comes first.
+    // Among equal scores the earlier choice ranks first.
     const at::Tensor ahead =
         (scores > own).logical_or((scores == own).logical_and(choices < right.unsqueeze(1)));
     const at::Tensor rank = ahead.sum(1);
@@ -91,7 +91,7 @@ inline at::Tensor kept_rows(const at::Tensor& scores, const at::Tensor& right, d
     return at::zeros_like(kept).scatter(0, order, kept);
 }
 
-/// The divergence of rows that count, reduced. `none`: of each of `samples`, such that their mean is that
+/// The divergence of the rows that count, reduced. `none`: one value for each of `samples`, whose mean is the mean
 /// over the rows.
 inline at::Tensor kept_divergence(const at::Tensor& student, const at::Tensor& teacher,
                                   const at::Tensor& kept, std::int64_t samples, double temperature,
@@ -103,7 +103,7 @@ inline at::Tensor kept_divergence(const at::Tensor& student, const at::Tensor& t
     if (reduction == Reduction::sum) {
         result = divergence.sum();
     } else {
-        // Where no row counts, all of them are 0.
+        // If no row counts, all are 0.
         const at::Tensor count = kept.sum().clamp_min(1);
         result = reduction == Reduction::none
                      ? divergence.view({samples, -1}).sum(1) / count * static_cast<double>(samples)
@@ -119,16 +119,15 @@ inline at::Tensor view_cosines(const at::Tensor& representation, std::int64_t vi
     return at::mm(grouped.narrow(1, 1, views - 1).reshape({-1, unit.size(1)}), grouped.select(1, 0).t());
 }
 
-/// Which sample each transformed view belongs to.
+/// The sample of each transformed view.
 inline at::Tensor view_owners(std::int64_t samples, std::int64_t transformed, const at::Tensor& like) {
     return at::arange(samples * transformed, like.options().dtype(at::kLong)).div(transformed, "floor");
 }
 
 inline void check_views(std::string_view where, const at::Tensor& rows, std::int64_t views) {
     if (rows.size(0) % views != 0) {
-        throw ShapeError(concat(where, ": expected ", views,
-                                " views of each sample, one behind the other, found ", rows.size(0),
-                                " rows"));
+        throw ShapeError(concat(where, ": expected ", views, " consecutive views of each sample, found ",
+                                rows.size(0), " rows"));
     }
 }
 
@@ -136,23 +135,20 @@ inline void check_views(std::string_view where, const at::Tensor& rows, std::int
 
 namespace functional {
 
-/// Divergence of the student's answers from the teacher's to the question which sample a transformed view
-/// belongs to.
+/// Divergence of the student's predictions from the teacher's of which sample a transformed view belongs to.
 ///
-/// Formula: with the cosines c of the representation of each transformed view and those of all plain views,
-/// \f$ T^2\, \mathrm{KL}(\sigma(c_t / T) \,\|\, \sigma(c_s / T)) \f$, mean over the transformed views that
-/// count: those whose own sample the teacher finds most alike, and the share `keep` of the others whose own
-/// sample it ranks highest.
-/// Shapes: both [samples * views, ...], the views of a sample one behind the other, the plain one first; the
-/// widths may differ.
+/// Formula: with the cosines c between the representation of each transformed view and those of all plain views, \f$
+/// T^2\, \mathrm{KL}(\sigma(c_t / T) \,\|\, \sigma(c_s / T)) \f$, mean over the transformed views that count: those
+/// whose own sample the teacher ranks first, and the fraction `keep` of the others whose own sample it ranks highest.
+/// Shapes: both [samples * views, ...], the views of a sample in consecutive rows, the plain one first; the widths
+/// may differ.
 /// Gradient: to the student's representation; the teacher's is a constant.
 /// Reductions: `batchmean` (over the views that count, default), `sum`, `none` (a value for each sample;
 /// their mean is `batchmean`).
-/// Hazards: depends on the batch as a whole. Nothing is read back from the device: views that do not count
-/// have weight 0. Of equal ranks the earlier view counts.
-/// Source: Xu, Liu, Li, Loy, "Knowledge Distillation Meets Self-Supervision", ECCV 2020, and the authors'
-/// code: weight 10, beside 0.1 for cross-entropy, 0.9 for soft targets (temperature 4) and 2.7 for
-/// `transformed_target`.
+/// Hazards: depends on the whole batch. Nothing is read back from the device: views that do not count have weight 0.
+/// Among equal ranks the earlier view counts.
+/// Source: Xu, Liu, Li, Loy, "Knowledge Distillation Meets Self-Supervision", ECCV 2020, and the authors' code:
+/// weight 10, with 0.1 for cross-entropy, 0.9 for soft targets (temperature 4) and 2.7 for `transformed_target`.
 /// \throws ShapeError, ConfigError
 inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& teacher,
                                    const SelfSupervisionOptions& options = {}) {
@@ -169,12 +165,11 @@ inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& 
 
 /// Soft targets for transformed views, without some of those that the teacher gets wrong.
 ///
-/// Formula: \f$ T^2\, \mathrm{KL}(\sigma(z_t / T) \,\|\, \sigma(z_s / T)) \f$, mean over the views that
-/// count: those which the teacher puts into the right class, and the share `keep` of the others whose class
-/// it ranks highest.
-/// Shapes: logits [samples * k, classes], the k transformed views of a sample one behind the other; target
-/// [samples].
-/// Gradient: to the student's logits; the teacher's are constants. Reductions: as `self_supervision`.
+/// Formula: \f$ T^2\, \mathrm{KL}(\sigma(z_t / T) \,\|\, \sigma(z_s / T)) \f$, mean over the views that count: those
+/// the teacher classifies correctly, and the fraction `keep` of the others whose class it ranks highest.
+/// Shapes: logits [samples * k, classes], the k transformed views of a sample in consecutive rows; target [samples].
+/// Gradient: to the student's logits; the teacher's are constants.
+/// Reductions: as `self_supervision`.
 /// Source: as `self_supervision`; all views count there.
 /// \throws ShapeError, ConfigError
 inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor& teacher,
@@ -202,12 +197,12 @@ inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor
                                    options.temperature, options.t_squared, options.reduction);
 }
 
-/// Cross-entropy of the question which sample a transformed view belongs to: what the teacher's head is
-/// trained with before it teaches.
+/// Cross-entropy of predicting which sample a transformed view belongs to: trains the teacher's head before it
+/// teaches.
 ///
 /// Formula: \f$ -\log \sigma(c)_{own} \f$ with the cosines c of `self_supervision`; mean over the transformed
 /// views.
-/// Shapes: [samples * views, ...], the views of a sample one behind the other, the plain one first.
+/// Shapes: [samples * views, ...], the views of a sample in consecutive rows, the plain one first.
 /// Gradient: to the representation.
 /// Source: as `self_supervision`.
 /// \throws ShapeError, ConfigError
@@ -228,9 +223,9 @@ inline at::Tensor view_recognition(const at::Tensor& representation, std::int64_
 ///     retort::SelfSupervision{retort::tap<&SmallOutputs::pooled>, retort::tap<&BigOutputs::head>,
 ///                             retort::Mlp{.in = 64, .hidden = 64, .out = 64}}
 ///
-/// The teacher's tap gives what its own head makes, trained before with `functional::view_recognition`. Head
-/// of the released code: two linear maps with ReLU between them, as wide as the feature.
-/// Learnable: the head; built at once where its options give its sizes, else from the first batch.
+/// The teacher's tap reads the output of its own head, trained before with `functional::view_recognition`. Head of
+/// the released code: two linear maps with ReLU between them, as wide as the feature.
+/// Learnable: the head; built immediately if its options give its sizes, else from the first batch.
 template <class StudentTap, class TeacherTap, Connector Head = Identity>
 class SelfSupervision
     : public detail::FeatureTerm<

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Similarity-preserving distillation (SP): which samples of a batch look alike.
+/// Similarity-preserving distillation (SP): pairwise similarities of the samples of a batch.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -19,13 +19,13 @@ namespace retort {
 /// Options of `SimilarityPreserving` and `functional::similarity_preserving`.
 struct SimilarityPreservingOptions {
     double norm = 2;                        ///< order of the norm that the rows are divided by: 1 or 2
-    double epsilon = 1e-12;                 ///< the least that a row is divided by; above 0
+    double epsilon = 1e-12;                 ///< lower bound of the divisor of a row; above 0
     Reduction reduction = Reduction::mean;  ///< elements are pairs of samples
 
     /// RepDistiller and mdistiller: rows of Euclidean length 1, mean over the pairs. The default.
     static SimilarityPreservingOptions rep_distiller() { return {}; }
-    /// torchdistill (SPKDLoss): the rows' absolute values sum to 1. Its code hands 1 to `normalize` as the
-    /// order of the norm.
+    /// torchdistill (SPKDLoss): the rows' absolute values sum to 1. Its code passes 1 to `normalize` as the order of
+    /// the norm.
     static SimilarityPreservingOptions torchdistill() { return {.norm = 1}; }
 
     /// \throws ConfigError
@@ -50,8 +50,8 @@ namespace functional {
 /// Shapes: student [batch, ...], teacher [batch, ...]; the widths may differ.
 /// Gradient: to the student's feature; the teacher's is a constant.
 /// Reductions: `mean` over pairs (default), `batchmean`, `sum`, `none` (the mean of each sample's row).
-/// Hazards: depends on the batch as a whole, so micro-batches change it. The row of a sample whose feature is
-/// all zeros is divided by epsilon: the gradient there is finite but up to 1 / epsilon times the others'.
+/// Hazards: depends on the whole batch, so micro-batches change it. The row of a sample whose feature is all zeros is
+/// divided by epsilon: the gradient there is finite but up to 1 / epsilon times the others'.
 /// Source: Tung, Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019; reduction and epsilon as in
 /// the released code. Usual weight: 3000 (RepDistiller, mdistiller).
 /// \throws ShapeError, ConfigError
