@@ -5,6 +5,7 @@
 
 #include <retort/io/load_state_dict.hpp>
 #include <retort/io/name_rules.hpp>
+#include <retort/io/read_options.hpp>
 #include <retort/io/safetensors.hpp>
 #include <retort/io/state_dict.hpp>
 #include <retort/io/weights.hpp>

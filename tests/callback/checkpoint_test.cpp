@@ -284,12 +284,12 @@ TEST_CASE("a file that is cut off anywhere is refused") {
         refused = refused && !refusal_of(bytes.substr(0, length)).empty();
     }
     CHECK(refused);
-    CHECK(refusal_of("") == "file: no checkpoint of retort");
-    CHECK(refusal_of("PK\x03\x04 and more") == "file: no checkpoint of retort");
-    CHECK(refusal_of(bytes.substr(0, 10)) == "file: cut off after 10 bytes");
+    CHECK(refusal_of("") == "file: expected a checkpoint of retort, found something else");
+    CHECK(refusal_of("PK\x03\x04 and more") == "file: expected a checkpoint of retort, found something else");
+    CHECK(refusal_of(bytes.substr(0, 10)) == "file: truncated after 10 bytes");
     CHECK(refusal_of(bytes.substr(0, 100)) ==
-          "file: cut off or damaged: expected " + std::to_string(bytes.size()) + " bytes, found 100");
-    CHECK(holds(refusal_of(bytes + "x"), "cut off or damaged"));
+          "file: truncated or damaged: expected " + std::to_string(bytes.size()) + " bytes, found 100");
+    CHECK(holds(refusal_of(bytes + "x"), "truncated or damaged"));
 }
 
 TEST_CASE("a changed bit anywhere is found") {
@@ -303,7 +303,7 @@ TEST_CASE("a changed bit anywhere is found") {
     CHECK(refused);
     std::string changed = bytes;
     changed[1000] = static_cast<char>(changed[1000] ^ 1);
-    CHECK(refusal_of(changed) == "file: damaged: the checksum does not agree");
+    CHECK(refusal_of(changed) == "file: damaged: the checksum does not match");
     changed = bytes;
     changed[7] = '9';
     CHECK(refusal_of(changed) == "file: written in version 09 of the format, this program reads 01");
@@ -339,18 +339,21 @@ TEST_CASE("whatever a file says, it is read within its bounds, or refused") {
     const std::string name("\x01\0\0\0x", 5);
     const std::string many = std::string("\0\0\0\0\0\0\0\x40", 8);
     CHECK(with_value("", 0) == "");
-    CHECK(holds(with_value("", std::uint64_t{1} << 60), "values in 0 bytes"));
+    CHECK(holds(with_value("", std::uint64_t{1} << 60), "values, found 0 bytes for them"));
     CHECK(holds(with_value(name + std::string("\x06\x01", 2) + many), "a dimension of 4611686018427387904"));
     CHECK(holds(with_value(name + std::string("\x06\x02", 2) +
                            std::string("\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0", 16)),
-                "a value of 17179869184 bytes where 0 are left"));
+                "expected 17179869184 bytes of a tensor, found 0 until the end"));
     CHECK(holds(with_value(name + std::string("\x06\x01", 2) + std::string(8, '\xff')), "a dimension of -1"));
-    CHECK(holds(with_value(name + std::string("\x20\0", 2)), "a value of kind 32"));
-    CHECK(holds(with_value(name + std::string("\xff\x01", 2) + many), "where 0 are left"));
+    CHECK(holds(with_value(name + std::string("\x20\0", 2)),
+                "expected a known kind of value named x, found kind 32 with 0 dimensions"));
+    CHECK(holds(with_value(name + std::string("\xff\x01", 2) + many),
+                "bytes of a text, found 0 until the end"));
     CHECK(holds(with_value(std::string(4, '\xff')), "damaged"));
     CHECK(holds(with_value(name + std::string("\xfe\0", 2) + name + std::string("\xfe\0", 2), 2),
-                "two values"));
-    CHECK(holds(with_value(name + std::string("\xfe\0", 2) + "rest"), "4 bytes behind the last value"));
+                "at offset 31: expected one value named x, found two"));
+    CHECK(holds(with_value(name + std::string("\xfe\0", 2) + "rest"),
+                "expected the end after the last value, found 4 more bytes"));
 }
 
 TEST_CASE("tensors of every type and text come back; other types are refused") {
@@ -430,7 +433,7 @@ TEST_CASE("the newest checkpoint is never passed over silently") {
     const auto newest = directory / "checkpoint-000002-00000000.retort";
     write_file(newest, read_file(newest).substr(0, 1000));
     CHECK(holds(words_of<CheckpointError>([&] { train(directory.path(), 3, 1, {}); }),
-                newest.string() + ": cut off",
+                newest.string() + ": truncated",
                 "(without this file the run resumes from " +
                     (directory / "checkpoint-000001-00000000.retort").string() + ")"));
     std::filesystem::remove(newest);
@@ -460,7 +463,7 @@ TEST_CASE("a directory that cannot be used is an error before the first step") {
     auto count = retort::on_step_end([&](FitContext&) { ++steps; });
     CHECK(holds(words_of<OutputError>([&] { train(directory / "file", 1, 1, {}, count); }), "cannot"));
     CHECK(holds(words_of<OutputError>([&] { train(directory / "file/run", 1, 1, {}, count); }),
-                "cannot make this directory"));
+                "cannot create this directory"));
     if (::geteuid() != 0) {
         std::filesystem::create_directory(directory / "locked");
         std::filesystem::permissions(directory / "locked",
@@ -471,7 +474,7 @@ TEST_CASE("a directory that cannot be used is an error before the first step") {
     {
         const retort::detail::CheckpointDirectory other(directory / "run");
         CHECK(holds(words_of<OutputError>([&] { train(directory / "run", 1, 1, {}, count); }),
-                    "another run keeps"));
+                    "expected a directory that no other run uses, found one in use"));
     }
     CHECK(steps == 0);
     train(directory / "run", 1, 1, {}, count);

@@ -72,7 +72,6 @@ TEST_CASE("every error is a retort::Error and keeps its words") {
     check(retort::DataError("words"));
     check(retort::OutputError("words"));
     check(retort::CheckpointError("words"));
-    check(retort::TransportError("words"));
     check(retort::NonFiniteError("words"));
 }
 

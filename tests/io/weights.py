@@ -9,7 +9,10 @@
                                  the tensor x in the file XY with the tensor y there
 """
 import collections
+import io
+import json
 import os
+import struct
 import sys
 import typing
 
@@ -153,6 +156,42 @@ def make_resnet18(path):
     torch.save(collections.OrderedDict(x=x, y=net(x).detach()), path("resnet18_answers.pt"))
 
 
+def small():
+    torch.manual_seed(11)
+    return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 5))
+
+
+def save_safetensors(tensors, path):
+    """tensors: name -> (dtype of the format, shape, bytes)"""
+    header, data = {}, b""
+    for name, (dtype, shape, content) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+def make_unusual(path):
+    """Files with something else beside the four tensors of a small network, or under another key."""
+    net = small()
+    state = lambda **more: collections.OrderedDict(net.state_dict(), **more)
+    torch.save(state(**{"0._extra_state": io.BytesIO()}), path("extra_state.pt"))
+    torch.save(state(epoch=3), path("plus_epoch.pt"))
+    torch.save(state(scale=torch.tensor([0.125]).expand(4)), path("expanded.pt"))
+    torch.save({"epoch": 3, "student": state()}, path("student_key.pt"))
+    torch.save({"params_ema": state()}, path("params_ema.pt"))
+    torch.save({"epoch": 3, "model": net, "ema": None}, path("yolo_like.pt"))
+    sets = {"state_dict": {"w": torch.tensor([0.5, 1.5])}, "h": frozenset([1])}
+    torch.save(sets, path("frozenset_4.pt"), pickle_protocol=4)
+    plain = {k: ("F32", list(v.shape), v.numpy().tobytes()) for k, v in net.state_dict().items()}
+    # 1, -1.5, 448 (the largest) and 0.015625 (the smallest normal one) in 1 + 4 + 3 bits.
+    save_safetensors({**plain, "q": ("F8_E4M3", [4], b"\x38\xbc\x7e\x08")}, path("fp8.safetensors"))
+    embedding = torch.randn(7, 4)
+    save_safetensors({"emb.weight": ("F32", [7, 4], embedding.numpy().tobytes())}, path("tied.safetensors"))
+
+
 def make(folder):
     os.makedirs(folder, exist_ok=True)
     path = lambda name: os.path.join(folder, name)
@@ -181,6 +220,7 @@ def make(folder):
     for kind in (Teacher, TupleTeacher, NamedTeacher, DictionaryTeacher):
         torch.jit.script(kind(net).train()).save(path(f"{kind.__name__}.pt"))
     make_resnet18(path)
+    make_unusual(path)
 
 
 def sums(tensors):

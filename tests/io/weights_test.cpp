@@ -5,6 +5,8 @@
 
 #include <models/residual.hpp>
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <random>
@@ -15,6 +17,7 @@ namespace weights_test {
 
 using namespace retort_test;
 using Catch::Contains;
+using Catch::Equals;
 using retort::read_weights;
 using retort::StateDict;
 using retort::write_weights;
@@ -113,6 +116,62 @@ std::string python(const char* what, const std::filesystem::path& file,
         expected.string(), "' > '", log.string(), "' 2>&1");
     const int status = std::system(command.c_str());
     return status == 0 ? std::string() : retort::detail::concat("status ", status, ": ", content_of(log));
+}
+
+/// A pickle, value after value, of what Python's torch writes.
+class Pickled {
+  public:
+    explicit Pickled(std::string bytes = {}) : bytes_(std::move(bytes)) {}
+    Pickled& raw(std::string_view bytes) {
+        bytes_ += bytes;
+        return *this;
+    }
+    Pickled& text(std::string_view value) {
+        raw("X");
+        retort::detail::append_number(bytes_, static_cast<std::uint32_t>(value.size()));
+        return raw(value);
+    }
+    Pickled& integer(std::int32_t value) {
+        raw("J");
+        retort::detail::append_number(bytes_, value);
+        return *this;
+    }
+    Pickled& global(std::string_view module, std::string_view name) {
+        return raw("c").raw(module).raw("\n").raw(name).raw("\n");
+    }
+    Pickled& integers(const std::vector<std::int32_t>& values) {
+        raw("(");
+        for (const std::int32_t each : values) integer(each);
+        return raw("t");
+    }
+    /// The arguments with which a tensor is rebuilt; `more` ends them.
+    Pickled& tensor_arguments(std::string_view module, std::string_view storage, std::int32_t count,
+                              const std::vector<std::int32_t>& sizes,
+                              const std::vector<std::int32_t>& strides, std::string_view more = {}) {
+        raw("((").text("storage").global(module, storage).text("0").text("cpu").integer(count).raw("tQ");
+        return integer(0).integers(sizes).integers(strides).raw("\x89").raw("}").raw(more).raw("t");
+    }
+    const std::string& bytes() const { return bytes_; }
+
+  private:
+    std::string bytes_;
+};
+
+/// A file of torch.save with a dictionary of these items, and one storage.
+void save_pickle(const std::filesystem::path& path, const Pickled& items, std::string_view storage) {
+    const std::string pickle = std::string("\x80\x02}(").append(items.bytes()).append("u.");
+    caffe2::serialize::PyTorchStreamWriter writer(path.string());
+    writer.writeRecord("data.pkl", pickle.data(), pickle.size());
+    writer.writeRecord("data/0", storage.data(), storage.size());
+    writer.writeEndOfFile();
+}
+
+/// A file of safetensors.
+void save_safetensors(const std::filesystem::path& path, const std::string& header,
+                      const std::string& data = {}) {
+    std::string bytes;
+    retort::detail::append_number(bytes, static_cast<std::uint64_t>(header.size()));
+    save_bytes(path, bytes + header + data);
 }
 
 StateDict everything() { return read_weights(stored("types.pt")); }
@@ -293,7 +352,7 @@ TEST_CASE("what is written reads back, in both formats") {
     }
     retort::Metadata metadata;
     retort::write_safetensors(folder.path() / "all.safetensors", real, {{"format", "pt"}});
-    check_equal(real, retort::read_safetensors(folder.path() / "all.safetensors", &metadata));
+    check_equal(real, retort::read_safetensors(folder.path() / "all.safetensors", {.metadata = &metadata}));
     check_equal(real, read_weights(folder.path() / "all.safetensors"));
     CHECK(metadata == retort::Metadata{{"format", "pt"}});
     CHECK_THROWS_AS(write_weights(folder.path() / "no.safetensors", all), retort::ConfigError);
@@ -362,7 +421,7 @@ TEST_CASE("other files are refused with a reason") {
     CHECK_THAT(error_of(stored("whole_module.pt")),
                Contains("expected a dictionary of tensors, as module.state_dict() gives, found an object of "
                         "__main__.Net"));
-    CHECK_THAT(error_of(folder.path() / "none.pt"), Contains("cannot open"));
+    CHECK_THAT(error_of(folder.path() / "none.pt"), Contains("cannot read"));
     CHECK_THAT(error_of(folder.path()), Contains("expected a regular file"));
     save_bytes(folder.path() / "empty.pt", "");
     CHECK_THAT(error_of(folder.path() / "empty.pt"), Contains("expected a file of torch.save"));
@@ -434,6 +493,309 @@ TEST_CASE("a file cannot ask for more memory than it is long") {
         writer.writeEndOfFile();
     }
     CHECK_THAT(error_of(path), Contains("tensor a: expected elements among the 1 that are stored"));
+}
+
+TEST_CASE("entries that cannot be read are refused, or left out and named") {
+    for (const auto& [file, entry, what] :
+         {std::tuple("extra_state.pt", "0._extra_state", "an object of _io.BytesIO"),
+          {"plus_epoch.pt", "epoch", "an integer"}}) {
+        INFO(file);
+        CHECK_THAT(error_of(stored(file)),
+                   Contains(retort::detail::concat('"', entry, "\": expected a dense tensor, found ", what,
+                                                   "; ReadOptions::left_out reads the other entries")));
+        std::vector<std::string> left_out{"before"};
+        const StateDict read = read_weights(stored(file), {.left_out = &left_out});
+        CHECK(left_out == std::vector<std::string>{entry});
+        CHECK(read.keys() == std::vector<std::string>{"0.weight", "0.bias", "2.weight", "2.bias"});
+        CHECK(read["0.weight"].sizes() == torch::IntArrayRef({8, 6}));
+    }
+    std::vector<std::string> left_out{"before"};
+    CHECK(read_weights(stored("net.pt"), {.left_out = &left_out}).size() == 8);
+    CHECK(left_out.empty());
+    // A file without any tensor is none of weights.
+    CHECK_THROWS_WITH(read_weights(stored("no_tensors.pt"), {.left_out = &left_out}),
+                      Contains("\"numbers\": expected a dense tensor, found a list"));
+}
+
+TEST_CASE("a state dictionary under another key is found by it, and the keys are named") {
+    for (const auto& [file, key, keys] : {std::tuple("student_key.pt", "student", "epoch, student"),
+                                          {"params_ema.pt", "params_ema", "params_ema"}}) {
+        INFO(file);
+        const std::string error = error_of(stored(file));
+        CHECK_THAT(error, Contains("expected a dictionary of tensors, found the keys " + std::string(keys)) &&
+                              Contains("; ReadOptions::key chooses one"));
+        CHECK(read_weights(stored(file), {.key = key}).size() == 4);
+    }
+    const TemporaryDirectory folder;
+    Pickled items;
+    items.text("a.b").raw("}(").text("w").global("torch._utils", "_rebuild_tensor_v2");
+    items.tensor_arguments("torch", "FloatStorage", 1, {1}, {1}).raw("Ru");
+    const float value = 2;
+    save_pickle(folder.path() / "a.pt", items, {reinterpret_cast<const char*>(&value), sizeof value});
+    CHECK(read_weights(folder.path() / "a.pt", {.key = "a.b"})["w"].item<float>() == 2.0F);
+    CHECK_THROWS_WITH(read_weights(folder.path() / "a.pt", {.key = "a"}), Contains("found the keys a.b"));
+    write_weights(folder.path() / "b.safetensors", read_weights(stored("net.pt")));
+    CHECK_THROWS_AS(read_weights(folder.path() / "b.safetensors", {.key = "a"}), retort::ConfigError);
+}
+
+TEST_CASE("a pickled module is called that") {
+    CHECK_THAT(
+        error_of(stored("yolo_like.pt")),
+        Contains("\"model\": expected a dense tensor, found an object of torch.nn.modules.container.") &&
+            Contains(", which is a pickled module: in Python, save its state_dict()"));
+    CHECK_THAT(error_of(stored("whole_module.pt")),
+               Contains("which is a pickled module: in Python, save its state_dict()"));
+    CHECK_THROWS_WITH(read_weights(stored("yolo_like.pt"), {.key = "model"}),
+                      Contains("which is a pickled module"));
+}
+
+TEST_CASE("sets, views that repeat elements, and types of newer versions are read") {
+    CHECK(read_weights(stored("frozenset_4.pt")).keys() == std::vector<std::string>{"w"});
+    const StateDict expanded = read_weights(stored("expanded.pt"));
+    REQUIRE(expanded.size() == 5);
+    CHECK(expanded["scale"].sizes() == torch::IntArrayRef({4}));
+    CHECK(torch::equal(expanded["scale"], expanded["scale"][0].repeat({4})));
+
+    std::vector<std::string> left_out;
+    const StateDict narrow = read_weights(stored("fp8.safetensors"), {.left_out = &left_out});
+    if (retort::detail::compat::float8_e4m3fn == torch::ScalarType::Undefined) {
+        CHECK_THAT(
+            error_of(stored("fp8.safetensors")),
+            Contains("\"q\": expected a dense tensor, found a tensor of the type float8_e4m3fn, which this "
+                     "version of LibTorch does not have; ReadOptions::left_out"));
+        CHECK(left_out == std::vector<std::string>{"q"});
+        CHECK(narrow.size() == 4);
+    } else {
+        CHECK(left_out.empty());
+        REQUIRE(narrow.size() == 5);
+        CHECK(narrow["q"].scalar_type() == retort::detail::compat::float8_e4m3fn);
+        torch::nn::Module module;
+        const torch::Tensor wide = module.register_buffer("q", torch::zeros({4}));
+        CHECK(retort::load_state_dict(module, narrow, {.strict = false}).missing.empty());
+        CHECK(torch::equal(wide, torch::tensor({1.0F, -1.5F, 448.0F, 0.015625F})));
+    }
+}
+
+TEST_CASE("tensors as newer versions of Python's torch rebuild them") {
+    const TemporaryDirectory folder;
+    const auto path = folder.path() / "a.pt";
+    const float values[] = {1, 2, 3, 4};
+    const std::string_view storage(reinterpret_cast<const char*>(values), sizeof values);
+    const auto complex = torch::complex(torch::tensor({1.0F, 3.0F}), torch::tensor({2.0F, 4.0F}));
+    const auto read = [&](const Pickled& items) {
+        save_pickle(path, Pickled().text("w").raw(items.bytes()), storage);
+        return read_weights(path)["w"];
+    };
+    const auto rebuilt = [](const char* bits, const char* type, std::int32_t count) {
+        Pickled metadata, result;
+        if (bits != nullptr) metadata.raw("}(").text(bits).raw("\x88u");
+        result.global("torch._utils", "_rebuild_tensor_v2");
+        return result.tensor_arguments("torch", type, count, {count}, {1}, metadata.bytes()).raw("R");
+    };
+    CHECK(torch::equal(read(rebuilt(nullptr, "ComplexFloatStorage", 2)), complex));
+    CHECK(torch::equal(read(rebuilt("conj", "ComplexFloatStorage", 2)), torch::conj(complex)));
+    CHECK(torch::equal(read(rebuilt("neg", "FloatStorage", 4)), -torch::tensor({1.0F, 2.0F, 3.0F, 4.0F})));
+    CHECK_THROWS_WITH(
+        read(rebuilt("conj", "FloatStorage", 4)),
+        Contains("\"w\": expected a dense tensor, found a conjugated or negated tensor of float32"));
+    CHECK_THROWS_WITH(
+        read(rebuilt("other", "FloatStorage", 4)),
+        Contains("\"w\": expected a dense tensor, found a tensor with metadata other than conj and neg"));
+
+    // From an untyped storage, with the type as another argument.
+    const auto untyped = [](const char* type, std::int32_t size) {
+        Pickled more, result;
+        more.global("torch", type);
+        result.global("torch._utils", "_rebuild_tensor_v3");
+        return result.tensor_arguments("torch.storage", "UntypedStorage", 16, {size}, {1}, more.bytes())
+            .raw("R");
+    };
+    CHECK(torch::equal(read(untyped("float32", 4)), torch::tensor({1.0F, 2.0F, 3.0F, 4.0F})));
+    CHECK(read(untyped("complex32", 4)).scalar_type() == torch::kComplexHalf);
+    CHECK_THROWS_WITH(read(untyped("float32", 5)), Contains("expected elements among the 4 that are stored"));
+    CHECK_THROWS_WITH(read(untyped("bits8", 16)),
+                      Contains("\"w\": expected a dense tensor, found a tensor of the class torch.bits8"));
+    if (retort::detail::compat::uint16 == torch::ScalarType::Undefined) {
+        CHECK_THROWS_WITH(read(untyped("uint16", 8)),
+                          Contains("a tensor of the type uint16, which this version"));
+    } else {
+        CHECK(read(untyped("uint16", 8)).to(torch::kLong)[1].item<std::int64_t>() == 0x3f80);
+    }
+
+    // With attributes: of tensors and parameters, not of what classes derived from them make of the elements.
+    const auto derived = [](const char* module, const char* name) {
+        Pickled result;
+        result.global("torch._tensor", "_rebuild_from_type_v2").raw("(");
+        result.global("torch._utils", "_rebuild_tensor_v2").global(module, name);
+        return result.tensor_arguments("torch", "FloatStorage", 4, {4}, {1}).raw("}tR");
+    };
+    CHECK(torch::equal(read(derived("torch", "Tensor")), torch::tensor({1.0F, 2.0F, 3.0F, 4.0F})));
+    CHECK(read(derived("torch.nn.parameter", "Parameter")).size(0) == 4);
+    CHECK_THROWS_WITH(read(derived("torchao.quantization", "LinearActivationQuantizedTensor")),
+                      Contains("found an object of torch._tensor._rebuild_from_type_v2"));
+}
+
+TEST_CASE("a checksum of 0 is none") {
+    const TemporaryDirectory folder;
+    std::string bytes = content_of(stored("net.pt"));
+    for (const auto& [signature, at] : {std::pair("PK\x03\x04", std::size_t{14}), {"PK\x01\x02", 16}}) {
+        for (std::size_t i = bytes.find(signature); i != std::string::npos; i = bytes.find(signature, i + 1))
+            bytes.replace(i + at, 4, 4, '\0');
+    }
+    save_bytes(folder.path() / "net.pt", bytes);
+    check_equal(read_weights(folder.path() / "net.pt"), read_weights(stored("net.pt")));
+}
+
+TEST_CASE("conjugated and negated tensors are written as what they are") {
+    const TemporaryDirectory folder;
+    const auto complex = torch::complex(torch::arange(3.0F), torch::arange(3.0F) + 1);
+    StateDict dictionary("tensor");
+    dictionary.insert("plain", complex);
+    dictionary.insert("conjugate", complex.conj());
+    dictionary.insert("negative", torch::imag(complex.conj()));
+    REQUIRE(dictionary["conjugate"].is_conj());
+    REQUIRE(dictionary["negative"].is_neg());
+    for (const char* name : {"a.pt", "a.safetensors"}) {
+        INFO(name);
+        write_weights(folder.path() / name, dictionary);
+        check_equal(read_weights(folder.path() / name), dictionary);
+    }
+}
+
+TEST_CASE("tied weights need one of their names") {
+    struct TiedImpl : torch::nn::Module {
+        torch::nn::Embedding emb{register_module("emb", torch::nn::Embedding(7, 4))};
+        torch::nn::Linear head{
+            register_module("head", torch::nn::Linear(torch::nn::LinearOptions(4, 7).bias(false)))};
+        TiedImpl() { head->weight.set_data(emb->weight.data()); }
+    };
+    const StateDict file = read_weights(stored("tied.safetensors"));
+    torch::nn::Linear apart(torch::nn::LinearOptions(4, 7).bias(false));
+    TiedImpl tied;
+    REQUIRE(retort::state_dict(tied).size() == 2);
+    CHECK(retort::load_state_dict(tied, file).empty());
+    CHECK(torch::equal(tied.head->weight, file["emb.weight"]));
+    CHECK_THROWS_WITH(retort::load_state_dict(*apart, file),
+                      Contains("1 missing: weight; 1 unexpected: emb.weight"));
+    StateDict both = file;
+    both.insert("head.weight", file["emb.weight"].clone());
+    CHECK(retort::load_state_dict(tied, both).empty());
+    both["head.weight"] = file["emb.weight"] + 1;
+    CHECK_THROWS_WITH(
+        retort::load_state_dict(tied, both),
+        Contains("emb.weight and head.weight: expected equal values, since they are one tensor"));
+}
+
+TEST_CASE("what a file repeats is not copied as often") {
+    const TemporaryDirectory folder;
+    const auto path = folder.path() / "a.pt";
+    const std::string storage(4, '\0');
+    // One long name for many entries, one tensor.
+    Pickled items;
+    items.text(std::string(20'000, 'x')).raw("q").raw(std::string_view("\0", 1));
+    items.global("torch._utils", "_rebuild_tensor_v2");
+    items.tensor_arguments("torch", "FloatStorage", 1, {1}, {1}).raw("Rq\1");
+    for (int i = 0; i < 1'000; ++i) items.raw(std::string_view("h\0h\1", 4));
+    save_pickle(path, items, storage);
+    const retort::detail::MappedFile file(path);
+    // Of the parser: no tensor is made yet.
+    CHECK_THROWS_WITH(retort::detail::read_torch_zip(file.bytes(), ""), Contains("expected each name once"));
+    CHECK(error_of(path).size() < 1000);
+
+    // One long list of sizes for many tensors.
+    Pickled many;
+    many.text("sizes").integers(std::vector<std::int32_t>(64, 1)).raw("q").raw(std::string_view("\0", 1));
+    for (int i = 0; i < 1'000; ++i) {
+        many.text(std::to_string(i)).global("torch._utils", "_rebuild_tensor_v2");
+        many.raw("((")
+            .text("storage")
+            .global("torch", "FloatStorage")
+            .text("0")
+            .text("cpu")
+            .integer(1)
+            .raw("tQ");
+        many.integer(0).raw(std::string_view("h\0h\0", 4)).raw("\x89}tR");
+    }
+    std::vector<std::string> left_out;
+    save_pickle(path, many, storage);
+    CHECK_THROWS_WITH(read_weights(path, {.left_out = &left_out}),
+                      Contains("sizes, found 64") || Contains("strides, found 64"));
+
+    // Entries of an archive that are the same bytes.
+    std::string archive = content_of(stored("types.pt"));
+    const std::size_t first = archive.find("PK\x01\x02");
+    const std::size_t second = archive.find("PK\x01\x02", first + 1);
+    const std::string offset = archive.substr(first + 42, 4), sizes = archive.substr(first + 16, 12);
+    for (std::size_t i = second; i != std::string::npos; i = archive.find("PK\x01\x02", i + 1))
+        archive.replace(i + 42, 4, offset).replace(i + 16, 12, sizes);
+    save_bytes(path, archive);
+    CHECK_THAT(error_of(path), Contains("expected files that do not overlap, found some that do"));
+}
+
+TEST_CASE("headers of safetensors are read without recursion, and quoted in a line at most") {
+    const TemporaryDirectory folder;
+    const auto path = folder.path() / "a.safetensors";
+    const auto refusal = [&](const std::string& header, const std::string& data = {}) {
+        save_safetensors(path, header, data);
+        const std::string error = error_of(path);
+        CHECK(error.size() < 1000);
+        return error;
+    };
+    const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
+    CHECK_THAT(refusal(deep), Contains("expected a JSON object as the header, found a list"));
+    CHECK_THAT(refusal("{\"a\":" + deep + "}"),
+               Contains("tensor a: expected dtype, shape and data_offsets, found a list"));
+    CHECK_THAT(refusal("{\"a\":{\"b\":" + deep + "}}"),
+               Contains("tensor a: expected dtype, shape and data_offsets, found no dtype"));
+    for (const char* field : {"dtype", "shape", "data_offsets"}) {
+        CHECK_THAT(refusal("{\"a\":{\"" + std::string(field) + "\":[" + deep + "]}}"),
+                   Contains(std::string("tensor a: expected ") +
+                            (field == std::string("dtype") ? "a dtype" : field)));
+    }
+    CHECK_THAT(refusal("{\"__metadata__\":{\"a\":" + deep + "}}"),
+               Contains("__metadata__: expected texts, found a list"));
+    CHECK_THAT(refusal("{\"__metadata__\":1}"), Contains("__metadata__: expected texts, found 1"));
+    CHECK_THAT(refusal("{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}"),
+               Contains("__metadata__: expected a once, found it twice"));
+    CHECK_THAT(refusal("{\"__metadata__\":{},\"__metadata__\":{}}"),
+               Contains("\"__metadata__\": expected it once, found it twice"));
+    CHECK_THAT(refusal(std::string(100'000, 'x')), Contains("expected a header in JSON"));
+    CHECK_THAT(refusal("\"" + std::string(100'000, 'x')), Contains("expected a header in JSON"));
+    const std::string good = R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]})", four(4, '\0');
+    CHECK(refusal("{\"a\":" + good + "}", four) == "");
+    CHECK(refusal("{\"a\":{\"more\":{\"x\":" + deep + "}," + good.substr(1) + "}", four) == "");
+    CHECK_THAT(refusal("{\"a\":" + good + ",\"a\":" + good + "}", four),
+               Contains("\"a\": expected it once, found it twice"));
+    CHECK_THAT(refusal(R"({"a":{"shape":[1],"shape":[2],"dtype":"F32","data_offsets":[0,4]}})", four),
+               Contains("tensor a: expected shape once, found it twice"));
+    CHECK_THAT(refusal(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", four),
+               Contains("tensor a: expected shape to be a list of numbers of at least 0, found -1"));
+    std::string ones = "1";
+    for (int i = 0; i < 64; ++i) ones += ",1";
+    CHECK_THAT(refusal(R"({"a":{"dtype":"F32","shape":[)" + ones + R"(],"data_offsets":[0,4]}})", four),
+               Contains("tensor a: expected shape of at most 64 numbers, found more"));
+    CHECK_THAT(refusal("{\"" + std::string(5'000, 'n') + "\":1}"), Contains("nnn...: expected dtype, shape"));
+    CHECK_THAT(refusal(R"({"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}})", "x"),
+               Contains("\"a\": expected a dense tensor, found a tensor of the unknown dtype F4"));
+    CHECK_THAT(refusal(R"({"a":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}})", four + four), Equals(""));
+    CHECK(read_weights(path)["a"].scalar_type() == torch::kComplexFloat);
+}
+
+TEST_CASE("pipes, devices and sparse files do not keep a reader") {
+    const TemporaryDirectory folder;
+    for (const char* name : {"pipe.pt", "pipe.safetensors"}) {
+        const auto path = folder.path() / name;
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        CHECK_THAT(error_of(path), Contains("expected a regular file, found a pipe, socket or device"));
+    }
+    for (const auto& [name, start] : {std::pair("a.pt", "PK\x03\x04"), {"b.pt", ""}, {"c.safetensors", ""}}) {
+        const auto path = folder.path() / name;
+        save_bytes(path, start);
+        std::error_code error;
+        std::filesystem::resize_file(path, std::uintmax_t{100} << 30, error);
+        if (error) continue;  // not on this file system
+        CHECK_FALSE(error_of(path).empty());
+    }
 }
 
 TEST_CASE("an unwritable place leaves nothing behind") {

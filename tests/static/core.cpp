@@ -262,8 +262,7 @@ constexpr bool is_error = std::is_base_of_v<retort::Error, E> && !std::is_defaul
                           std::is_nothrow_copy_constructible_v<E>;
 static_assert(is_error<retort::ConfigError> && is_error<retort::ShapeError> && is_error<retort::DataError>);
 static_assert(is_error<retort::OutputError> && is_error<retort::CheckpointError> &&
-              is_error<retort::TransportError>);
-static_assert(is_error<retort::NonFiniteError>);
+              is_error<retort::NonFiniteError>);
 static_assert(std::is_base_of_v<std::runtime_error, retort::Error>);
 static_assert(std::is_aggregate_v<retort::Progress> && std::is_trivially_copyable_v<retort::Progress>);
 

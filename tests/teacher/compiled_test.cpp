@@ -155,7 +155,7 @@ TEST_CASE("a step with a compiled teacher is the step with the same network, in 
 
 TEST_CASE("what is no package, or one for something else, is refused when it is loaded") {
     const TemporaryDirectory own;
-    CHECK_THROWS_WITH((Compiled{own / "none.pt2", any_batch}), Contains("cannot open"));
+    CHECK_THROWS_WITH((Compiled{own / "none.pt2", any_batch}), Contains("cannot read"));
     CHECK_THROWS_AS((Compiled{own / "none.pt2", any_batch}), retort::DataError);
     CHECK_THROWS_WITH((Compiled{own.path(), any_batch}), Contains("expected a regular file"));
     write_file(own / "text.pt2", "hello");

@@ -3,8 +3,6 @@
 /// The directory in which a run keeps its checkpoints.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,12 +13,14 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include <retort/checkpoint/lock_file.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 
@@ -75,28 +75,27 @@ inline std::filesystem::path newest_checkpoint(const std::filesystem::path& dire
     return directory / names.back().text();
 }
 
-/// A directory that this process alone writes to, made if it is not there. Files that a process left half-written
-/// are removed: they are no checkpoints.
+/// A directory that this process alone writes to, created if it is not there. While it is in use it has a file `.lock`.
+/// Files that a process left half-written are removed: they are not checkpoints.
 class CheckpointDirectory {
   public:
-    /// \throws OutputError if it cannot be made or written, or another run uses it
+    /// \throws OutputError if it cannot be created or written, another run uses it, or its file system has no locks
     explicit CheckpointDirectory(std::filesystem::path path) : path_(std::move(path)) {
         std::error_code error;
         std::filesystem::create_directories(path_, error);
-        if (error && !std::filesystem::is_directory(path_)) {
-            throw OutputError(concat(path_.string(), ": cannot make this directory: ", error.message()));
-        }
-        lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (lock_ < 0) fail("open this directory", errno);
-        if (::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-            ::close(lock_);
+        if (!std::filesystem::is_directory(path_)) {
+            const std::error_code none = std::make_error_code(std::errc::not_a_directory);
             throw OutputError(
-                concat(path_.string(), ": another run keeps its checkpoints in this directory"));
+                concat(path_.string(), ": cannot create this directory: ", (error ? error : none).message()));
         }
         if (::access(path_.c_str(), W_OK | X_OK) != 0) {
-            const int code = errno;
-            ::close(lock_);
-            fail("write to this directory", code);
+            throw OutputError(
+                concat(path_.string(), ": cannot write to this directory: ", std::strerror(errno)));
+        }
+        lock_ = LockFile::exclusive(path_ / ".lock");
+        if (!lock_) {
+            throw OutputError(
+                concat(path_.string(), ": expected a directory that no other run uses, found one in use"));
         }
         for (std::filesystem::directory_iterator entries(path_, error), end; !error && entries != end;
              entries.increment(error)) {
@@ -110,7 +109,9 @@ class CheckpointDirectory {
     }
     CheckpointDirectory(const CheckpointDirectory&) = delete;
     CheckpointDirectory& operator=(const CheckpointDirectory&) = delete;
-    ~CheckpointDirectory() { ::close(lock_); }  // which unlocks it
+    ~CheckpointDirectory() {
+        if (lock_) lock_->remove();
+    }
 
     const std::filesystem::path& path() const { return path_; }
     /// Removes all but the newest `keep`.
@@ -123,11 +124,8 @@ class CheckpointDirectory {
     }
 
   private:
-    [[noreturn]] void fail(const char* what, int code) const {
-        throw OutputError(concat(path_.string(), ": cannot ", what, ": ", std::strerror(code)));
-    }
     std::filesystem::path path_;
-    int lock_ = -1;
+    std::optional<LockFile> lock_;
 };
 
 }  // namespace retort::detail

@@ -16,14 +16,8 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <bit>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -31,18 +25,17 @@
 #include <string>
 #include <string_view>
 #include <unordered_set>
-#include <utility>
 #include <vector>
 
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
+#include <retort/detail/byte_reader.hpp>
 #include <retort/detail/hash.hpp>
+#include <retort/detail/mapped_file.hpp>
+#include <retort/detail/tensor.hpp>
 
 namespace retort::detail {
-
-static_assert(std::endian::native == std::endian::little,
-              "retort: checkpoints are written on little-endian machines");
 
 inline constexpr std::string_view state_magic = "RETORT01";
 inline constexpr std::array state_types{
@@ -51,13 +44,13 @@ inline constexpr std::array state_types{
 inline constexpr std::uint8_t undefined_kind = 254;
 inline constexpr std::uint8_t text_kind = 255;
 
-/// The bytes of a file with these values. Tensors of a device are brought to the CPU.
-/// \throws ConfigError if a tensor is of a type that the format has not
+/// The bytes of a file with these values. Tensors are copied to the CPU.
+/// \throws ConfigError if a tensor is of a type that the format does not have
 inline std::string encode_state(const StateItems& items) {
     std::vector<at::Tensor> tensors;
     std::size_t length = state_magic.size() + 24;
     for (const StateItem& item : items) {
-        tensors.push_back(item.tensor.defined() ? item.tensor.cpu().contiguous() : at::Tensor());
+        tensors.push_back(item.tensor.defined() ? in_memory(item.tensor) : at::Tensor());
         const std::size_t dimensions = item.text ? 1
                                        : tensors.back().defined()
                                            ? static_cast<std::size_t>(tensors.back().dim())
@@ -69,7 +62,7 @@ inline std::string encode_state(const StateItems& items) {
     }
     std::string bytes;
     bytes.reserve(length);
-    const auto put = [&](auto value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof value); };
+    const auto put = [&](auto value) { append_number(bytes, value); };
     bytes.append(state_magic);
     put(static_cast<std::uint64_t>(length));
     put(static_cast<std::uint64_t>(items.size()));
@@ -104,153 +97,99 @@ inline std::string encode_state(const StateItems& items) {
     return bytes;
 }
 
-/// Takes bytes apart, and asks for no more than there is.
-class StateReader {
-  public:
-    StateReader(std::string_view bytes, const std::string& where) : bytes_(bytes), where_(where) {}
-    template <class T>
-    T number() {
-        T result{};
-        std::memcpy(&result, take(sizeof result).data(), sizeof result);
-        return result;
-    }
-    std::string_view take(std::uint64_t size) {
-        if (size > bytes_.size() - done_) {
-            damaged(concat("a value of ", size, " bytes where ", bytes_.size() - done_, " are left"));
-        }
-        const std::string_view result = bytes_.substr(done_, size);
-        done_ += size;
-        return result;
-    }
-    std::uint64_t left() const { return bytes_.size() - done_; }
-    template <class What>
-    [[noreturn]] void damaged(const What& what) const {
-        throw CheckpointError(concat(where_, ": damaged at byte ", done_, ": ", what));
-    }
-
-  private:
-    std::string_view bytes_;
-    const std::string& where_;
-    std::size_t done_ = 0;
-};
-
-/// The values between the head and the checksum of a file. Whatever the bytes are, no more memory is asked for than
-/// they fill.
-/// \throws CheckpointError
-inline StateItems decode_values(std::string_view bytes, std::uint64_t count, const std::string& where) {
-    StateReader reader(bytes, where);
+/// Reads `count` values. Whatever the bytes are, they take no more memory than the bytes they fill.
+/// \throws MalformedBytes
+inline StateItems decode_values(ByteReader& reader, std::uint64_t count) {
     constexpr std::uint64_t least = 6;  // bytes of a value
-    if (count > reader.left() / least) reader.damaged(concat(count, " values in ", reader.left(), " bytes"));
+    if (count > reader.left() / least) {
+        throw MalformedBytes(reader.position(), concat(count, " values"),
+                             concat(reader.left(), " bytes for them"));
+    }
     StateItems items;
     items.reserve(count);
     std::unordered_set<std::string_view> names;
     for (std::uint64_t i = 0; i < count; ++i) {
-        const std::string_view name = reader.take(reader.number<std::uint32_t>());
-        if (!names.insert(name).second) reader.damaged(concat("two values of the name ", name));
+        const std::size_t at = reader.position();
+        const std::string_view name = reader.take(reader.number<std::uint32_t>("a name's length"), "a name");
+        const auto refuse = [&](std::string_view expected, std::string_view found) {
+            throw MalformedBytes(at, concat(expected, " named ", excerpt(name)), found);
+        };
+        if (!names.insert(name).second) refuse("one value", "two");
         StateItem& item = items.emplace_back();
         item.name = name;
-        const auto kind = reader.number<std::uint8_t>();
-        const auto dimensions = reader.number<std::uint8_t>();
+        const auto kind = reader.number<std::uint8_t>("a kind");
+        const auto dimensions = reader.number<std::uint8_t>("a number of dimensions");
         if (kind == undefined_kind && dimensions == 0) continue;
         if (kind == text_kind && dimensions == 1) {
-            item.text.emplace(reader.take(reader.number<std::uint64_t>()));
+            item.text.emplace(reader.take(reader.number<std::uint64_t>("a text's length"), "a text"));
             continue;
         }
-        if (kind >= state_types.size()) {
-            reader.damaged(concat("a value of kind ", int{kind}, " with ", int{dimensions}, " dimensions"));
-        }
+        if (kind >= state_types.size())
+            refuse("a known kind of value",
+                   concat("kind ", int{kind}, " with ", int{dimensions}, " dimensions"));
         const at::ScalarType type = state_types[kind];
         std::vector<std::int64_t> sizes(dimensions);
-        // The product of the dimensions other than 0 has a bound for empty tensors, too: LibTorch multiplies them.
+        // The product of the dimensions other than 0 is bounded for empty tensors, too: LibTorch multiplies them.
         std::uint64_t product = c10::elementSize(type);
         bool empty = false;
         for (std::int64_t& size : sizes) {
-            size = reader.number<std::int64_t>();
+            size = reader.number<std::int64_t>("a dimension");
             constexpr std::uint64_t bound = std::uint64_t{1} << 48;
-            if (size < 0 || (size > 0 && static_cast<std::uint64_t>(size) > bound / product)) {
-                reader.damaged(concat("a dimension of ", size));
-            }
+            if (size < 0 || (size > 0 && static_cast<std::uint64_t>(size) > bound / product))
+                refuse("dimensions of a tensor", concat("a dimension of ", size));
             if (size > 0) product *= static_cast<std::uint64_t>(size);
             empty = empty || size == 0;
         }
-        const std::string_view content = reader.take(empty ? 0 : product);
+        const std::string_view content = reader.take(empty ? 0 : product, "a tensor");
         item.tensor = at::empty(sizes, at::TensorOptions(type));
         if (!content.empty()) std::memcpy(item.tensor.data_ptr(), content.data(), content.size());
     }
-    if (reader.left() > 0) reader.damaged(concat(reader.left(), " bytes behind the last value"));
+    if (reader.left() > 0) {
+        throw MalformedBytes(reader.position(), "the end after the last value",
+                             concat(reader.left(), " more bytes"));
+    }
     return items;
 }
 
 /// The values of the bytes of a file.
-/// \param where stands in front of errors
-/// \throws CheckpointError if they are no checkpoint, of another version, cut off or damaged
+/// \param where begins errors
+/// \throws CheckpointError if they are not a checkpoint, or of another version, truncated or damaged
 inline StateItems decode_state(std::string_view bytes, const std::string& where) {
+    const auto refuse = [&](const auto&... found) { throw CheckpointError(concat(where, ": ", found...)); };
     const std::size_t head = state_magic.size() + 16;
     const std::string_view family = state_magic.substr(0, 6);
-    if (bytes.substr(0, family.size()) != family.substr(0, std::min(family.size(), bytes.size())) ||
-        bytes.empty()) {
-        throw CheckpointError(concat(where, ": no checkpoint of retort"));
+    if (bytes.empty() || bytes.substr(0, family.size()) != family.substr(0, bytes.size()))
+        refuse("expected a checkpoint of retort, found something else");
+    if (bytes.size() >= state_magic.size() && !bytes.starts_with(state_magic)) {
+        refuse("written in version ", excerpt(bytes.substr(6, 2)), " of the format, this program reads ",
+               state_magic.substr(6));
     }
-    if (bytes.size() >= state_magic.size() && bytes.substr(0, state_magic.size()) != state_magic) {
-        throw CheckpointError(concat(where, ": written in version ", bytes.substr(6, 2),
-                                     " of the format, this program reads ", state_magic.substr(6)));
-    }
-    if (bytes.size() < head + 8) {
-        throw CheckpointError(concat(where, ": cut off after ", bytes.size(), " bytes"));
-    }
-    StateReader reader(bytes, where);
-    reader.take(state_magic.size());
-    const auto length = reader.number<std::uint64_t>();
-    if (length != bytes.size()) {
-        throw CheckpointError(
-            concat(where, ": cut off or damaged: expected ", length, " bytes, found ", bytes.size()));
-    }
-    Hash hash;
-    hash.add(bytes.substr(0, bytes.size() - 8));
-    std::uint64_t checksum = 0;
-    std::memcpy(&checksum, bytes.data() + bytes.size() - 8, 8);
+    if (bytes.size() < head + 8) refuse("truncated after ", bytes.size(), " bytes");
+    try {
+        const std::size_t end = bytes.size() - 8;
+        ByteReader reader(bytes.substr(0, end), state_magic.size());
+        if (const auto length = reader.number<std::uint64_t>("a length"); length != bytes.size())
+            refuse("truncated or damaged: expected ", length, " bytes, found ", bytes.size());
+        const auto count = reader.number<std::uint64_t>("a number of values");
 #ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
-    if (hash.value() != checksum)
-        throw CheckpointError(concat(where, ": damaged: the checksum does not agree"));
+        Hash hash;
+        hash.add(bytes.substr(0, end));
+        if (hash.value() != ByteReader(bytes, end).number<std::uint64_t>("a checksum"))
+            refuse("damaged: the checksum does not match");
 #endif
-    const auto count = reader.number<std::uint64_t>();
-    return decode_values(bytes.substr(head, bytes.size() - head - 8), count, where);
-}
-
-/// The bytes of a file.
-/// \throws CheckpointError with the path and the system's reason
-inline std::string read_whole_file(const std::filesystem::path& path) {
-    const auto fail = [&](int code) {
-        throw CheckpointError(concat(path.string(), ": cannot read: ", std::strerror(code)));
-    };
-    const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) fail(errno);
-    struct Close {
-        int file;
-        ~Close() { ::close(file); }
-    } const close{file};
-    struct stat about{};
-    if (::fstat(file, &about) != 0) fail(errno);
-    if (!S_ISREG(about.st_mode)) throw CheckpointError(concat(path.string(), ": cannot read: no file"));
-    std::string bytes(static_cast<std::size_t>(about.st_size), '\0');
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-        const ssize_t count = ::read(file, bytes.data() + done, bytes.size() - done);
-        if (count > 0) {
-            done += static_cast<std::size_t>(count);
-        } else if (count == 0) {
-            break;
-        } else if (errno != EINTR) {
-            fail(errno);
-        }
+        return decode_values(reader, count);
+    } catch (const MalformedBytes& error) {
+        throw CheckpointError(concat(where, ": damaged: ", error.what()));
     }
-    bytes.resize(done);
-    return bytes;
 }
 
-/// \throws CheckpointError
+/// \throws CheckpointError if there is no such file, or as `decode_state`
 inline StateItems read_state(const std::filesystem::path& path) {
-    return decode_state(read_whole_file(path), path.string());
+    try {
+        return decode_state(MappedFile(path).bytes(), path.string());
+    } catch (const DataError& error) {
+        throw CheckpointError(error.what());
+    }
 }
 /// Whole or not at all.
 /// \throws OutputError

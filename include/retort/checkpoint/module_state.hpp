@@ -19,6 +19,7 @@
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/hash.hpp>
+#include <retort/detail/tensor.hpp>
 
 namespace retort::detail {
 
@@ -72,7 +73,7 @@ inline std::string hash_of_modules(const std::vector<torch::nn::Module*>& module
                 continue;
             hash.add(item.key());
             if (!item.value().defined()) continue;
-            const at::Tensor tensor = item.value().detach().cpu().contiguous();
+            const at::Tensor tensor = in_memory(item.value());
             hash.add(concat(at::toString(tensor.scalar_type()), shape_text(tensor)));
             hash.add(tensor.data_ptr(), tensor.nbytes());
         }

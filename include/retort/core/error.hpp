@@ -40,11 +40,6 @@ struct CheckpointError : Error {
     using Error::Error;
 };
 
-/// A peer that cannot be reached, or a malformed message.
-struct TransportError : Error {
-    using Error::Error;
-};
-
 /// A loss that is no longer finite.
 struct NonFiniteError : Error {
     using Error::Error;

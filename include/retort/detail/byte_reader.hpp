@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Reads little-endian numbers and pieces out of bytes that nobody vouches for.
+/// Reads numbers and pieces out of untrusted bytes.
 #pragma once
 
 #include <bit>
@@ -15,20 +15,39 @@
 
 namespace retort::detail {
 
-/// Where in a file something was found that should not be there. Readers of whole files add the file's name.
+static_assert(std::endian::native == std::endian::little, "retort: files are read on little-endian machines");
+
+/// Text from a file, for a message: one line of at most `most` bytes, `?` for control characters.
+inline std::string excerpt(std::string_view text, std::size_t most = 100) {
+    const bool cut = text.size() > most;
+    if (cut) {
+        const auto continues = [&](std::size_t at) {
+            return (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U;
+        };
+        while (most > 0 && continues(most)) --most;  // a character of UTF-8 is not divided
+        text = text.substr(0, most);
+    }
+    std::string result(text);
+    for (char& each : result) {
+        const auto code = static_cast<unsigned char>(each);
+        if (code < 0x20 || code == 0x7F) each = '?';
+    }
+    return cut ? result + "..." : result;
+}
+
+/// Something that a file should not have, and where. Readers of whole files add the file's name.
 struct MalformedBytes : DataError {
-    MalformedBytes(std::size_t offset, std::string_view expected, std::string_view found)
+    MalformedBytes(std::uint64_t offset, std::string_view expected, std::string_view found)
         : DataError(concat("at offset ", offset, ": expected ", expected, ", found ", found)) {}
 };
 
 /// Bytes with a position. Every read is checked against the end.
 class ByteReader {
   public:
-    explicit ByteReader(std::string_view bytes, std::size_t position = 0)
-        : bytes_(bytes), position_(position) {
-        if (position > bytes.size()) {
-            throw MalformedBytes(bytes.size(), concat("the file to go on to offset ", position), "its end");
-        }
+    explicit ByteReader(std::string_view bytes, std::uint64_t position = 0)
+        : bytes_(bytes), position_(static_cast<std::size_t>(position)) {
+        if (position > bytes.size())
+            throw MalformedBytes(bytes.size(), concat("data at offset ", position), "the end");
     }
 
     std::size_t position() const { return position_; }
@@ -39,7 +58,7 @@ class ByteReader {
     std::string_view take(std::uint64_t count, std::string_view what) {
         if (count > left()) {
             throw MalformedBytes(position_, concat(count, " bytes of ", what),
-                                 concat(left(), " until the end of the file"));
+                                 concat(left(), " until the end"));
         }
         const std::string_view result = bytes_.substr(position_, static_cast<std::size_t>(count));
         position_ += static_cast<std::size_t>(count);
@@ -49,17 +68,24 @@ class ByteReader {
     template <class Number>
         requires std::is_integral_v<Number>
     Number number(std::string_view what) {
-        static_assert(std::endian::native == std::endian::little);
         Number value;
         std::memcpy(&value, take(sizeof value, what).data(), sizeof value);
         return value;
     }
-    /// The bytes up to the next newline, which is taken, too.
+    /// The next bytes as a big-endian number.
+    template <class Number>
+        requires std::is_unsigned_v<Number>
+    Number big_endian(std::string_view what) {
+        std::uint64_t value = 0;
+        for (const char each : take(sizeof(Number), what))
+            value = value << 8 | static_cast<unsigned char>(each);
+        return static_cast<Number>(value);
+    }
+    /// The bytes up to the next newline, which is consumed as well.
     std::string_view line(std::string_view what) {
         const std::size_t end = bytes_.find('\n', position_);
-        if (end == std::string_view::npos) {
-            throw MalformedBytes(position_, concat("a line with ", what), "no end of it");
-        }
+        if (end == std::string_view::npos)
+            throw MalformedBytes(position_, concat("a line with ", what), "no end of line");
         const std::string_view result = bytes_.substr(position_, end - position_);
         position_ = end + 1;
         return result;
@@ -69,5 +95,12 @@ class ByteReader {
     std::string_view bytes_;
     std::size_t position_;
 };
+
+/// Appends a number, little-endian.
+template <class Number>
+    requires std::is_integral_v<Number>
+void append_number(std::string& bytes, Number value) {
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
 
 }  // namespace retort::detail

@@ -6,6 +6,7 @@
 #include <ATen/Version.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/DeviceType.h>
+#include <c10/core/ScalarType.h>
 #include <torch/version.h>
 
 #include <string>
@@ -19,13 +20,43 @@
 
 namespace retort::detail::compat {
 
-/// Whether convolutions, products of matrices and their gradients are there in float16 on processors: of older versions,
-/// LibTorch 1.13 has none of them, and those in between were not tried.
+// Types of elements that only newer versions have: Undefined in others.
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 1)
+inline constexpr at::ScalarType float8_e4m3fn = at::ScalarType::Float8_e4m3fn;
+inline constexpr at::ScalarType float8_e5m2 = at::ScalarType::Float8_e5m2;
+#else
+inline constexpr at::ScalarType float8_e4m3fn = at::ScalarType::Undefined;
+inline constexpr at::ScalarType float8_e5m2 = at::ScalarType::Undefined;
+#endif
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 2)
+inline constexpr at::ScalarType float8_e4m3fnuz = at::ScalarType::Float8_e4m3fnuz;
+inline constexpr at::ScalarType float8_e5m2fnuz = at::ScalarType::Float8_e5m2fnuz;
+#else
+inline constexpr at::ScalarType float8_e4m3fnuz = at::ScalarType::Undefined;
+inline constexpr at::ScalarType float8_e5m2fnuz = at::ScalarType::Undefined;
+#endif
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 3)
+inline constexpr at::ScalarType uint16 = at::ScalarType::UInt16;
+inline constexpr at::ScalarType uint32 = at::ScalarType::UInt32;
+inline constexpr at::ScalarType uint64 = at::ScalarType::UInt64;
+#else
+inline constexpr at::ScalarType uint16 = at::ScalarType::Undefined;
+inline constexpr at::ScalarType uint32 = at::ScalarType::Undefined;
+inline constexpr at::ScalarType uint64 = at::ScalarType::Undefined;
+#endif
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 7)
+inline constexpr at::ScalarType float8_e8m0fnu = at::ScalarType::Float8_e8m0fnu;
+#else
+inline constexpr at::ScalarType float8_e8m0fnu = at::ScalarType::Undefined;
+#endif
+
+/// Whether the CPU has convolutions, matrix products and their gradients in float16: LibTorch 1.13 has none of them,
+/// versions in between were not tried.
 inline constexpr bool float16_on_processors = TORCH_VERSION_MAJOR > 2 ||
                                               (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6);
 
-/// Whether LibTorch computes with its kernels for AVX2 or later: the processor decides, and the environment variable
-/// ATEN_CPU_CAPABILITY. The function that says so is exported by newer versions only; all of them tell it in words.
+/// Whether LibTorch computes with its kernels for AVX2 or later, which depends on the CPU and on the environment variable
+/// ATEN_CPU_CAPABILITY. Only newer versions export the function that says so; all of them say it in their configuration.
 inline bool kernels_for_avx2() {
     static const bool result = at::show_config().find("CPU capability usage: AVX") != std::string::npos;
     return result;
@@ -43,7 +74,7 @@ inline void set_autocast_type(at::DeviceType device, at::ScalarType type) {
     at::autocast::set_autocast_dtype(device, type);
 }
 #else
-// One pair of functions for the processor, another for CUDA.
+// One pair of functions for the CPU, another for CUDA.
 inline bool autocast_enabled(at::DeviceType device) {
     return device == at::kCPU ? at::autocast::is_cpu_enabled() : at::autocast::is_enabled();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A file as memory.
+/// The bytes of a file.
 #pragma once
 
 #include <fcntl.h>
@@ -19,13 +19,14 @@
 
 namespace retort::detail {
 
-/// A regular file, mapped for reading. Nothing is read before it is looked at.
+/// The bytes of a regular file, mapped into memory: what is not accessed is not read.
 class MappedFile {
   public:
     /// \throws DataError if there is no such file, or it is not a regular one, or unreadable
     explicit MappedFile(const std::filesystem::path& path) {
-        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        if (file < 0) throw DataError(concat(path.string(), ": cannot open: ", std::strerror(errno)));
+        // Without O_NONBLOCK a pipe would wait for a writer.
+        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (file < 0) throw DataError(concat(path.string(), ": cannot read: ", std::strerror(errno)));
         struct stat status{};
         const bool regular = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
         if (regular && status.st_size > 0) {
@@ -34,11 +35,12 @@ class MappedFile {
         }
         const int code = errno;
         ::close(file);
-        if (!regular)
-            throw DataError(concat(path.string(), ": expected a regular file, found something else"));
-        if (data_ == MAP_FAILED) {
-            throw DataError(concat(path.string(), ": cannot map into memory: ", std::strerror(code)));
+        if (!regular) {
+            throw DataError(concat(path.string(), ": expected a regular file, found a ",
+                                   S_ISDIR(status.st_mode) ? "directory" : "pipe, socket or device"));
         }
+        if (data_ == MAP_FAILED)
+            throw DataError(concat(path.string(), ": cannot map into memory: ", std::strerror(code)));
     }
     MappedFile(MappedFile&& other) noexcept
         : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Finds the files in a zip archive whose files are stored as they are, as in those that `torch.save` writes.
+/// Finds the files in a zip archive of uncompressed files, such as `torch.save` writes.
 /// The format: PKWARE, ".ZIP File Format Specification", version 6.3.
 #pragma once
 
@@ -26,32 +26,34 @@ class ZipArchive {
 
     static bool recognizes(std::string_view archive) { return archive.starts_with("PK\x03\x04"); }
 
-    /// \throws MalformedBytes if this is no such archive
+    /// \throws MalformedBytes if it is malformed, or its files overlap
     explicit ZipArchive(std::string_view archive) : archive_(archive) {
         const Directory directory = find_directory();
-        ByteReader reader(archive_, to_size(directory.offset));
+        ByteReader reader(archive_, directory.offset);
         for (std::uint64_t i = 0; i < directory.entries; ++i) read_entry(reader);
     }
 
     const std::map<std::string_view, Entry>& entries() const { return entries_; }
 
-    /// The bytes of a file, after a look at their checksum; null if there is none of this name.
-    /// \throws MalformedBytes if the checksum is another
+    /// The bytes of a file, with their checksum verified; null if there is none of this name. A checksum of 0 stands for
+    /// none: Python's torch leaves it out on demand (`set_crc32_options`).
+    /// \throws MalformedBytes if the checksum does not match
     const std::string_view* find(std::string_view name) const {
         const auto found = entries_.find(name);
         if (found == entries_.end()) return nullptr;
         if (!found->second.plain) {
-            throw DataError(concat(name, ": expected it stored as it is, found it compressed or encrypted"));
+            throw DataError(
+                concat(excerpt(name), ": expected an uncompressed file, found it compressed or encrypted"));
         }
         const std::string_view bytes = found->second.bytes;
-        const std::uint32_t sum = reflected_crc<0xEDB88320U>(bytes);
 #ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
-        if (sum != found->second.checksum) {
-            throw MalformedBytes(static_cast<std::size_t>(bytes.data() - archive_.data()),
-                                 concat(name, " with the checksum ", found->second.checksum), concat(sum));
+        if (found->second.checksum != 0) {
+            if (const std::uint32_t sum = reflected_crc<0xEDB88320U>(bytes); sum != found->second.checksum) {
+                throw MalformedBytes(static_cast<std::size_t>(bytes.data() - archive_.data()),
+                                     concat(excerpt(name), " with the checksum ", found->second.checksum),
+                                     concat(sum));
+            }
         }
-#else
-        static_cast<void>(sum);
 #endif
         return &found->second.bytes;
     }
@@ -69,14 +71,6 @@ class ZipArchive {
     static constexpr std::size_t end_size = 22;
     static constexpr std::size_t locator_size = 20;
 
-    std::size_t to_size(std::uint64_t offset) const {
-        if (offset > archive_.size()) {
-            throw MalformedBytes(archive_.size(), concat("the archive to go on to offset ", offset),
-                                 "its end");
-        }
-        return static_cast<std::size_t>(offset);
-    }
-
     static void expect(ByteReader& reader, std::uint32_t signature, std::string_view what) {
         const std::size_t at = reader.position();
         const auto found = reader.number<std::uint32_t>(what);
@@ -88,11 +82,12 @@ class ZipArchive {
     Directory find_directory() const {
         // The end record is followed by a comment of at most 65,535 bytes.
         const std::size_t first = archive_.size() > end_size + 65535 ? archive_.size() - end_size - 65535 : 0;
-        const std::size_t at = archive_.rfind("PK\x05\x06");
-        if (at == std::string_view::npos || at < first) {
+        const std::size_t found = archive_.substr(first).rfind("PK\x05\x06");
+        if (found == std::string_view::npos) {
             throw MalformedBytes(archive_.size(), "the end record of a zip archive before",
                                  "none: the file is truncated, or something else");
         }
+        const std::size_t at = first + found;
         ByteReader reader(archive_, at);
         expect(reader, end_signature, "end record");
         reader.take(4, "end record");  // the numbers of disks
@@ -106,7 +101,7 @@ class ZipArchive {
             expect(locator, locator_signature, "zip64 locator");
             locator.take(4, "zip64 locator");
             const auto offset = locator.number<std::uint64_t>("zip64 locator");
-            ByteReader end64(archive_, to_size(offset));
+            ByteReader end64(archive_, offset);
             expect(end64, end64_signature, "zip64 end record");
             end64.take(8 + 2 + 2 + 4 + 4 + 8, "zip64 end record");
             result.entries = end64.number<std::uint64_t>("zip64 end record");
@@ -136,20 +131,22 @@ class ZipArchive {
         read_sizes64(reader.take(extra_size, "extra fields"), size, stored, offset);
         reader.take(comment_size, "comment of a file");
 
-        ByteReader local(archive_, to_size(offset));
+        ByteReader local(archive_, offset);
         expect(local, local_signature, "header of a file");
         local.take(22, "header of a file");
         const auto local_name = local.number<std::uint16_t>("header of a file");
         const auto local_extra = local.number<std::uint16_t>("header of a file");
         local.take(std::uint64_t{local_name} + local_extra, "header of a file");
         entry.plain = method == 0 && (flags & 1U) == 0 && stored == size;
-        entry.bytes = local.take(stored, name);
-        if (!entries_.emplace(name, entry).second) {
-            throw MalformedBytes(at, concat("one file ", name), "a second one");
-        }
+        entry.bytes = local.take(stored, excerpt(name));
+        // Else few bytes could stand for many, and cost the memory and the time of many.
+        if (stored > apart_) throw MalformedBytes(at, "files that do not overlap", "some that do");
+        apart_ -= stored;
+        if (!entries_.emplace(name, entry).second)
+            throw MalformedBytes(at, concat("one file ", excerpt(name)), "a second one");
     }
 
-    /// The zip64 field has those of the three numbers that do not fit in the entry, in this order.
+    /// The zip64 field has those of the three numbers that do not fit into the entry, in this order.
     static void read_sizes64(std::string_view extra, std::uint64_t& size, std::uint64_t& stored,
                              std::uint64_t& offset) {
         ByteReader fields(extra);
@@ -165,6 +162,7 @@ class ZipArchive {
     }
 
     std::string_view archive_;
+    std::uint64_t apart_ = archive_.size();  // bytes that no file has taken
     std::map<std::string_view, Entry> entries_;
 };
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Gives a module the weights of a state dictionary.
+/// Loads a state dictionary into a module.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/equal.h>
 #include <torch/nn/module.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <retort/core/error.hpp>
@@ -23,11 +24,11 @@ namespace retort {
 struct LoadOptions {
     /// Applied in order to every name of the dictionary.
     NameRules names{};
-    /// Every tensor of the module must be in the dictionary, and every one of the dictionary in the module.
-    /// Where false, what fits is loaded, and the report says what was not.
+    /// Every tensor of the module must be in the dictionary, and every one of the dictionary in the module. If false,
+    /// what fits is loaded, and the report says what was not.
     bool strict = true;
-    /// Take the prefix `module.`, which Python's data-parallel wrappers add, from all names, where all names of
-    /// the dictionary have it and none of the module's.
+    /// Strip the prefix `module.`, which Python's data-parallel wrappers add, where all names of the dictionary have it and
+    /// none of the module's.
     bool strip_module_prefix = true;
 };
 
@@ -50,7 +51,7 @@ inline std::string listed(const char* what, const std::vector<std::string>& name
     return names.size() > 20 ? result.append(", ...") : result;
 }
 
-/// The rules of `options`, behind the one that takes `module.` away where it applies.
+/// The rules of `options`, after the one that strips `module.` where it applies.
 inline NameRules rules_for(const StateDict& own, const StateDict& dictionary, const LoadOptions& options) {
     NameRules rules = options.names;
     const auto prefixed = [](const auto& item) { return item.key().starts_with("module."); };
@@ -69,14 +70,22 @@ inline NameRules rules_for(const StateDict& own, const StateDict& dictionary, co
 ///
 ///     retort::load_state_dict(*teacher, retort::read_weights("resnet.pt"),
 ///                             {.names = {retort::names::replace("fc.", "classifier.")}});
+///
+/// A tensor of the module that has several names (tied weights) needs one of them in the dictionary.
 /// \returns what was not loaded; empty where `strict`
-/// \throws DataError where `strict` and names or shapes differ, with all of them listed; where not strict and
-/// nothing at all fits; ConfigError if two names become the same
+/// \throws DataError where `strict` and names or shapes differ, with all of them listed; where not strict and nothing
+/// at all fits; if the dictionary has different values for two names of one tensor. ConfigError if two names become the
+/// same
 inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& dictionary,
                                   const LoadOptions& options = {}) {
+    struct Copy {
+        at::Tensor to, from;
+        std::string name;
+    };
     const StateDict own = state_dict(module);
     LoadReport report;
-    std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+    std::vector<Copy> copies;
+    std::map<detail::TensorIdentity, std::size_t> loaded;  // of the copies
     const StateDict given = renamed(dictionary, detail::rules_for(own, dictionary, options));
     for (const auto& item : given) {
         const std::string& name = item.key();
@@ -88,21 +97,35 @@ inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& di
             report.wrong_shape.push_back(detail::concat(name, " (", detail::shape_text(tensor), " for ",
                                                         detail::shape_text(*mine), ")"));
         } else {
-            copies.emplace_back(*mine, tensor);
+            if (mine->numel() > 0) {
+                const auto [first, fresh] = loaded.try_emplace(detail::identity_of(*mine), copies.size());
+                if (!fresh) {
+                    const Copy& other = copies[first->second];
+                    if (!at::equal(other.from.to(tensor.options()), tensor)) {
+                        throw DataError(
+                            detail::concat("load_state_dict: ", other.name, " and ", name,
+                                           ": expected equal values, since they are one tensor in "
+                                           "the module, found different ones"));
+                    }
+                }
+            }
+            copies.push_back({*mine, tensor, name});
         }
     }
     for (const auto& item : own) {
-        if (!given.contains(item.key())) report.missing.push_back(item.key());
+        if (given.contains(item.key())) continue;
+        const bool tied = item.value().numel() > 0 && loaded.contains(detail::identity_of(item.value()));
+        if (!tied) report.missing.push_back(item.key());
     }
     if ((options.strict && !report.empty()) || (copies.empty() && !own.is_empty())) {
-        throw DataError(detail::concat("load_state_dict: expected the tensors of the module, ", own.size(),
-                                       " in number, found ", copies.size(), " of them",
+        throw DataError(detail::concat("load_state_dict: expected the ", own.size(),
+                                       " tensors of the module, found ", copies.size(), " of them",
                                        detail::listed("missing", report.missing),
                                        detail::listed("unexpected", report.unexpected),
                                        detail::listed("of the wrong shape", report.wrong_shape)));
     }
     const at::NoGradGuard no_grad;
-    for (auto& [mine, tensor] : copies) mine.copy_(tensor);
+    for (Copy& each : copies) each.to.copy_(each.from);
     return report;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How the names in a file become the names of a module, and the other way round.
+/// Rules that turn the names in a file into those of a module, and back.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@
 
 namespace retort {
 
-/// Turns a name in a file into the module's; nothing: the tensor is left out.
+/// Turns a name in a file into the module's; `std::nullopt` leaves the tensor out.
 using NameRule = std::function<std::optional<std::string>(std::string)>;
 
 /// Applied one after the other.
@@ -23,7 +23,7 @@ using NameRules = std::vector<NameRule>;
 
 namespace names {
 
-/// Takes `prefix` away where a name begins with it.
+/// Strips `prefix` where a name begins with it.
 inline NameRule strip(std::string prefix) {
     return [prefix = std::move(prefix)](std::string name) -> std::optional<std::string> {
         if (name.starts_with(prefix)) name.erase(0, prefix.size());
@@ -31,7 +31,7 @@ inline NameRule strip(std::string prefix) {
     };
 }
 
-/// Puts `prefix` before every name.
+/// Prepends `prefix` to every name.
 inline NameRule add(std::string prefix) {
     return [prefix = std::move(prefix)](const std::string& name) -> std::optional<std::string> {
         std::string result = prefix;
@@ -39,7 +39,7 @@ inline NameRule add(std::string prefix) {
     };
 }
 
-/// Puts `to` in the place of `from` where a name begins with it: `replace("layer1.", "stages.0.")`.
+/// Replaces `from` by `to` where a name begins with it: `replace("layer1.", "stages.0.")`.
 inline NameRule replace(std::string from, std::string to) {
     return [from = std::move(from), to = std::move(to)](std::string name) -> std::optional<std::string> {
         if (name.starts_with(from)) name.replace(0, from.size(), to);
@@ -47,7 +47,7 @@ inline NameRule replace(std::string from, std::string to) {
     };
 }
 
-/// Puts `to` in the place of `from` wherever it stands in a name: `replace_within(".downsample.0.", ".shortcut.")`.
+/// Replaces `from` by `to` wherever it occurs in a name: `replace_within(".downsample.0.", ".shortcut.")`.
 /// \throws ConfigError if `from` is empty
 inline NameRule replace_within(std::string from, std::string to) {
     if (from.empty())
@@ -67,7 +67,7 @@ inline NameRule leave_out(std::string prefix) {
     };
 }
 
-/// Leaves out all but what begins with `prefix`, and takes the prefix away: one part of a larger model.
+/// Leaves out all names that do not begin with `prefix`, and strips it from the others: one part of a larger model.
 inline NameRule only(std::string prefix) {
     return [prefix = std::move(prefix)](std::string name) -> std::optional<std::string> {
         if (!name.starts_with(prefix)) return std::nullopt;
@@ -92,7 +92,7 @@ inline StateDict renamed(const StateDict& dictionary, const NameRules& rules) {
         if (!name) continue;
         if (result.contains(*name)) {
             throw ConfigError(detail::concat(
-                "expected the rules to give each tensor a name of its own, found \"", *name, "\" twice"));
+                "expected the rules to give each tensor a different name, found \"", *name, "\" twice"));
         }
         result.insert(std::move(*name), item.value());
     }

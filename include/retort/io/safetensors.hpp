@@ -2,56 +2,59 @@
 /// \file
 /// Weights in the format safetensors: https://huggingface.co/docs/safetensors
 ///
-/// RETORT_WITH_JSON=1 (set by the CMake target where nlohmann-json is found) is needed for it; it must have the
-/// same value in all of a program.
+/// Needs RETORT_WITH_JSON=1 (set by the CMake target where nlohmann-json is found), with the same value in the whole
+/// program.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
-#include <map>
-#include <string>
 
 #if defined(RETORT_WITH_JSON) && RETORT_WITH_JSON
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <retort/detail/atomic_file.hpp>
 #include <retort/detail/mapped_file.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/io/detail/safetensors_file.hpp>
 #include <retort/io/detail/stored_state_dict.hpp>
-#include <retort/io/detail/stored_tensor.hpp>
 #endif
 
 #include <retort/core/error.hpp>
+#include <retort/io/read_options.hpp>
 #include <retort/io/state_dict.hpp>
 
 namespace retort {
 
-/// What a file may say beside its tensors.
-using Metadata = std::map<std::string, std::string>;
-
 #if defined(RETORT_WITH_JSON) && RETORT_WITH_JSON
 
 /// Reads a file in the format safetensors. The tensors are on the CPU.
-/// \param metadata gets what the file says beside its tensors, if not null
-/// \throws DataError if there is no such file, or it is malformed; ConfigError if retort is built without
-/// nlohmann-json
-inline StateDict read_safetensors(const std::filesystem::path& path, Metadata* metadata = nullptr) {
+/// \throws DataError if there is no such file, it is malformed, or holds what cannot be read (see
+/// `ReadOptions::left_out`); ConfigError if `options` has a key, or retort is built without nlohmann-json
+inline StateDict read_safetensors(const std::filesystem::path& path, const ReadOptions& options = {}) {
+    if (!options.key.empty()) {
+        throw ConfigError(detail::concat(path.string(),
+                                         ": expected no ReadOptions::key for a file of safetensors, ",
+                                         "which has no dictionaries, found \"", options.key, '"'));
+    }
     const detail::MappedFile file(path);
     try {
-        return detail::to_state_dict(detail::parse_safetensors(file.bytes(), metadata));
+        return detail::to_state_dict(detail::parse_safetensors(file.bytes(), options.metadata),
+                                     options.left_out);
     } catch (const DataError& error) {
         throw DataError(detail::concat(path.string(), ": ", error.what()));
     }
 }
 
-/// Writes a file in the format safetensors, whole or not at all. Tensors that share memory are written each by
-/// itself, as the format wants it.
+/// Writes a file in the format safetensors, whole or not at all. Tensors that share memory are written separately, as the
+/// format requires.
 /// \throws OutputError with the system's reason; ConfigError if a tensor has a type that the format lacks, or
 /// retort is built without nlohmann-json
 inline void write_safetensors(const std::filesystem::path& path, const StateDict& dictionary,
@@ -59,21 +62,28 @@ inline void write_safetensors(const std::filesystem::path& path, const StateDict
     nlohmann::ordered_json header = nlohmann::ordered_json::object();
     if (!metadata.empty()) header["__metadata__"] = metadata;
     std::uint64_t offset = 0;
-    // The tensors follow each other by the size of their elements, so that each is aligned for its type.
-    std::vector<std::pair<std::string, at::Tensor>> tensors;
-    for (const auto& item : dictionary) tensors.emplace_back(item.key(), item.value());
-    std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
-        return a.second.element_size() > b.second.element_size();
+    // Tensors of larger elements come first, so that each is aligned for its type.
+    struct Written {
+        std::size_t size, position;
+        std::string name;
+        at::Tensor tensor;
+    };
+    std::vector<Written> tensors;
+    for (const auto& item : dictionary) {
+        const std::size_t size = detail::element_type(item.value(), item.key()).bytes;
+        tensors.push_back({size, tensors.size(), item.key(), item.value()});
+    }
+    std::sort(tensors.begin(), tensors.end(), [](const Written& a, const Written& b) {
+        return std::pair(b.size, a.position) < std::pair(a.size, b.position);
     });
-    for (const auto& [name, tensor] : tensors) {
-        const detail::ElementType type = detail::element_type(tensor, name);
-        const std::string_view word = detail::element_types[static_cast<std::size_t>(type)].safetensors;
+    for (const auto& [size, position, name, tensor] : tensors) {
+        const std::string_view word = detail::element_type(tensor, name).safetensors;
         if (word.empty() || name == "__metadata__") {
             throw ConfigError(detail::concat("tensor ", name,
                                              ": expected a name and a type that safetensors has, found ",
                                              tensor.toString()));
         }
-        const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.numel()) * detail::element_size(type);
+        const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.numel()) * size;
         header[name] = {
             {"dtype", word}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, offset + bytes}}};
         offset += bytes;
@@ -89,8 +99,8 @@ inline void write_safetensors(const std::filesystem::path& path, const StateDict
     detail::write_pieces(path, [&](auto&& append) {
         append(std::string_view(reinterpret_cast<const char*>(&length), sizeof length));
         append(std::string_view(start));
-        for (const auto& [name, tensor] : tensors) {
-            const at::Tensor plain = tensor.detach().cpu().contiguous();
+        for (const Written& each : tensors) {
+            const at::Tensor plain = detail::in_memory(each.tensor);
             append(std::string_view(static_cast<const char*>(plain.data_ptr()), plain.nbytes()));
         }
     });
@@ -106,7 +116,9 @@ namespace detail {
 }
 }  // namespace detail
 
-inline StateDict read_safetensors(const std::filesystem::path&, Metadata* = nullptr) { detail::no_json(); }
+inline StateDict read_safetensors(const std::filesystem::path&, const ReadOptions& = {}) {
+    detail::no_json();
+}
 inline void write_safetensors(const std::filesystem::path&, const StateDict&, const Metadata& = {}) {
     detail::no_json();
 }

@@ -12,51 +12,42 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
+#include <retort/detail/byte_reader.hpp>
 #include <retort/detail/mapped_file.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/io/detail/stored_state_dict.hpp>
-#include <retort/io/detail/stored_tensor.hpp>
 #include <retort/io/detail/torch_file.hpp>
+#include <retort/io/read_options.hpp>
 #include <retort/io/safetensors.hpp>
 #include <retort/io/state_dict.hpp>
 
 namespace retort {
 
-struct ReadOptions {
-    /// The keys that lead to the state dictionary within the file, with dots between them: "teacher.state_dict".
-    /// Empty: where the outermost dictionary has more in it than tensors, the one under `state_dict`,
-    /// `model_state_dict`, `model`, `net` or `module`, the first of them that is there; else the outermost. (Files of
-    /// torch.save.)
-    std::string key{};
-};
-
-/// Reads weights: what Python's `torch.save` wrote of a state dictionary, in the format of today or that of before
-/// version 1.6; or, by the name's end, safetensors.
+/// Reads weights: a state dictionary that Python's `torch.save` wrote, in the current format or the one from before version
+/// 1.6; or, if the name ends in `.safetensors`, that format.
 ///
 ///     torch.save(model.state_dict(), "teacher.pt")                                 # Python
 ///     retort::load_state_dict(*teacher, retort::read_weights("teacher.pt"));      // C++
 ///
-/// Nothing in the file is run, and no more memory is taken than the file is long. The tensors are on the CPU;
-/// those that share memory in Python share it here.
-/// \throws DataError if there is no such file, or it is malformed, or holds something else; ConfigError if
-/// retort lacks what safetensors need (nlohmann-json)
+/// Nothing in the file is executed. Its data are read once; whatever the file declares is checked against its length before
+/// memory is taken for it. The tensors are on the CPU; those that share memory in Python share it here.
+/// \throws DataError if there is no such file, it is malformed, or holds what cannot be read (see `ReadOptions`);
+/// ConfigError if retort is built without what safetensors need (nlohmann-json)
 inline StateDict read_weights(const std::filesystem::path& path, const ReadOptions& options = {}) {
-    if (path.extension() == ".safetensors") return read_safetensors(path);
+    if (path.extension() == ".safetensors") return read_safetensors(path, options);
     const detail::MappedFile file(path);
     const std::string_view bytes = file.bytes();
     try {
-        if (detail::ZipArchive::recognizes(bytes)) {
-            return detail::to_state_dict(detail::read_torch_zip(bytes, options.key));
-        }
-        if (bytes.starts_with('\x80')) {
-            return detail::to_state_dict(detail::read_torch_legacy(bytes, options.key));
-        }
-        throw DataError("expected a file of torch.save, found something else");
+        const auto read = detail::ZipArchive::recognizes(bytes) ? detail::read_torch_zip
+                          : bytes.starts_with('\x80')           ? detail::read_torch_legacy
+                                                                : nullptr;
+        if (read == nullptr) throw DataError("expected a file of torch.save, found something else");
+        return detail::to_state_dict(read(bytes, options.key), options.left_out);
     } catch (const DataError& error) {
         throw DataError(detail::concat(path.string(), ": ", error.what()));
     }
@@ -87,22 +78,18 @@ class PickleWriter {
     std::string finish() && { return std::move(bytes_.append("u.")); }
 
   private:
-    template <class Number>
-    void number(Number value) {
-        bytes_.append(reinterpret_cast<const char*>(&value), sizeof value);
-    }
     void text(std::string_view value) {
         bytes_ += 'X';
-        number(static_cast<std::uint32_t>(value.size()));
+        append_number(bytes_, static_cast<std::uint32_t>(value.size()));
         bytes_ += value;
     }
     void integer(std::int64_t value) {
         if (value <= std::numeric_limits<std::int32_t>::max()) {
             bytes_ += 'J';
-            number(static_cast<std::int32_t>(value));
+            append_number(bytes_, static_cast<std::int32_t>(value));
         } else {
             bytes_ += "\x8a\x08";
-            number(value);
+            append_number(bytes_, value);
         }
     }
     void tuple(at::IntArrayRef values) {
@@ -115,39 +102,33 @@ class PickleWriter {
 
 }  // namespace detail
 
-/// Writes weights, whole or not at all: as Python's `torch.load(path, weights_only=True)` reads them, or, where the
-/// name ends in `.safetensors`, in that format.
+/// Writes weights, whole or not at all: for Python's `torch.load(path, weights_only=True)`, or, if the name ends in
+/// `.safetensors`, in that format.
 ///
 ///     retort::write_weights("student.pt", retort::state_dict(*student));          // C++
 ///     model.load_state_dict(torch.load("student.pt", weights_only=True))          # Python
 ///
-/// Two names for the very same tensor are written once, and are one in Python, too.
-/// \throws OutputError with the system's reason; ConfigError if a tensor is of a kind that files have not
+/// A tensor with two names is written once, and is one tensor in Python, too.
+/// \throws OutputError with the system's reason; ConfigError if a tensor is of a type that the format does not have
 inline void write_weights(const std::filesystem::path& path, const StateDict& dictionary) {
     if (path.extension() == ".safetensors") return write_safetensors(path, dictionary);
     detail::PickleWriter pickle;
     std::vector<at::Tensor> contents;
-    using Same =
-        std::tuple<const void*, std::vector<std::int64_t>, std::vector<std::int64_t>, at::ScalarType>;
-    std::map<Same, std::size_t> known;
+    std::map<detail::TensorIdentity, std::size_t> known;
     for (const auto& item : dictionary) {
         const at::Tensor& tensor = item.value();
-        if (!tensor.defined()) {
+        const detail::ElementTypeNames& type = detail::element_type(tensor, item.key());
+        if (type.storage.empty()) {
             throw ConfigError(
-                detail::concat("tensor ", item.key(), ": expected a tensor, found an undefined one"));
+                detail::concat("tensor ", item.key(),
+                               ": expected a type that files of torch.save have a storage for, found ",
+                               type.torch, " (safetensors may have it)"));
         }
-        const detail::ElementType type = detail::element_type(tensor, item.key());
-        const at::Tensor plain = tensor.detach().cpu().contiguous();
+        const at::Tensor plain = detail::in_memory(tensor);
         std::size_t key = contents.size();
-        if (tensor.numel() > 0) {
-            key = known
-                      .try_emplace({tensor.data_ptr(), tensor.sizes().vec(), tensor.strides().vec(),
-                                    tensor.scalar_type()},
-                                   key)
-                      .first->second;
-        }
+        if (tensor.numel() > 0) key = known.try_emplace(detail::identity_of(tensor), key).first->second;
         if (key == contents.size()) contents.push_back(plain);
-        pickle.tensor(item.key(), detail::element_types[static_cast<std::size_t>(type)].torch, key, plain);
+        pickle.tensor(item.key(), type.storage, key, plain);
     }
     const std::string content = std::move(pickle).finish();
     detail::write_pieces(path, [&](auto&& append) {

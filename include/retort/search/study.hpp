@@ -28,9 +28,9 @@
 #include <vector>
 
 #include <retort/checkpoint/interruption.hpp>
+#include <retort/checkpoint/lock_file.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/hash.hpp>
-#include <retort/search/detail/lock_file.hpp>
 #include <retort/search/detail/sqlite.hpp>
 #include <retort/search/space.hpp>
 #include <retort/search/study_record.hpp>

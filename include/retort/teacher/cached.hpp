@@ -36,6 +36,7 @@
 #include <retort/detail/check.hpp>
 #include <retort/detail/compat.hpp>
 #include <retort/detail/hash.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/teacher/concept.hpp>
 #include <retort/teacher/detail/output_store.hpp>
@@ -78,7 +79,7 @@ void put(const Tap& tap, Outputs& outputs, const at::Tensor& tensor) {
 
 /// The keys of the rows of a tensor: a 128-bit hash of type, shape and content each.
 inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
-    const at::Tensor memory = rows.detach().to(at::kCPU).contiguous();
+    const at::Tensor memory = in_memory(rows);
     const auto count = static_cast<std::size_t>(memory.size(0));
     const std::size_t size = count > 0 ? memory.nbytes() / count : 0;
     const auto* const bytes = static_cast<const char*>(memory.data_ptr());
@@ -319,12 +320,11 @@ class Cached {
             const std::vector<Part>& parts = kept.parts;
             std::vector<at::Tensor> memory;
             for (std::size_t i = 0; i < tensors.size(); ++i) {
-                const at::Tensor tensor = tensors[i].detach().to(at::kCPU);
+                const at::Tensor tensor = detail::in_memory(tensors[i]);
                 if (top(i)) {
                     memory.push_back(shortened(tensor));
                 } else {
-                    memory.push_back(
-                        (rounded(tensor.scalar_type()) ? tensor.to(at::kHalf) : tensor).contiguous());
+                    memory.push_back(rounded(tensor.scalar_type()) ? tensor.to(at::kHalf) : tensor);
                 }
             }
             std::vector<detail::OutputStore::Key> added;

@@ -20,10 +20,10 @@
 #include <vector>
 
 #include <retort/checkpoint/archive.hpp>
-#include <retort/checkpoint/file.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/hash.hpp>
+#include <retort/detail/mapped_file.hpp>
 #include <retort/teacher/named_outputs.hpp>
 
 namespace retort {
@@ -105,7 +105,7 @@ class Scripted {
     void checkpoint(Archive& archive) {
         if (hash_.empty()) {
             detail::Hash hash;
-            hash.add(detail::read_whole_file(path_));
+            hash.add(detail::MappedFile(path_).bytes());
             hash_ = hash.text();
         }
         archive.expect("hash of its file", hash_);

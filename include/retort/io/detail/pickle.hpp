@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Reads what Python's pickle wrote, as plain data. Nothing in it is ever called or made: classes and calls stay
+/// Reads what Python's pickle wrote, as plain data. Nothing in it is called or constructed: classes and calls remain
 /// names with their arguments. The format: Python's `pickletools`.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,8 +19,8 @@
 
 namespace retort::detail {
 
-/// A pickle as a graph of values. Values name each other by their number, since a pickle can nest as deep as it
-/// is long, and can hold itself.
+/// A pickle as a graph of values. Values refer to each other by number, since a pickle can nest as deep as it is long,
+/// and can contain itself.
 class Pickle {
   public:
     using Id = std::uint32_t;
@@ -36,7 +37,7 @@ class Pickle {
         dict,    // items: key, value, key, value, ...
         global,  // text: its module; name: its name there
         object,  // items: what is called, its argument tuple, then what was put into it as into a dict
-        stored,  // items: the description of something that stands outside of the pickle
+        stored,  // items: the description of something outside of the pickle
     };
     struct Value {
         Kind kind = Kind::none;
@@ -45,10 +46,11 @@ class Pickle {
         std::string_view text{};
         std::string_view name{};
         std::vector<Id> items{};
+        std::optional<Id> state{};  // what an object's attributes are set from
     };
 
     /// Reads one pickle.
-    /// \throws MalformedBytes if it is none, or has something that `torch.save` does not write
+    /// \throws MalformedBytes if it is malformed, or has something that `torch.save` does not write
     explicit Pickle(ByteReader& reader) : reader_(reader) {
         while (step()) {
         }
@@ -65,6 +67,21 @@ class Pickle {
     bool is_global(Id id, std::string_view module, std::string_view name) const {
         const Value& value = values_[id];
         return value.kind == Kind::global && value.text == module && value.name == name;
+    }
+    /// What a dictionary has under a key; null if that is nothing, or the value is not a dictionary.
+    const Value* find(const Value& dictionary, std::string_view key) const {
+        if (dictionary.kind != Kind::dict) return nullptr;
+        for (std::size_t i = 0; i + 1 < dictionary.items.size(); i += 2) {
+            const Value& each = values_[dictionary.items[i]];
+            if (each.kind == Kind::text && each.text == key) return &values_[dictionary.items[i + 1]];
+        }
+        return nullptr;
+    }
+    /// Whether a value is an object of a class derived from torch.nn.Module.
+    bool is_module(const Value& value) const {
+        return value.kind == Kind::object && value.state &&
+               find(values_[*value.state], "_parameters") != nullptr &&
+               find(values_[*value.state], "_modules") != nullptr;
     }
     /// What a value is, in a few words, for errors.
     std::string described(const Value& value) const {
@@ -93,13 +110,15 @@ class Pickle {
             case Kind::object:
                 break;
         }
-        return detail::concat("an object of ", short_name(values_[value.items[0]]));
+        return detail::concat(
+            "an object of ", short_name(values_[value.items[0]]),
+            is_module(value) ? ", which is a pickled module: in Python, save its state_dict()" : "");
     }
 
   private:
     static std::string short_name(const Value& value) {
         if (value.kind != Kind::global) return "an unnamed class";
-        return detail::concat(value.text.substr(0, 100), ".", value.name.substr(0, 100));
+        return detail::concat(excerpt(value.text), ".", excerpt(value.name));
     }
     [[noreturn]] void fail(std::string_view expected, std::string_view found) const {
         throw MalformedBytes(at_, expected, found);
@@ -141,7 +160,7 @@ class Pickle {
     }
     void recall(std::uint32_t slot) {
         const auto found = memo_.find(slot);
-        if (found == memo_.end()) fail("a value remembered before", detail::concat("none in slot ", slot));
+        if (found == memo_.end()) fail("a value stored before", detail::concat("none in slot ", slot));
         push(found->second);
     }
     void put(std::vector<Id> items, bool pairs) {
@@ -243,13 +262,10 @@ class Pickle {
             case 0x8b:
                 push_long(reader_.number<std::uint32_t>("an integer"));
                 break;
-            case 'G': {  // the only number in the other byte order
-                const std::string_view bytes = reader_.take(8, "a number");
-                std::uint64_t bits = 0;
-                for (const char c : bytes) bits = bits << 8 | static_cast<unsigned char>(c);
-                push_new(Kind::number).number = std::bit_cast<double>(bits);
+            case 'G':
+                push_new(Kind::number).number =
+                    std::bit_cast<double>(reader_.big_endian<std::uint64_t>("a number"));
                 break;
-            }
             case 'X':
             case 'T':
             case 'B':
@@ -262,6 +278,7 @@ class Pickle {
                 break;
             case 0x8d:
             case 0x8e:
+            case 0x96:
                 push_text(reader_.number<std::uint64_t>("a text's length"));
                 break;
             case ')':
@@ -285,7 +302,8 @@ class Pickle {
             case 0x8f:
                 push_new(Kind::list);
                 break;  // a set is read as a list
-            case 'l': {
+            case 'l':
+            case 0x91: {
                 auto items = pop_to_mark();
                 push_new(Kind::list).items = std::move(items);
                 break;
@@ -345,14 +363,19 @@ class Pickle {
                 push_global(values_[module].text, values_[name].text);
                 break;
             }
+            case 0x92:
+                pop();  // arguments by name
+                push_call();
+                break;
             case 'R':
             case 0x81:
                 push_call();
                 break;
-            case 'b':
-                pop();
-                top();
-                break;  // attributes: such as the versions in a state dictionary
+            case 'b': {  // attributes: such as the versions in a state dictionary
+                const Id state = pop();
+                top().state = state;
+                break;
+            }
             case 'Q': {
                 const Id description = pop();
                 push_new(Kind::stored).items = {description};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Between what files say about tensors and tensors.
+/// Turns what files say about tensors into tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,28 +9,52 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/byte_reader.hpp>
+#include <retort/detail/compat.hpp>
 #include <retort/io/detail/stored_tensor.hpp>
 #include <retort/io/state_dict.hpp>
 
 namespace retort::detail {
 
-/// In the order of `element_types`.
-inline constexpr std::array<at::ScalarType, element_types.size()> scalar_types{
-    at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong,         at::kInt,
-    at::kShort,  at::kChar,  at::kByte, at::kBool,     at::kComplexFloat, at::kComplexDouble};
+/// In the order of `ElementType`; Undefined where this LibTorch does not have the type.
+inline constexpr std::array<at::ScalarType, element_types.size()> scalar_types{at::kDouble,
+                                                                               at::kFloat,
+                                                                               at::kHalf,
+                                                                               at::kBFloat16,
+                                                                               at::kLong,
+                                                                               at::kInt,
+                                                                               at::kShort,
+                                                                               at::kChar,
+                                                                               at::kByte,
+                                                                               at::kBool,
+                                                                               at::kComplexFloat,
+                                                                               at::kComplexDouble,
+                                                                               at::kComplexHalf,
+                                                                               compat::float8_e4m3fn,
+                                                                               compat::float8_e5m2,
+                                                                               compat::float8_e4m3fnuz,
+                                                                               compat::float8_e5m2fnuz,
+                                                                               compat::float8_e8m0fnu,
+                                                                               compat::uint16,
+                                                                               compat::uint32,
+                                                                               compat::uint64};
 
-/// \throws ConfigError if files have no such type
-inline ElementType element_type(const at::Tensor& tensor, const std::string& name) {
+/// The type of a tensor's elements in files.
+/// \throws ConfigError if files do not have it
+inline const ElementTypeNames& element_type(const at::Tensor& tensor, const std::string& name) {
+    if (!tensor.defined())
+        throw ConfigError(concat("tensor ", name, ": expected a tensor, found an undefined one"));
     for (std::size_t i = 0; i < scalar_types.size(); ++i) {
         if (scalar_types[i] == tensor.scalar_type() && tensor.layout() == at::kStrided &&
             !tensor.is_quantized()) {
-            return element_types[i].type;
+            return element_types[i];
         }
     }
     throw ConfigError(concat("tensor ", name,
@@ -39,25 +63,44 @@ inline ElementType element_type(const at::Tensor& tensor, const std::string& nam
                              tensor.toString()));
 }
 
-/// Copies the elements; the tensors look at the copies, and share them where they do so in the file.
-inline StateDict to_state_dict(const StoredTensors& stored) {
+/// Copies the elements; the tensors are views of the copies, and share them where they do so in the file.
+/// \param left_out gets the names of the entries that are not readable tensors; null: they are an error
+inline StateDict to_state_dict(StoredTensors stored, std::vector<std::string>* left_out) {
+    const auto readable = [](const StoredTensor& tensor) {
+        return scalar_types[static_cast<std::size_t>(tensor.type)] != at::ScalarType::Undefined;
+    };
+    for (const StoredTensor& each : stored.tensors) {
+        if (readable(each)) continue;
+        stored.unreadable.push_back({each.name, concat("a tensor of the type ", names_of(each.type).torch,
+                                                       ", which this version of LibTorch does not have")});
+    }
+    if (left_out == nullptr && !stored.unreadable.empty()) {
+        throw DataError(concat('"', excerpt(stored.unreadable.front().name),
+                               "\": expected a dense tensor, found ", stored.unreadable.front().found,
+                               "; ReadOptions::left_out reads the other entries"));
+    }
+    if (left_out != nullptr) {
+        left_out->clear();
+        for (UnreadableEntry& each : stored.unreadable) left_out->push_back(std::move(each.name));
+    }
     std::vector<at::Tensor> elements(stored.storages.size());
     StateDict result("tensor");
     for (const StoredTensor& each : stored.tensors) {
         const StoredElements& source = stored.storages[each.storage];
         check_stored(each, source);
+        if (!readable(each)) continue;
         at::Tensor& target = elements[each.storage];
+        const at::ScalarType type = scalar_types[static_cast<std::size_t>(each.type)];
         if (!target.defined()) {
-            const auto type = scalar_types[static_cast<std::size_t>(source.type)];
-            const auto count = static_cast<std::int64_t>(source.bytes.size() / element_size(source.type));
+            const auto count = static_cast<std::int64_t>(source.bytes.size() / element_size(each.type));
             target = at::empty({count}, type == at::kBool ? at::kByte : type);
-            if (count > 0) std::memcpy(target.data_ptr(), source.bytes.data(), source.bytes.size());
-            if (type == at::kBool) target = target.ne(0);  // a byte that is neither 0 nor 1 is no bool
+            if (count > 0) std::memcpy(target.data_ptr(), source.bytes.data(), target.nbytes());
+            if (type == at::kBool) target = target.ne(0);  // a byte that is neither 0 nor 1 is not a bool
         }
-        if (result.contains(each.name)) {
-            throw DataError(concat("tensor ", each.name, ": expected it once, found it twice"));
-        }
-        result.insert(each.name, target.as_strided(each.sizes, each.strides, each.offset));
+        at::Tensor tensor = target.as_strided(each.sizes, each.strides, each.offset);
+        if (each.conjugated) tensor = tensor.conj_physical();
+        if (each.negated) tensor = tensor.neg();
+        result.insert(each.name, std::move(tensor));
     }
     return result;
 }

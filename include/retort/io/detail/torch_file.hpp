@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Finds the tensors of a state dictionary in a file that Python's `torch.save` wrote, in the format of today
-/// (a zip archive) and in that of before version 1.6 (a series of pickles). Knows nothing of LibTorch.
+/// (a zip archive) and in that from before version 1.6 (a series of pickles). Independent of LibTorch.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -21,12 +24,14 @@
 
 namespace retort::detail {
 
-/// How a pickle names elements that stand outside of it.
+/// How a pickle names elements outside of it.
 struct StorageReference {
     std::string_view key{};
-    ElementType type{};
-    std::uint64_t count = 0;
-    std::int64_t shift = 0;  ///< in elements; only of parts of a storage, in old files
+    std::optional<ElementType> type{};  ///< none: untyped
+    std::uint64_t count = 0;            ///< of elements; untyped: of bytes
+    std::int64_t shift = 0;             ///< in elements; only of parts of a storage, in old files
+
+    std::size_t element_size() const { return type ? detail::element_size(*type) : 1; }
 };
 
 /// ("storage", class, key, device, count), and in old files also None or (key, offset, count) of a part.
@@ -34,25 +39,30 @@ inline StorageReference storage_reference(const Pickle& pickle, const Pickle::Va
                                           std::string_view who) {
     using Kind = Pickle::Kind;
     const auto refuse = [&](std::string_view expected, std::string_view found) {
-        throw DataError(concat("tensor ", who, ": expected ", expected, ", found ", found));
+        throw DataError(concat("tensor ", excerpt(who), ": expected ", expected, ", found ", found));
     };
     if (value.kind != Kind::stored) refuse("a storage", pickle.described(value));
     const Pickle::Value& parts = pickle[value.items[0]];
     if (parts.kind != Kind::tuple || parts.items.size() < 5 || pickle[parts.items[0]].text != "storage") {
         refuse("the description of a storage", pickle.described(parts));
     }
+    StorageReference result;
     const Pickle::Value& type = pickle[parts.items[1]];
-    const auto known = std::find_if(element_types.begin(), element_types.end(),
-                                    [&](const auto& each) { return each.torch == type.name; });
-    if (type.kind != Kind::global || type.text != "torch" || known == element_types.end()) {
-        refuse("elements of a type such as torch.FloatStorage", pickle.described(type));
+    if (!pickle.is_global(parts.items[1], "torch.storage", "UntypedStorage")) {
+        const auto known = std::find_if(element_types.begin(), element_types.end(), [&](const auto& each) {
+            return !each.storage.empty() && each.storage == type.name;
+        });
+        if (type.kind != Kind::global || type.text != "torch" || known == element_types.end())
+            refuse("elements of a type such as torch.FloatStorage", pickle.described(type));
+        result.type = known->type;
     }
     const Pickle::Value& key = pickle[parts.items[2]];
     if (key.kind != Kind::text) refuse("the key of a storage", pickle.described(key));
+    result.key = key.text;
     const Pickle::Value& count = pickle[parts.items[4]];
     if (count.kind != Kind::integer || count.integer < 0)
         refuse("the size of a storage", pickle.described(count));
-    StorageReference result{key.text, known->type, static_cast<std::uint64_t>(count.integer), 0};
+    result.count = static_cast<std::uint64_t>(count.integer);
     if (parts.items.size() > 5 && pickle[parts.items[5]].kind == Kind::tuple) {
         const Pickle::Value& part = pickle[parts.items[5]];
         if (part.items.size() != 3 || pickle[part.items[1]].kind != Kind::integer ||
@@ -73,12 +83,13 @@ class TensorsOfPickle {
     using Pairs = std::vector<std::pair<std::string_view, Id>>;
 
   public:
-    TensorsOfPickle(const Pickle& pickle, StorageOf storage_of)
-        : pickle_(pickle), storage_of_(std::move(storage_of)) {}
+    /// \param most how many sizes all tensors may have together: a file has a byte for each at least
+    TensorsOfPickle(const Pickle& pickle, std::uint64_t most, StorageOf storage_of)
+        : pickle_(pickle), left_(most), storage_of_(std::move(storage_of)) {}
 
-    /// The tensors of the dictionary that `path` leads to: keys with dots between them; empty: the one under the
-    /// first of the usual keys, or the outermost.
-    std::vector<StoredTensor> read(std::string_view path) {
+    /// Adds the tensors of the dictionary that `path` leads to: a key, or keys with dots between them; empty: the one
+    /// under the first of the usual keys, or the outermost.
+    void read(std::string_view path, StoredTensors& result) {
         Pairs pairs = dictionary(pickle_.root(), "the file");
         if (path.empty()) {
             for (const std::string_view usual :
@@ -91,7 +102,8 @@ class TensorsOfPickle {
             }
         }
         while (!path.empty()) {
-            const std::string_view key = path.substr(0, path.find('.'));
+            const bool last = find(pairs, path) != nullptr;  // keys may have dots in them
+            const std::string_view key = last ? path : path.substr(0, path.find('.'));
             path.remove_prefix(std::min(path.size(), key.size() + 1));
             const Value* inner = find(pairs, key);
             if (inner == nullptr) {
@@ -100,29 +112,40 @@ class TensorsOfPickle {
             }
             pairs = dictionary(*inner, key);
         }
-        std::vector<StoredTensor> result;
-        for (const auto& [name, id] : pairs) result.push_back(tensor(name, pickle_[id]));
-        return result;
+        check_any(pairs);
+        for (const auto& [name, id] : pairs) add(name, pickle_[id], result);
     }
 
   private:
+    /// How Python rebuilds a tensor.
+    struct Rebuilt {
+        const Value* arguments = nullptr;  ///< null: the value is not a dense tensor
+        bool typed = true;                 ///< whether its storage has the type of its elements
+    };
+
     bool is_dictionary(const Value& value) const {
         return value.kind == Kind::dict || (value.kind == Kind::object &&
                                             pickle_.is_global(value.items[0], "collections", "OrderedDict"));
     }
+    /// \throws DataError if a name occurs twice: a long one could be copied as often as there are entries
     Pairs dictionary(const Value& value, std::string_view where) const {
         if (!is_dictionary(value)) {
-            throw DataError(concat(where,
+            throw DataError(concat(excerpt(where),
                                    ": expected a dictionary of tensors, as module.state_dict() gives, found ",
                                    pickle_.described(value)));
         }
         Pairs pairs;
+        std::unordered_set<std::string_view> names;
         const auto add = [&](Id key, Id item) {
-            if (pickle_[key].kind != Kind::text) {
+            const Value& name = pickle_[key];
+            if (name.kind != Kind::text) {
                 throw DataError(
-                    concat(where, ": expected names as keys, found ", pickle_.described(pickle_[key])));
+                    concat(excerpt(where), ": expected names as keys, found ", pickle_.described(name)));
             }
-            pairs.emplace_back(pickle_[key].text, item);
+            if (!names.insert(name.text).second)
+                throw DataError(concat(excerpt(where), ": expected each name once, found \"",
+                                       excerpt(name.text), "\" twice"));
+            pairs.emplace_back(name.text, item);
         };
         std::size_t first = 0;
         if (value.kind == Kind::object) {
@@ -152,76 +175,157 @@ class TensorsOfPickle {
         std::size_t count = 0;
         for (const auto& [name, id] : pairs) {
             if (++count > 20) return result.append(", ...");
-            result.append(result.empty() ? "" : ", ").append(name.substr(0, 100));
+            result.append(result.empty() ? "" : ", ").append(excerpt(name, 40));
         }
         return result.empty() ? "of an empty dictionary" : result;
     }
     bool all_tensors(const Pairs& pairs) const {
         return !pairs.empty() && std::all_of(pairs.begin(), pairs.end(), [&](const auto& pair) {
-            return arguments_of_tensor(pickle_[pair.second]) != nullptr;
+            return rebuilt(pickle_[pair.second]).arguments != nullptr;
         });
     }
-    /// The arguments with which a tensor is rebuilt; null if the value is no tensor.
-    const Value* arguments_of_tensor(const Value& outer) const {
+    /// \throws DataError if none of the entries is a tensor, with what there is instead
+    void check_any(const Pairs& pairs) const {
+        const auto is = [&](auto&& what) {
+            return std::find_if(pairs.begin(), pairs.end(),
+                                [&](const auto& pair) { return what(pickle_[pair.second]); });
+        };
+        if (pairs.empty() ||
+            is([&](const Value& value) { return rebuilt(value).arguments != nullptr; }) != pairs.end())
+            return;
+        const auto module = is([&](const Value& value) { return pickle_.is_module(value); });
+        if (module == pairs.end() &&
+            is([&](const Value& value) { return is_dictionary(value); }) != pairs.end()) {
+            throw DataError(concat("expected a dictionary of tensors, found the keys ", keys(pairs),
+                                   "; ReadOptions::key chooses one"));
+        }
+        const auto& [name, id] = module == pairs.end() ? pairs.front() : *module;
+        throw DataError(concat('"', excerpt(name), "\": expected a dense tensor, found ",
+                               pickle_.described(pickle_[id])));
+    }
+    Rebuilt rebuilt_by(Id function, const Value& arguments) const {
+        const auto is = [&](std::string_view name) {
+            return pickle_.is_global(function, "torch._utils", name);
+        };
+        const bool untyped = is("_rebuild_tensor_v3");
+        if (arguments.kind != Kind::tuple || arguments.items.size() < (untyped ? 7U : 4U)) return {};
+        if (untyped || is("_rebuild_tensor_v2") || is("_rebuild_tensor")) return {&arguments, !untyped};
+        return {};
+    }
+    /// What a tensor is rebuilt from.
+    Rebuilt rebuilt(const Value& outer) const {
         const Value* value = &outer;
         for (int depth = 0; depth < 4; ++depth) {  // a parameter around a tensor, a class around both
-            if (value->kind != Kind::object) return nullptr;
+            if (value->kind != Kind::object) return {};
             const Id callee = value->items[0];
             const Value& arguments = pickle_[value->items[1]];
-            if (arguments.kind != Kind::tuple) return nullptr;
-            if (pickle_.is_global(callee, "torch._utils", "_rebuild_tensor_v2") ||
-                pickle_.is_global(callee, "torch._utils", "_rebuild_tensor")) {
-                return arguments.items.size() >= 4 ? &arguments : nullptr;
+            if (const Rebuilt result = rebuilt_by(callee, arguments); result.arguments != nullptr)
+                return result;
+            if (arguments.kind != Kind::tuple || arguments.items.empty()) return {};
+            if (pickle_.is_global(callee, "torch._tensor", "_rebuild_from_type_v2")) {
+                // A tensor with attributes. What classes derived from it make of the elements only they know.
+                if (arguments.items.size() < 3 ||
+                    !(pickle_.is_global(arguments.items[1], "torch", "Tensor") ||
+                      pickle_.is_global(arguments.items[1], "torch.nn.parameter", "Parameter")))
+                    return {};
+                return rebuilt_by(arguments.items[0], pickle_[arguments.items[2]]);
             }
-            const bool parameter = pickle_.is_global(callee, "torch._utils", "_rebuild_parameter") ||
-                                   pickle_.is_global(callee, "torch._utils", "_rebuild_parameter_with_state");
-            if (!parameter || arguments.items.empty()) return nullptr;
+            if (!pickle_.is_global(callee, "torch._utils", "_rebuild_parameter") &&
+                !pickle_.is_global(callee, "torch._utils", "_rebuild_parameter_with_state"))
+                return {};
             value = &pickle_[arguments.items[0]];
         }
-        return nullptr;
+        return {};
     }
 
     std::int64_t integer(Id id, std::string_view name, std::string_view what) const {
         if (pickle_[id].kind != Kind::integer) {
-            throw DataError(
-                concat("tensor ", name, ": expected ", what, ", found ", pickle_.described(pickle_[id])));
+            throw DataError(concat("tensor ", excerpt(name), ": expected ", what, ", found ",
+                                   pickle_.described(pickle_[id])));
         }
         return pickle_[id].integer;
     }
-    std::vector<std::int64_t> integers(Id id, std::string_view name, std::string_view what) const {
+    std::vector<std::int64_t> integers(Id id, std::string_view name, std::string_view what) {
         const Value& value = pickle_[id];
         if (value.kind != Kind::tuple && value.kind != Kind::list) {
             throw DataError(
-                concat("tensor ", name, ": expected ", what, ", found ", pickle_.described(value)));
+                concat("tensor ", excerpt(name), ": expected ", what, ", found ", pickle_.described(value)));
         }
-        // Many tensors may share one long list; more than 64 sizes are refused anyway.
-        if (value.items.size() > 64) {
-            throw DataError(
-                concat("tensor ", name, ": expected at most 64 ", what, ", found ", value.items.size()));
+        // Many tensors may share one long list.
+        if (value.items.size() > most_dimensions || value.items.size() > left_) {
+            throw DataError(concat("tensor ", excerpt(name), ": expected at most ",
+                                   std::min<std::uint64_t>(most_dimensions, left_), ' ', what, ", found ",
+                                   value.items.size()));
         }
+        left_ -= value.items.size();
         std::vector<std::int64_t> result;
         for (const Id item : value.items) result.push_back(integer(item, name, what));
         return result;
     }
 
-    StoredTensor tensor(std::string_view name, const Value& value) {
-        const Value* arguments = arguments_of_tensor(value);
-        if (arguments == nullptr) {
-            throw DataError(concat("\"", name.substr(0, 200), "\": expected a dense tensor, found ",
-                                   pickle_.described(value)));
-        }
-        StoredTensor result;
-        result.name = std::string(name);
+    void add(std::string_view name, const Value& value, StoredTensors& result) {
+        const auto unreadable = [&](std::string found) {
+            result.unreadable.push_back({std::string(name), std::move(found)});
+        };
+        const auto [arguments, typed] = rebuilt(value);
+        if (arguments == nullptr) return unreadable(pickle_.described(value));
+        StoredTensor tensor;
+        tensor.name = std::string(name);
         const StorageReference storage = storage_reference(pickle_, pickle_[arguments->items[0]], name);
-        result.storage = storage_of_(storage, name);
+        if (typed != storage.type.has_value()) {
+            throw DataError(concat("tensor ", excerpt(name),
+                                   ": expected a storage of the kind that its tensor needs, found another"));
+        }
+        if (typed) {
+            tensor.type = *storage.type;
+        } else {
+            const Value& type = pickle_[arguments->items[6]];
+            const auto known =
+                std::find_if(element_types.begin(), element_types.end(), [&](const auto& each) {
+                    return type.kind == Kind::global && type.text == "torch" && type.name == each.torch;
+                });
+            if (known == element_types.end())
+                return unreadable(concat("a tensor of ", pickle_.described(type)));
+            tensor.type = known->type;
+        }
+        if (const std::size_t at = typed ? 6 : 7; arguments->items.size() > at) {
+            const Value& bits = pickle_[arguments->items[at]];
+            std::size_t known = 0;
+            const auto read = [&](std::string_view key, bool& bit) {
+                const Value* found = pickle_.find(bits, key);
+                if (found == nullptr || found->kind != Kind::boolean) return;
+                bit = found->integer != 0;
+                ++known;
+            };
+            read("conj", tensor.conjugated);
+            read("neg", tensor.negated);
+            const bool complex = tensor.type == ElementType::complex32 ||
+                                 tensor.type == ElementType::complex64 ||
+                                 tensor.type == ElementType::complex128;
+            if (bits.kind != Kind::none && (bits.kind != Kind::dict || bits.items.size() != 2 * known))
+                return unreadable("a tensor with metadata other than conj and neg");
+            if ((tensor.conjugated && !complex) || (tensor.negated && tensor.type == ElementType::boolean))
+                return unreadable(concat("a conjugated or negated tensor of ", names_of(tensor.type).torch));
+        }
+        tensor.storage = storage_of_(storage, name);
+        StoredElements& elements = result.storages[tensor.storage];
+        const ElementType type = types_.try_emplace(tensor.storage, tensor.type).first->second;
+        if (type != tensor.type) {
+            throw DataError(concat("tensor ", excerpt(name),
+                                   ": expected the element type that another tensor gives its storage, ",
+                                   names_of(type).torch, ", found ", names_of(tensor.type).torch));
+        }
+        elements.type = type;
         const std::int64_t offset = integer(arguments->items[1], name, "an offset");
-        if (__builtin_add_overflow(offset, storage.shift, &result.offset)) result.offset = -1;
-        result.sizes = integers(arguments->items[2], name, "sizes");
-        result.strides = integers(arguments->items[3], name, "strides");
-        return result;
+        if (__builtin_add_overflow(offset, storage.shift, &tensor.offset)) tensor.offset = -1;
+        tensor.sizes = integers(arguments->items[2], name, "sizes");
+        tensor.strides = integers(arguments->items[3], name, "strides");
+        result.tensors.push_back(std::move(tensor));
     }
 
     const Pickle& pickle_;
+    std::uint64_t left_;                                  // sizes and strides
+    std::unordered_map<std::size_t, ElementType> types_;  // of the storages
     StorageOf storage_of_;
 };
 
@@ -243,39 +347,27 @@ inline StoredTensors read_torch_zip(std::string_view file, std::string_view path
     if (data == nullptr) throw DataError("expected a file data.pkl in the archive, found none");
     if (const std::string_view* order = archive.find(inside("byteorder"));
         order != nullptr && *order != "little") {
-        throw DataError(
-            concat("expected little-endian numbers, found the byte order ", order->substr(0, 20)));
+        throw DataError(concat("expected little-endian numbers, found the byte order ", excerpt(*order, 20)));
     }
     StoredTensors result;
     std::map<std::string_view, std::size_t> known;
-    std::uint64_t total = 0;
     ByteReader reader(*data);
     const Pickle pickle(reader);
-    result.tensors =
-        TensorsOfPickle(pickle, [&](const StorageReference& reference, std::string_view name) {
-            const auto [key, type, count, shift] = reference;
-            const auto [slot, fresh] = known.try_emplace(key, result.storages.size());
-            if (fresh) {
-                const std::string_view* bytes =
-                    archive.find(inside(std::string("data/").append(key.substr(0, 1000))));
-                if (bytes == nullptr)
-                    throw DataError(concat("tensor ", name, ": its data are not in the archive"));
-                if (count > bytes->size() || bytes->size() != count * element_size(type)) {
-                    throw DataError(concat("tensor ", name, ": expected ", count, " elements of ",
-                                           element_size(type), " bytes, found ", bytes->size(), " bytes"));
-                }
-                // Several entries may be the same bytes; reading them must not need more memory than the file.
-                total += bytes->size();
-                if (total > file.size())
-                    throw DataError("expected data that do not overlap, found some that do");
-                result.storages.push_back({type, *bytes});
-            } else if (result.storages[slot->second].type != type) {
-                throw DataError(concat("tensor ", name,
-                                       ": expected the element type that another tensor gives its "
-                                       "storage, found another"));
-            }
-            return slot->second;
-        }).read(path);
+    const auto storage_of = [&](const StorageReference& storage, std::string_view name) {
+        const auto [slot, fresh] = known.try_emplace(storage.key, result.storages.size());
+        if (!fresh) return slot->second;
+        const std::string_view* bytes =
+            archive.find(inside(std::string("data/").append(storage.key.substr(0, 1000))));
+        if (bytes == nullptr)
+            throw DataError(concat("tensor ", excerpt(name), ": its data are not in the archive"));
+        if (storage.count > bytes->size() || bytes->size() != storage.count * storage.element_size()) {
+            throw DataError(concat("tensor ", excerpt(name), ": expected ", storage.count, " elements of ",
+                                   storage.element_size(), " bytes, found ", bytes->size(), " bytes"));
+        }
+        result.storages.push_back({ElementType::uint8, *bytes});
+        return slot->second;
+    };
+    TensorsOfPickle(pickle, data->size(), storage_of).read(path, result);
     return result;
 }
 
@@ -305,6 +397,7 @@ inline StoredTensors read_torch_legacy(std::string_view file, std::string_view p
     struct Wanted {
         std::size_t storage;
         std::uint64_t count;
+        std::optional<ElementType> type;
     };
     StoredTensors result;
     std::map<std::string_view, Wanted> wanted;
@@ -312,13 +405,14 @@ inline StoredTensors read_torch_legacy(std::string_view file, std::string_view p
     // element types are known from what refers to them only.
     for (const Pickle::Value& value : content.values()) {
         if (value.kind != Kind::stored) continue;
-        const auto [key, type, count, shift] = storage_reference(content, value, "of the file");
-        const auto [slot, fresh] = wanted.try_emplace(key, Wanted{result.storages.size(), count});
+        const StorageReference storage = storage_reference(content, value, "of the file");
+        const auto [slot, fresh] =
+            wanted.try_emplace(storage.key, Wanted{result.storages.size(), storage.count, storage.type});
         if (fresh) {
-            result.storages.push_back({type, {}});
-        } else if (result.storages[slot->second.storage].type != type || slot->second.count != count) {
+            result.storages.push_back({ElementType::uint8, {}});
+        } else if (slot->second.type != storage.type || slot->second.count != storage.count) {
             throw DataError(
-                concat("storage ", key.substr(0, 100), ": expected one type and size, found two"));
+                concat("storage ", excerpt(storage.key), ": expected one type and size, found two"));
         }
     }
     if (keys.root().kind != Kind::list) throw DataError("expected a list of storages, found something else");
@@ -337,15 +431,17 @@ inline StoredTensors read_torch_legacy(std::string_view file, std::string_view p
         }
         if (count > reader.left())
             throw MalformedBytes(at, concat(count, " elements"), "the end of the file");
-        elements.bytes = reader.take(count * element_size(elements.type), "elements");
+        const std::size_t size = found->second.type ? element_size(*found->second.type) : 1;
+        elements.bytes = reader.take(count * size, "elements");
         there[found->second.storage] = true;
     }
-    result.tensors = TensorsOfPickle(content, [&](const StorageReference& reference, std::string_view name) {
-                         const std::size_t storage = wanted.at(reference.key).storage;
-                         if (!there[storage])
-                             throw DataError(concat("tensor ", name, ": its data are not in the file"));
-                         return storage;
-                     }).read(path);
+    const auto storage_of = [&](const StorageReference& reference, std::string_view name) {
+        const std::size_t storage = wanted.at(reference.key).storage;
+        if (!there[storage])
+            throw DataError(concat("tensor ", excerpt(name), ": its data are not in the file"));
+        return storage;
+    };
+    TensorsOfPickle(content, file.size(), storage_of).read(path, result);
     return result;
 }
 

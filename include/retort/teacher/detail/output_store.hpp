@@ -24,6 +24,7 @@
 
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
+#include <retort/detail/byte_reader.hpp>
 #include <retort/detail/hash.hpp>
 #include <retort/detail/mapped_file.hpp>
 #include <retort/detail/write_all.hpp>
@@ -96,19 +97,20 @@ class OutputStore {
         if (!segment.mapped || segment.mapped->bytes().size() < offset + record())
             segment.mapped.emplace(segment.path);
         const std::string_view bytes = segment.mapped->bytes();
-        if (bytes.size() < offset + record())
-            refuse(segment.path, offset, "a record of ", record(),
-                   bytes.size() - std::min(bytes.size(), offset), " bytes");
-        const std::string_view checked = bytes.substr(offset, record() - 8);
-        Hash hash;
-        hash.add(checked);
-        if (number(bytes, offset + record() - 8) != hash.value()) {
-            throw DataError(concat(segment.path.string(), ", offset ", offset,
-                                   ": expected a record with a matching checksum, found a mismatch: the file "
-                                   "is damaged; if removed, "
-                                   "the teacher recomputes these outputs"));
+        try {
+            ByteReader reader(bytes, offset);
+            const std::string_view checked = reader.take(record() - 8, "a record");
+            Hash hash;
+            hash.add(checked);
+            if (reader.number<std::uint64_t>("a checksum") != hash.value()) {
+                throw MalformedBytes(
+                    offset, "a record with a matching checksum",
+                    "a mismatch: the file is damaged; if removed, the teacher recomputes these outputs");
+            }
+            return checked.substr(16);
+        } catch (const MalformedBytes& error) {
+            throw DataError(concat(segment.path.string(), ": ", error.what()));
         }
-        return checked.substr(16);
     }
 
     /// Appends records: `contents` holds their contents, concatenated.
@@ -147,22 +149,6 @@ class OutputStore {
     static constexpr const char* extension = ".outputs";
 
     std::size_t record() const { return size_ + 24; }
-    static std::uint64_t number(std::string_view bytes, std::size_t offset) {
-        std::uint64_t result;
-        std::memcpy(&result, bytes.data() + offset, 8);
-        return result;
-    }
-    static void append_number(std::string& bytes, std::uint64_t value) {
-        char raw[8];
-        std::memcpy(raw, &value, 8);
-        bytes.append(raw, 8);
-    }
-    [[noreturn]] static void refuse(const std::filesystem::path& path, std::size_t offset,
-                                    const char* expected, std::size_t size, std::size_t found,
-                                    const char* unit) {
-        throw DataError(concat(path.string(), ", offset ", offset, ": expected ", expected, size, unit,
-                               ", found ", found, unit));
-    }
     /// The first line in which two descriptions differ.
     static std::string difference(std::string_view expected, std::string_view found) {
         const auto line = [](std::string_view& rest) {
@@ -175,7 +161,7 @@ class OutputStore {
             const std::string_view mine = line(expected), theirs = line(found);
             if (mine != theirs) {
                 return concat("expected \"", mine.empty() ? "(nothing more)" : mine, "\", found \"",
-                              theirs.empty() ? "(nothing more)" : theirs, '"');
+                              theirs.empty() ? "(nothing more)" : excerpt(theirs), '"');
             }
         }
         return {};
@@ -191,31 +177,39 @@ class OutputStore {
     }
     void read(const std::filesystem::path& path) {
         MappedFile file(path);
-        const std::string_view bytes = file.bytes();
+        try {
+            if (read_records(file.bytes())) files_.push_back({path, std::move(file)});
+        } catch (const DataError& error) {
+            throw DataError(concat(path.string(), ": ", error.what()));
+        }
+    }
+    /// Finds the records of a file. \returns false if its process was killed before it had written the description
+    bool read_records(std::string_view bytes) {
         if (bytes.substr(0, magic.size()) != magic.substr(0, bytes.size()))
-            throw DataError(
-                concat(path.string(), ": expected a file of teacher outputs, found something else"));
-        if (bytes.size() < magic.size() + 8) return;  // its process was killed right after creating it
-        const std::uint64_t length = number(bytes, magic.size());
-        const std::size_t begin = magic.size() + 8;
-        if (bytes.size() - begin < 8 || length > bytes.size() - begin - 8) {
-            if (length < 1U << 20U) return;
-            throw DataError(concat(path.string(), ": expected the length of a description, found ", length));
+            throw DataError("expected a file of teacher outputs, found something else");
+        if (bytes.size() < magic.size() + 8) return false;
+        ByteReader reader(bytes, magic.size());
+        const auto length = reader.number<std::uint64_t>("the length of a description");
+        if (reader.left() < 8 || length > reader.left() - 8) {
+            if (length < 1U << 20U) return false;
+            throw DataError(concat("expected the length of a description, found ", length));
         }
+        const std::string_view found = reader.take(length, "a description");
         Hash hash;
-        hash.add(bytes.substr(0, begin + length));
-        if (hash.value() != number(bytes, begin + length))
-            throw DataError(
-                concat(path.string(), ": expected a description with a matching checksum, found a mismatch"));
-        const std::string_view found = bytes.substr(begin, length);
+        hash.add(bytes.substr(0, reader.position()));
+        if (reader.number<std::uint64_t>("a checksum") != hash.value())
+            throw DataError("expected a description with a matching checksum, found a mismatch");
         if (found != description_) {
-            throw DataError(concat(path.string(), ": these are not the outputs of this teacher: ",
-                                   difference(description_, found)));
+            throw DataError(
+                concat("these are not the outputs of this teacher: ", difference(description_, found)));
         }
-        for (std::size_t offset = begin + length + 8; bytes.size() - offset >= record(); offset += record())
-            places_.emplace(Key{number(bytes, offset), number(bytes, offset + 8)},
-                            Place{files_.size(), offset});
-        files_.push_back({path, std::move(file)});
+        while (reader.left() >= record()) {
+            const std::size_t offset = reader.position();
+            ByteReader key(reader.take(record(), "a record"));
+            const auto first = key.number<std::uint64_t>("a key");
+            places_.emplace(Key{first, key.number<std::uint64_t>("a key")}, Place{files_.size(), offset});
+        }
+        return true;
     }
     void create() {
         std::filesystem::path path;
