@@ -283,9 +283,8 @@ class Experiment {
             student(seed, "plain", retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
                     retort::Schedule{1.0}, steady);
         student(seed, "soft_target", teacher,
-                retort::Knowledge{retort::Sum{retort::CrossEntropy{},
-                                              retort::SoftTarget{.temperature = options_.temperature}}
-                                      .weighted(0.1, 0.9)},
+                retort::Knowledge{retort::Sum{0.1 * retort::CrossEntropy{},
+                                              0.9 * retort::SoftTarget{.temperature = options_.temperature}}},
                 retort::Schedule{1.0}, steady);
         student(seed, "hint", teacher,
                 retort::Knowledge{retort::Hint{layer<3>, layer<3>, retort::LinearMap{}}},

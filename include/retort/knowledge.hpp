@@ -6,9 +6,11 @@
 #include <retort/knowledge/adaptor/filtered.hpp>
 #include <retort/knowledge/adaptor/for_teacher.hpp>
 #include <retort/knowledge/adaptor/on_classes.hpp>
+#include <retort/knowledge/adaptor/on_plain_views.hpp>
 #include <retort/knowledge/adaptor/standardized.hpp>
 #include <retort/knowledge/adaptor/sum.hpp>
 #include <retort/knowledge/adaptor/tempered.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/adaptor/within.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/attention_fusion.hpp>
@@ -80,3 +82,4 @@
 #include <retort/knowledge/relation/relational.hpp>
 #include <retort/knowledge/relation/self_supervision.hpp>
 #include <retort/knowledge/relation/similarity_preserving.hpp>
+#include <retort/knowledge/weighted.hpp>

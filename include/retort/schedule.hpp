@@ -18,5 +18,6 @@
 #include <retort/schedule/polynomial.hpp>
 #include <retort/schedule/ramp_up.hpp>
 #include <retort/schedule/schedule.hpp>
+#include <retort/schedule/schedule_adaptor.hpp>
 #include <retort/schedule/step.hpp>
 #include <retort/schedule/warm_up.hpp>

@@ -5,6 +5,7 @@
 #include <small_networks.hpp>
 
 #include <retort/cohort.hpp>
+#include <retort/knowledge/adaptor/for_teacher.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/optim.hpp>
@@ -305,6 +306,118 @@ namespace block_that_students_do_not_have {
     cohort.step(graph, images(1)[0]);
 }
 }  // namespace block_that_students_do_not_have
+#endif
+
+#if defined(RETORT_CASE_edge_with_term_for_teacher)
+// expect: retort: a ForTeacher term stands on an edge, where the source is a constant
+namespace edge_with_term_for_teacher {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(ForTeacher{CrossEntropy{}}); }
+}  // namespace edge_with_term_for_teacher
+#elif !defined(RETORT_CASE)
+namespace edge_with_term_for_teacher {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<1>(CrossEntropy{}); }
+}  // namespace edge_with_term_for_teacher
+#endif
+
+#if defined(RETORT_CASE_edge_with_weighted_term)
+// expect: retort: the term of an edge says what it needs.*the weight of an edge is an argument of its own
+namespace edge_with_weighted_term {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(0.5 * CrossEntropy{}); }
+}  // namespace edge_with_weighted_term
+#elif !defined(RETORT_CASE)
+namespace edge_with_weighted_term {
+[[maybe_unused]] void run() {
+    [[maybe_unused]] const auto each = label<0>(CrossEntropy{}, gate::Through{}, 0.5);
+}
+}  // namespace edge_with_weighted_term
+#endif
+
+namespace gate_with_learnable_parts {
+struct Plain {
+    static constexpr bool per_sample = false;
+    static double weight(std::int64_t, const Progress&) { return 1.0; }
+};
+struct Learning : Plain {
+    std::shared_ptr<torch::nn::Module> module() const { return nullptr; }
+};
+struct Recalling : Plain {
+    void checkpoint(Archive&) {}
+};
+struct Careless : Plain {
+    Recalling gate;
+};
+}  // namespace gate_with_learnable_parts
+#if defined(RETORT_CASE_gate_with_learnable_parts)
+// expect: retort: a gate with learnable parts [(]a member module[)]: nothing would train them
+namespace gate_with_learnable_parts {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(CrossEntropy{}, Learning{}); }
+}  // namespace gate_with_learnable_parts
+#elif !defined(RETORT_CASE)
+namespace gate_with_learnable_parts {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(CrossEntropy{}, Plain{}); }
+}  // namespace gate_with_learnable_parts
+#endif
+
+namespace state_within_gate_on_edge {
+struct Plain {
+    static constexpr bool per_sample = false;
+    static double weight(std::int64_t, const Progress&) { return 1.0; }
+};
+struct Learning : Plain {
+    std::shared_ptr<torch::nn::Module> module() const { return nullptr; }
+};
+struct Recalling : Plain {
+    void checkpoint(Archive&) {}
+};
+struct Careless : Plain {
+    Recalling gate;
+};
+}  // namespace state_within_gate_on_edge
+#if defined(RETORT_CASE_state_within_gate_on_edge)
+// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+namespace state_within_gate_on_edge {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    Cohort cohort{Learner{net, Sgd{}}};
+    TransferGraph graph{label<0>(CrossEntropy{}, Careless{})};
+    cohort.save(graph, "state");
+}
+}  // namespace state_within_gate_on_edge
+#elif !defined(RETORT_CASE)
+namespace state_within_gate_on_edge {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    Cohort cohort{Learner{net, Sgd{}}};
+    TransferGraph graph{label<0>(CrossEntropy{}, Recalling{})};
+    cohort.save(graph, "state");
+}
+}  // namespace state_within_gate_on_edge
+#endif
+
+namespace learnable_parts_within_custom_term_on_edge {
+template <class Term>
+struct Careless {
+    static constexpr bool needs_teacher = true, needs_target = false;
+    Term term;
+    at::Tensor operator()(const auto& student, const auto& teacher, const auto& batch) const {
+        return -term(student, teacher, batch);
+    }
+};
+template <class Term>
+Careless(Term) -> Careless<Term>;
+[[maybe_unused]] const auto hint = [] {
+    return Hint{tap<&ConvOutputs::early>, tap<&ConvOutputs::late>, Conv1x1{}};
+};
+}  // namespace learnable_parts_within_custom_term_on_edge
+#if defined(RETORT_CASE_learnable_parts_within_custom_term_on_edge)
+// expect: retort: the term in the member .term. has learnable parts, and the term around it
+namespace learnable_parts_within_custom_term_on_edge {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(Careless{hint()}); }
+}  // namespace learnable_parts_within_custom_term_on_edge
+#elif !defined(RETORT_CASE)
+namespace learnable_parts_within_custom_term_on_edge {
+[[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(Careless{SoftTarget{}}); }
+}  // namespace learnable_parts_within_custom_term_on_edge
 #endif
 
 }  // namespace

@@ -5,6 +5,11 @@
 #include <small_networks.hpp>
 
 #include <retort/callback.hpp>
+#include <retort/knowledge/adaptor/filtered.hpp>
+#include <retort/knowledge/adaptor/for_teacher.hpp>
+#include <retort/knowledge/adaptor/standardized.hpp>
+#include <retort/knowledge/adaptor/sum.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
@@ -276,6 +281,294 @@ namespace knowledge_is_empty {
 namespace knowledge_is_empty {
 [[maybe_unused]] void run() { const Knowledge<CrossEntropy> knowledge; }
 }  // namespace knowledge_is_empty
+#endif
+
+#if defined(RETORT_CASE_weights_of_some_terms)
+// expect: retort: some terms of a Knowledge have weights [(]weight [*] term[)] and some have none
+namespace weights_of_some_terms {
+[[maybe_unused]] void run() { const Knowledge knowledge{0.1 * CrossEntropy{}, SoftTarget{}}; }
+}  // namespace weights_of_some_terms
+#elif !defined(RETORT_CASE)
+namespace weights_of_some_terms {
+[[maybe_unused]] void run() { const Knowledge knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}}; }
+}  // namespace weights_of_some_terms
+#endif
+
+#if defined(RETORT_CASE_weights_and_schedule)
+// expect: retort: the terms of the Knowledge have weights already [(]weight [*] term[)]: leave out the Schedule
+namespace weights_and_schedule {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, Frozen{teacher}, Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}},
+                    Schedule{1.0, 1.0}, Sgd{}};
+}
+}  // namespace weights_and_schedule
+#elif !defined(RETORT_CASE)
+namespace weights_and_schedule {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, Frozen{teacher}, Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}}, Sgd{}};
+    trainer.step(vectors(1)[0]);
+}
+}  // namespace weights_and_schedule
+#endif
+
+#if defined(RETORT_CASE_terms_without_weights)
+// expect: retort: the terms have no weights: give a retort::Schedule.*of one weight for each, or write
+namespace terms_without_weights {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, Frozen{teacher}, Knowledge{SoftTarget{}}, Sgd{}};
+}
+}  // namespace terms_without_weights
+#elif !defined(RETORT_CASE)
+namespace terms_without_weights {
+[[maybe_unused]] void run() {
+    Perceptron student, teacher;
+    Trainer trainer{student, Frozen{teacher}, Knowledge{1.0 * SoftTarget{}}, Sgd{}};
+    trainer.step(vectors(1)[0]);
+}
+}  // namespace terms_without_weights
+#endif
+
+#if defined(RETORT_CASE_teacher_term_in_sum)
+// expect: retort: a ForTeacher term stands in the Knowledge itself, not within a Sum
+namespace teacher_term_in_sum {
+[[maybe_unused]] void run() { const Sum sum{SoftTarget{}, ForTeacher{CrossEntropy{}}}; }
+}  // namespace teacher_term_in_sum
+#elif !defined(RETORT_CASE)
+namespace teacher_term_in_sum {
+[[maybe_unused]] void run() { const Knowledge knowledge{SoftTarget{}, ForTeacher{CrossEntropy{}}}; }
+}  // namespace teacher_term_in_sum
+#endif
+
+#if defined(RETORT_CASE_teacher_term_in_standardized)
+// expect: retort: a ForTeacher term stands around a term that changes logits, not within it
+namespace teacher_term_in_standardized {
+[[maybe_unused]] void run() { const Standardized term{ForTeacher{CrossEntropy{}}}; }
+}  // namespace teacher_term_in_standardized
+#elif !defined(RETORT_CASE)
+namespace teacher_term_in_standardized {
+[[maybe_unused]] void run() { const ForTeacher term{Standardized{CrossEntropy{}}}; }
+}  // namespace teacher_term_in_standardized
+#endif
+
+namespace state_within_custom_term {
+struct Recalling {
+    static constexpr bool needs_teacher = false, needs_target = false;
+    at::Tensor operator()(const auto& student, const auto&, const auto&) const {
+        return logits(student).sum();
+    }
+    void checkpoint(Archive&) {}
+};
+template <class Term>
+struct Careless {
+    static constexpr bool needs_teacher = false, needs_target = false;
+    Term term;
+    at::Tensor operator()(const auto& student, const auto& teacher, const auto& batch) const {
+        return -term(student, teacher, batch);
+    }
+};
+template <class Term>
+struct Negative : TermAdaptor<Term> {
+    at::Tensor operator()(const auto& student, const auto& teacher, const auto& batch,
+                          const Progress& progress) const {
+        return -this->call(student, teacher, batch, progress);
+    }
+};
+template <class Term>
+Negative(Term) -> Negative<Term>;
+}  // namespace state_within_custom_term
+#if defined(RETORT_CASE_state_within_custom_term)
+// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+namespace state_within_custom_term {
+[[maybe_unused]] void run() {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{Careless<Recalling>{}}, Schedule{1.0}, Sgd{}};
+    trainer.save("state");
+}
+}  // namespace state_within_custom_term
+#elif !defined(RETORT_CASE)
+namespace state_within_custom_term {
+[[maybe_unused]] void run() {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{Negative{Recalling{}}}, Schedule{1.0}, Sgd{}};
+    trainer.save("state");
+}
+}  // namespace state_within_custom_term
+#endif
+
+namespace state_within_twice_nested_term {
+struct Recalling {
+    static constexpr bool needs_teacher = false, needs_target = false;
+    at::Tensor operator()(const auto& student, const auto&, const auto&) const {
+        return logits(student).sum();
+    }
+    void checkpoint(Archive&) {}
+};
+template <class Term>
+struct Careless {
+    static constexpr bool needs_teacher = false, needs_target = false;
+    Term term;
+    at::Tensor operator()(const auto& student, const auto& teacher, const auto& batch) const {
+        return -term(student, teacher, batch);
+    }
+};
+template <class Term>
+struct Negative : TermAdaptor<Term> {
+    at::Tensor operator()(const auto& student, const auto& teacher, const auto& batch,
+                          const Progress& progress) const {
+        return -this->call(student, teacher, batch, progress);
+    }
+};
+template <class Term>
+Negative(Term) -> Negative<Term>;
+}  // namespace state_within_twice_nested_term
+#if defined(RETORT_CASE_state_within_twice_nested_term)
+// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+namespace state_within_twice_nested_term {
+[[maybe_unused]] void run() {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{Sum{Negative{Careless<Recalling>{}}}}, Schedule{1.0},
+                    Sgd{}};
+    trainer.save("state");
+}
+}  // namespace state_within_twice_nested_term
+#elif !defined(RETORT_CASE)
+namespace state_within_twice_nested_term {
+[[maybe_unused]] void run() {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{Sum{Negative{Negative<Negative<Recalling>>{}}}},
+                    Schedule{1.0}, Sgd{}};
+    trainer.save("state");
+}
+}  // namespace state_within_twice_nested_term
+#endif
+
+namespace learnable_parts_within_custom_term {
+template <class Term>
+struct Careless {
+    static constexpr bool needs_teacher = true, needs_target = false;
+    Term term;
+    at::Tensor operator()(const auto& student, const auto& teacher, const auto& batch) const {
+        return -term(student, teacher, batch);
+    }
+};
+template <class Term>
+Careless(Term) -> Careless<Term>;
+[[maybe_unused]] const auto hint = [] {
+    return Hint{tap<&ConvOutputs::early>, tap<&ConvOutputs::late>, Conv1x1{}};
+};
+}  // namespace learnable_parts_within_custom_term
+#if defined(RETORT_CASE_learnable_parts_within_custom_term)
+// expect: retort: the term in the member .term. has learnable parts or trains the teacher
+namespace learnable_parts_within_custom_term {
+[[maybe_unused]] void run() { const Knowledge knowledge{Careless{hint()}}; }
+}  // namespace learnable_parts_within_custom_term
+#elif !defined(RETORT_CASE)
+namespace learnable_parts_within_custom_term {
+[[maybe_unused]] void run() { const Knowledge knowledge{Careless{SoftTarget{}}}; }
+}  // namespace learnable_parts_within_custom_term
+#endif
+
+namespace state_within_custom_schedule {
+struct Recalling {
+    double weight(const Progress&) const { return 1.0; }
+    void checkpoint(Archive&) {}
+};
+struct Careless {
+    Recalling schedule;
+    double weight(const Progress& progress) const { return 2 * schedule.weight(progress); }
+};
+struct Doubled : ScheduleAdaptor<Recalling> {
+    double weight(const Progress& progress) const { return 2 * schedule().weight(progress); }
+};
+}  // namespace state_within_custom_schedule
+#if defined(RETORT_CASE_state_within_custom_schedule)
+// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+namespace state_within_custom_schedule {
+[[maybe_unused]] void run() {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{WarmUp{Careless{}, {}} * CrossEntropy{}}, Sgd{}};
+    trainer.save("state");
+}
+}  // namespace state_within_custom_schedule
+#elif !defined(RETORT_CASE)
+namespace state_within_custom_schedule {
+[[maybe_unused]] void run() {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{WarmUp{Doubled{}, {}} * CrossEntropy{}}, Sgd{}};
+    trainer.save("state");
+}
+}  // namespace state_within_custom_schedule
+#endif
+
+namespace filter_with_learnable_parts {
+struct Plain {
+    at::Tensor operator()(const auto& student, const auto&, const auto&) const {
+        return torch::ones({logits(student).size(0)});
+    }
+};
+struct Learning : Plain {
+    std::shared_ptr<torch::nn::Module> module() const { return nullptr; }
+};
+}  // namespace filter_with_learnable_parts
+#if defined(RETORT_CASE_filter_with_learnable_parts)
+// expect: retort: a filter with learnable parts [(]a member module[)]: nothing would train them
+namespace filter_with_learnable_parts {
+[[maybe_unused]] void run() { const Filtered term{SoftTarget{}, Learning{}}; }
+}  // namespace filter_with_learnable_parts
+#elif !defined(RETORT_CASE)
+namespace filter_with_learnable_parts {
+[[maybe_unused]] void run() { const Filtered term{SoftTarget{}, Plain{}}; }
+}  // namespace filter_with_learnable_parts
+#endif
+
+#if defined(RETORT_CASE_two_learning_rate_schedules)
+// expect: retort: an optimizer has one learning-rate schedule
+namespace two_learning_rate_schedules {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    Trainer trainer{net, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
+                    WithLearningRate<WithLearningRate<Sgd, Cosine>, Linear>{{Sgd{}, Cosine{}}, Linear{}}};
+}
+}  // namespace two_learning_rate_schedules
+#elif !defined(RETORT_CASE)
+namespace two_learning_rate_schedules {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    Trainer trainer{net, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
+                    WithLearningRate{Sgd{}, Cosine{}}};
+}
+}  // namespace two_learning_rate_schedules
+#endif
+
+namespace learning_rate_schedule_within_custom_recipe {
+template <class Recipe>
+struct Custom {
+    Recipe recipe;
+    auto build(const std::vector<NamedParameter>& parameters) const { return recipe.build(parameters); }
+};
+}  // namespace learning_rate_schedule_within_custom_recipe
+#if defined(RETORT_CASE_learning_rate_schedule_within_custom_recipe)
+// expect: retort: a learning-rate schedule goes outside
+namespace learning_rate_schedule_within_custom_recipe {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    using Inner = WithLearningRate<Sgd, Cosine>;
+    Trainer trainer{net, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
+                    Custom<Inner>{{Sgd{}, Cosine{}}}};
+}
+}  // namespace learning_rate_schedule_within_custom_recipe
+#elif !defined(RETORT_CASE)
+namespace learning_rate_schedule_within_custom_recipe {
+[[maybe_unused]] void run() {
+    Perceptron net;
+    using Inner = ParameterGroups<Sgd>;
+    Trainer trainer{net, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
+                    WithLearningRate{Custom<Inner>{{Sgd{}, {no_decay_on_vectors()}}}, Cosine{}}};
+}
+}  // namespace learning_rate_schedule_within_custom_recipe
 #endif
 
 }  // namespace

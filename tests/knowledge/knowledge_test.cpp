@@ -4,6 +4,7 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <retort/knowledge/adaptor/filtered.hpp>
 #include <retort/knowledge/adaptor/sum.hpp>
 #include <retort/knowledge/adaptor/tempered.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
@@ -139,9 +140,26 @@ TEST_CASE("a sum of terms is one term") {
     const auto hard = retort::functional::cross_entropy(student, batch.second);
     const auto soft = retort::functional::soft_target(student, teacher);
     CHECK(close(sum(student, teacher, batch, {}), hard + soft, 1e-6));
-    CHECK(close(sum.weighted(0.5, 2.0)(student, teacher, batch, {}), 0.5 * hard + 2.0 * soft, 1e-6));
+    const retort::Sum weighted{0.5 * CrossEntropy{}, 2.0 * SoftTarget{}};
+    CHECK(close(weighted(student, teacher, batch, {}), 0.5 * hard + 2.0 * soft, 1e-6));
+    CHECK(weighted.name() == "cross_entropy+soft_target");
+    // Weights may follow schedules; a term of weight 0 is not computed, and one of them must count.
+    const retort::Sum ending{CrossEntropy{},
+                             retort::Linear{.initial = 2.0, .final = 0.0, .epochs = 2} * SoftTarget{}};
+    CHECK(close(ending(student, teacher, batch, {.epoch = 1}), hard + soft, 1e-6));
+    CHECK(same(ending(student, torch::Tensor(), batch, {.epoch = 2}), hard));
+    const retort::Sum over{0.0 * CrossEntropy{}};
+    CHECK(holds(words_of<retort::ConfigError>([&] { over(student, teacher, batch, {.epoch = 3}); }),
+                "cross_entropy: expected a weight other than 0 in epoch 3, step 0, found none"));
+    const retort::Filtered each{
+        ending, [](const auto&, const auto&, const auto&) { return torch::tensor({1.0, 0.0}); },
+        retort::Reduction::none};
+    const auto samples = each(student, teacher, batch, {.epoch = 1});
+    CHECK(samples.sizes() == torch::IntArrayRef({2}));
+    CHECK(samples[1].item<float>() == 0);
     CHECK(sum.name() == "cross_entropy+soft_target");
-    CHECK_THROWS_AS((Knowledge{sum.weighted(std::nan(""), 1.0)}), retort::ConfigError);
+    CHECK_THROWS_AS((Knowledge{retort::Sum{std::nan("") * CrossEntropy{}, SoftTarget{}}}),
+                    retort::ConfigError);
     CHECK_THROWS_AS((Knowledge{retort::Sum{SoftTarget{.temperature = 0.0}}}), retort::ConfigError);
 }
 

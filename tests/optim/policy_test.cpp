@@ -133,7 +133,7 @@ TEST_CASE("milestones scale the learning rate of every group") {
 TEST_CASE("warm-up, then a cosine, step by step") {
     OptimizerPolicy policy =
         WithLearningRate{Sgd{.learning_rate = 2.0},
-                         retort::WarmUp{.epochs = 1, .then = retort::Cosine{.every = retort::Every::step}}};
+                         retort::WarmUp{retort::Cosine{.every = retort::Every::step}, {.epochs = 1}}};
     policy.build(named(some(1)), {});
     for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
         for (std::int64_t step = 0; step < 2; ++step) {

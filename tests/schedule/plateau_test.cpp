@@ -86,9 +86,8 @@ TEST_CASE("a plateau under a warm-up sets the learning rate, and resumes") {
         Plateau plateau{{.column = "quality", .factor = 0.5, .patience = 0}};
         retort::Trainer trainer{
             net, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}}, retort::Schedule{1.0},
-            retort::WithLearningRate{
-                retort::Sgd{.learning_rate = 0.4},
-                retort::WarmUp{.epochs = 2, .then = plateau, .every = retort::Every::epoch}}};
+            retort::WithLearningRate{retort::Sgd{.learning_rate = 0.4},
+                                     retort::WarmUp{plateau, {.epochs = 2, .every = retort::Every::epoch}}}};
         std::vector<double> rates;
         std::FILE* const silent = std::fopen("/dev/null", "w");
         // Improves up to epoch 2 and no more; the column is there before the plateau looks for it.

@@ -177,22 +177,21 @@ TEST_CASE("steps and milestones") {
 }
 
 TEST_CASE("warm-up grows to another schedule") {
-    const WarmUp plain{.epochs = 2.0};
+    const WarmUp plain{{.epochs = 2.0}};
     CHECK(plain.weight(at_step(0)) == 0.0);
     CHECK(plain.weight(at_step(0, 2)) == 0.25);
     CHECK(plain.weight(at_step(1)) == 0.5);
     CHECK(plain.weight(at_step(2)) == 1.0);
     CHECK(plain.weight(at_step(9)) == 1.0);
-    const WarmUp cosine{.epochs = 2.0, .then = Cosine{.initial = 4.0}, .initial = 0.5, .every = Every::epoch};
+    const WarmUp cosine{Cosine{.initial = 4.0}, {.epochs = 2.0, .initial = 0.5, .every = Every::epoch}};
     CHECK(cosine.weight(at_step(0)) == 2.0);
     CHECK(cosine.weight(at_step(0, 3)) == 2.0);
     CHECK(cosine.weight(at_step(1)) == Approx(0.75 * 2 * (1 + std::cos(std::acos(-1.0) / 10))));
     CHECK(cosine.weight(at_step(5)) == Approx(2.0));
-    CHECK(holds(refusal(WarmUp{.epochs = 0.0}), "WarmUp: expected a length above 0 epochs, found 0"));
-    CHECK_FALSE(refusal(WarmUp{.epochs = not_finite}).empty());
-    CHECK(holds(refusal(WarmUp{.epochs = 1.0, .then = Constant{not_finite}}),
-                "Constant: expected a finite value"));
-    CHECK(holds(refusal(WarmUp<>{.initial = not_finite}), "WarmUp: expected a finite initial share"));
+    CHECK(holds(refusal(WarmUp{{.epochs = 0.0}}), "WarmUp: expected a length above 0 epochs, found 0"));
+    CHECK_FALSE(refusal(WarmUp{{.epochs = not_finite}}).empty());
+    CHECK(holds(refusal(WarmUp{not_finite, {.epochs = 1.0}}), "Constant: expected a finite value"));
+    CHECK(holds(refusal(WarmUp{{.initial = not_finite}}), "WarmUp: expected a finite initial share"));
 }
 
 TEST_CASE("phases, each with its own progress") {

@@ -112,6 +112,47 @@ static_assert(std::is_default_constructible_v<Knowledge<Minimal, retort::SoftTar
 static_assert(!std::is_default_constructible_v<Knowledge<Hinted>>);
 static_assert(!std::is_convertible_v<Minimal, Knowledge<Minimal>>);
 
+using retort::operator*;
+using retort::Weighted;
+static_assert(is<decltype(0.5 * retort::CrossEntropy{}), Weighted<retort::Constant, retort::CrossEntropy>>);
+static_assert(is<decltype(2 * Minimal{}), Weighted<retort::Constant, Minimal>>);
+static_assert(is<decltype(retort::Cosine{} * Minimal{}), Weighted<retort::Cosine, Minimal>>);
+static_assert(is<decltype(Weighted{0.5, Minimal{}}), Weighted<retort::Constant, Minimal>>);
+static_assert(!SaysWhatItNeeds<Weighted<retort::Constant, Minimal>>);
+template <class Left, class Right>
+concept Multiplies = requires(Left left, Right right) { left* right; };
+static_assert(!Multiplies<Minimal, double> && !Multiplies<Minimal, Minimal> &&
+              !Multiplies<double, Weighted<retort::Constant, Minimal>> &&
+              !Multiplies<std::string, retort::CrossEntropy>);
+using WithWeights = decltype(Knowledge{0.5 * Minimal{}, retort::Cosine{} * retort::CrossEntropy{}});
+static_assert(retort::WeightedKnowledge<WithWeights> && !retort::WeightedKnowledge<Knowledge<Minimal>> &&
+              !retort::WeightedKnowledge<Minimal>);
+static_assert(WithWeights::size == 2 && !WithWeights::trains_teacher);
+
+template <retort::SaysWhatItNeeds Term>
+struct Adaptor : retort::TermAdaptor<Term> {
+    double option = 1;
+    Tensor operator()(const auto& student, const auto& teacher, const auto& batch,
+                      const Progress& progress) const {
+        return this->call(student, teacher, batch, progress);
+    }
+};
+template <class Term>
+Adaptor(Term) -> Adaptor<Term>;
+template <class Term>
+Adaptor(Term, double) -> Adaptor<Term>;
+static_assert(is<decltype(Adaptor{retort::SoftTarget{}, 2.0}), Adaptor<retort::SoftTarget>>);
+static_assert(std::is_aggregate_v<Adaptor<retort::SoftTarget>>);
+static_assert(KnowledgeTerm<Adaptor<retort::SoftTarget>, ConvOutputs, Tensor, Tensor>);
+// What it has follows from its term.
+static_assert(Adaptor<retort::SoftTarget>::needs_teacher && !Adaptor<retort::SoftTarget>::needs_target &&
+              !Adaptor<Minimal>::needs_teacher && Adaptor<retort::CrossEntropy>::needs_target);
+static_assert(retort::PerSampleTerm<Adaptor<retort::SoftTarget>> && !retort::PerSampleTerm<Adaptor<Minimal>>);
+static_assert(retort::detail::HasModule<Adaptor<Hinted>> &&
+              retort::detail::HasPrepared<Adaptor<Adaptor<Hinted>>> &&
+              !retort::detail::HasModule<Adaptor<Minimal>> && !retort::detail::HasPrepared<Adaptor<Minimal>>);
+static_assert(retort::Checkpointed<Adaptor<Minimal>>);
+
 template <class Term, class S>
 concept CanBeTempered = requires { typename retort::Tempered<Term, S>; };
 static_assert(CanBeTempered<retort::SoftTarget, retort::Constant> &&
@@ -177,7 +218,7 @@ static_assert(!WeightSchedule<double> && !WeightSchedule<int> && !WeightSchedule
 static_assert(!WeightSchedule<Schedule<Constant>>);
 static_assert(std::is_aggregate_v<Constant> && std::is_aggregate_v<retort::Linear> &&
               std::is_aggregate_v<retort::Cosine>);
-static_assert(std::is_aggregate_v<retort::WarmUp<>> && std::is_aggregate_v<retort::MultiStep>);
+static_assert(std::is_aggregate_v<retort::WarmUpOptions> && std::is_aggregate_v<retort::MultiStep>);
 
 static_assert(is<decltype(Schedule{1, 2.0, 3.0F, retort::Linear{}}),
                  Schedule<Constant, Constant, Constant, retort::Linear>>);
@@ -186,10 +227,10 @@ static_assert(is<decltype(retort::Phase{30, 1.0}), retort::Phase<double>>);
 static_assert(is<decltype(retort::Phases{retort::Phase{30, 1}, retort::Phase{0, retort::Cosine{}}}),
                  retort::Phases<Constant, retort::Cosine>>);
 static_assert(is<decltype(retort::WarmUp{}), retort::WarmUp<Constant>>);
-static_assert(is<decltype(retort::WarmUp{.epochs = 3}), retort::WarmUp<Constant>>);
-static_assert(
-    is<decltype(retort::WarmUp{.epochs = 3, .then = retort::Cosine{}}), retort::WarmUp<retort::Cosine>>);
-static_assert(is<decltype(retort::WarmUp{.then = retort::Cosine{}}), retort::WarmUp<retort::Cosine>>);
+static_assert(is<decltype(retort::WarmUp{{.epochs = 3}}), retort::WarmUp<Constant>>);
+static_assert(is<decltype(retort::WarmUp{0.5, {.epochs = 3}}), retort::WarmUp<Constant>>);
+static_assert(is<decltype(retort::WarmUp{retort::Cosine{}, {.epochs = 3}}), retort::WarmUp<retort::Cosine>>);
+static_assert(is<decltype(retort::WarmUp{retort::Cosine{}}), retort::WarmUp<retort::Cosine>>);
 
 // --- teachers
 // ------------------------------------------------------------------------------------------------------

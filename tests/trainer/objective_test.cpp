@@ -6,7 +6,10 @@
 
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
+#include <retort/optim.hpp>
 #include <retort/schedule.hpp>
+#include <retort/teacher.hpp>
+#include <retort/trainer.hpp>
 #include <retort/trainer/objective.hpp>
 
 namespace objective_test {
@@ -58,6 +61,44 @@ TEST_CASE("an objective is the weighted sum of its terms") {
     CHECK(losses.weights == std::vector<double>{0.1, 0.9});
     CHECK(same(losses.total, objective(student, teacher, batch)));
     CHECK(objective.names() == std::array<std::string, 2>{"cross_entropy", "soft_target"});
+}
+
+TEST_CASE("weights with their terms are the same as a schedule, in type, value and operators") {
+    const Objective objective{Knowledge{CrossEntropy{}, SoftTarget{.temperature = 2.0}},
+                              Schedule{0.1, retort::Exponential{.initial = 0.9, .factor = 0.5}}};
+    const Objective product{
+        Knowledge{0.1 * CrossEntropy{},
+                  retort::Exponential{.initial = 0.9, .factor = 0.5} * SoftTarget{.temperature = 2.0}}};
+    STATIC_REQUIRE(std::is_same_v<decltype(objective), decltype(product)>);
+    torch::manual_seed(1);
+    const auto student = torch::randn({2, 3}), teacher = torch::randn({2, 3});
+    for (const std::int64_t epoch : {0, 1, 5}) {
+        const retort::Progress progress{.epoch = epoch};
+        CHECK(same(product(student, teacher, batch, progress), objective(student, teacher, batch, progress)));
+    }
+    CHECK_THROWS_AS((Knowledge{std::nan("") * CrossEntropy{}}), retort::ConfigError);
+    CHECK_THROWS_AS((Knowledge{0.5 * SoftTarget{.temperature = 0}}), retort::ConfigError);
+
+    Perceptron net, big;
+    retort::Trainer listed{net, retort::Frozen{big}, Knowledge{CrossEntropy{}, SoftTarget{}},
+                           Schedule{0.1, 0.9}, retort::Sgd{}};
+    retort::Trainer trainer{net,
+                            retort::Frozen{big},
+                            Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}},
+                            retort::Sgd{},
+                            {.device = "cpu"}};
+    STATIC_REQUIRE(std::is_same_v<decltype(trainer), decltype(listed)>);
+    torch::optim::SGD existing(net->parameters(), 0.1);
+    retort::Trainer precise{net, retort::Frozen{big}, Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}},
+                            existing, retort::Bfloat16{}};
+    STATIC_REQUIRE(
+        std::is_same_v<
+            decltype(precise),
+            retort::Trainer<Perceptron, retort::Frozen<Perceptron>, Knowledge<CrossEntropy, SoftTarget>,
+                            Schedule<retort::Constant, retort::Constant>, retort::Bfloat16>>);
+    const retort::Trainer all{net,           retort::Frozen{big}, Knowledge{0.1 * CrossEntropy{}},
+                              retort::Sgd{}, retort::Bfloat16{},  {.device = "cpu"}};
+    CHECK(same(trainer.loss(vectors(1)[0]).total, listed.loss(vectors(1)[0]).total));
 }
 
 TEST_CASE("an objective without a teacher") {

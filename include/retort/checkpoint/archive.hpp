@@ -287,6 +287,21 @@ constexpr bool names_checkpoint() {
     }
 }
 
+template <class Member>
+concept HeldState = !std::is_reference_v<Member> && Checkpointed<std::remove_cv_t<Member>>;
+/// Whether a policy holds one with state, in a public member of a usual name. (What private members hold cannot be told.)
+template <class T>
+constexpr bool holds_state() {
+    return requires(T& policy) { requires HeldState<decltype(policy.term)>; } ||
+           requires(T& policy) { requires HeldState<decltype(policy.filter)>; } ||
+           requires(T& policy) { requires HeldState<decltype(policy.gate)>; } ||
+           requires(T& policy) { requires HeldState<decltype(policy.schedule)>; } ||
+           requires(T& policy) { requires HeldState<decltype(policy.temperature)>; } ||
+           requires(T& policy) { requires HeldState<decltype(policy.weight)>; } ||
+           requires(T& policy) { requires HeldState<decltype(policy.recipe)>; } ||
+           requires(T& policy) { requires HeldState<decltype(policy.callback)>; };
+}
+
 /// Stores or sets the state of a policy, in a scope of that name, if it has state.
 /// \param count how many policies with state there were
 template <class T>
@@ -298,6 +313,12 @@ void archive_policy(Archive& archive, std::string_view name, T& policy, std::siz
         static_assert(
             !names_checkpoint<std::remove_cv_t<T>>(),
             "retort: a member checkpoint cannot be called with (retort::Archive&): its state would be lost");
+        static_assert(!holds_state<std::remove_cv_t<T>>(),
+                      "retort: a policy holds one with state, and has no member void "
+                      "checkpoint(retort::Archive&) that stores it: "
+                      "the state would be lost. Terms and schedules that hold others are derived from "
+                      "retort::TermAdaptor and "
+                      "retort::ScheduleAdaptor, which do that");
     }
 }
 

@@ -159,10 +159,12 @@ class CohortRun {
     }
     template <class B>
     void complete(const B& batch) {
-        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch); });
+        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch, /*only_sizes=*/true); });
     }
+    /// \param only_sizes runs the networks for the sizes of learnable parts: no term, gate or schedule, which do not
+    /// have their state yet
     template <class B>
-    auto losses_of(const B& batch) {
+    auto losses_of(const B& batch, bool only_sizes = false) {
         const auto& value = input_of(batch, progress_);
         using I = std::remove_cvref_t<decltype(value)>;
         check_forwards<I>(cohort_.learners_);
@@ -176,7 +178,7 @@ class CohortRun {
         teaches_.assign(count, false);
         bool any = false;
         graph_.each([&](std::size_t i, const auto& edge) {
-            const double weight = edge.weight(graph_.iterations_[i] + 1, progress_);
+            const double weight = only_sizes ? 0.0 : edge.weight(graph_.iterations_[i] + 1, progress_);
             if (!std::isfinite(weight)) {
                 throw ConfigError(concat("graph: expected a finite weight for ", edge.name(), " in epoch ",
                                          progress_.epoch, ", step ", progress_.step, ", found ", weight));
@@ -188,7 +190,7 @@ class CohortRun {
             needed_[edge.receiver()] = true;
             if_source(edge, [&](auto source) { needed_[source] = teaches_[source] = true; });
         });
-        if (!any) {
+        if (!any && !only_sizes) {
             throw ConfigError(concat("graph: expected an edge with a weight other than 0 in epoch ",
                                      progress_.epoch, ", step ", progress_.step,
                                      ", found none: nobody has anything to learn"));
@@ -315,9 +317,8 @@ class CohortRun {
             if (learner.optimizer() == nullptr) return;
             archive.in(concat("optimizer", i), [&] { learner.policy()->checkpoint(archive); });
         });
-        graph_.each([&](std::size_t i, const auto& edge) {
-            if (const auto part = edge.module())
-                archive.in(concat("edge", i), [&] { archive_module(archive, *part); });
+        graph_.each([&](std::size_t i, auto& edge) {
+            archive.in(concat("edge", i), [&] { edge.checkpoint(archive); });
         });
         std::vector<std::int64_t> iterations = graph_.iterations();
         archive("iterations", iterations);

@@ -15,6 +15,8 @@
 #include <type_traits>
 #include <utility>
 
+#include <retort/checkpoint/archive.hpp>
+#include <retort/checkpoint/module_state.hpp>
 #include <retort/cohort/gate/concept.hpp>
 #include <retort/cohort/gate/through.hpp>
 #include <retort/cohort/graph_description.hpp>
@@ -22,7 +24,6 @@
 #include <retort/core/no_outputs.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/knowledge/adaptor/filtered.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/schedule/constant.hpp>
@@ -59,11 +60,21 @@ template <class Source, detail::Position Receiver, class Term, class GatePolicy,
 class Edge {
     static_assert(SaysWhatItNeeds<Term>,
                   "retort: the term of an edge says what it needs: static constexpr bool needs_teacher, "
-                  "needs_target");
+                  "needs_target (the weight of an edge is an argument of its own, not a factor of the term)");
+    static_assert(
+        detail::forwards_term<Term>(),
+        "retort: the term in the member `term` has learnable parts, and the term around it does not forward "
+        "module, prepared and prepare: derive it from retort::TermAdaptor");
+    static_assert(!detail::trains_teacher<Term>,
+                  "retort: a ForTeacher term stands on an edge, where the source is a constant: a learner "
+                  "learns by its "
+                  "own incoming edges");
     static_assert(Gate<GatePolicy>,
                   "retort: this is no gate: expected a static constexpr bool per_sample and, where it is "
                   "false, double weight(std::int64_t iteration, const retort::Progress&) const; see "
                   "retort/cohort/gate/concept.hpp");
+    static_assert(!detail::HasModule<GatePolicy>,
+                  "retort: a gate with learnable parts (a member module): nothing would train them");
     static_assert(WeightSchedule<S>,
                   "retort: the weight of an edge is a number or has a member double weight(const "
                   "retort::Progress&) const");
@@ -88,9 +99,9 @@ class Edge {
           term_(std::move(term)),
           gate_(std::move(gate)),
           schedule_(std::move(schedule)) {
-        if constexpr (requires { term_.check(); }) term_.check();
-        if constexpr (requires { gate_.check(); }) gate_.check();
-        detail::check_schedule(schedule_);
+        detail::check_policy(term_);
+        detail::check_policy(gate_);
+        detail::check_policy(schedule_);
         if constexpr (per_sample) detail::ask_for_samples(term_);
     }
 
@@ -140,14 +151,17 @@ class Edge {
     bool prepared() const { return detail::term_prepared(term_); }
     template <class ReceiverOutputs, class SourceOutputs, class B>
     void prepare(const ReceiverOutputs& to, const SourceOutputs& from, const B& batch) {
-        if constexpr (requires { term_.prepare(to, &from, batch); }) term_.prepare(to, &from, batch);
+        detail::prepare_term(term_, to, &from, batch);
     }
-    std::shared_ptr<torch::nn::Module> module() const {
-        if constexpr (requires { term_.module(); }) {
-            return term_.module();
-        } else {
-            return nullptr;
-        }
+    std::shared_ptr<torch::nn::Module> module() const { return detail::term_module(term_); }
+
+    /// Stores or sets the learnable parts of the term, and the state of term, gate and schedule.
+    /// \pre prepared()
+    void checkpoint(Archive& archive) {
+        if (const auto part = module()) detail::archive_module(archive, *part);
+        detail::archive_policy(archive, "term", term_);
+        detail::archive_policy(archive, "gate", gate_);
+        detail::archive_policy(archive, "schedule", schedule_);
     }
 
     /// What histories and errors call it: `soft_target_1_to_0`, `cross_entropy_to_0`.

@@ -9,15 +9,18 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <variant>
 
+#include <retort/checkpoint/archive.hpp>
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/gate.hpp>
 #include <retort/cohort/graph_description.hpp>
 #include <retort/cohort/runtime_graph.hpp>
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 
@@ -29,6 +32,7 @@ namespace detail {
 struct AnyWeighingGate {
     static constexpr bool per_sample = false;
     std::function<double(std::int64_t, const Progress&)> call;
+    std::function<void(Archive&)> archive;
     std::string word;
     std::map<std::string, double> values;
 
@@ -37,12 +41,14 @@ struct AnyWeighingGate {
     }
     std::string name() const { return word; }
     std::map<std::string, double> options() const { return values; }
+    void checkpoint(Archive& into) { archive(into); }
 };
 template <class Outputs, class B>
 struct AnySampleGate {
     static constexpr bool per_sample = true;
     std::function<double(std::int64_t, const Progress&)> weigh;
     std::function<at::Tensor(const at::Tensor&, const Outputs&, const Outputs*, const B&)> call;
+    std::function<void(Archive&)> archive;
     std::string word;
     std::map<std::string, double> values;
 
@@ -59,6 +65,7 @@ struct AnySampleGate {
     }
     std::string name() const { return word; }
     std::map<std::string, double> options() const { return values; }
+    void checkpoint(Archive& into) { archive(into); }
 };
 
 }  // namespace detail
@@ -158,7 +165,7 @@ class GraphCatalog {
                 throw ConfigError(detail::concat("graph: expected options that the gate ", name,
                                                  " has, found \"", rest.begin()->first, '"'));
             }
-            if constexpr (requires { each.check(); }) each.check();
+            detail::check_policy(each);
             return erase(each, name, options);
         };
         return *this;
@@ -192,20 +199,22 @@ class GraphCatalog {
     using AnyGate = std::variant<detail::AnyWeighingGate, detail::AnySampleGate<Outputs, B>>;
 
     template <class G>
-    static AnyGate erase(const G& gate, const std::string& name, const Options& options) {
+    static AnyGate erase(G made, const std::string& name, const Options& options) {
+        const auto gate = std::make_shared<G>(std::move(made));
         const auto weigh = [gate](std::int64_t iteration, const Progress& progress) {
-            return detail::gate_weight(gate, iteration, progress);
+            return detail::gate_weight(*gate, iteration, progress);
         };
+        const auto archive = [gate](Archive& into) { detail::archive_policy(into, "gate", *gate); };
         if constexpr (G::per_sample) {
             return detail::AnySampleGate<Outputs, B>{
                 weigh,
                 [gate](const at::Tensor& losses, const Outputs& to, const Outputs* from, const B& batch) {
-                    return from == nullptr ? at::Tensor(gate(losses, to, NoOutputs{}, batch))
-                                           : at::Tensor(gate(losses, to, *from, batch));
+                    return from == nullptr ? at::Tensor((*gate)(losses, to, NoOutputs{}, batch))
+                                           : at::Tensor((*gate)(losses, to, *from, batch));
                 },
-                name, options};
+                archive, name, options};
         } else {
-            return detail::AnyWeighingGate{weigh, name, options};
+            return detail::AnyWeighingGate{weigh, archive, name, options};
         }
     }
     template <class G>

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/checkpoint/archive.hpp>
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/graph_description.hpp>
 #include <retort/cohort/transfer_graph.hpp>
@@ -46,6 +47,7 @@ class AnyEdge {
     bool prepared() const { return edge_->prepared(); }
     void prepare(const Outputs& to, const Outputs* from, const B& batch) { edge_->prepare(to, from, batch); }
     std::shared_ptr<torch::nn::Module> module() const { return edge_->module(); }
+    void checkpoint(Archive& archive) { edge_->checkpoint(archive); }
     std::string name() const {
         return labeled() ? concat(term_, "_to_", receiver())
                          : concat(term_, '_', source(), "_to_", receiver());
@@ -67,6 +69,7 @@ class AnyEdge {
         virtual bool prepared() const = 0;
         virtual void prepare(const Outputs&, const Outputs*, const B&) = 0;
         virtual std::shared_ptr<torch::nn::Module> module() const = 0;
+        virtual void checkpoint(Archive&) = 0;
         virtual EdgeDescription description() const = 0;
     };
     template <class E>
@@ -101,6 +104,7 @@ class AnyEdge {
             }
         }
         std::shared_ptr<torch::nn::Module> module() const override { return edge.module(); }
+        void checkpoint(Archive& archive) override { edge.checkpoint(archive); }
         EdgeDescription description() const override { return edge.description(); }
         E edge;
     };

@@ -64,4 +64,10 @@ inline void check_alike(std::string_view where, std::string_view one_name, const
     check_same_device(where, one_name, one, other_name, other);
 }
 
+/// Throws ConfigError where the options of a policy make no sense; a policy may have no `check`.
+template <class Policy>
+void check_policy(const Policy& policy) {
+    if constexpr (requires { policy.check(); }) policy.check();
+}
+
 }  // namespace retort::detail

@@ -13,6 +13,8 @@
 /// | `term.check()` | optional; throws ConfigError where the options make no sense |
 /// | `term.module()` | optional; a `shared_ptr` to the module with the learnable parts, or null |
 /// | `term.prepared()`, `term.prepare(student_outputs, &teacher_outputs, batch)` | optional, together; builds the learnable parts where their sizes come from the first batch, and moves them to its device; the pointer may be null where `prepared()` |
+/// | `term.reduction`, or `term.give_samples()` | optional; a member of type `retort::Reduction`, or a function after which the term returns one loss per sample, [batch]; filters and gates that look at single samples require one of them |
+/// | `term.checkpoint(archive)` | required where a call changes what later calls compute: stores or sets this state (`retort::Archive`). Learnable parts are stored without it |
 ///
 /// A minimal example:
 ///
@@ -23,7 +25,12 @@
 ///         }
 ///     };
 ///
-/// Copies of a term share its learnable parts, as copies of LibTorch's module holders do.
+/// Copies of a term share its learnable parts, as copies of LibTorch's module holders do. They share the state that
+/// `checkpoint` stores, too (keep it in a `shared_ptr`): adaptors call copies.
+///
+/// A term that holds other terms is derived from `retort::TermAdaptor`, which forwards all of the above. One that holds a
+/// filter or a schedule stores it in its `checkpoint`. Public members named `term`, `filter`, `schedule` and the like are
+/// checked for it by the compiler; private ones cannot be.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -32,11 +39,13 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include <retort/core/batch.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/core/no_outputs.hpp>
 #include <retort/core/progress.hpp>
+#include <retort/core/reduction.hpp>
 #include <retort/detail/type_name.hpp>
 
 namespace torch::nn {
@@ -68,9 +77,51 @@ concept KnowledgeTerm = SaysWhatItNeeds<T> && ComputesLoss<T, StudentOutputs, Te
 
 namespace detail {
 
+template <class T>
+concept HasReduction = requires(T& term) {
+    { term.reduction } -> std::same_as<Reduction&>;
+};
+template <class T>
+concept HasGiveSamples = requires(T& term) { term.give_samples(); };
+
+}  // namespace detail
+
+/// A term that can return one loss per sample.
+template <class T>
+concept PerSampleTerm = SaysWhatItNeeds<T> && (detail::HasReduction<T> || detail::HasGiveSamples<T>);
+
+namespace detail {
+
+/// Makes a term return one loss per sample.
+template <PerSampleTerm T>
+void ask_for_samples(T& term) {
+    if constexpr (HasReduction<T>) {
+        term.reduction = Reduction::none;
+    } else {
+        term.give_samples();
+    }
+}
+
 /// Whether a term, or one in a Knowledge, trains the teacher.
 template <class T>
 constexpr bool trains_teacher = requires { requires bool(T::trains_teacher); };
+
+template <class T>
+concept HasModule = requires(const T& term) { term.module(); };
+template <class T>
+concept HasPrepared = requires(const T& term) { term.prepared(); };
+
+/// Whether a term with a public member `term` has the members that this one needs to be trained.
+template <class T>
+constexpr bool forwards_term() {
+    if constexpr (requires(T& outer) { outer.term; }) {
+        using Inner = std::remove_cvref_t<decltype(std::declval<T&>().term)>;
+        return (!HasModule<Inner> || HasModule<T>) && (!HasPrepared<Inner> || HasPrepared<T>) &&
+               (!trains_teacher<Inner> || trains_teacher<T>);
+    } else {
+        return true;
+    }
+}
 
 template <class T>
 std::string term_name(const T& term) {
@@ -108,12 +159,6 @@ std::shared_ptr<torch::nn::Module> term_module(const T& term) {
     } else {
         return nullptr;
     }
-}
-
-/// Throws ConfigError where the options of a term make no sense.
-template <class T>
-void check_term(const T& term) {
-    if constexpr (requires { term.check(); }) term.check();
 }
 
 template <class T>

@@ -18,17 +18,28 @@
 #include <retort/checkpoint/module_state.hpp>
 #include <retort/core/error.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/terms.hpp>
+#include <retort/knowledge/weighted.hpp>
+#include <retort/schedule/schedule.hpp>
 
 namespace retort {
 
 /// The terms of the loss, in order. See `knowledge/concept.hpp` for what a term is.
 ///
 ///     retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = 4.0}}
+///
+/// A `Schedule` gives their weights, one for each; or each term has its own (`Weighted`):
+///
+///     retort::Knowledge{0.1 * retort::CrossEntropy{}, 0.9 * retort::SoftTarget{.temperature = 4.0}}
 /// \throws ConfigError on construction, if the options of a term make no sense.
 template <class... Terms>
 class Knowledge {
     static_assert(sizeof...(Terms) > 0, "retort: a Knowledge has at least one term");
-    static_assert((SaysWhatItNeeds<Terms> && ...),
+    static_assert(
+        (!detail::is_weighted<Terms> && ...),
+        "retort: some terms of a Knowledge have weights (weight * term) and some have none: give all of them "
+        "weights, or none and a Schedule");
+    static_assert(((detail::is_weighted<Terms> || SaysWhatItNeeds<Terms>) && ...),
                   "retort: every term of a Knowledge says what it needs: static constexpr bool "
                   "needs_teacher, needs_target");
 
@@ -40,9 +51,7 @@ class Knowledge {
     Knowledge()
         requires(std::default_initializable<Terms> && ...)
         : Knowledge(Terms{}...) {}
-    explicit Knowledge(Terms... terms) : terms_(std::move(terms)...) {
-        each([](const auto& term) { detail::check_term(term); });
-    }
+    explicit Knowledge(Terms... terms) : terms_(std::move(terms)...) { detail::check_terms(terms_); }
 
     const std::tuple<Terms...>& terms() const { return terms_; }
     std::tuple<Terms...>& terms() { return terms_; }
@@ -62,56 +71,79 @@ class Knowledge {
     }
 
     /// Whether all learnable parts have their sizes.
-    bool prepared() const {
-        bool result = true;
-        each([&](const auto& term) { result = result && detail::term_prepared(term); });
-        return result;
-    }
+    bool prepared() const { return detail::terms_prepared(terms_); }
 
     /// Shows the terms the outputs of a first batch: learnable parts take their sizes, type and device from
     /// it.
     /// \param teacher the teacher's outputs; may be null where `prepared()` is true
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        each([&](auto& term) { detail::prepare_term(term, student, teacher, batch); });
+        detail::prepare_terms(terms_, student, teacher, batch);
     }
 
     /// The learnable parts of all terms as one module: for moving, saving and counting. Children are named by
     /// the position of the term: `term2`.
-    std::shared_ptr<torch::nn::Module> module() const {
-        auto result = std::make_shared<torch::nn::Module>("Knowledge");
-        std::size_t position = 0;
-        each([&](const auto& term) {
-            if (const std::shared_ptr<torch::nn::Module> part = detail::term_module(term)) {
-                result->register_module(detail::concat("term", position), part);
-            }
-            ++position;
-        });
-        return result;
-    }
+    std::shared_ptr<torch::nn::Module> module() const { return detail::terms_module("Knowledge", terms_); }
 
     /// Stores or sets the state of the terms: their learnable parts and what else they remember.
     /// \pre prepared()
     void checkpoint(Archive& archive) {
         detail::archive_module(archive, *module());
-        std::size_t position = 0;
-        each([&](auto& term) { detail::archive_policy(archive, detail::concat("term", position++), term); });
+        detail::archive_terms(archive, terms_);
     }
 
     /// The parameters of the learnable parts; give them to the optimizer beside the student's.
     std::vector<at::Tensor> parameters() const { return module()->parameters(); }
 
   private:
-    template <class F>
-    void each(F&& function) const {
-        std::apply([&](const auto&... term) { (function(term), ...); }, terms_);
-    }
-    template <class F>
-    void each(F&& function) {
-        std::apply([&](auto&... term) { (function(term), ...); }, terms_);
-    }
-
     std::tuple<Terms...> terms_;
 };
+
+/// Terms with their weights: short for a `Knowledge` of the terms and a `Schedule` of the weights, which a `Trainer` or an
+/// `Objective` takes it apart into.
+template <class... S, class... Terms>
+    requires(sizeof...(Terms) > 0)
+class Knowledge<Weighted<S, Terms>...> {
+  public:
+    static constexpr std::size_t size = sizeof...(Terms);
+    static constexpr bool trains_teacher = (detail::trains_teacher<Terms> || ...);
+
+    /// \throws ConfigError if the options of a term or of a schedule make no sense
+    explicit Knowledge(const Weighted<S, Terms>&... terms)
+        : terms_(terms.term...), schedule_(terms.weight...) {}
+
+    /// The terms without their weights.
+    const Knowledge<Terms...>& terms() const { return terms_; }
+    /// The weights.
+    const Schedule<S...>& schedule() const { return schedule_; }
+
+  private:
+    Knowledge<Terms...> terms_;
+    Schedule<S...> schedule_;
+};
+
+namespace detail {
+
+struct NoSchedule {};
+/// What a Knowledge consists of: its terms, and the Schedule of their weights, if they have some.
+template <class K>
+struct KnowledgeParts {
+    using Terms = K;
+    using Weights = NoSchedule;
+    static constexpr bool weighted = false;
+};
+template <class... S, class... T>
+    requires(sizeof...(T) > 0)
+struct KnowledgeParts<Knowledge<Weighted<S, T>...>> {
+    using Terms = Knowledge<T...>;
+    using Weights = Schedule<S...>;
+    static constexpr bool weighted = true;
+};
+
+}  // namespace detail
+
+/// A `Knowledge` whose terms have weights.
+template <class K>
+concept WeightedKnowledge = detail::KnowledgeParts<K>::weighted;
 
 }  // namespace retort

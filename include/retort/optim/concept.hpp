@@ -38,6 +38,15 @@ concept OptimizerRecipe =
 
 namespace detail {
 
+/// Whether a recipe has a learning-rate schedule.
+template <class Recipe>
+constexpr bool has_schedule = requires(const Recipe& recipe) { recipe.schedule; };
+/// Whether the recipe in a recipe has a learning-rate schedule that the outer one does not show.
+template <class Recipe>
+constexpr bool hides_schedule() {
+    return !has_schedule<Recipe> && requires(const Recipe& recipe) { recipe.recipe.schedule; };
+}
+
 /// Builds the optimizer of a recipe of either kind.
 template <OptimizerRecipe R>
 auto build_optimizer(const R& recipe, const std::vector<NamedParameter>& parameters) {

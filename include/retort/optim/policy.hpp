@@ -80,18 +80,19 @@ class OptimizerPolicy {
   public:
     template <OptimizerRecipe Recipe>
     explicit(false) OptimizerPolicy(Recipe recipe) {
-        if constexpr (requires { recipe.check(); }) recipe.check();
+        static_assert(
+            !detail::hides_schedule<Recipe>(),
+            "retort: a learning-rate schedule goes outside: WithLearningRate{...} around the other recipes");
+        detail::check_policy(recipe);
         fresh_each_epoch_ = detail::rebuilt_each_epoch<Recipe>();
-        if constexpr (requires { recipe.schedule.weight(Progress{}); }) {
-            const auto schedule = std::make_shared<decltype(recipe.schedule)>(recipe.schedule);
-            rate_ = [schedule](const Progress& progress) { return schedule->weight(progress); };
-            archive_schedule_ = [schedule](Archive& archive) {
-                detail::archive_policy(archive, "schedule", *schedule);
-            };
+        const auto shared = std::make_shared<Recipe>(std::move(recipe));
+        if constexpr (requires { shared->schedule.weight(Progress{}); }) {
+            rate_ = [shared](const Progress& progress) { return shared->schedule.weight(progress); };
         }
-        build_ = [recipe = std::move(recipe)](std::vector<NamedParameter> student, const Named& parts) {
+        archive_recipe_ = [shared](Archive& archive) { detail::archive_policy(archive, "recipe", *shared); };
+        build_ = [shared](std::vector<NamedParameter> student, const Named& parts) {
             student.insert(student.end(), parts.begin(), parts.end());
-            return Built(std::shared_ptr(detail::build_optimizer(recipe, student)));
+            return Built(std::shared_ptr(detail::build_optimizer(*shared, student)));
         };
     }
     template <class O>
@@ -182,7 +183,7 @@ class OptimizerPolicy {
         archive("rates", rates);
         archive("epoch", epoch_);
         archive.in("state", [&] { archive_(archive); });
-        if (archive_schedule_) archive_schedule_(archive);
+        if (archive_recipe_) archive_recipe_(archive);
         if (!archive.loading()) return;
         std::size_t group = 0;
         for (torch::optim::OptimizerParamGroup& each : optimizer_->param_groups()) {
@@ -245,7 +246,7 @@ class OptimizerPolicy {
     std::function<Built(const Named&, const Named&)> build_;
     Named built_for_;  // of an optimizer that is rebuilt
     std::function<double(const Progress&)> rate_;
-    std::function<void(Archive&)> archive_, archive_schedule_;
+    std::function<void(Archive&)> archive_, archive_recipe_;
     std::shared_ptr<torch::optim::Optimizer> optimizer_;
     std::vector<double> rates_;  // of the groups, before any schedule
     bool fresh_each_epoch_ = false;

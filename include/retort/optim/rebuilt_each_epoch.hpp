@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include <retort/checkpoint/archive.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/optim/concept.hpp>
 
 namespace retort {
@@ -37,7 +39,7 @@ template <OptimizerRecipe Recipe>
 struct RebuiltEachEpoch {
     static constexpr bool rebuilt_each_epoch = true;
     static_assert(
-        !requires(const Recipe& inner) { inner.schedule; },
+        !detail::has_schedule<Recipe>,
         "retort: a learning-rate schedule goes outside: WithLearningRate{RebuiltEachEpoch{...}, ...}");
     Recipe recipe;
 
@@ -49,9 +51,9 @@ struct RebuiltEachEpoch {
     {
         return recipe.build(std::move(parameters));
     }
-    void check() const {
-        if constexpr (requires { recipe.check(); }) recipe.check();
-    }
+    void check() const { detail::check_policy(recipe); }
+    /// Stores or sets the state of the recipe.
+    void checkpoint(Archive& archive) { detail::archive_policy(archive, "recipe", recipe); }
 };
 
 template <class Recipe>

@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include <retort/checkpoint/archive.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/optim/concept.hpp>
 #include <retort/optim/rebuilt_each_epoch.hpp>
 #include <retort/schedule/concept.hpp>
@@ -17,9 +19,13 @@ namespace retort {
 ///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.05, .momentum = 0.9},
 ///                              retort::MultiStep{.milestones = {150, 180, 210}}}
 ///     retort::WithLearningRate{retort::Sgd{.learning_rate = 0.1},
-///                              retort::WarmUp{.epochs = 5, .then = retort::Cosine{.every = retort::Every::step}}}
+///                              retort::WarmUp{retort::Cosine{.every = retort::Every::step}, {.epochs = 5}}}
 template <OptimizerRecipe Recipe, WeightSchedule S>
 struct WithLearningRate {
+    static_assert(
+        !detail::has_schedule<Recipe>,
+        "retort: an optimizer has one learning-rate schedule: for a product of two, derive a schedule from "
+        "retort::ScheduleAdaptor");
     static constexpr bool rebuilt_each_epoch = detail::rebuilt_each_epoch<Recipe>();
     Recipe recipe;
     S schedule;
@@ -33,8 +39,13 @@ struct WithLearningRate {
         return recipe.build(std::move(parameters));
     }
     void check() const {
-        if constexpr (requires { recipe.check(); }) recipe.check();
-        detail::check_schedule(schedule);
+        detail::check_policy(recipe);
+        detail::check_policy(schedule);
+    }
+    /// Stores or sets the state of the schedule, and of the recipe.
+    void checkpoint(Archive& archive) {
+        detail::archive_policy(archive, "recipe", recipe);
+        detail::archive_policy(archive, "schedule", schedule);
     }
 };
 

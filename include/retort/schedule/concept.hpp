@@ -6,6 +6,7 @@
 /// |---|---|
 /// | `s.weight(progress)` | required; a finite number; a pure function of the progress, and of what the schedule's checkpoint holds where it has one, so that a resumed run sees the same weights |
 /// | `s.check()` | optional; throws ConfigError where the options make no sense |
+/// | `s.checkpoint(archive)` | required where the weight depends on more than the progress: stores or sets this state (`retort::Archive`); copies share it |
 ///
 /// A minimal example:
 ///
@@ -14,8 +15,8 @@
 ///     };
 ///
 /// Schedules weigh the terms of a `Knowledge` (`Schedule`), scale learning rates (`WithLearningRate`) and set
-/// temperatures
-/// (`Tempered`).
+/// temperatures (`Tempered`). One that holds other schedules is derived from `retort::ScheduleAdaptor`, which checks and
+/// stores them.
 #pragma once
 
 #include <cmath>
@@ -53,11 +54,6 @@ inline double elapsed_share(const char* where, const Progress& progress, double 
     }
     const double share = elapsed_epochs(progress, every) / whole;
     return share < 1 ? share : 1;
-}
-
-template <class S>
-void check_schedule(const S& schedule) {
-    if constexpr (requires { schedule.check(); }) schedule.check();
 }
 
 }  // namespace detail

@@ -5,10 +5,13 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <tuple>
 #include <utility>
 
+#include <retort/core/error.hpp>
 #include <retort/schedule/constant.hpp>
+#include <retort/schedule/schedule_adaptor.hpp>
 
 namespace retort {
 
@@ -30,12 +33,12 @@ Phase(std::int64_t, S) -> Phase<S>;
 ///
 /// The last phase goes on after its epochs are over.
 template <WeightSchedule... S>
-class Phases {
+class Phases : public ScheduleAdaptor<S...> {
   public:
     template <class... P>
         requires(sizeof...(P) == sizeof...(S))
     explicit Phases(const Phase<P>&... phases)
-        : epochs_{phases.epochs...}, schedules_{detail::to_schedule(phases.schedule)...} {}
+        : ScheduleAdaptor<S...>(detail::to_schedule(phases.schedule)...), epochs_{phases.epochs...} {}
 
     double weight(const Progress& progress) const {
         std::size_t phase = 0;
@@ -53,18 +56,17 @@ class Phases {
                                                  phase, " of ", sizeof...(S), ", found ", epochs_[phase]));
             }
         }
-        std::apply([](const auto&... each) { (detail::check_schedule(each), ...); }, schedules_);
+        ScheduleAdaptor<S...>::check();
     }
 
   private:
     template <std::size_t... I>
     double pick(std::size_t phase, const Progress& progress, std::index_sequence<I...>) const {
         double result = 0;
-        ((I == phase ? void(result = std::get<I>(schedules_).weight(progress)) : void()), ...);
+        ((I == phase ? void(result = std::get<I>(this->schedules()).weight(progress)) : void()), ...);
         return result;
     }
     std::array<std::int64_t, sizeof...(S)> epochs_;
-    std::tuple<S...> schedules_;
 };
 
 template <class... P>

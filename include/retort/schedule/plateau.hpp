@@ -36,7 +36,7 @@ struct PlateauOptions {
 ///
 ///     retort::Plateau plateau{{.column = "validation_accuracy", .patience = 5}};
 ///     retort::Trainer trainer{..., retort::WithLearningRate{retort::Sgd{.learning_rate = 0.1},
-///                                                           retort::WarmUp{.epochs = 5, .then = plateau}}};
+///                                                           retort::WarmUp{plateau, {.epochs = 5}}}};
 ///     trainer.fit(batches, {.epochs = 100}, retort::Validation{validation_batches}, plateau);
 ///
 /// The rule is that of `ReduceLROnPlateau` in Python's torch. Epochs in which the column has no value do not count.

@@ -9,6 +9,7 @@
 
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/schedule/constant.hpp>
 
 namespace retort {
@@ -32,7 +33,7 @@ class Schedule {
     template <class... T>
         requires(sizeof...(T) == sizeof...(S))
     explicit Schedule(const T&... schedules) : schedules_{detail::to_schedule(schedules)...} {
-        std::apply([](const auto&... each) { (detail::check_schedule(each), ...); }, schedules_);
+        std::apply([](const auto&... each) { (detail::check_policy(each), ...); }, schedules_);
     }
 
     /// The weights at this progress.

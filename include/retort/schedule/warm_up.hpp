@@ -1,52 +1,60 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that starts small and grows to what another schedule says.
+/// A weight that grows to what another schedule says.
 #pragma once
 
+#include <concepts>
+
+#include <retort/detail/check.hpp>
 #include <retort/schedule/constant.hpp>
+#include <retort/schedule/schedule_adaptor.hpp>
 
 namespace retort {
 
-/// \f$ w = w_\text{then} \cdot \min(1, \text{initial} + (1 - \text{initial}) \, e / \text{epochs}) \f$, where
-/// e is the number of elapsed epochs and \f$ w_\text{then} \f$ the weight of the schedule `then`, which sees
-/// the progress as it is.
-template <WeightSchedule Then = Constant>
-struct WarmUp {
+/// Options of `WarmUp`.
+struct WarmUpOptions {
     double epochs = 5.0;   ///< length; above 0
-    Then then{};           ///< what it grows to
     double initial = 0.0;  ///< share of the weight at the start
     Every every = Every::step;
+};
+
+/// Scales another schedule, or a number, by a factor that grows linearly to 1 over the first epochs.
+///
+///     retort::WarmUp{retort::Cosine{.every = retort::Every::step}, {.epochs = 5}}
+///
+/// Formula: \f$ w = w' \cdot \min(1, \text{initial} + (1 - \text{initial}) \, e / \text{epochs}) \f$ with the number of
+/// elapsed epochs e and the weight \f$ w' \f$ of the other schedule, which sees the whole run.
+template <WeightSchedule S = Constant>
+class WarmUp : public ScheduleAdaptor<S> {
+  public:
+    explicit WarmUp(WarmUpOptions options = {}) : options_(options) {}
+    /// \param schedule a schedule or a number
+    template <class T>
+        requires std::same_as<detail::as_schedule<T>, S>
+    explicit WarmUp(const T& schedule, WarmUpOptions options = {})
+        : ScheduleAdaptor<S>(detail::to_schedule(schedule)), options_(options) {}
 
     double weight(const Progress& progress) const {
-        const double share = detail::elapsed_share("WarmUp", progress, epochs, every);
-        return then.weight(progress) * (initial + (1.0 - initial) * share);
+        const WarmUpOptions& o = options_;
+        const double share = detail::elapsed_share("WarmUp", progress, o.epochs, o.every);
+        return this->schedule().weight(progress) * (o.initial + (1.0 - o.initial) * share);
     }
     void check() const {
-        if (!(epochs > 0))
-            throw ConfigError(detail::concat("WarmUp: expected a length above 0 epochs, found ", epochs));
-        detail::check_finite("WarmUp", "initial share", initial);
-        detail::check_schedule(then);
+        if (!(options_.epochs > 0))
+            throw ConfigError(
+                detail::concat("WarmUp: expected a length above 0 epochs, found ", options_.epochs));
+        detail::check_finite("WarmUp", "initial share", options_.initial);
+        ScheduleAdaptor<S>::check();
     }
+
+  private:
+    WarmUpOptions options_;
 };
 
-namespace detail {
-
-/// The first schedule among the types; `Constant` where there is none.
-template <class... T>
-struct FirstSchedule {
-    using type = Constant;
-};
-template <class T, class... Rest>
-struct FirstSchedule<T, Rest...> : FirstSchedule<Rest...> {};
-template <WeightSchedule T, class... Rest>
-struct FirstSchedule<T, Rest...> {
-    using type = T;
-};
-
-}  // namespace detail
-
-// Whichever options are given: GCC 12 deduces nothing from designated initializers without it.
-template <class... Options>
-WarmUp(Options...) -> WarmUp<typename detail::FirstSchedule<Options...>::type>;
+WarmUp(WarmUpOptions) -> WarmUp<Constant>;
+template <class T>
+WarmUp(const T&) -> WarmUp<detail::as_schedule<T>>;
+template <class T>
+WarmUp(const T&, WarmUpOptions) -> WarmUp<detail::as_schedule<T>>;
 
 }  // namespace retort

@@ -21,6 +21,7 @@
 #include <retort/detail/detached.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/knowledge/knowledge.hpp>
+#include <retort/knowledge/weighted.hpp>
 #include <retort/schedule/schedule.hpp>
 
 namespace retort {
@@ -35,8 +36,12 @@ struct Losses {
 /// See the specialization for `Knowledge` and `Schedule` below.
 template <class K, class S>
 class Objective {
+    static_assert(!std::same_as<S, detail::NoSchedule>,
+                  "retort: the terms have no weights: give a retort::Schedule{...} of one weight for each, "
+                  "or write the "
+                  "weights with the terms: retort::Knowledge{0.1 * retort::CrossEntropy{}, ...}");
     static_assert(
-        !std::same_as<K, K>,
+        std::same_as<S, detail::NoSchedule>,
         "retort: the terms stand in a retort::Knowledge{...}, their weights in a retort::Schedule{...}");
 };
 
@@ -45,8 +50,14 @@ class Objective {
 ///     retort::Objective objective{retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}},
 ///                                 retort::Schedule{0.1, 0.9}};
 ///     at::Tensor loss = objective(student_outputs, teacher_outputs, batch, progress);
+///
+/// `Objective{Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}}}` is the same, of the same type.
 template <class... Terms, class... S>
 class Objective<Knowledge<Terms...>, Schedule<S...>> {
+    static_assert((!detail::is_weighted<Terms> && ...),
+                  "retort: the terms of the Knowledge have weights already (weight * term): leave out the "
+                  "Schedule, or the "
+                  "weights of the terms");
     static_assert(sizeof...(Terms) == sizeof...(S),
                   "retort: a Schedule has one weight for each term of the Knowledge; the numbers of weights "
                   "and terms differ");
@@ -57,6 +68,9 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
 
     explicit Objective(Knowledge<Terms...> knowledge, Schedule<S...> schedule)
         : knowledge_(std::move(knowledge)), schedule_(std::move(schedule)), names_(knowledge_.names()) {}
+    template <WeightedKnowledge K>
+        requires std::same_as<typename detail::KnowledgeParts<K>::Weights, Schedule<S...>>
+    explicit Objective(const K& knowledge) : Objective(knowledge.terms(), knowledge.schedule()) {}
 
     /// The loss: a tensor without dimensions.
     template <class Student, class Teacher, class B>
@@ -189,5 +203,8 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
 
 template <class... Terms, class... S>
 Objective(Knowledge<Terms...>, Schedule<S...>) -> Objective<Knowledge<Terms...>, Schedule<S...>>;
+template <class K>
+Objective(K)
+    -> Objective<typename detail::KnowledgeParts<K>::Terms, typename detail::KnowledgeParts<K>::Weights>;
 
 }  // namespace retort

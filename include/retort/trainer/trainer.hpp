@@ -112,6 +112,19 @@ class Trainer {
         check_devices();
         detail::check_precision<PrecisionPolicy>(device(), "the student");
     }
+    /// The same with the weights in the knowledge: `Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}}`.
+    template <class S, WeightedKnowledge K, class O>
+        requires std::same_as<std::remove_cvref_t<S>, Student>
+    explicit Trainer(S&& student, TeacherPolicy teacher, const K& knowledge, O&& optimizer,
+                     const TrainerOptions& options = {})
+        : Trainer(std::forward<S>(student), std::move(teacher), knowledge.terms(), knowledge.schedule(),
+                  std::forward<O>(optimizer), options) {}
+    template <class S, WeightedKnowledge K, class O>
+        requires std::same_as<std::remove_cvref_t<S>, Student>
+    explicit Trainer(S&& student, TeacherPolicy teacher, const K& knowledge, O&& optimizer,
+                     PrecisionPolicy precision, const TrainerOptions& options = {})
+        : Trainer(std::forward<S>(student), std::move(teacher), knowledge.terms(), knowledge.schedule(),
+                  std::forward<O>(optimizer), precision, options) {}
 
     /// The losses of a batch at the present progress, with their graph. Changes nothing but, with the first
     /// batch, the sizes of learnable parts that have none yet.
@@ -190,6 +203,8 @@ class Trainer {
     }
 
   private:
+    using Weights = typename Objective<KnowledgePolicy, SchedulePolicy>::Weights;
+
     template <class O>
     static OptimizerPolicy as_policy(O&& optimizer) {
         static_assert(
@@ -202,21 +217,21 @@ class Trainer {
     template <class B>
     auto forward(const B& batch) {
         complete(batch);
-        return losses_of(batch);
+        return losses_of(batch, objective_.weights(progress_));
     }
     template <class B>
     void complete(const B& batch) {
-        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch); });
+        // Weights of 0, as neither terms nor schedules have their state yet: the networks run, and no term.
+        if (run_.incomplete()) run_.complete(*this, [&] { losses_of(batch, {}); });
     }
     template <class B>
-    auto losses_of(const B& batch) {
+    auto losses_of(const B& batch, const Weights& weights) {
         const auto& value = detail::input_of(batch, progress_);
         using I = std::remove_cvref_t<decltype(value)>;
         static_assert(Forwards<Student, I>,
                       "retort: the forward of the student does not take the input of the batch");
         static_assert(Teacher<TeacherPolicy, I>,
                       "retort: the teacher cannot be called with the input of the batch");
-        const auto weights = objective_.weights(progress_);
         using TeacherOutputs = TeacherOutputsOf<TeacherPolicy, I>;
         std::optional<TeacherOutputs> teacher;
         const at::DeviceType device = value.device().type();
@@ -397,13 +412,37 @@ class Trainer {
     bool prepared_ = false;
 };
 
-template <class S, class T, class K, class W, class O>
+namespace detail {
+
+// Tells the Schedule from the optimizer, where the weights are in the Knowledge.
+template <class T>
+concept OptimizerArgument = std::convertible_to<T&, OptimizerPolicy>;
+template <class T>
+concept ScheduleArgument = !OptimizerArgument<T>;
+template <class K>
+using TermsOf = typename KnowledgeParts<K>::Terms;
+template <class K>
+using WeightsOf = typename KnowledgeParts<K>::Weights;
+
+}  // namespace detail
+
+template <class S, class T, class K, detail::ScheduleArgument W, class O>
 Trainer(const S&, T, K, W, const O&) -> Trainer<S, T, K, W>;
-template <class S, class T, class K, class W, class O>
+template <class S, class T, class K, detail::ScheduleArgument W, class O>
 Trainer(const S&, T, K, W, const O&, TrainerOptions) -> Trainer<S, T, K, W>;
-template <class S, class T, class K, class W, class O, Precision P>
+template <class S, class T, class K, detail::ScheduleArgument W, class O, Precision P>
 Trainer(const S&, T, K, W, const O&, P) -> Trainer<S, T, K, W, P>;
-template <class S, class T, class K, class W, class O, Precision P>
+template <class S, class T, class K, detail::ScheduleArgument W, class O, Precision P>
 Trainer(const S&, T, K, W, const O&, P, TrainerOptions) -> Trainer<S, T, K, W, P>;
+
+template <class S, class T, class K, detail::OptimizerArgument O>
+Trainer(const S&, T, K, const O&) -> Trainer<S, T, detail::TermsOf<K>, detail::WeightsOf<K>>;
+template <class S, class T, class K, detail::OptimizerArgument O>
+Trainer(const S&, T, K, const O&, TrainerOptions) -> Trainer<S, T, detail::TermsOf<K>, detail::WeightsOf<K>>;
+template <class S, class T, class K, detail::OptimizerArgument O, Precision P>
+Trainer(const S&, T, K, const O&, P) -> Trainer<S, T, detail::TermsOf<K>, detail::WeightsOf<K>, P>;
+template <class S, class T, class K, detail::OptimizerArgument O, Precision P>
+Trainer(const S&, T, K, const O&, P, TrainerOptions)
+    -> Trainer<S, T, detail::TermsOf<K>, detail::WeightsOf<K>, P>;
 
 }  // namespace retort

@@ -28,9 +28,9 @@ laws::Loss standardized(const Term& term) {
     laws::Loss loss;
     loss.name = "standardized";
     loss.value = [term](const laws::Arguments& arguments, Reduction reduction) {
-        Standardized<Term> now{term};
-        now.term.reduction = reduction;
-        return laws::call(now, arguments);
+        Term now = term;
+        now.reduction = reduction;
+        return laws::call(Standardized{now}, arguments);
     };
     loss.sample = laws::random_logits();
     loss.reductions = {Reduction::batchmean, Reduction::none, Reduction::sum};

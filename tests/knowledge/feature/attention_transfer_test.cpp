@@ -60,11 +60,10 @@ TEST_CASE("AttentionTransfer on several layers is a sum of terms") {
     const auto reference = golden::find("at_code__torchdistill", "medium_weighted");
     SmallOutputs student{.logits = {}, .body = {}, .stages = reference.leaves("feat_s")};
     const BigOutputs teacher{.logits = {}, .stage3 = {}, .stages = reference.inputs("feat_t")};
-    const auto term = retort::Sum{retort::AttentionTransfer{retort::tap<&SmallOutputs::stages, 0>,
-                                                            retort::tap<&BigOutputs::stages, 0>},
-                                  retort::AttentionTransfer{retort::tap<&SmallOutputs::stages, 1>,
-                                                            retort::tap<&BigOutputs::stages, 1>}}
-                          .weighted(0.5, 2.0);
+    const retort::Sum term{0.5 * retort::AttentionTransfer{retort::tap<&SmallOutputs::stages, 0>,
+                                                           retort::tap<&BigOutputs::stages, 0>},
+                           2.0 * retort::AttentionTransfer{retort::tap<&SmallOutputs::stages, 1>,
+                                                           retort::tap<&BigOutputs::stages, 1>}};
     CHECK(golden::agrees(reference, term(student, teacher, torch::Tensor(), retort::Progress{}),
                          {{"feat_s", student.stages}}));
 }

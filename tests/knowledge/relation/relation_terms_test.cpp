@@ -84,9 +84,7 @@ TEST_CASE("supervised probabilistic transfer is a sum of two terms") {
     const Outputs student = outputs(4, 6);
     const Outputs teacher = outputs(4, 9);
     const std::pair<torch::Tensor, torch::Tensor> batch{torch::Tensor(), torch::tensor({0, 1, 0, 2})};
-    const auto both =
-        retort::Sum{retort::ProbabilisticTransfer{body, body}, retort::ClassNeighbors{body}}.weighted(1.0,
-                                                                                                      0.1);
+    const retort::Sum both{retort::ProbabilisticTransfer{body, body}, 0.1 * retort::ClassNeighbors{body}};
     CHECK(close(both(student, teacher, batch, retort::Progress{}),
                 functional::probabilistic_transfer(student.body, teacher.body) +
                     0.1 * functional::class_neighbors(student.body, batch.second)));

@@ -8,6 +8,7 @@
 /// | `gate.weight(iteration, progress)` | required where `per_sample` is false, else optional (1); with how much weight the edge counts in this step, a finite `double`. 0: the edge is not computed. `iteration` counts the steps of the edge from 1 |
 /// | `gate(losses, receiver_outputs, source_outputs, batch)` | required where `per_sample` is true; the losses of the samples, [batch], after the gate, [batch]; the edge's loss is their mean. On an edge from the labels the source is `retort::NoOutputs`. No gradient but through `losses` |
 /// | `gate.check()` | optional; throws ConfigError where the options make no sense |
+/// | `gate.checkpoint(archive)` | required where a gate remembers something: stores or sets it (`retort::Archive`); copies share it. Gates have no learnable parts |
 /// | `gate.name()` | optional; what files and pictures call it; default: the name of its type |
 /// | `gate.options()` | optional; its options by name, as `std::map<std::string, double>`, for files and pictures |
 ///

@@ -6,49 +6,18 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
-#include <concepts>
-#include <memory>
 #include <string>
+#include <utility>
 
-#include <retort/core/error.hpp>
+#include <retort/checkpoint/archive.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/filter/concept.hpp>
 
 namespace retort {
-
-namespace detail {
-
-template <class Term>
-constexpr bool gives_samples() {
-    if constexpr (requires(Term& term) {
-                      { term.reduction } -> std::same_as<Reduction&>;
-                  }) {
-        return true;
-    } else if constexpr (requires(Term& term) { term.term; }) {
-        return gives_samples<decltype(Term::term)>();
-    } else {
-        return false;
-    }
-}
-
-/// Makes a term, or the one that it wraps, give one value per sample.
-template <class Term>
-void ask_for_samples(Term& term) {
-    if constexpr (requires { term.reduction; }) {
-        term.reduction = Reduction::none;
-    } else {
-        ask_for_samples(term.term);
-    }
-}
-
-}  // namespace detail
-
-/// A term with a choice of reductions, or one that wraps such a term.
-template <class Term>
-concept PerSampleTerm = SaysWhatItNeeds<Term> && detail::gives_samples<Term>();
 
 /// A term whose samples count as a filter says.
 ///
@@ -61,13 +30,21 @@ concept PerSampleTerm = SaysWhatItNeeds<Term> && detail::gives_samples<Term>();
 /// matter.
 /// Gradient: as the term's; none through the weights.
 template <PerSampleTerm Term, class Filter>
-struct Filtered {
+class Filtered : public TermAdaptor<Term> {
+    static_assert(!detail::HasModule<Filter>,
+                  "retort: a filter with learnable parts (a member module): nothing would train them");
+
+  public:
     static constexpr bool needs_teacher = Term::needs_teacher || detail::filter_needs_teacher<Filter>();
     static constexpr bool needs_target = Term::needs_target || detail::filter_needs_target<Filter>();
 
-    Term term{};
-    Filter filter{};
-    Reduction reduction = Reduction::batchmean;
+    Filter filter;
+    Reduction reduction;
+
+    explicit Filtered(Term term = {}, Filter by = {}, Reduction over = Reduction::batchmean)
+        : TermAdaptor<Term>(std::move(term)), filter(std::move(by)), reduction(over) {
+        this->give_samples();
+    }
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
@@ -76,9 +53,7 @@ struct Filtered {
             SampleFilter<Filter, Student, Teacher, B>,
             "retort: a filter is called as filter(student_outputs, teacher_outputs, batch) const and "
             "returns a tensor");
-        Term each = term;
-        detail::ask_for_samples(each);
-        const at::Tensor losses = detail::call_term(each, student, teacher, batch, progress);
+        const at::Tensor losses = this->call(student, teacher, batch, progress);
         at::Tensor weights = filter(student, teacher, batch);
         if (!weights.defined() || weights.sizes() != losses.sizes() || weights.device() != losses.device()) {
             detail::check_alike(name(), "the losses", losses, "the filter's weights", weights);
@@ -99,17 +74,14 @@ struct Filtered {
         return weighted.mean();
     }
     void check() const {
-        detail::check_term(term);
-        if constexpr (requires { filter.check(); }) filter.check();
+        TermAdaptor<Term>::check();
+        detail::check_policy(filter);
     }
-    std::string name() const { return "filtered_" + detail::term_name(term); }
-
-    // Learnable parts are those of the term.
-    std::shared_ptr<torch::nn::Module> module() const { return detail::term_module(term); }
-    bool prepared() const { return detail::term_prepared(term); }
-    template <class Student, class Teacher, class B>
-    void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        detail::prepare_term(term, student, teacher, batch);
+    std::string name() const { return "filtered_" + TermAdaptor<Term>::name(); }
+    /// Stores or sets the state of the term and of the filter.
+    void checkpoint(Archive& archive) {
+        TermAdaptor<Term>::checkpoint(archive);
+        detail::archive_policy(archive, "filter", filter);
     }
 };
 

@@ -6,19 +6,13 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 
-#include <memory>
 #include <string>
-#include <utility>
 
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/no_outputs.hpp>
-#include <retort/detail/check.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
-
-namespace torch::nn {
-class Module;
-}
 
 namespace retort {
 
@@ -31,18 +25,13 @@ namespace retort {
 /// constants. Its name is `teacher_` and that of the term.
 /// \throws ConfigError if the teacher's outputs are constants, as where it stands within another term
 template <SaysWhatItNeeds Term>
-struct ForTeacher {
+struct ForTeacher : TermAdaptor<Term> {
     static_assert(
         !Term::needs_teacher,
         "retort: a ForTeacher term has no teacher behind the teacher: expected a term that needs none, "
         "such as retort::CrossEntropy; networks that learn from each other are a retort::Cohort");
     static constexpr bool needs_teacher = true;
-    static constexpr bool needs_target = Term::needs_target;
     static constexpr bool trains_teacher = true;
-
-    Term term;
-
-    explicit ForTeacher(Term of) : term(std::move(of)) {}
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student&, const Teacher& teacher, const B& batch,
@@ -51,7 +40,7 @@ struct ForTeacher {
             ComputesLoss<Term, Teacher, NoOutputs, B>,
             "retort: the term of a ForTeacher cannot be called with the outputs of the teacher in the "
             "student's place");
-        at::Tensor value = detail::call_term(term, teacher, NoOutputs{}, batch, progress);
+        at::Tensor value = this->call(teacher, NoOutputs{}, batch, progress);
         if (at::GradMode::is_enabled() && value.defined() && !value.requires_grad()) {
             throw ConfigError(detail::concat(
                 name(),
@@ -60,16 +49,11 @@ struct ForTeacher {
         }
         return value;
     }
-    void check() const { detail::check_term(term); }
-    std::string name() const { return std::string("teacher_").append(detail::term_name(term)); }
-
-    // Learnable parts are those of the term.
-    std::shared_ptr<torch::nn::Module> module() const { return detail::term_module(term); }
-    bool prepared() const { return detail::term_prepared(term); }
+    std::string name() const { return "teacher_" + TermAdaptor<Term>::name(); }
     template <class Student, class Teacher, class B>
+        requires detail::HasPrepared<Term>
     void prepare(const Student&, const Teacher* teacher, const B& batch) {
-        const NoOutputs* const none = nullptr;
-        if (teacher != nullptr) detail::prepare_term(term, *teacher, none, batch);
+        if (teacher != nullptr) this->prepare_term(*teacher, static_cast<const NoOutputs*>(nullptr), batch);
     }
 };
 

@@ -8,8 +8,11 @@
 #include <string>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/logits_adaptor.hpp>
 
 namespace retort {
 
@@ -20,26 +23,12 @@ namespace retort {
 ///
 /// Formula: the term's, on the columns `classes` of both sides' logits. For terms without targets.
 template <SaysWhatItNeeds Term>
-struct OnClasses {
+struct OnClasses : detail::LogitsAdaptor<OnClasses<Term>, Term> {
     static_assert(!Term::needs_target,
                   "retort: OnClasses is for terms without targets, whose class indices it would shift");
-    static constexpr bool needs_teacher = Term::needs_teacher;
-    static constexpr bool needs_target = false;
 
-    Term term{};
     at::Tensor classes;  ///< class indices of type Long, on the device of the logits
 
-    template <class Student, class Teacher, class B>
-    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
-                          const Progress& progress) const {
-        const at::Tensor scores = chosen(detail::logits_for<OnClasses>(student));
-        if constexpr (needs_teacher) {
-            return detail::call_term(term, scores, chosen(detail::logits_for<OnClasses>(teacher)), batch,
-                                     progress);
-        } else {
-            return detail::call_term(term, scores, NoOutputs{}, batch, progress);
-        }
-    }
     void check() const {
         if (!classes.defined() || classes.dim() != 1 || classes.numel() == 0 ||
             classes.scalar_type() != at::kLong) {
@@ -48,12 +37,11 @@ struct OnClasses {
                                "least one; found ",
                                detail::shape_text(classes)));
         }
-        detail::check_term(term);
+        TermAdaptor<Term>::check();
     }
-    std::string name() const { return detail::term_name(term) + "_on_classes"; }
+    std::string name() const { return TermAdaptor<Term>::name() + "_on_classes"; }
 
-  private:
-    at::Tensor chosen(const at::Tensor& scores) const {
+    at::Tensor changed(const at::Tensor& scores) const {
         detail::check_logits("OnClasses", "logits", scores);
         detail::check_same_device("OnClasses", "logits", scores, "classes", classes);
         return scores.index_select(1, classes);

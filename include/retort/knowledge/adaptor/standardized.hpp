@@ -12,10 +12,11 @@
 #include <string>
 #include <tuple>
 
-#include <retort/core/no_outputs.hpp>
 #include <retort/detail/tensor.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/logits_adaptor.hpp>
 
 namespace retort {
 
@@ -57,33 +58,18 @@ inline at::Tensor standardize(const at::Tensor& logits, double epsilon = 1e-7) {
 /// Source: Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024; temperature
 /// 2 and weight 9 beside cross-entropy of weight 0.1 are the released defaults.
 template <SaysWhatItNeeds Term>
-struct Standardized {
-    static constexpr bool needs_teacher = Term::needs_teacher;
-    static constexpr bool needs_target = Term::needs_target;
-
-    Term term{};
+struct Standardized : detail::LogitsAdaptor<Standardized<Term>, Term> {
     double epsilon = 1e-7;  ///< above 0
 
-    template <class Student, class Teacher, class B>
-    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
-                          const Progress& progress) const {
-        const at::Tensor scores = functional::standardize(detail::logits_for<Standardized>(student), epsilon);
-        if constexpr (needs_teacher) {
-            return detail::call_term(
-                term, scores,
-                functional::standardize(detail::constant(detail::logits_for<Standardized>(teacher)), epsilon),
-                batch, progress);
-        } else {
-            return detail::call_term(term, scores, NoOutputs{}, batch, progress);
-        }
-    }
     void check() const {
         if (!(epsilon > 0 && std::isfinite(epsilon))) {
             throw ConfigError(detail::concat("Standardized: expected an epsilon above 0, found ", epsilon));
         }
-        detail::check_term(term);
+        TermAdaptor<Term>::check();
     }
-    std::string name() const { return "standardized_" + detail::term_name(term); }
+    std::string name() const { return "standardized_" + TermAdaptor<Term>::name(); }
+
+    at::Tensor changed(const at::Tensor& scores) const { return functional::standardize(scores, epsilon); }
 };
 
 template <class Term>

@@ -5,103 +5,76 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
-#include <torch/nn/module.h>
 
-#include <array>
-#include <cmath>
 #include <cstddef>
-#include <memory>
-#include <string>
 #include <tuple>
 #include <utility>
 
+#include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/weighted.hpp>
+#include <retort/schedule/schedule_adaptor.hpp>
 
 namespace retort {
 
-/// Several terms as one, with fixed weights: a loss on several layers that counts as one term of a
-/// `Knowledge`.
+/// Several terms as one term of a `Knowledge`: a loss on several layers.
 ///
-///     retort::Sum{retort::AttentionTransfer{...}, retort::AttentionTransfer{...}}.weighted(0.5, 1.0)
+///     retort::Sum{retort::AttentionTransfer{...}, 0.5 * retort::AttentionTransfer{...}}
 ///
-/// Formula: \f$ \sum_l w_l L_l \f$; all weights are 1 unless said otherwise.
-template <SaysWhatItNeeds... Terms>
-    requires(sizeof...(Terms) > 0)
-class Sum {
+/// Formula: \f$ \sum_l w_l L_l \f$, with a weight of 1 for terms without one. Weights may be schedules; a term of weight 0
+/// is not computed.
+/// \tparam Terms terms, with or without a weight (`Weighted`)
+/// \throws ConfigError if all weights are 0 in a step
+template <class... Terms>
+    requires(sizeof...(Terms) > 0 && (SaysWhatItNeeds<detail::term_of<Terms>> && ...))
+class Sum : public TermAdaptor<detail::term_of<Terms>...> {
+    using Base = TermAdaptor<detail::term_of<Terms>...>;
+    static_assert(
+        !Base::trains_teacher,
+        "retort: a ForTeacher term stands in the Knowledge itself, not within a Sum: the other terms "
+        "would train the teacher, too");
+
   public:
-    static constexpr bool needs_teacher = (Terms::needs_teacher || ...);
-    static constexpr bool needs_target = (Terms::needs_target || ...);
-
-    explicit Sum(Terms... terms) : terms_(std::move(terms)...) { weights_.fill(1.0); }
-
-    /// The same terms with these weights, one each.
-    template <class... Number>
-        requires(sizeof...(Number) == sizeof...(Terms))
-    Sum weighted(Number... weights) const {
-        Sum result = *this;
-        result.weights_ = {static_cast<double>(weights)...};
-        return result;
-    }
+    explicit Sum(Terms... terms)
+        : Base(detail::unweighted(terms)...), weights_(detail::weight_of(terms)...) {}
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
                           const Progress& progress) const {
         at::Tensor result;
-        each([&](const auto& term, double weight) {
-            at::Tensor value = detail::call_term(term, student, teacher, batch, progress);
-            if (weight != 1) value = value * weight;
-            result = result.defined() ? result + value : value;
-        });
-        return result;
-    }
-
-    bool prepared() const {
-        bool result = true;
-        each([&](const auto& term, double) { result = result && detail::term_prepared(term); });
-        return result;
-    }
-    template <class Student, class Teacher, class B>
-    void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        std::apply([&](auto&... term) { (detail::prepare_term(term, student, teacher, batch), ...); },
-                   terms_);
-    }
-    std::shared_ptr<torch::nn::Module> module() const {
-        auto result = std::make_shared<torch::nn::Module>("Sum");
-        std::size_t position = 0;
-        each([&](const auto& term, double) {
-            if (const std::shared_ptr<torch::nn::Module> part = detail::term_module(term)) {
-                result->register_module(detail::concat("term", position), part);
-            }
-            ++position;
-        });
+        [&]<std::size_t... I>(std::index_sequence<I...>) {
+            (
+                [&] {
+                    const double weight = std::get<I>(weights_.schedules()).weight(progress);
+                    if (weight == 0) return;
+                    at::Tensor value =
+                        detail::call_term(std::get<I>(this->terms()), student, teacher, batch, progress);
+                    if (weight != 1) value = value * weight;
+                    result = result.defined() ? result + value : value;
+                }(),
+                ...);
+        }(std::index_sequence_for<Terms...>{});
+        if (!result.defined()) {
+            throw ConfigError(detail::concat(this->name(), ": expected a weight other than 0 in epoch ",
+                                             progress.epoch, ", step ", progress.step,
+                                             ", found none: give the whole Sum a weight of 0 there"));
+        }
         return result;
     }
     void check() const {
-        each([](const auto& term, double weight) {
-            if (!std::isfinite(weight))
-                throw ConfigError(detail::concat("Sum: expected finite weights, found ", weight));
-            detail::check_term(term);
-        });
+        weights_.check();
+        Base::check();
     }
-    std::string name() const {
-        std::string result;
-        each([&](const auto& term, double) {
-            result += (result.empty() ? "" : "+") + detail::term_name(term);
-        });
-        return result;
+    /// Stores or sets the state of the terms and of their weights.
+    void checkpoint(Archive& archive) {
+        Base::checkpoint(archive);
+        detail::archive_policy(archive, "weights", weights_);
     }
 
   private:
-    template <class F>
-    void each(F&& function) const {
-        [&]<std::size_t... I>(std::index_sequence<I...>) {
-            (function(std::get<I>(terms_), weights_[I]), ...);
-        }(std::index_sequence_for<Terms...>{});
-    }
-
-    std::tuple<Terms...> terms_;
-    std::array<double, sizeof...(Terms)> weights_{};
+    ScheduleAdaptor<detail::schedule_of<Terms>...> weights_;
 };
 
 }  // namespace retort

@@ -4,9 +4,10 @@
 #pragma once
 
 #include <concepts>
-#include <memory>
-#include <string>
 
+#include <retort/checkpoint/archive.hpp>
+#include <retort/detail/check.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/schedule/constant.hpp>
 
@@ -19,31 +20,24 @@ template <SaysWhatItNeeds Term, WeightSchedule S>
     requires requires(Term& term) {
         { term.temperature } -> std::convertible_to<double>;
     }
-struct Tempered {
-    static constexpr bool needs_teacher = Term::needs_teacher;
-    static constexpr bool needs_target = Term::needs_target;
-
-    Term term{};
+struct Tempered : TermAdaptor<Term> {
     S temperature{};
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
                           const Progress& progress) const {
-        Term now = term;
+        Term now = this->term();
         now.temperature = temperature.weight(progress);
         return detail::call_term(now, student, teacher, batch, progress);
     }
     void check() const {
-        detail::check_term(term);
-        detail::check_schedule(temperature);
+        TermAdaptor<Term>::check();
+        detail::check_policy(temperature);
     }
-    std::string name() const { return detail::term_name(term); }
-    // Learnable parts are those of the term.
-    std::shared_ptr<torch::nn::Module> module() const { return detail::term_module(term); }
-    bool prepared() const { return detail::term_prepared(term); }
-    template <class Student, class Teacher, class B>
-    void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        detail::prepare_term(term, student, teacher, batch);
+    /// Stores or sets the state of the term and of the schedule.
+    void checkpoint(Archive& archive) {
+        TermAdaptor<Term>::checkpoint(archive);
+        detail::archive_policy(archive, "temperature", temperature);
     }
 };
 

@@ -5,12 +5,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <memory>
 #include <string>
 #include <utility>
 
 #include <retort/core/error.hpp>
 #include <retort/core/no_outputs.hpp>
+#include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/tap/tap.hpp>
 
@@ -27,19 +27,22 @@ namespace retort {
 /// Gradient: as the term's. Most terms take their teacher as a constant, so that the deeper exit does not learn
 /// from the shallower one.
 template <SaysWhatItNeeds Term, class To, class From = To>
-class Within {
+class Within : public TermAdaptor<Term> {
+    static_assert(
+        !detail::trains_teacher<Term>,
+        "retort: a term Within one network has no other teacher to train: ForTeacher stands around it");
+
   public:
     static constexpr bool needs_teacher = false;
-    static constexpr bool needs_target = Term::needs_target;
 
     /// What the tap `to` reads, and the labels.
     Within(Term term, To to)
         requires(!Term::needs_teacher)
-        : term_(std::move(term)), to_(to), from_(std::move(to)) {}
+        : TermAdaptor<Term>(std::move(term)), to_(to), from_(std::move(to)) {}
     /// What the tap `to` reads, taught by what `from` reads.
     Within(Term term, To to, From from)
         requires(bool(Term::needs_teacher))
-        : term_(std::move(term)), to_(std::move(to)), from_(std::move(from)) {}
+        : TermAdaptor<Term>(std::move(term)), to_(std::move(to)), from_(std::move(from)) {}
 
     template <class Outputs, class Teacher, class B>
     at::Tensor operator()(const Outputs& outputs, const Teacher&, const B& batch,
@@ -49,36 +52,29 @@ class Within {
         const at::Tensor to = to_(outputs);
         if constexpr (Term::needs_teacher) {
             const at::Tensor from = from_(outputs);
-            return detail::call_term(term_, to, from, batch, progress);
+            return this->call(to, from, batch, progress);
         } else {
-            return detail::call_term(term_, to, NoOutputs{}, batch, progress);
+            return this->call(to, NoOutputs{}, batch, progress);
         }
     }
-    void check() const {
-        if constexpr (requires { term_.check(); }) term_.check();
-    }
     std::string name() const {
-        std::string result = detail::concat(detail::term_name(term_), '(', detail::tap_name(to_));
+        std::string result = detail::concat(TermAdaptor<Term>::name(), '(', detail::tap_name(to_));
         if constexpr (Term::needs_teacher) result += detail::concat(',', detail::tap_name(from_));
         return result + ')';
     }
-
-    // Learnable parts are those of the term.
-    auto module() const
-        requires requires(const Term& each) { each.module(); }
-    {
-        return term_.module();
-    }
-    bool prepared() const { return detail::term_prepared(term_); }
     template <class Outputs, class Teacher, class B>
+        requires detail::HasPrepared<Term>
     void prepare(const Outputs& outputs, const Teacher*, const B& batch) {
         const at::Tensor to = to_(outputs);
-        const at::Tensor from = from_(outputs);
-        if constexpr (requires { term_.prepare(to, &from, batch); }) term_.prepare(to, &from, batch);
+        if constexpr (Term::needs_teacher) {
+            const at::Tensor from = from_(outputs);
+            this->prepare_term(to, &from, batch);
+        } else {
+            this->prepare_term(to, static_cast<const NoOutputs*>(nullptr), batch);
+        }
     }
 
   private:
-    Term term_;
     To to_;
     From from_;
 };

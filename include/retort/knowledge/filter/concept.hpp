@@ -7,6 +7,7 @@
 /// | `filter(student_outputs, teacher_outputs, batch)` | required; a weight per sample, or whether it counts: [batch], floating-point or bool, without gradient |
 /// | `F::needs_teacher`, `F::needs_target` | optional, `static constexpr bool`; false if missing |
 /// | `filter.check()` | optional; throws ConfigError for invalid options |
+/// | `filter.checkpoint(archive)` | required for filters with state: stores or restores it (`retort::Archive`); copies share it. Filters have no learnable parts |
 ///
 /// A minimal example, samples that come with a weight in the user's own batch:
 ///

@@ -9,13 +9,11 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <retort/core/batch.hpp>
-#include <retort/core/no_outputs.hpp>
-#include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/adaptor/on_plain_views.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
@@ -34,14 +32,6 @@ struct AugmentedSoftTargetOptions {
     void check() const { detail::check_temperature("AugmentedSoftTarget", temperature); }
 };
 
-namespace detail {
-
-inline void check_view_count(std::string_view where, std::int64_t views) {
-    if (views < 1) throw ConfigError(concat(where, ": expected at least 1 view, found ", views));
-}
-
-}  // namespace detail
-
 namespace functional {
 
 /// The class of each view among the classes times the transformations: view j of a sample of class y has class
@@ -57,20 +47,6 @@ inline at::Tensor joint_labels(const at::Tensor& target, std::int64_t views = 4)
                            detail::shape_text(target), " and ", target.scalar_type()));
     }
     return (target.unsqueeze(1) * views + at::arange(views, target.options())).reshape({-1});
-}
-
-/// The rows of the plain views, which come first for each sample.
-/// Shapes: [batch * views, ...] to [batch, ...].
-/// \throws ConfigError if `views` is below 1; ShapeError if the number of rows is not a multiple of it
-inline at::Tensor plain_views(const at::Tensor& rows, std::int64_t views = 4) {
-    detail::check_view_count("plain_views", views);
-    detail::check_defined("plain_views", "the rows", rows);
-    if (rows.dim() < 1 || rows.size(0) == 0 || rows.size(0) % views != 0) {
-        throw ShapeError(detail::concat("plain_views: expected ", views,
-                                        " consecutive views of each sample, found ",
-                                        detail::shape_text(rows)));
-    }
-    return rows.slice(0, 0, rows.size(0), views);
 }
 
 /// Soft targets for every head of the student from the corresponding head of the teacher.
@@ -165,41 +141,5 @@ class AugmentedCrossEntropy {
     StudentTaps heads_;
     std::int64_t views_;
 };
-
-/// A term on the logits of the plain views only, for batches with several consecutive views of each sample and one
-/// target per sample.
-///
-///     retort::OnPlainViews{retort::CrossEntropy{}, 4}
-template <SaysWhatItNeeds Term>
-struct OnPlainViews {
-    static constexpr bool needs_teacher = Term::needs_teacher;
-    static constexpr bool needs_target = Term::needs_target;
-
-    Term term{};
-    std::int64_t views = 4;  ///< at least 1
-
-    template <class Student, class Teacher, class B>
-    at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
-                          const Progress& progress) const {
-        const at::Tensor own = functional::plain_views(detail::logits_for<OnPlainViews>(student), views);
-        if constexpr (needs_teacher) {
-            return detail::call_term(
-                term, own, functional::plain_views(detail::logits_for<OnPlainViews>(teacher), views), batch,
-                progress);
-        } else {
-            return detail::call_term(term, own, NoOutputs{}, batch, progress);
-        }
-    }
-    void check() const {
-        detail::check_view_count("OnPlainViews", views);
-        detail::check_term(term);
-    }
-    std::string name() const { return detail::term_name(term) + "_on_plain_views"; }
-};
-
-template <class Term>
-OnPlainViews(Term) -> OnPlainViews<Term>;
-template <class Term>
-OnPlainViews(Term, std::int64_t) -> OnPlainViews<Term>;
 
 }  // namespace retort

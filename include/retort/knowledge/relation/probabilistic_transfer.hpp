@@ -121,7 +121,7 @@ class ProbabilisticTransfer
 
 /// `functional::class_neighbors` of a student's feature and the targets. Supervised PKT is the sum of both:
 ///
-///     retort::Sum{retort::ProbabilisticTransfer{small, big}, retort::ClassNeighbors{small}}.weighted(1.0, 0.1)
+///     retort::Sum{retort::ProbabilisticTransfer{small, big}, 0.1 * retort::ClassNeighbors{small}}
 template <class StudentTap>
 class ClassNeighbors {
   public:
