@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Searches: random points of a space, pruned by successive halving, in a file on which several processes work.
+/// Search: random points of a space, pruned by successive halving, in a file shared by several processes.
 #pragma once
 
 #include <retort/search/space.hpp>

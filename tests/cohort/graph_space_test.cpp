@@ -82,7 +82,7 @@ TEST_CASE("gates of a space may have options, and are one's own choice") {
     const auto error = [](const retort::GraphSpaceOptions& options) {
         return words_of<ConfigError>([&] { GraphSpace space(options); });
     };
-    CHECK(holds(error({.gates = {"through", "positive_linear fast"}}), "expected gates as in a graph's file",
+    CHECK(holds(error({.gates = {"through", "positive_linear fast"}}), "expected gates as in a graph file",
                 "\"positive_linear fast\"", "name=number"));
     CHECK(holds(error({.label_gates = {" "}}), "expected gates", "the name of a gate"));
     CHECK(holds(error({.gates = {"through", "through"}}), "each choice once", "through"));

@@ -211,7 +211,7 @@ TORCH_MODULE(Reader);
 #endif
 
 #if defined(RETORT_CASE_learner_outputs_of_unknown_kind)
-// expect: retort: what a learner's forward returns holds something of which retort does not know
+// expect: retort: the outputs of a learner's forward contain a type whose tensors retort does not
 namespace learner_outputs_of_unknown_kind {
 class Outputs {
   public:

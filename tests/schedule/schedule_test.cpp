@@ -161,7 +161,7 @@ TEST_CASE("steps and milestones") {
     CHECK(step.weight(at_step(2, 3)) == 8.0);
     CHECK(step.weight(at_step(3)) == 4.0);
     CHECK(step.weight(at_step(6)) == 2.0);
-    CHECK(refusal(retort::Step{.epochs = 0}) == "Step: expected at least 1 epoch a step, found 0");
+    CHECK(refusal(retort::Step{.epochs = 0}) == "Step: expected at least 1 epoch per step, found 0");
     CHECK(holds(refusal(retort::Step{.factor = not_finite}), "Step: expected a finite factor"));
     CHECK(holds(refusal(retort::Step{.initial = not_finite}), "Step: expected a finite initial value"));
 

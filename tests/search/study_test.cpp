@@ -352,7 +352,7 @@ TEST_CASE("files that are no studies, or damaged ones, are refused and stay as t
         CHECK(read_file(path) == before);
     };
     write_file(folder / "text", "retort graph 1\nlearner 0 resnet32\n" + std::string(2000, 'x'));
-    refused(folder / "text", "expected a sound database of SQLite", "file is not a database");
+    refused(folder / "text", "expected a valid SQLite database", "file is not a database");
     sql(folder / "other", "CREATE TABLE trials (a)");
     refused(folder / "other", "expected a study of retort", "something else");
     sql(folder / "named", "PRAGMA application_id = 1234");
@@ -373,7 +373,7 @@ TEST_CASE("files that are no studies, or damaged ones, are refused and stay as t
     std::string bytes = read_file(path);
     for (std::size_t i = 100; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + 3);
     write_file(path, bytes);
-    refused(path, "expected a sound database of SQLite", "malformed");
+    refused(path, "expected a valid SQLite database", "malformed");
     path = study("foreign");
     sql(path, "UPDATE trials SET words = 'z', state = 'running', value = NULL WHERE number = 0");
     CHECK(holds(words_of<DataError>([&] { Study(path, small_study()).next(); }), "for each of 2 variables",
@@ -424,8 +424,9 @@ TEST_CASE("a study that another process holds for too long is an error that says
     REQUIRE(sqlite3_open((folder / "a.study").c_str(), &holder) == SQLITE_OK);
     REQUIRE(sqlite3_exec(holder, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK);
     CHECK(holds(words_of<OutputError>([&] { static_cast<void>(trial->report(1, 1)); }),
-                "found it locked by another process", "database is locked"));
-    CHECK(holds(opening(folder / "a.study", options), "found it locked by another process", "a.study"));
+                "timed out: the database is locked by another process", "database is locked"));
+    CHECK(holds(opening(folder / "a.study", options), "timed out: the database is locked by another process",
+                "a.study"));
     sqlite3_close(holder);
     CHECK(trial->report(1, 1));  // nothing has happened, so nothing is lost
     CHECK(study.record().trials.at(0).reports.size() == 1);

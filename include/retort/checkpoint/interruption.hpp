@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// SIGINT and SIGTERM as a wish to end after the step at hand.
+/// SIGINT and SIGTERM as requests to end after the current step.
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@ namespace retort {
 
 namespace detail {
 
-/// While one of these lives, the first SIGINT or SIGTERM is remembered instead of ending the program, and the second
-/// does what it did before. A signal that the program ignores stays ignored.
+/// While one of these lives, the first SIGINT or SIGTERM is recorded instead of ending the program; a second one has
+/// its previous effect. A signal that the program ignores stays ignored.
 class StopSignals {
   public:
     StopSignals() {
@@ -37,7 +37,7 @@ class StopSignals {
         if (--users() == 0) restore();
     }
 
-    /// The signal that came; 0 if none did.
+    /// The signal received; 0 if none.
     static std::atomic<int>& received() {
         static std::atomic<int> signal = 0;
         return signal;
@@ -69,10 +69,10 @@ class StopSignals {
 
 }  // namespace detail
 
-/// Whether SIGINT or SIGTERM has come to a run with a `Checkpoint`. The run has then ended early and can be resumed,
-/// and no other with a `Checkpoint` begins a step: a program that trains one thing after the other comes to its end.
+/// Whether a run with a `Checkpoint` has received SIGINT or SIGTERM. The run has then ended early and can be resumed,
+/// and no other run with a `Checkpoint` starts a step: a program with several trainings ends.
 inline bool interrupted() { return detail::StopSignals::received() != 0; }
-/// Forgets it.
+/// Clears it.
 inline void clear_interruption() { detail::StopSignals::received() = 0; }
 
 }  // namespace retort

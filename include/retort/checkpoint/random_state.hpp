@@ -13,7 +13,7 @@
 
 namespace retort::detail {
 
-/// The default generators that a run on this device draws from: the CPU's, and the device's own.
+/// The default generators that a run on this device draws from: the CPU's and the device's.
 inline std::vector<at::Generator> generators_of(at::Device device) {
     std::vector<at::Generator> result{at::detail::getDefaultCPUGenerator()};
     if (!device.is_cpu()) result.push_back(at::globalContext().defaultGenerator(device));
@@ -30,7 +30,7 @@ inline std::vector<at::Tensor> random_state(at::Device device) {
     return result;
 }
 
-/// Sets them again.
+/// Restores them.
 inline void set_random_state(const std::vector<at::Tensor>& states, at::Device device) {
     auto state = states.begin();
     for (at::Generator& generator : generators_of(device)) {

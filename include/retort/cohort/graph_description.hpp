@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A transfer graph in words: what files and pictures hold.
+/// A transfer graph as text: the contents of graph files and images.
 #pragma once
 
 #include <algorithm>
@@ -12,34 +12,34 @@
 
 namespace retort {
 
-/// An edge in words.
+/// An edge as text.
 struct EdgeDescription {
-    std::optional<std::size_t> from{};             ///< the learner that teaches; none: the labels
-    std::size_t to = 0;                            ///< the learner that is taught
+    std::optional<std::size_t> from{};             ///< the teaching learner; none: the labels
+    std::size_t to = 0;                            ///< the receiving learner
     std::string term{};                            ///< the name of the knowledge term
     std::string gate = "through";                  ///< the name of the gate
-    std::map<std::string, double> gate_options{};  ///< those that are not its defaults
-    std::optional<double> weight = 1.0;            ///< none: it follows a schedule
+    std::map<std::string, double> gate_options{};  ///< those that differ from the defaults
+    std::optional<double> weight = 1.0;            ///< none: given by a schedule
 
     friend bool operator==(const EdgeDescription&, const EdgeDescription&) = default;
 };
 
-/// A graph in words. See `graph_file.hpp` for files and `graph_picture.hpp` for pictures.
+/// A graph as text. See `graph_file.hpp` for files and `graph_picture.hpp` for images.
 struct GraphDescription {
     std::vector<std::string>
-        learners{};  ///< what each learner is (its architecture, say); may be empty words
+        learners{};  ///< the kind of each learner (for example, its architecture); may be empty
     std::vector<EdgeDescription> edges{};
 
     friend bool operator==(const GraphDescription&, const GraphDescription&) = default;
 };
 
-/// Whether nothing ever passes along an edge: its gate is `cutoff`, or its weight 0.
+/// Whether nothing ever passes along an edge: its gate is `cutoff`, or its weight is 0.
 inline bool cut_off(const EdgeDescription& edge) {
     return edge.gate == "cutoff" || (edge.weight && *edge.weight == 0);
 }
 
-/// The learners that nothing reaches, the frozen teachers: every edge to them, the label edge included, is missing or
-/// cut off.
+/// The learners that nothing reaches, the frozen teachers: every edge to them, including the label edge, is missing
+/// or cut off.
 inline std::vector<std::size_t> frozen_learners(const GraphDescription& graph) {
     std::vector<bool> learns(graph.learners.size(), false);
     for (const EdgeDescription& edge : graph.edges) {
@@ -52,9 +52,9 @@ inline std::vector<std::size_t> frozen_learners(const GraphDescription& graph) {
     return result;
 }
 
-/// What of a graph changes a learner: the edges to it, and to all from which open edges lead to it. The learner learns
-/// the same along the result (to the bit, where no learner draws random numbers), and the others, whom nobody asks, are
-/// not run.
+/// The part of a graph that affects a learner: the edges to it, and to all learners with open edges leading to it.
+/// The learner is trained identically along the result (bit for bit, if no learner draws random numbers), and all
+/// others are not run.
 inline GraphDescription towards(const GraphDescription& graph, std::size_t learner) {
     std::vector<std::size_t> asked{learner};
     const auto known = [&](std::size_t i) { return std::find(asked.begin(), asked.end(), i) != asked.end(); };

@@ -10,10 +10,10 @@
 ///     edge 1 0 soft_target correct weight=0.5
 ///     edge 1 0 soft_target positive_linear iterations=156400
 ///
-/// One thing a line, its words apart by blanks. The first line names the format. `learner` gives a position (0,
-/// 1, ... in order) and what the learner is, to the end of the line, which may be nothing. `label` gives the
-/// receiver, the term and the gate; `edge` the source before them. Behind them stand options of the gate and
-/// `weight` (1 where it is missing).
+/// One item per line, its words separated by blanks. The first line names the format. `learner` gives a position (0,
+/// 1, ... in order) and the kind of the learner, to the end of the line, which may be empty. `label` gives the
+/// receiver, the term and the gate; `edge` the source before them. Options of the gate and `weight` (default 1)
+/// follow.
 #pragma once
 
 #include <charconv>
@@ -37,13 +37,13 @@ namespace detail {
 
 inline constexpr std::string_view graph_file_header = "retort graph 1";
 
-/// The shortest text that reads back as the same number.
+/// The shortest decimal text that round-trips.
 inline std::string number_text(double value) {
     char buffer[32];
     return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
 }
 
-/// Reads the lines of a graph's file; knows where it is.
+/// Reads the lines of a graph file, and knows its position.
 class GraphReader {
   public:
     explicit GraphReader(std::string where) : where_(std::move(where)) {}
@@ -143,9 +143,9 @@ class GraphReader {
 
 }  // namespace detail
 
-/// The text of a graph's file.
-/// \throws ConfigError if a weight follows a schedule, or a name would not read back: those of terms and gates
-/// are one word, those of learners one line
+/// The text of a graph file.
+/// \throws ConfigError if a weight follows a schedule, or a name would not round-trip: those of terms and gates are
+/// one word, those of learners one line
 inline std::string graph_text(const GraphDescription& graph) {
     const auto check = [](const char* what, const std::string& name, const char* bad) {
         const bool padded = !name.empty() && (name.front() == ' ' || name.back() == ' ');
@@ -167,9 +167,9 @@ inline std::string graph_text(const GraphDescription& graph) {
         if (edge.term.empty() || edge.gate.empty())
             throw ConfigError("graph: expected a term and a gate for each edge, found an empty name");
         if (!edge.weight) {
-            throw ConfigError(detail::concat("graph: expected edges of fixed weights, found one to learner ",
+            throw ConfigError(detail::concat("graph: expected edges of fixed weight, found one to learner ",
                                              edge.to,
-                                             " whose weight follows a schedule; a file cannot hold it"));
+                                             " whose weight follows a schedule, which a file cannot store"));
         }
         result += edge.from ? detail::concat("edge ", *edge.from, ' ') : std::string("label ");
         result += detail::concat(edge.to, ' ', edge.term, ' ', edge.gate);
@@ -181,27 +181,26 @@ inline std::string graph_text(const GraphDescription& graph) {
     return result;
 }
 
-/// Reads the text of a graph's file.
-/// \param where what errors call it
+/// Parses the text of a graph file.
+/// \param where its name in errors
 /// \throws DataError with the line, what was expected there and what was found
 inline GraphDescription parse_graph(const std::string& words, const std::string& where = "graph") {
     std::istringstream stream(words);
     return detail::GraphReader(where).read(stream);
 }
 
-/// Writes a graph's file: beside its place, then renamed.
+/// Writes a graph file, atomically.
 /// \throws ConfigError as `graph_text`; OutputError if it cannot be written
 inline void save_graph(const GraphDescription& graph, const std::filesystem::path& path) {
     detail::write_atomically(path, graph_text(graph));
 }
 
-/// Reads a graph's file.
+/// Reads a graph file.
 /// \throws DataError if it cannot be read, or with the line, what was expected there and what was found
 inline GraphDescription load_graph(const std::filesystem::path& path) {
     std::ifstream stream(path);
     if (!stream)
-        throw DataError(
-            detail::concat(path.string(), ": expected a graph's file, found none that can be read"));
+        throw DataError(detail::concat(path.string(), ": expected a readable graph file, found none"));
     return detail::GraphReader(path.string()).read(stream);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Transfer graphs as pictures, for Graphviz.
+/// Transfer graphs as images, for Graphviz.
 #pragma once
 
 #include <algorithm>
@@ -29,9 +29,9 @@ inline std::string dot_quoted(const std::string& words) {
 
 }  // namespace detail
 
-/// A graph in the language of Graphviz (`dot -Tsvg graph.dot > graph.svg`): learners as circles, the labels as
-/// a box, edges with their term, gate and weight. Edges that are cut off are dashed; learners that nothing
-/// reaches, the frozen teachers, are gray.
+/// A graph in Graphviz' language (`dot -Tsvg graph.dot > graph.svg`): learners as circles, the labels as a box, edges
+/// with their term, gate and weight. Edges that are cut off are dashed; learners that nothing reaches, the frozen
+/// teachers, are gray.
 inline std::string graph_dot(const GraphDescription& graph) {
     std::size_t count = graph.learners.size();
     bool labels = false;

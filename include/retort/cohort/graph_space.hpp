@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The transfer graphs among which a search chooses.
+/// The search space of transfer graphs.
 #pragma once
 
 #include <algorithm>
@@ -16,13 +16,13 @@
 
 namespace retort {
 
-/// Options of `GraphSpace`. A gate may have options, as in a graph's file: `positive_linear extra_steps=0`,
+/// Options of `GraphSpace`. A gate may have options, as in a graph file: `positive_linear extra_steps=0`,
 /// `outcome both=0.5 source=1`, `through weight=0.5`.
 struct GraphSpaceOptions {
     std::size_t learners = 3;
-    /// What learner 0 is, for which the graph is searched; may be an empty word.
+    /// The kind of learner 0, the target of the search; may be empty.
     std::string target{};
-    /// What each of the others may be. Empty: all are the same as learner 0, and nothing is chosen.
+    /// The candidates for each of the others. Empty: all are like learner 0, and nothing is chosen.
     std::vector<std::string> architectures{};
     std::vector<std::string> gates{"through", "cutoff", "positive_linear", "correct"};  ///< between learners
     std::vector<std::string> label_gates{"through", "cutoff", "positive_linear",
@@ -31,8 +31,8 @@ struct GraphSpaceOptions {
     std::string label_term = "cross_entropy";         ///< from the labels
 };
 
-/// A search space of transfer graphs: a gate for each edge, those from the labels included, and an architecture for
-/// each learner but the first, for which the graph is searched.
+/// A search space of transfer graphs: a gate for each edge, including those from the labels, and an architecture for
+/// each learner except the first, which is the target of the search.
 ///
 ///     const retort::GraphSpace graphs{{.learners = 3, .target = "resnet32",
 ///                                      .architectures = {"resnet32", "resnet110", "wrn28-2"}}};
@@ -41,14 +41,14 @@ struct GraphSpaceOptions {
 ///     study.run([&](retort::search::Trial& trial) { train(graphs.graph(trial.point())); ... });
 ///
 /// Formula: \f$ G^{N(N-1)} \, L^N \, A^{N-1} \f$ graphs of N learners with G gates, L gates from the labels and A
-/// architectures. Left out are those in which learner 0 learns nothing, all edges to it being cut off. (Behind the
-/// labels `correct` is the same as `through`; both count.)
+/// architectures. Excluded are those in which learner 0 learns nothing, as all edges to it are cut off. (On edges
+/// from the labels `correct` is the same as `through`; both count.)
 ///
 /// Source: Minami, Hirakawa, Yamashita, Fujiyoshi, "Knowledge Transfer Graph for Deep Collaborative Learning", ACCV
-/// 2020; gates, architectures and what is left out as in the released code.
+/// 2020; gates, architectures and exclusions as in the released code.
 class GraphSpace {
   public:
-    /// \throws ConfigError if there is nothing to choose, a choice stands twice, or a gate is not one as in a graph's
+    /// \throws ConfigError if there is nothing to choose, a choice is listed twice, or a gate is not as in a graph
     /// file
     explicit GraphSpace(GraphSpaceOptions options = {}) : options_(std::move(options)) {
         const std::size_t count = options_.learners;
@@ -62,7 +62,7 @@ class GraphSpace {
                 space_.choice(detail::concat("edge ", from, ' ', to), options_.gates);
             }
         }
-        // Every gate is read once, so that a mistake is found here.
+        // Every gate is parsed once, so that mistakes are found here.
         for (const std::vector<std::string>* gates : {&options_.label_gates, &options_.gates}) {
             for (std::size_t i = 0; i < gates->size(); ++i) {
                 search::Point point(space_.variables().size(), 0);
@@ -77,8 +77,8 @@ class GraphSpace {
                     graph(point);
                 } catch (const DataError& error) {
                     throw ConfigError(
-                        detail::concat("GraphSpace: expected gates as in a graph's file, found \"",
-                                       (*gates)[i], "\" (", error.what(), ')'));
+                        detail::concat("GraphSpace: expected gates as in a graph file, found \"", (*gates)[i],
+                                       "\" (", error.what(), ')'));
                 }
             }
         }
@@ -91,10 +91,10 @@ class GraphSpace {
 
     const GraphSpaceOptions& options() const { return options_; }
     const search::Space& space() const { return space_; }
-    /// The graph of a point; `save_graph` writes it, `GraphCatalog` makes it.
-    /// \throws ConfigError if the point is none of this space
+    /// The graph of a point; `save_graph` writes it, `GraphCatalog` builds it.
+    /// \throws ConfigError if the point is not in this space
     GraphDescription graph(const search::Point& point) const {
-        // In the words of a graph's file: there is one meaning of a gate with options.
+        // Through the text of a graph file, so that gates with options have one meaning.
         std::string words(detail::graph_file_header);
         for (std::size_t i = 0; i < options_.learners; ++i) {
             const bool chosen = i > 0 && !options_.architectures.empty();

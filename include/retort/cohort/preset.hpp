@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Transfer graphs that have names.
+/// Named transfer graphs.
 #pragma once
 
 #include <retort/cohort/preset/augmented_learning.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A data set in memory, checked when it is made: samples, their targets and the number of classes.
+/// A data set in memory, checked on construction: samples, their targets and the number of classes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,21 +20,19 @@
 
 namespace retort::data {
 
-/// Samples and their targets, all in memory and on one device. Made and checked by `in_memory` and by the
-/// readers
-/// (`mnist`, `fashion_mnist`, `cifar10`, `cifar100`); tensors are shared, so copies of a data set cost
-/// nothing.
+/// Samples and their targets, all in memory and on one device. Created and checked by `in_memory` and by the readers
+/// (`mnist`, `fashion_mnist`, `cifar10`, `cifar100`); tensors are shared, so copies of a data set cost nothing.
 struct Dataset {
     /// N x ...: one sample per row; images are N x channels x height x width.
     at::Tensor inputs;
-    /// N class indices (int64), or an undefined tensor where the samples have no labels.
+    /// N class indices (int64), or an undefined tensor if the samples have no labels.
     at::Tensor targets;
-    /// The number of classes; 0 where it is not known and nothing depends on it.
+    /// The number of classes; 0 if unknown and not needed.
     std::int64_t classes = 0;
 
     /// The number of samples.
     std::int64_t size() const { return inputs.defined() ? inputs.size(0) : 0; }
-    /// Has every sample its target?
+    /// Whether the samples have targets.
     bool labeled() const { return targets.defined(); }
 
     /// `retort::to_device(dataset, device)`: the data set with its tensors on `device`.
@@ -46,8 +44,8 @@ struct Dataset {
 
 namespace detail {
 
-/// The first sample that holds a NaN or an infinity, or -1. Looks at some samples at a time, so that a large
-/// data set needs no second copy of itself.
+/// The first sample that holds a NaN or an infinity, or -1. Checks some samples at a time, so that a large data set
+/// needs no second copy of itself.
 inline std::int64_t first_non_finite(const at::Tensor& inputs) {
     const auto count = inputs.size(0);
     const auto width = std::max<std::int64_t>(1, inputs.numel() / std::max<std::int64_t>(1, count));
@@ -72,13 +70,12 @@ inline void check_targets(const at::Tensor& targets, std::int64_t classes) {
 
 }  // namespace detail
 
-/// A data set of tensors that are in memory already. Nothing is copied.
+/// A data set of tensors in memory. Nothing is copied.
 /// \param inputs N x ..., N >= 1, of any type; floating-point values must be finite.
 /// \param targets N class indices (int64) from 0 to classes - 1 on the device of the inputs, or an undefined
 /// tensor.
-/// \param classes the number of classes; at least 1 where there are targets.
-/// \throws DataError if one
-/// of these does not hold, with the first sample for which it does not.
+/// \param classes the number of classes; at least 1 if there are targets.
+/// \throws DataError if one of these does not hold, with the first offending sample
 inline Dataset in_memory(at::Tensor inputs, at::Tensor targets, std::int64_t classes) {
     const c10::NoGradGuard no_grad;
     using ::retort::detail::concat;
@@ -119,11 +116,9 @@ inline Dataset in_memory(at::Tensor inputs, at::Tensor targets, std::int64_t cla
     return {std::move(inputs), std::move(targets), classes};
 }
 
-/// The samples of `dataset` at `indices` (int64, one dimension, at least one; repetition is allowed), in that
-/// order. Samples are copied and numbered anew from 0. The number of classes stays, even if some are no
-/// longer there.
-/// \throws ConfigError if the indices are not of that kind or name a sample that does not
-/// exist.
+/// The samples of `dataset` at `indices` (int64, one dimension, at least one; repetition is allowed), in that order.
+/// Samples are copied and renumbered from 0. The number of classes stays, even if some no longer occur.
+/// \throws ConfigError if the indices are not of that kind or out of range
 inline Dataset subset(const Dataset& dataset, const at::Tensor& indices) {
     const c10::NoGradGuard no_grad;
     using ::retort::detail::concat;

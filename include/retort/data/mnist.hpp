@@ -20,7 +20,7 @@ namespace retort::data {
 
 namespace detail {
 
-/// The first of the files under which `part` (such as "images") of a split is published.
+/// The first existing file for `part` (such as "images") of a split, among its published names.
 inline std::filesystem::path mnist_file(const std::filesystem::path& directory, Split split,
                                         const std::string& part, int rank) {
     const auto stem = (split == Split::train ? "train-" : "t10k-") + part;
@@ -75,19 +75,18 @@ inline Dataset mnist_like(const std::filesystem::path& directory, Split split) {
 
 }  // namespace detail
 
-/// MNIST (LeCun, Cortes and Burges): 10 digits, 60000 training and 10000 test images as uint8 of shape N x 1
-/// x 28 x 28.
-/// \param directory has `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` or the same with
-/// `t10k-`; each name may end in `.gz` and may have a dot before `idx`. A plain file comes before a packed
-/// one.
-/// \throws DataError as `read_idx` does, and if a file is missing (with the names that were looked for),
-/// the numbers of images and labels differ, or a label is not from 0 to 9.
+/// MNIST (LeCun, Cortes and Burges): 10 digits, 60000 training and 10000 test images as uint8 of shape N x 1 x 28 x
+/// 28.
+/// \param directory with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` or the same with `t10k-`; each name may
+/// end in `.gz` and may have a dot before `idx`. A plain file takes precedence over a compressed one.
+/// \throws DataError as `read_idx` does, and if a file is missing (with the names tried), the numbers of images and
+/// labels differ, or a label is not from 0 to 9
 inline Dataset mnist(const std::filesystem::path& directory, Split split) {
     return detail::mnist_like(directory, split);
 }
 
-/// Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): 10 kinds of clothing in the format and under the file
-/// names of MNIST; see there.
+/// Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017): 10 kinds of clothing in the format and with the file names of
+/// `mnist`.
 inline Dataset fashion_mnist(const std::filesystem::path& directory, Split split) {
     return detail::mnist_like(directory, split);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The transforms that are standard for the published data sets.
+/// Standard transforms for the published data sets.
 ///
 /// | set | training | means | standard deviations |
 /// |---|---|---|---|
@@ -39,9 +39,8 @@ inline auto fashion_mnist_train() {
 }
 inline auto mnist_train() { return Compose{RandomCrop{.padding = 2}, mnist_eval()}; }
 
-// The strong views are a choice of this library's own: the weak view with the colors changed and a part
-// blanked out. They are no reproduction of a published one (RandAugment or AutoAugment, say). The weak views
-// are the training transforms above.
+// The strong views are this library's choice: the weak view with changed colors and a blanked rectangle. They do not
+// reproduce a published one (such as RandAugment or AutoAugment). The weak views are the training transforms above.
 
 inline auto cifar100_strong() {
     return Compose{RandomCrop{.padding = 4}, HorizontalFlip{}, ColorJitter{}, cifar100_eval(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Random numbers that depend on what they are for and on nothing else.
+/// Random numbers that only depend on their purpose and key.
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -17,11 +17,10 @@
 
 namespace retort::data::detail {
 
-/// What random numbers are drawn for; the same seed gives each purpose numbers of its own.
+/// The purpose of random numbers; each purpose has an independent stream for the same seed.
 enum class Stream : std::uint64_t { order = 1, transform = 2, strong_transform = 3, split = 4 };
 
-/// A CPU generator whose numbers are a pure function of `key` (such as seed, epoch and batch) and the
-/// purpose.
+/// A CPU generator whose numbers are a pure function of `key` (such as seed, epoch and batch) and the purpose.
 inline at::Generator make_generator(std::initializer_list<std::uint64_t> key, Stream stream) {
     using ::retort::detail::split_mix;
     auto state = split_mix(static_cast<std::uint64_t>(stream));
@@ -34,7 +33,7 @@ inline at::Tensor uniform(std::int64_t count, at::Generator& generator, const at
     return ::retort::to_device(at::rand({count}, generator, at::TensorOptions(at::kFloat)), device);
 }
 
-/// One integer from [0, end) per sample, likewise.
+/// One integer in [0, end) per sample, likewise.
 inline at::Tensor integers(std::int64_t end, std::int64_t count, at::Generator& generator,
                            const at::Device& device) {
     return ::retort::to_device(at::randint(end, {count}, generator, at::TensorOptions(at::kLong)), device);

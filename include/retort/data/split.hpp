@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Which part of a published data set is meant.
+/// The parts of a published data set.
 #pragma once
 
 namespace retort::data {

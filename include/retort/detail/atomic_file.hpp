@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Files that are either there as a whole or not at all.
+/// Files written whole or not at all.
 #pragma once
 
 #include <fcntl.h>
@@ -20,22 +20,21 @@
 
 namespace retort::detail {
 
-/// Flushes the names of a directory to the disk, so that what was renamed in it survives a crash of the system.
-/// Returns the system's error; 0 also where a file system cannot do this.
+/// Flushes a directory to disk, so that renames in it survive a system crash. Returns the system's error; 0 also if
+/// the file system does not support this.
 inline int flush_directory(const std::filesystem::path& directory) {
     const std::filesystem::path path = directory.empty() ? std::filesystem::path(".") : directory;
     const int file = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file < 0) return errno == EACCES ? 0 : errno;  // may be written and not read
+    if (file < 0) return errno == EACCES ? 0 : errno;  // writable but not readable
     const int code = ::fsync(file) == 0 ? 0 : errno;
     ::close(file);
     return code == EINVAL || code == ENOTSUP ? 0 : code;
 }
 
-/// Runs `write(path)` on a name beside `target`, flushes the file to the disk, renames it to `target` and flushes
-/// the directory. Whatever fails before it is renamed, the file beside is removed, and a file that stood at
-/// `target` before still does.
-/// \throws
-/// OutputError with the path and the system's reason
+/// Runs `write(path)` on a temporary file next to `target`, flushes it to disk, renames it to `target` and flushes
+/// the directory. On any failure before the rename, the temporary file is removed, and an existing `target` is
+/// unchanged.
+/// \throws OutputError with the path and the system's reason
 template <class Write>
 void write_beside(const std::filesystem::path& target, Write&& write) {
     const std::filesystem::path beside = target.string() + ".part" + std::to_string(::getpid());
@@ -60,9 +59,9 @@ void write_beside(const std::filesystem::path& target, Write&& write) {
     if (const int code = flush_directory(target.parent_path()); code != 0) fail("flush the directory", code);
 }
 
-/// Writes to `target`, whole or not at all, what `produce(append)` hands to `append(std::string_view)` piece by piece.
+/// Writes to `target`, whole or not at all, what `produce(append)` passes to `append(std::string_view)` piece by piece.
 ///
-/// `append` does not throw, since it may be called through C: after an error it takes what comes and does nothing.
+/// `append` does not throw, since it may be called through C: after an error further calls do nothing.
 /// \throws OutputError with the path and the system's reason
 template <class Produce>
 void write_pieces(const std::filesystem::path& target, Produce&& produce) {
@@ -90,10 +89,10 @@ inline void write_atomically(const std::filesystem::path& target, std::string_vi
     write_pieces(target, [&](auto&& append) { append(content); });
 }
 
-/// Finds out whether a file can be written at `target`, before any work is done for it.
+/// Checks that a file can be written at `target`, before any work is done for it.
 /// \throws OutputError with the path and the system's reason
 inline void check_writable(const std::filesystem::path& target) {
-    std::error_code ignored;  // what cannot be looked at cannot be created either
+    std::error_code ignored;  // what cannot be inspected cannot be created either
     if (std::filesystem::is_directory(target, ignored)) {
         throw OutputError(concat(target.string(), ": expected a file or nothing there, found a directory"));
     }

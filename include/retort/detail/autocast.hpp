@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// LibTorch's autocast for a while.
+/// Scoped autocast.
 #pragma once
 
 #include <ATen/autocast_mode.h>
@@ -10,7 +10,7 @@
 
 namespace retort::detail {
 
-/// While it lives, operators for which LibTorch holds it safe compute in a narrower type on a device.
+/// While it lives, operators that LibTorch considers safe compute in a narrower type on a device.
 class Autocast {
   public:
     Autocast(at::DeviceType device, at::ScalarType type)
@@ -22,7 +22,7 @@ class Autocast {
     Autocast(const Autocast&) = delete;
     Autocast& operator=(const Autocast&) = delete;
     ~Autocast() {
-        // Narrow copies of parameters are good until the parameters change.
+        // Narrow copies of parameters are valid until the parameters change.
         if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
         compat::set_autocast_enabled(device_, enabled_);
         compat::set_autocast_type(device_, type_);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Cyclic redundancy checks: those of zip archives, pictures and event files.
+/// Cyclic redundancy checks: those of zip archives, images and event files.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ namespace retort::detail {
 /// Software-based, CRC Generators", 2005).
 template <std::uint32_t polynomial>
 constexpr std::uint32_t reflected_crc(std::string_view bytes) {
-    // tables[n][b]: what byte b does to a checksum when n zeros follow it.
+    // tables[n][b]: the effect of byte b on a checksum when n zeros follow it.
     constexpr auto tables = [] {
         std::array<std::array<std::uint32_t, 256>, 8> result{};
         for (std::uint32_t i = 0; i < 256; ++i) {

@@ -15,7 +15,7 @@
 
 namespace retort::detail {
 
-void detached() = delete;  // poison pill: only functions found by argument-dependent look-up count
+void detached() = delete;  // poison pill: only functions found by argument-dependent lookup count
 
 template <class O>
 concept HasOwnDetached = requires(const O& outputs) {
@@ -31,7 +31,7 @@ template <class T, std::size_t... I>
 constexpr bool takes_fields(std::index_sequence<I...>) {
     return requires { T{(static_cast<void>(I), AnyField{})...}; };
 }
-/// How many members an aggregate has, up to 16.
+/// The number of members of an aggregate, up to 16.
 template <class T, std::size_t N = 16>
 constexpr std::size_t field_count() {
     if constexpr (N == 0 || takes_fields<T>(std::make_index_sequence<N>())) {
@@ -59,7 +59,7 @@ struct Detach {
         value = detached(static_cast<const T&>(value));
     }
 };
-/// Widens what is narrower than float32.
+/// Widens types narrower than float32.
 struct Widen {
     void operator()(at::Tensor& value) const {
         if (value.defined() && (value.scalar_type() == at::kBFloat16 || value.scalar_type() == at::kHalf))
@@ -67,7 +67,7 @@ struct Widen {
     }
 };
 
-/// Calls `change` with every tensor in `value`, or `change.own(value)` where it takes that.
+/// Calls `change` with every tensor in `value`, or `change.own(value)` if it accepts that.
 template <class T, class Change>
 void change_tensors(T& value, const Change& change) {
     if constexpr (std::is_same_v<T, at::Tensor>) {
@@ -93,15 +93,14 @@ void change_tensors(T& value, const Change& change) {
     } else {
         constexpr std::size_t count = std::is_aggregate_v<T> ? field_count<T>() : 0;
         static_assert(count > 0 || !std::is_same_v<Change, Widen>,
-                      "retort: what a forward returns under a narrow precision holds something of which "
-                      "retort does not "
-                      "know the tensors: expected tensors, containers of them, and aggregates of up to 16 "
-                      "such members");
+                      "retort: the outputs of a forward under a narrow precision contain a type whose "
+                      "tensors retort does not know: expected tensors, containers of them, and aggregates "
+                      "of up to 16 such members");
         static_assert(
             count > 0 || !std::is_same_v<Change, Detach>,
-            "retort: what a learner's forward returns holds something of which retort does not know "
-            "the tensors: expected tensors, containers of them, and aggregates of up to 16 such "
-            "members; for another type, give a function detached(outputs) beside it");
+            "retort: the outputs of a learner's forward contain a type whose tensors retort does not "
+            "know: expected tensors, containers of them, and aggregates of up to 16 such members; for "
+            "another type, provide a function detached(outputs) in its namespace");
         const auto all = [&](auto&... each) { (change_tensors(each, change), ...); };
 #define RETORT_DETACH_FIELDS(number, ...) \
     if constexpr (count == number) {      \
@@ -128,7 +127,7 @@ void change_tensors(T& value, const Change& change) {
     }
 }
 
-/// The outputs as constants: the same values, out of the graph.
+/// The outputs as constants: the same values, detached from the graph.
 template <class O>
 O as_constants(const O& outputs) {
     O result = outputs;

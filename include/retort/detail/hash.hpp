@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A hash that finds damage, and tells states apart.
+/// A hash that detects damage and identifies states.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@
 namespace retort::detail {
 
 /// Hashes bytes, 64 bits at a time: every word is mixed into the state by a bijection (`split_mix`), so that a change
-/// within one word always changes the result; other changes go unseen with probability 2^-64. Not for secrets: whoever wants to can find two inputs of one hash.
+/// within one word always changes the result; other changes are missed with probability 2^-64. Not cryptographic.
 class Hash {
   public:
     void add(const void* data, std::size_t size) {

@@ -16,19 +16,19 @@
 
 namespace retort::detail {
 
-/// \throws ConfigError if the decay is out of its range
+/// \throws ConfigError if the decay is out of range
 inline void check_decay(const char* who, double decay) {
     if (!(decay >= 0 && decay < 1)) {
         throw ConfigError(concat(who, ": expected a decay of at least 0 and below 1, found ", decay));
     }
 }
 
-/// The decay in a step, from 1: with a warm-up the first, untrained weights are soon forgotten.
+/// The decay in a step, from 1: with a warm-up the initial, untrained weights are forgotten quickly.
 inline double decay_in_step(double decay, bool warm_up, std::int64_t step) {
     return warm_up ? std::min(decay, 1 - 1 / static_cast<double>(step + 1)) : decay;
 }
 
-/// Moves the averages towards the values.
+/// Updates the averages with the values.
 inline void move_average(const std::vector<at::Tensor>& averages, const std::vector<at::Tensor>& values,
                          double decay) {
     if (averages.empty()) return;

@@ -14,13 +14,12 @@
 
 namespace retort::detail {
 
-/// Calls `work(begin, size)` for the pieces of [0, count), each of `piece` elements, the last of fewer, on
-/// LibTorch's threads. Operators within `work` run on the thread that calls them, so that the threads meet
-/// once, and not at every operator; pieces should be many and small enough for a core's cache. Exceptions
-/// come through.
+/// Calls `work(begin, size)` for the chunks of [0, count), each of `piece` elements, the last possibly smaller, on
+/// LibTorch's threads. Operators within `work` run on the calling thread, so that threads synchronize once and not at
+/// every operator; chunks should be many and fit a core's cache. Exceptions propagate.
 ///
-/// `at::parallel_for` does nothing in parallel in code that is compiled without OpenMP's flag, as a user of a
-/// header would have to know. Iterators over tensors are LibTorch's own compiled code, and do.
+/// `at::parallel_for` runs serially in code compiled without OpenMP's flag, which users of a header would have to
+/// know. Tensor iterators are compiled within LibTorch, and run in parallel.
 template <class Work>
 void parallel_pieces(std::int64_t count, std::int64_t piece, const Work& work) {
     const std::int64_t pieces = (count + piece - 1) / piece;
@@ -32,11 +31,10 @@ void parallel_pieces(std::int64_t count, std::int64_t piece, const Work& work) {
     at::Tensor indices = at::arange(pieces, at::kLong);
     auto iterator = at::TensorIterator::borrowing_nullary_op(indices);
     const at::ThreadLocalState here;
-    // Rows of elements, of which there is one here: LibTorch makes this form of the simpler one by code of which
-    // compilers warn.
+    // Rows of elements, here one: LibTorch derives this form from the simpler one by code that compilers warn about.
     iterator.for_each(
         [&](char** data, const std::int64_t* strides, std::int64_t size, std::int64_t rows) {
-            // As the calling thread: without autograd where that is off, with the profiler's hooks.
+            // With the state of the calling thread: autograd mode, profiler hooks.
             const at::ThreadLocalStateGuard as_here(here);
             for (std::int64_t row = 0; row < rows; ++row) {
                 for (std::int64_t i = 0; i < size; ++i)

@@ -14,7 +14,7 @@
 
 namespace retort::detail {
 
-// The backward passes are made of operators that autograd knows, on the inputs: the gradients have gradients.
+// The backward passes use differentiable operators on the inputs: the gradients are differentiable.
 
 /// Product of two matrices, or of two batches of them.
 inline at::Tensor product(const at::Tensor& one, const at::Tensor& other) {
@@ -31,12 +31,12 @@ class GramFunction : public torch::autograd::Function<GramFunction> {
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list incoming) {
         const at::Tensor rows = context->get_saved_variables()[0];
-        // One product in place of the two that the factors would take.
+        // One product instead of two for the factors.
         return {product(incoming[0] + incoming[0].transpose(-2, -1), rows)};
     }
 };
 
-/// The scalar products of all pairs of rows: [rows, size] to [rows, rows], or so for each of a batch.
+/// The scalar products of all pairs of rows: [rows, size] to [rows, rows], or batched.
 inline at::Tensor gram(const at::Tensor& rows) {
     return rows.requires_grad() && at::GradMode::is_enabled() ? GramFunction::apply(rows)
                                                               : product(rows, rows.transpose(-2, -1));
@@ -45,8 +45,8 @@ inline at::Tensor gram(const at::Tensor& rows) {
 /// The squared distances of all pairs of rows.
 class SquaredDistancesFunction : public torch::autograd::Function<SquaredDistancesFunction> {
   public:
-    /// Through one matrix product, without the differences themselves. Distances do not change when all rows move, so
-    /// the rows are centered first, which keeps the digits that the subtraction of large norms would lose.
+    /// By one matrix product, without the differences themselves. Distances are translation-invariant, so the rows
+    /// are centered first, which avoids the cancellation of large norms.
     static at::Tensor distances(const at::Tensor& rows) {
         const at::Tensor centered = rows - rows.mean(0, /*keepdim=*/true);
         const at::Tensor norms = centered.square().sum(1);
@@ -64,7 +64,7 @@ class SquaredDistancesFunction : public torch::autograd::Function<SquaredDistanc
         const at::Tensor centered = saved[0] - saved[0].mean(0, /*keepdim=*/true);
         const at::Tensor slope = incoming[0].masked_fill(saved[1].detach() <= 0, 0);
         const at::Tensor both = slope + slope.t();
-        // The sum of both_ij (x_i - x_j) over j, twice.
+        // Twice the sum of both_ij (x_i - x_j) over j.
         return {(centered * both.sum(1, /*keepdim=*/true) - at::mm(both, centered)) * 2};
     }
 };

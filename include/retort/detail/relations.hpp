@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the losses on relations between the samples of a batch share.
+/// Shared by losses on relations between the samples of a batch.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -37,7 +37,7 @@ struct RowPair {
     at::Tensor student, teacher;
 };
 
-/// \throws ShapeError if one of them is no feature, or if the batches or devices differ
+/// \throws ShapeError if one of them is not a feature, or the batches or devices differ
 inline RowPair row_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
     RowPair result{rows(where, "the student's feature", student),
                    rows(where, "the teacher's feature", constant(teacher))};
@@ -52,15 +52,14 @@ inline RowPair row_pair(std::string_view where, const at::Tensor& student, const
     return result;
 }
 
-/// Rows of length 1; a row shorter than `epsilon` is divided by `epsilon` instead. A row of zeros stays one.
+/// Rows of unit length; a row shorter than `epsilon` is divided by `epsilon` instead. A row of zeros is unchanged.
 inline at::Tensor unit_rows(const at::Tensor& rows, double order = 2, double epsilon = 1e-12) {
     // The norm's gradient at 0 is 0 in LibTorch.
     return rows /
            at::linalg_vector_norm(rows, order, at::IntArrayRef({1}), /*keepdim=*/true).clamp_min(epsilon);
 }
 
-/// A matrix of values for pairs [sample, other sample] as the reduction says; for `none` the mean of each
-/// row.
+/// A matrix of values for pairs [sample, other sample], reduced; `none` is the mean of each row.
 inline at::Tensor reduce_pairs(const at::Tensor& values, Reduction reduction) {
     switch (reduction) {
         case Reduction::none:

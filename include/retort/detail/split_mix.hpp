@@ -7,14 +7,14 @@
 
 namespace retort::detail {
 
-/// The constants of SplitMix64, for those who compute it with tensors.
+/// The constants of SplitMix64, for computing it with tensors.
 struct SplitMix64 {
     static constexpr std::uint64_t increment = 0x9e3779b97f4a7c15U;
     static constexpr std::uint64_t first_factor = 0xbf58476d1ce4e5b9U;
     static constexpr std::uint64_t second_factor = 0x94d049bb133111ebU;
 };
 
-/// The number that SplitMix64 draws in the state `x`. A bijection under which neighboring numbers end far apart.
+/// The output of SplitMix64 in state `x`. A bijection that decorrelates neighboring numbers.
 constexpr std::uint64_t split_mix(std::uint64_t x) {
     x += SplitMix64::increment;
     x = (x ^ (x >> 30)) * SplitMix64::first_factor;

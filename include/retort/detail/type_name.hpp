@@ -18,7 +18,7 @@ constexpr std::string_view signature_of_value() {
     return __PRETTY_FUNCTION__;
 }
 
-/// What stands behind `marker` in a signature as GCC ("[with T = X; ...]") or Clang ("[T = X]") writes it.
+/// The text after `marker` in a signature as GCC ("[with T = X; ...]") or Clang ("[T = X]") writes it.
 constexpr std::string_view cut(std::string_view signature, std::string_view marker) {
     const auto begin = signature.rfind(marker);
     if (begin == std::string_view::npos) return signature;
@@ -34,7 +34,7 @@ constexpr std::string_view qualified_type_name() {
     const auto begin = signature.find("T = ");
     if (begin == std::string_view::npos) return signature;
     signature.remove_prefix(begin + 4);
-    const auto alias = signature.find("; std::string_view");  // GCC explains its aliases behind the type
+    const auto alias = signature.find("; std::string_view");  // GCC explains its aliases after the type
     signature = signature.substr(0, alias);
     if (signature.ends_with(']')) signature.remove_suffix(1);
     return signature;

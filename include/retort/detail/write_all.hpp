@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Writes all that there is to write.
+/// Writes a whole buffer.
 #pragma once
 
 #include <sys/types.h>
@@ -12,9 +12,9 @@
 
 namespace retort::detail {
 
-/// Writes `bytes` to an open file, however many calls of the system it takes: each may write a part only, or be
-/// interrupted by a signal.
-/// \returns the system's error, 0 for none; after one a part may have been written
+/// Writes `bytes` to an open file, in as many system calls as it takes: each may write a part only, or be interrupted
+/// by a signal.
+/// \returns the system's error, 0 for none; on error a part may have been written
 inline int write_all(int file, std::string_view bytes) {
     while (!bytes.empty()) {
         const ssize_t count = ::write(file, bytes.data(), bytes.size());

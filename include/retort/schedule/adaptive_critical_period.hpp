@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A critical period that ends when what is measured in training says so.
+/// A critical period that ends based on a measurement during training.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -24,47 +24,46 @@
 
 namespace retort {
 
-/// Options of `AdaptiveCriticalPeriod`. Where no source is named the defaults are this library's own.
+/// Options of `AdaptiveCriticalPeriod`. Unless a source is named, the defaults are this library's choice.
 struct AdaptiveCriticalPeriodOptions {
     double initial = 100.0;     ///< weight while the period lasts (as in `CriticalPeriod`)
-    double factor = 0.7;        ///< of the decay behind it, in [0, 1); 0 ends it at once
-    double fall = 0.5;          ///< ends below this share of the largest measure so far, in (0, 1)
-    double smoothing = 0.0;     ///< share of the earlier ones in the running mean of measures, in [0, 1)
-    std::int64_t patience = 1;  ///< so many epochs in a row; at least 1
-    std::int64_t least = 1;     ///< epochs that it lasts at least; at least 1
-    std::int64_t most = 0;      ///< epochs that it lasts at most; 0: as long as the measure says
+    double factor = 0.7;        ///< of the decay after it, in [0, 1); 0 ends it immediately
+    double fall = 0.5;          ///< ends below this fraction of the largest measure so far, in (0, 1)
+    double smoothing = 0.0;     ///< weight of earlier measures in the running mean, in [0, 1)
+    std::int64_t patience = 1;  ///< number of consecutive epochs; at least 1
+    std::int64_t least = 1;     ///< minimum length in epochs; at least 1
+    std::int64_t most = 0;      ///< maximum length in epochs; 0: unlimited
 };
 
-/// A critical period that ends when the network stops changing fast, where `CriticalPeriod` decays from the
-/// first epoch on. A schedule and a callback in one; copies share what was measured, so one object serves one
-/// training:
+/// A critical period that ends when the network stops changing fast, while `CriticalPeriod` decays from the first
+/// epoch on. A schedule and a callback in one; copies share the measurements, so one object serves one training:
 ///
 ///     retort::AdaptiveCriticalPeriod period{{.fall = 0.5}};
 ///     retort::Trainer trainer{student, auxiliary, knowledge, retort::Schedule{1.0, period}, optimizer};
 ///     trainer.fit(batches, {.epochs = 50}, period);
 ///
-/// Measured is, for each epoch k, \f$ m_k \f$: the mean over the steps of the gradient's norm (all that is
-/// trained, all terms with their weights), or what a function of one's own says at the end of the epoch, such
-/// as `metrics::fisher_trace`. With \f$ s_k = \beta s_{k-1} + (1 - \beta) m_k \f$ (\f$ s_0 = m_0 \f$) the
-/// period ends behind the first epoch \f$ e \ge \text{least} - 1 \f$ where
-/// \f$ s_k < \text{fall} \cdot \max_{j \le k} s_j \f$ for the last `patience` epochs, or behind `most` epochs. The
-/// weight is `initial` up to there and \f$ \text{initial} \cdot \text{factor}^{k - e} \f$ behind: constant
-/// while it is measured, so that the schedule does not see its own decay.
+/// The measure of each epoch k, \f$ m_k \f$, is the mean over the steps of the gradient norm (of everything trained,
+/// all terms with their weights), or the value of a custom function at the end of the epoch, such as
+/// `metrics::fisher_trace`. With \f$ s_k = \beta s_{k-1} + (1 - \beta) m_k \f$ (\f$ s_0 = m_0 \f$) the period ends
+/// after the first epoch \f$ e \ge \text{least} - 1 \f$ where \f$ s_k < \text{fall} \cdot \max_{j \le k} s_j \f$ for
+/// the last `patience` epochs, or after `most` epochs. The weight is `initial` up to there and \f$ \text{initial}
+/// \cdot \text{factor}^{k - e} \f$ afterwards: constant while it is measured, so that the schedule does not see its
+/// own decay.
 ///
-/// Source of the idea: Achille, Rovere, Soatto, "Critical Learning Periods in Deep Networks", ICLR 2019: the
-/// trace of the Fisher information rises while connections form, and falls when the period is over. The rule
-/// is this library's own.
+/// Source of the idea: Achille, Rovere, Soatto, "Critical Learning Periods in Deep Networks", ICLR 2019: the trace of
+/// the Fisher information rises while connections form, and falls when the period is over. The rule is this
+/// library's.
 ///
-/// The history gets the column `critical_period_measure`. Measures that are not finite count as not measured.
-/// Waits for the device once an epoch.
+/// The history gets the column `critical_period_measure`. Measures that are not finite count as missing. Waits for
+/// the device once per epoch.
 class AdaptiveCriticalPeriod {
   public:
     /// Measures the norm of the gradient.
-    /// \throws ConfigError if the options make no sense
+    /// \throws ConfigError if an option is out of range
     explicit AdaptiveCriticalPeriod(AdaptiveCriticalPeriodOptions options = {}) : options_(options) {
         check();
     }
-    /// Measures with a function that is called at the end of every epoch: `double measure()`.
+    /// Measures with a function called at the end of every epoch: `double measure()`.
     AdaptiveCriticalPeriod(AdaptiveCriticalPeriodOptions options, std::function<double()> measure)
         : options_(options), measure_(std::move(measure)) {
         check();
@@ -72,8 +71,8 @@ class AdaptiveCriticalPeriod {
             throw ConfigError("AdaptiveCriticalPeriod: expected a measure, found an empty function");
     }
 
-    /// The weight in an epoch, from the measures of the epochs before it.
-    /// \throws ConfigError if one of these was not measured: where the period was not given to `fit`
+    /// The weight in an epoch, from the measures of earlier epochs.
+    /// \throws ConfigError if one of these is missing: the period was not passed to `fit`
     double weight(const Progress& progress) const {
         const auto measured = static_cast<std::int64_t>(state_->measures.size());
         if (progress.epoch > measured) {
@@ -85,11 +84,11 @@ class AdaptiveCriticalPeriod {
         if (!last) return options_.initial;
         return options_.initial * std::pow(options_.factor, static_cast<double>(progress.epoch - *last));
     }
-    /// The last epoch of the period (from 0), as far as is known by now.
+    /// The last epoch of the period (from 0), if known yet.
     std::optional<std::int64_t> last_epoch() const {
         return last_epoch(static_cast<std::int64_t>(state_->measures.size()));
     }
-    /// What was measured, by epoch.
+    /// The measures, by epoch.
     const std::vector<double>& measures() const { return state_->measures; }
 
     void check() const {
@@ -113,7 +112,7 @@ class AdaptiveCriticalPeriod {
         }
     }
 
-    // The callback. Templates, so that a schedule needs nothing of the trainer.
+    // The callback. Templates, so that schedules do not depend on the trainer.
     template <class Context>
     void on_fit_begin(Context& context) {
         context.history.declare("critical_period_measure");
@@ -144,7 +143,7 @@ class AdaptiveCriticalPeriod {
         } else if (state.epoch == context.progress.epoch && state.steps > 0) {
             measure = state.sum.template item<double>() / static_cast<double>(state.steps);
         }
-        // A run that goes back to an earlier epoch forgets the later ones; epochs without a callback were not
+        // A run that returns to an earlier epoch discards the later measures; epochs without the callback are not
         // measured.
         state.measures.resize(std::min(epoch, state.measures.size()));
         if (state.measures.size() == epoch) state.measures.push_back(measure);
@@ -153,7 +152,7 @@ class AdaptiveCriticalPeriod {
         state.sum = at::Tensor();
         context.history.set("critical_period_measure", measure);
     }
-    /// Stores or sets what was measured, for a checkpoint.
+    /// Stores or restores the measures.
     template <class Archive>
     void checkpoint(Archive& archive) {
         archive("measures", state_->measures);
@@ -165,7 +164,7 @@ class AdaptiveCriticalPeriod {
   private:
     struct State {
         std::vector<double> measures{};
-        std::int64_t epoch = -1;  // that the sum is of
+        std::int64_t epoch = -1;  // the epoch of the sum
         std::int64_t steps = 0;
         at::Tensor sum{};
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that stays.
+/// A constant weight.
 #pragma once
 
 #include <retort/schedule/concept.hpp>
@@ -26,7 +26,7 @@ template <class T>
 struct AsSchedule<T> {
     using type = Constant;
 };
-/// The schedule that a value stands for: a number is a `Constant`.
+/// The schedule of a value: a number is a `Constant`.
 template <class T>
 using as_schedule = typename AsSchedule<std::remove_cvref_t<T>>::type;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that falls along a cosine again and again.
+/// A weight that falls along a cosine, with restarts.
 #pragma once
 
 #include <numbers>
@@ -17,7 +17,7 @@ struct CosineRestarts {
     double initial = 1.0;
     double final = 0.0;
     double epochs = 10.0;  ///< length of the first period, above 0
-    double factor = 2.0;   ///< by which each period is longer than the one before, at least 1
+    double factor = 2.0;   ///< ratio of each period's length to the one before, at least 1
     Every every = Every::step;
 
     double weight(const Progress& progress) const {

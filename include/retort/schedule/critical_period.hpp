@@ -12,7 +12,7 @@ namespace retort {
 /// stays above 1 for the first 13 epochs, in which intermediate layers dominate, and is 0.08 at epoch 20.
 ///
 /// Source: Passalis, Tzelepi, Tefas, "Heterogeneous Knowledge Distillation using Information Flow Modeling",
-/// CVPR 2020, Eq. 10. It weighs every layer but the last, whose weight is 1. The defaults are those of the
+/// CVPR 2020, Eq. 10. It weights every layer except the last, whose weight is 1. The defaults are those of the
 /// released code.
 struct CriticalPeriod {
     double initial = 100.0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that moves along a straight line.
+/// A weight that changes linearly.
 #pragma once
 
 #include <retort/schedule/concept.hpp>

@@ -9,15 +9,15 @@
 
 namespace retort {
 
-/// Rises along half a cosine from `initial` to `peak`, then falls along another to `final`; both as shares of the
-/// learning rate that it is put on. Source: Smith, Topin, "Super-convergence", 2018, in the form of
-/// `torch.optim.lr_scheduler.OneCycleLR`, whose defaults these are (without its cycle of the momentum; its ends are one
-/// step earlier).
+/// Rises along half a cosine from `initial` to `peak`, then falls along another to `final`; both as fractions of the
+/// learning rate it is applied to. Source: Smith, Topin, "Super-convergence", 2018, in the form of
+/// `torch.optim.lr_scheduler.OneCycleLR`, whose defaults these are (without its momentum cycle; it ends one step
+/// earlier).
 struct OneCycle {
     double peak = 1.0;
     double initial = 0.04;  ///< 1/25 of the peak
     double final = 4e-6;    ///< 1/10,000 of the initial value
-    double rise = 0.3;      ///< share of the length in which it rises, above 0 and below 1
+    double rise = 0.3;      ///< fraction of the length in which it rises, above 0 and below 1
     double epochs = 0.0;    ///< length; 0: the whole run
     Every every = Every::step;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that falls when what is measured no longer improves.
+/// A weight that falls when a measurement no longer improves.
 #pragma once
 
 #include <algorithm>
@@ -22,31 +22,31 @@ struct PlateauOptions {
     std::string column = "validation_accuracy";  ///< of the history
     Goal goal = Goal::maximize;
     double factor = 0.1;  ///< of each reduction, in (0, 1)
-    /// So many epochs without improvement are let pass; the next one reduces. At least 0.
+    /// Number of epochs without improvement to tolerate; the next one reduces. At least 0.
     std::int64_t patience = 10;
-    double threshold = 1e-4;    ///< what is not better by this is no improvement; at least 0
-    bool relative = true;       ///< whether the threshold is a share of the best value
-    std::int64_t cooldown = 0;  ///< so many epochs after a reduction do not count; at least 0
+    double threshold = 1e-4;    ///< minimum difference that counts as an improvement; at least 0
+    bool relative = true;       ///< whether the threshold is relative to the best value
+    std::int64_t cooldown = 0;  ///< number of epochs ignored after a reduction; at least 0
     double minimum = 0.0;       ///< the weight falls no lower; in [0, 1]
 };
 
-/// A weight, 1 at first, that is multiplied by a factor when a column of the history no longer improves. A schedule and
-/// a callback in one; copies share what was measured, so one object serves one training, and stands behind what fills
-/// the column:
+/// A weight, initially 1, that is multiplied by a factor when a column of the history no longer improves. A schedule
+/// and a callback in one; copies share the measurements, so one object serves one training. Place it after the
+/// callback that fills the column:
 ///
 ///     retort::Plateau plateau{{.column = "validation_accuracy", .patience = 5}};
 ///     retort::Trainer trainer{..., retort::WithLearningRate{retort::Sgd{.learning_rate = 0.1},
 ///                                                           retort::WarmUp{plateau, {.epochs = 5}}}};
 ///     trainer.fit(batches, {.epochs = 100}, retort::Validation{validation_batches}, plateau);
 ///
-/// The rule is that of `ReduceLROnPlateau` in Python's torch. Epochs in which the column has no value do not count.
+/// The rule is that of `ReduceLROnPlateau` in Python's torch. Epochs without a value in the column are ignored.
 class Plateau {
   public:
-    /// \throws ConfigError if the options make no sense
+    /// \throws ConfigError if an option is out of range
     explicit Plateau(PlateauOptions options = {}) : options_(std::move(options)) { check(); }
 
-    /// The weight in an epoch, from the values of the epochs before it.
-    /// \throws ConfigError if one of these was not seen: where the plateau was not given to `fit`
+    /// The weight in an epoch, from the values of earlier epochs.
+    /// \throws ConfigError if one of these is missing: the plateau was not passed to `fit`
     double weight(const Progress& progress) const {
         const auto seen = static_cast<std::int64_t>(state_->weights.size());
         if (progress.epoch > seen) {
@@ -71,14 +71,14 @@ class Plateau {
         }
     }
 
-    // The callback. Templates, so that a schedule needs nothing of the trainer.
+    // The callback. Templates, so that schedules do not depend on the trainer.
     template <class Context>
     void on_fit_begin(Context& context) const {
         if (context.history.has(options_.column)) return;
         throw ConfigError(
             detail::concat("Plateau: expected a column \"", options_.column,
-                           "\" in the history, found none of that name; a callback that fills it "
-                           "(such as Validation) goes before this one"));
+                           "\" in the history, found none of that name; place the callback that fills it "
+                           "(such as Validation) before this one"));
     }
     template <class Context>
     void on_epoch_end(Context& context) {
@@ -87,7 +87,7 @@ class Plateau {
         const double before = state.weights.empty() ? 1.0 : state.weights.back();
         state.weights.push_back(std::isnan(value) ? before : after(value, before));
     }
-    /// Stores or sets what was seen, for a checkpoint.
+    /// Stores or restores what was seen.
     template <class Archive>
     void checkpoint(Archive& archive) {
         archive("weights", state_->weights);
@@ -98,10 +98,10 @@ class Plateau {
 
   private:
     struct State {
-        std::vector<double> weights{};  // behind each epoch
+        std::vector<double> weights{};  // after each epoch
         double best = std::numeric_limits<double>::quiet_NaN();
         std::int64_t waited = 0;
-        std::int64_t rest = 0;  // of the cooldown
+        std::int64_t rest = 0;  // remaining epochs of the cooldown
     };
 
     double after(double value, double before) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that rises from almost nothing to 1.
+/// A weight that rises from almost 0 to 1.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace retort {
 
 /// \f$ w = \text{final} \cdot \exp(-5 (1 - \min(1, e / \text{epochs}))^2) \f$, where e is the number of elapsed
-/// epochs: begins at 0.0067 and is 1 from `epochs` on.
+/// epochs: starts at 0.0067 and is 1 from `epochs` on.
 /// Source: Laine, Aila, "Temporal Ensembling for Semi-Supervised Learning", ICLR 2017; used by online ensembles.
 struct RampUp {
     double epochs = 80.0;  ///< length; 0: no ramp, 1 from the start

@@ -11,7 +11,7 @@ namespace retort {
 struct Step {
     double initial = 1.0;
     double factor = 0.1;
-    std::int64_t epochs = 30;  ///< how long each value stays
+    std::int64_t epochs = 30;  ///< length of each step
 
     double weight(const Progress& progress) const {
         const std::int64_t drops = progress.epoch / epochs;
@@ -21,7 +21,7 @@ struct Step {
         detail::check_finite("Step", "initial value", initial);
         detail::check_finite("Step", "factor", factor);
         if (epochs < 1)
-            throw ConfigError(detail::concat("Step: expected at least 1 epoch a step, found ", epochs));
+            throw ConfigError(detail::concat("Step: expected at least 1 epoch per step, found ", epochs));
     }
 };
 

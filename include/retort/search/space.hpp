@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Search spaces: what can be chosen.
+/// Search spaces.
 #pragma once
 
 #include <algorithm>
@@ -16,16 +16,16 @@
 
 namespace retort::search {
 
-/// A point of a space: for each of its variables the position of what was chosen.
+/// A point of a space: the index of the choice for each variable.
 using Point = std::vector<std::size_t>;
 
-/// Something that can be chosen, with its choices.
+/// A variable of a space, with its choices.
 struct Variable {
     std::string name;
     std::vector<std::string> choices;
 };
 
-/// What a search chooses among: variables with finitely many choices, which are words.
+/// A search space: variables with finitely many choices, which are strings.
 ///
 ///     retort::search::Space space;
 ///     space.choice("optimizer", {"sgd", "adam"}).choice("learning rate", {"0.1", "0.01", "0.001"});
@@ -33,7 +33,7 @@ struct Variable {
 class Space {
   public:
     /// Adds a variable.
-    /// \throws ConfigError if its name is taken, it has no choices or one twice, or a word is empty or has a line break
+    /// \throws ConfigError if its name is taken, it has no choices or a repeated one, or a string is empty or has a line break
     Space& choice(std::string name, std::vector<std::string> choices) {
         check_word(name);
         if (find(name) < variables_.size()) fail("names that differ", name);
@@ -48,8 +48,8 @@ class Space {
         variables_.push_back({std::move(name), std::move(choices)});
         return *this;
     }
-    /// Leaves out the points for which `holds(point)` is false: they are never drawn. `size()` counts them.
-    /// \param words what holds, for people and to tell one space from another
+    /// Excludes the points for which `holds(point)` is false: they are never drawn. `size()` counts them.
+    /// \param words a description of the constraint, for messages and to identify the space
     Space& only_if(std::string words, std::function<bool(const Point&)> holds) {
         check_word(words);
         constraints_.push_back({std::move(words), std::move(holds)});
@@ -57,7 +57,7 @@ class Space {
     }
 
     const std::vector<Variable>& variables() const { return variables_; }
-    /// The words of the constraints.
+    /// The descriptions of the constraints.
     std::vector<std::string> constraints() const {
         std::vector<std::string> result;
         for (const Constraint& each : constraints_) result.push_back(each.words);
@@ -66,7 +66,7 @@ class Space {
 
     /// The number of points, the product of the numbers of choices: exact, however large, in decimal digits.
     std::string size() const {
-        std::vector<unsigned> digits{1};  // from the right, nine decimal digits in each
+        std::vector<unsigned> digits{1};  // least significant first, nine decimal digits each
         constexpr std::uint64_t base = 1'000'000'000;
         for (const Variable& variable : variables_) {
             std::uint64_t carry = 0;
@@ -85,23 +85,23 @@ class Space {
         return result;
     }
 
-    /// What a point chose for a variable.
-    /// \throws ConfigError if there is no such variable, or the point is none of this space
+    /// A point's choice for a variable.
+    /// \throws ConfigError if there is no such variable, or the point is not in this space
     const std::string& word(const Point& point, const std::string& variable) const {
         check(point);
         const std::size_t i = find(variable);
         if (i == variables_.size()) fail("the name of a variable", variable);
         return variables_[i].choices[point[i]];
     }
-    /// What a point chose for each variable, in order.
-    /// \throws ConfigError if the point is none of this space
+    /// A point's choices, in the order of the variables.
+    /// \throws ConfigError if the point is not in this space
     std::vector<std::string> words(const Point& point) const {
         check(point);
         std::vector<std::string> result;
         for (std::size_t i = 0; i < point.size(); ++i) result.push_back(variables_[i].choices[point[i]]);
         return result;
     }
-    /// The point of these words.
+    /// The point of these choices.
     /// \throws DataError if there is none
     Point point(const std::vector<std::string>& words) const {
         if (words.size() != variables_.size()) {
@@ -122,9 +122,9 @@ class Space {
         return result;
     }
 
-    /// Draws a point: each variable by itself, each choice as probable as the others, again while a constraint does
-    /// not hold. A pure function of seed and number, whoever calls it.
-    /// \throws ConfigError if no constraint holds for any of 10,000 points
+    /// Draws a point: each variable independently and uniformly, repeated while a constraint does not hold. A pure
+    /// function of seed and number.
+    /// \throws ConfigError if the constraints hold for none of 10,000 points
     Point draw(std::uint64_t seed, std::uint64_t number) const {
         for (std::uint64_t turn = 0; turn < 10'000; ++turn) {
             Point result;

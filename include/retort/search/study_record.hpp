@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a study holds, as plain data.
+/// The contents of a study, as plain data.
 #pragma once
 
 #include <algorithm>
@@ -15,12 +15,12 @@
 
 namespace retort::search {
 
-/// Where a trial stands.
+/// The state of a trial.
 enum class TrialState {
-    running,   ///< somebody works on it, or did until the process died
-    complete,  ///< came to its end and has a value
+    running,   ///< a process works on it, or did until it died
+    complete,  ///< ended with a value
     pruned,    ///< was not promoted at a rung
-    failed,    ///< its objective threw, or its processes died again and again
+    failed,    ///< its objective threw, or its processes died repeatedly
 };
 
 /// `running`, `complete`, `pruned` or `failed`.
@@ -31,19 +31,19 @@ inline std::string state_name(TrialState state) {
 
 /// A trial of a study.
 struct TrialRecord {
-    std::int64_t number = 0;  ///< from 0 in the order in which they began
+    std::int64_t number = 0;  ///< from 0, in order of their start
     TrialState state = TrialState::running;
-    std::vector<std::string> words{};  ///< what was chosen, by variable
+    std::vector<std::string> words{};  ///< the choices, by variable
     std::int64_t seed = 0;
     std::optional<double> value{};  ///< what the objective returned; only if complete
     std::string reason{};           ///< why it failed
-    std::int64_t attempt = 1;       ///< how often it was begun or taken up again
-    std::string worker{};           ///< who worked on it last: host and process
+    std::int64_t attempt = 1;       ///< how often it was started or resumed
+    std::string worker{};           ///< the last worker: host and process
     std::vector<std::pair<std::int64_t, double>> reports{};  ///< steps and values, ascending
 };
 
-/// What was decided when a trial came to a rung. All decisions of a study in their order, with the rule that it
-/// follows, can be made again and must come out the same.
+/// The decision when a trial reached a rung. All decisions of a study, in order and with its rule, can be replayed
+/// and must come out the same.
 struct Decision {
     std::int64_t trial = 0;
     std::int64_t rung = 0;
@@ -53,18 +53,18 @@ struct Decision {
     friend bool operator==(const Decision&, const Decision&) = default;
 };
 
-/// A study at a moment.
+/// A snapshot of a study.
 struct StudyRecord {
     std::map<std::string, std::string> settings{};  ///< space, pruning, seed, and what the user added
     std::vector<TrialRecord> trials{};              ///< by number
-    std::vector<Decision> decisions{};              ///< in the order in which they were made
+    std::vector<Decision> decisions{};              ///< in the order they were made
 
     std::size_t count(TrialState state) const {
         return static_cast<std::size_t>(std::count_if(
             trials.begin(), trials.end(), [&](const TrialRecord& each) { return each.state == state; }));
     }
-    /// The complete trials, the smallest value first; of equal values the one that began first.
-    /// \param most at most so many
+    /// The complete trials, the smallest value first; among equal values the one started first.
+    /// \param most maximum number of trials
     std::vector<TrialRecord> best(std::size_t most = static_cast<std::size_t>(-1)) const {
         std::vector<TrialRecord> result;
         for (const TrialRecord& each : trials) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Asynchronous successive halving: which trials go on.
+/// Asynchronous successive halving: pruning of trials.
 #pragma once
 
 #include <algorithm>
@@ -14,24 +14,24 @@
 
 namespace retort::search {
 
-/// Asynchronous successive halving: a trial that comes to a rung goes on if its value is among the best of all values
-/// that have come to this rung so far, its own among them; nobody waits for anybody.
+/// Asynchronous successive halving: a trial that reaches a rung continues if its value is among the best of all
+/// values reported at this rung so far, including its own; no trial waits for another.
 ///
-/// Formula: rung k stands at step \f$ s_k = \mathrm{minimum} \cdot \mathrm{factor}^{\mathrm{early\_stopping} + k} \f$.
+/// Formula: rung k is at step \f$ s_k = \mathrm{minimum} \cdot \mathrm{factor}^{\mathrm{early\_stopping} + k} \f$.
 /// With the n values of the rung in ascending order \f$ v_0 \le \dots \le v_{n-1} \f$ a trial of value v is promoted
-/// where \f$ v \le v_i \f$, \f$ i = \max(\lfloor n / \mathrm{factor} \rfloor - 1, 0) \f$, else it is pruned. The first
-/// one to come to a rung, and the best so far, are always promoted. Values are losses: small is good.
+/// if \f$ v \le v_i \f$, \f$ i = \max(\lfloor n / \mathrm{factor} \rfloor - 1, 0) \f$, else pruned. The first trial
+/// to reach a rung, and the best so far, are always promoted. Values are losses: smaller is better.
 ///
 /// Source: Li, Jamieson, Rostamizadeh, Gonina, Hardt, Recht, Talwalkar, "A System for Massively Parallel Hyperparameter
 /// Tuning", MLSys 2020; the promotion rule is that of Optuna's `SuccessiveHalvingPruner`, whose options `min_resource`,
-/// `reduction_factor` and `min_early_stopping_rate` these are. The defaults are those with which knowledge transfer
-/// graphs were searched: rungs at 1, 2, 4, 8, ... epochs.
+/// `reduction_factor` and `min_early_stopping_rate` correspond to these. The defaults are those of the search of
+/// knowledge transfer graphs: rungs at 1, 2, 4, 8, ... epochs.
 struct SuccessiveHalving {
     std::int64_t minimum = 1;         ///< steps (epochs) before the first rung, at least 1
-    std::int64_t factor = 2;          ///< one of so many goes on, at least 2
-    std::int64_t early_stopping = 0;  ///< how many of the first rungs are left out, at least 0
+    std::int64_t factor = 2;          ///< one of so many continues, at least 2
+    std::int64_t early_stopping = 0;  ///< how many of the first rungs are skipped, at least 0
 
-    /// The step at which a rung stands; rungs count from 0. The largest number where it would be above that.
+    /// The step of a rung; rungs count from 0. Saturates at the largest number.
     std::int64_t step(std::int64_t rung) const {
         std::int64_t result = minimum;
         for (std::int64_t i = 0; i < early_stopping + rung; ++i) {
@@ -41,9 +41,9 @@ struct SuccessiveHalving {
         }
         return result;
     }
-    /// Whether a trial goes on.
-    /// \param value its own; infinity, and what is no number, never goes on
-    /// \param values all that have come to the rung, `value` among them
+    /// Whether a trial continues.
+    /// \param value its own; infinity and NaN never continue
+    /// \param values all values at the rung, including `value`
     bool promoted(double value, std::vector<double> values) const {
         if (!std::isfinite(value)) return false;
         const std::size_t share = values.size() / static_cast<std::size_t>(factor);
@@ -52,7 +52,7 @@ struct SuccessiveHalving {
         std::nth_element(values.begin(), limit, values.end());
         return value <= *limit;
     }
-    /// \throws ConfigError if an option makes no sense
+    /// \throws ConfigError if an option is out of range
     void check() const {
         if (minimum < 1 || factor < 2 || early_stopping < 0) {
             throw ConfigError(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Keeps small gradients from vanishing in float16.
+/// Loss scaling for float16.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -23,25 +23,25 @@ namespace retort {
 
 /// Options of `GradientScaler`. The defaults are those of Python's `torch.cuda.amp.GradScaler`.
 struct GradientScalerOptions {
-    double initial = 65536.0;      ///< the scale at first; above 0
-    double growth = 2.0;           ///< of the scale after `interval` good steps in a row; above 1
-    double backoff = 0.5;          ///< of the scale after a step whose gradients overflowed; in (0, 1)
+    double initial = 65536.0;      ///< initial scale; above 0
+    double growth = 2.0;           ///< factor of the scale after `interval` consecutive good steps; above 1
+    double backoff = 0.5;          ///< factor of the scale after a step whose gradients overflowed; in (0, 1)
     std::int64_t interval = 2000;  ///< at least 1
 };
 
-/// Multiplies the loss, so that small gradients do not vanish in float16, and divides the gradients again; leaves out
-/// the steps in which they overflowed, and finds the scale by that.
+/// Scales the loss, so that small gradients do not underflow in float16, and unscales the gradients; skips steps in
+/// which they overflow, and adapts the scale accordingly.
 ///
 /// Source: Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2; the dynamic scale as in Python's
 /// torch.
 ///
-/// `Trainer` and `Cohort` use it with `Float16`. In a loop of one's own:
+/// `Trainer` and `Cohort` use it with `Float16`. In a custom loop:
 ///
 ///     scaler.scale(loss).backward();
 ///     if (scaler.unscale(parameters)) optimizer.step();
 class GradientScaler {
   public:
-    /// \throws ConfigError if the options make no sense
+    /// \throws ConfigError if an option is out of range
     explicit GradientScaler(const GradientScalerOptions& options = {})
         : options_(options), scale_(options.initial) {
         const bool fine = options.initial > 0 && std::isfinite(options.initial) && options.growth > 1 &&
@@ -57,10 +57,9 @@ class GradientScaler {
 
     double factor() const { return scale_; }
     at::Tensor scale(const at::Tensor& loss) const { return loss * scale_; }
-    /// Divides the gradients by the scale, and moves the scale. Waits for the device once: whether a step is left out
-    /// is decided on the processor. Waits twice where the sum of all squares is no finite number, to look at the
-    /// gradients themselves.
-    /// \returns whether all gradients are finite, and the step is to be made
+    /// Divides the gradients by the scale, and adapts the scale. Waits for the device once: the host decides whether
+    /// to skip the step. Waits twice if the sum of all squares is not finite, to inspect the gradients themselves.
+    /// \returns whether all gradients are finite and the step should be made
     bool unscale(const std::vector<at::Tensor>& parameters) {
         const at::NoGradGuard no_grad;
         std::vector<at::Tensor> gradients;
@@ -70,8 +69,8 @@ class GradientScaler {
         bool finite = true;
         if (!gradients.empty()) {
             at::_foreach_mul_(gradients, 1 / scale_);
-            // What is infinite, or NaN, in one of them is in the sum of all squares, which large numbers make infinite
-            // as well: then the largest decides.
+            // Infinity or NaN in any gradient shows in the sum of all squares, which large numbers make infinite,
+            // too: then the largest decides.
             const auto largest_is_finite = [&] {
                 return std::isfinite(
                     at::stack(at::_foreach_norm(gradients, std::numeric_limits<double>::infinity()))
@@ -91,9 +90,9 @@ class GradientScaler {
         }
         return finite;
     }
-    /// How many good steps there were since the scale changed.
+    /// The number of good steps since the scale changed.
     std::int64_t good_steps() const { return good_; }
-    /// Stores or sets the scale.
+    /// Stores or restores the scale.
     void checkpoint(Archive& archive) {
         archive("scale", scale_);
         archive("good", good_);

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The types in which a trainer or a cohort computes.
+/// The precisions of trainers and cohorts.
 ///
 /// A precision is a type with
 ///
 /// | expression | meaning |
 /// |---|---|
 /// | `P::type` | required; an `at::ScalarType`: the type of autocast in the networks' forward; `at::kFloat`: no autocast |
-/// | `p.scaler` | optional; `GradientScalerOptions`: losses are scaled, and steps whose gradients overflow left out |
+/// | `p.scaler` | optional; `GradientScalerOptions`: losses are scaled, and steps whose gradients overflow are skipped |
 ///
 ///     retort::Trainer trainer{student, teacher, knowledge, schedule, optimizer, retort::Bfloat16{}};
 ///     retort::Cohort cohort{retort::Bfloat16{}, retort::Learner{a, sgd}, retort::Learner{b, sgd}};
 ///
-/// Student and teacher, or all learners, run under LibTorch's autocast: convolutions and products of matrices compute
-/// in the narrow type, parameters, gradients and the optimizer stay in float32. What the networks return is turned into
-/// float32, and the losses, with their learnable parts, compute in it. Outputs are tensors, containers of them, and
-/// aggregates of up to 16 such members. `evaluate` measures without autocast.
+/// Student and teacher, or all learners, run under LibTorch's autocast: convolutions and matrix products compute in
+/// the narrow type, parameters, gradients and the optimizer stay in float32. The outputs of the networks are
+/// converted to float32, and the losses, with their learnable parts, compute in it. Outputs are tensors, containers
+/// of them, and aggregates of up to 16 such members. `evaluate` measures without autocast.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -37,24 +37,24 @@
 
 namespace retort {
 
-/// Everything in the types that the networks have: the default.
+/// Everything in the types of the networks: the default.
 struct Float32 {
     static constexpr at::ScalarType type = at::kFloat;
 };
 
-/// Forward passes in bfloat16, on processors and CUDA devices. It has the range of float32, and needs no scaling.
+/// Forward passes in bfloat16, on CPUs and CUDA devices. It has the range of float32, and needs no scaling.
 struct Bfloat16 {
     static constexpr at::ScalarType type = at::kBFloat16;
 };
 
-/// Forward passes in float16, on CUDA devices, with LibTorch 2.6 or later also on processors, with scaled losses. Each
-/// step then waits for the device once (see `GradientScaler::unscale`).
+/// Forward passes in float16, on CUDA devices, with LibTorch 2.6 or later also on CPUs, with scaled losses. Each step
+/// then waits for the device once (see `GradientScaler::unscale`).
 struct Float16 {
     static constexpr at::ScalarType type = at::kHalf;
     GradientScalerOptions scaler{};
 };
 
-/// What a trainer or a cohort computes in.
+/// A precision of a trainer or a cohort.
 template <class P>
 concept Precision = requires {
     { P::type } -> std::convertible_to<at::ScalarType>;
@@ -77,8 +77,8 @@ std::optional<GradientScaler> scaler_of(const P& precision) {
     }
 }
 
-/// \param who computes
-/// \throws ConfigError if the device cannot compute so
+/// \param who the name in errors
+/// \throws ConfigError if the device does not support the precision
 template <class P>
 void check_precision(const at::Device& device, std::string_view who) {
     if (P::type == at::kHalf && device.is_cpu() && !compat::float16_on_processors) {
@@ -88,7 +88,7 @@ void check_precision(const at::Device& device, std::string_view who) {
     }
 }
 
-/// What `forward()` returns, computed in this precision, in float32. Without one it is the call and nothing else.
+/// The result of `forward()`, computed in this precision and converted to float32. Without one it is only the call.
 template <class P, class Forward>
 auto in_precision([[maybe_unused]] at::DeviceType device, Forward&& forward) {
     if constexpr (casts_forward<P>) {

@@ -207,7 +207,7 @@ TEST_CASE("token_divergence's gradient can be asked for twice, but not its own g
     }
     const auto value = token_divergence(student, random({4, 5}));
     CHECK_THROWS_WITH(torch::autograd::grad({value}, {student}, {}, true, /*create_graph=*/true),
-                      Catch::Contains("second derivatives are not provided"));
+                      Catch::Contains("second derivatives are not supported"));
 }
 
 TEST_CASE("token_divergence without gradient computes none") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Gates that look at who is right.
+/// Gates by correctness of the predictions.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -19,9 +19,9 @@
 
 namespace retort::gate {
 
-/// Only samples that the source gets right pass: \f$ G(l) = \frac{1}{B} \sum_n m_n l_n \f$ with \f$ m_n = 1 \f$
-/// where the source's most probable class is the target, else 0. Divided by the batch, not by the number of
-/// those that pass. Labels are always right: on an edge from them it is `Through`.
+/// Only samples that the source classifies correctly pass: \f$ G(l) = \frac{1}{B} \sum_n m_n l_n \f$ with \f$ m_n = 1
+/// \f$ where the source's most probable class is the target, else 0. Divided by the batch size, not by the number of
+/// samples that pass. Labels are always right: on an edge from them it is `Through`.
 struct Correct {
     static constexpr bool per_sample = true;
 
@@ -37,7 +37,7 @@ struct Correct {
     static std::string name() { return "correct"; }
 };
 
-/// A weight for each of the four outcomes of a sample: who of source and receiver is right.
+/// A weight for each of the four outcomes of a sample: which of source and receiver are right.
 ///
 /// `Correct` is {1, 1, 0, 0}. The masks are those of the released code of the knowledge transfer graph.
 struct Outcome {

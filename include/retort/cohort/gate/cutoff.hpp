@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A gate that is shut.
+/// A closed gate.
 #pragma once
 
 #include <retort/cohort/gate/concept.hpp>
 
 namespace retort::gate {
 
-/// Nothing passes: the edge is not computed. A learner whose edges are all cut off does not learn: it is a
-/// frozen teacher.
+/// Nothing passes: the edge is not computed. A learner whose edges are all cut off does not learn: it is a frozen
+/// teacher.
 struct Cutoff {
     static constexpr bool per_sample = false;
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A gate that is open.
+/// An open gate.
 #pragma once
 
 #include <retort/cohort/gate/concept.hpp>
 
 namespace retort::gate {
 
-/// All passes: \f$ G(l) = \mathrm{mean}(l) \f$, which is the term's own reduction.
+/// Everything passes: \f$ G(l) = \mathrm{mean}(l) \f$, which is the term's own reduction.
 /// Source: Minami, Hirakawa, Yamashita, Fujiyoshi, "Knowledge Transfer Graph for Deep Collaborative Learning",
-/// ACCV 2020; so are `Cutoff`, `Linear` and `Correct`.
+/// ACCV 2020; also of `Cutoff`, `PositiveLinear` and `Correct`.
 struct Through {
     static constexpr bool per_sample = false;
 

@@ -19,14 +19,14 @@
 namespace retort {
 
 /// Options of `augmented_teacher`, `augmented_student` and `augmented_peers`. The defaults are the released code's; a
-/// weight of 0 leaves its part out.
+/// weight of 0 omits its part.
 struct AugmentedLearningOptions {
     double label_weight = 1.0;  ///< of the labels, for the main head on the plain views
     double joint_weight = 1.0;  ///< of the joint labels, for the auxiliary heads (not in `augmented_student`)
-    double head_weight = 1.0;   ///< of what the auxiliary heads learn from another learner's
-    double response_weight = 1.0;  ///< of what the main head learns from another learner's
+    double head_weight = 1.0;   ///< of the transfer between auxiliary heads
+    double response_weight = 1.0;  ///< of the transfer between main heads
     double temperature = 3.0;      ///< of both; above 0
-    bool plain_responses = false;  ///< whether the main heads' transfer is on the plain views only, or on all
+    bool plain_responses = false;  ///< restrict the main heads' transfer to the plain views
     std::int64_t views = 4;        ///< of each sample; at least 1
     CrossEntropy labels{};
 
@@ -44,7 +44,7 @@ struct AugmentedLearningOptions {
 
 namespace detail {
 
-/// What a learner's heads learn from the labels.
+/// The label terms of a learner's heads.
 template <std::size_t To, class Heads>
 auto augmented_labels(const Heads& heads, const AugmentedLearningOptions& options) {
     const gate::Through through;
@@ -53,7 +53,7 @@ auto augmented_labels(const Heads& heads, const AugmentedLearningOptions& option
         label<To>(AugmentedCrossEntropy<Heads>(heads, options.views), through, options.joint_weight));
 }
 
-/// The edges by which the heads of one learner teach those of another, and one main head the other.
+/// The edges between the heads of two learners, auxiliary and main.
 template <std::size_t From, std::size_t To, class ToHeads, class FromHeads, class Main>
 auto augmented_transfer(const ToHeads& to, const FromHeads& from, const Main& main,
                         const AugmentedLearningOptions& options) {
@@ -64,7 +64,7 @@ auto augmented_transfer(const ToHeads& to, const FromHeads& from, const Main& ma
                       edge<From, To>(main, through, options.response_weight));
 }
 
-/// The main heads' term, on all views; where the option says so, on the plain ones.
+/// The main heads' term, on all views or on the plain ones only.
 struct AugmentedResponse {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;
@@ -91,8 +91,8 @@ inline AugmentedResponse augmented_response(const AugmentedLearningOptions& opti
 
 }  // namespace detail
 
-/// How a teacher with auxiliary heads learns, alone: as edges of learner `Position`. Whether the network below the
-/// heads learns with them, apart from them or not at all is the network's option (`Backbone`).
+/// Trains a teacher with auxiliary heads, alone: as edges of learner `Position`. Whether the network below the heads
+/// is trained with them, separately or not at all is the network's option (`Backbone`).
 ///
 ///     const auto teacher = retort::augmented(net, stages, heads, {.backbone = retort::Backbone::frozen});
 ///     retort::Cohort cohort{retort::Learner{teacher, sgd}};
@@ -101,12 +101,11 @@ inline AugmentedResponse augmented_response(const AugmentedLearningOptions& opti
 ///
 /// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) \f$ with the views \f$ r_j x \f$ of
 /// a sample; the second part is a mean over all views.
-/// Shapes: batches of `views` views of each sample, one behind the other, with one target for each sample
-/// (`data::RotatedViews`).
+/// Shapes: batches of `views` consecutive views of each sample, with one target per sample (`data::RotatedViews`).
 /// Gradient: to the logits of all heads.
 /// Source: see `AugmentedNetwork`.
-/// \param heads what gives the logits of the auxiliary heads: `AllHeads`, or `Taps`
-/// \throws ConfigError if an option makes no sense
+/// \param heads the taps of the auxiliary heads' logits: `AllHeads`, or `Taps`
+/// \throws ConfigError if an option is out of range
 template <std::size_t Position = 0, class Heads = AllHeads>
 auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads& heads = {}) {
     options.check();
@@ -120,11 +119,11 @@ auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads
 ///     auto graph = retort::augmented_student<0, 1>();
 ///
 /// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h T^2 \mathrm{KL}(p^t_h \| p^s_h) + T^2 \mathrm{KL}(p^t \| p^s) \f$;
-/// both divergences are means over all views. The student's heads learn nothing from the labels, and teach its network.
+/// both divergences are means over all views. The student's heads are not trained on the labels, and their gradients reach its network.
 /// Shapes: as `augmented_teacher`; as many heads of both, of equal classes.
 /// Gradient: to the student's logits; the teacher's are constants.
 /// Source: see `AugmentedNetwork`.
-/// \throws ConfigError if an option makes no sense
+/// \throws ConfigError if an option is out of range
 template <std::size_t Teacher, std::size_t Student, class StudentHeads = AllHeads,
           class TeacherHeads = AllHeads>
 auto augmented_student(const AugmentedLearningOptions& options = {}, const StudentHeads& student = {},
@@ -138,15 +137,15 @@ auto augmented_student(const AugmentedLearningOptions& options = {}, const Stude
                            student, teacher, detail::augmented_response(options), options)));
 }
 
-/// Learners with auxiliary heads that learn together: each from the labels, as `augmented_teacher`, and from the heads
-/// of all others.
+/// Learners with auxiliary heads that learn together: each from the labels, as `augmented_teacher`, and from the
+/// heads of all others.
 ///
 /// Formula, for peer i: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) + \sum_{k \ne i} T^2
 /// \left( \sum_h \mathrm{KL}(p^k_h \| p^i_h) + \mathrm{KL}(p^k \| p^i) \right) \f$; peers are constants.
 /// Shapes: as `augmented_student`.
-/// Source: see `AugmentedNetwork`; there N = 2. The sum over more peers is ours.
+/// Source: see `AugmentedNetwork`; there N = 2. The sum over more peers is this library's.
 /// \tparam N number of learners, at least 2
-/// \throws ConfigError if an option makes no sense
+/// \throws ConfigError if an option is out of range
 template <std::size_t N = 2, class Heads = AllHeads>
 auto augmented_peers(const AugmentedLearningOptions& options = {}, const Heads& heads = {}) {
     static_assert(N > 1, "retort: learning from each other needs at least two learners");

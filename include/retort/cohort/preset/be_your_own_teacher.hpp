@@ -22,7 +22,7 @@ namespace retort {
 
 /// Options of `be_your_own_teacher`.
 struct OwnTeacherOptions {
-    double alpha = 0.1;        ///< of the last exit's answers; the labels have the rest. In [0, 1]
+    double alpha = 0.1;        ///< of the last exit's predictions; the labels get the rest. In [0, 1]
     double beta = 1e-6;        ///< of the features; at least 0
     double temperature = 3.0;  ///< above 0
     CrossEntropy labels{};
@@ -47,18 +47,19 @@ struct OwnTeacherOptions {
 ///         retort::Taps{retort::tap<&Outputs::features, 0>, retort::tap<&Outputs::features, 1>},
 ///         retort::tap<&Outputs::feature>);
 ///
-/// Formula: \f$ (1 - \alpha) \sum_e \mathrm{CE}(z_e, y) + \alpha T^2 \sum_{e < last} H(p_{last}, p_e) + \beta
-/// \sum_{e < last} \| F_e - F_{last} \|^2 \f$, with the cross-entropy H at temperature T in place of the
-/// divergence (equal gradients), and squares only where either feature is positive. The last exit is a
-/// constant for the others. Features of different sizes are the network's to bring to one size.
-/// Source: Zhang, Song, Gao, Chen, Bao, Ma, "Be Your Own Teacher", ICCV 2019, as in an unofficial code.
+/// Formula: \f$ (1 - \alpha) \sum_e \mathrm{CE}(z_e, y) + \alpha T^2 \sum_{e < last} H(p_{last}, p_e) + \beta \sum_{e
+/// < last} \| F_e - F_{last} \|^2 \f$, with the cross-entropy H at temperature T instead of the divergence (equal
+/// gradients), and squares only where either feature is positive. The last exit is a constant for the others. The
+/// network must bring its features to one size.
+/// Source: Zhang, Song, Gao, Chen, Bao, Ma, "Be Your Own Teacher", ICCV 2019, as in an unofficial implementation.
 /// \tparam Position of the learner whose edges these are
-/// \throws ConfigError if an option makes no sense
+/// \throws ConfigError if an option is out of range
 template <std::size_t Position = 0, class... Exits, class Last, class... Features, class LastFeature>
 auto be_your_own_teacher(const Taps<Exits...>& exits, const Last& last, const Taps<Features...>& features,
                          const LastFeature& last_feature, const OwnTeacherOptions& options = {}) {
-    static_assert(sizeof...(Exits) > 0 && sizeof...(Exits) == sizeof...(Features),
-                  "retort: every exit but the last has a feature: as many taps of exits as of features");
+    static_assert(
+        sizeof...(Exits) > 0 && sizeof...(Exits) == sizeof...(Features),
+        "retort: every exit except the last has a feature: expected as many taps of exits as of features");
     options.check();
     const gate::Through through;
     SoftTarget soft = SoftTarget::be_your_own_teacher();

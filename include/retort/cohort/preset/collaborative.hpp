@@ -19,20 +19,20 @@
 
 namespace retort {
 
-/// Options of `collaborative`. The source states none of the numbers: all defaults are ours, as far as nothing
-/// else is said. A weight of 0 leaves its part out (the ablations).
+/// Options of `collaborative`. The source states no values: unless noted otherwise, the defaults are this library's.
+/// A weight of 0 omits its part (the ablations).
 struct CollaborativeOptions {
     double ce_weight = 1.0;        ///< \f$ \alpha \f$, of the labels
-    double mutual_weight = 1.0;    ///< \f$ \beta \f$, of all that comes from the peer
-    double self_weight = 1.0;      ///< \f$ \gamma \f$, of what comes from the frozen self
+    double mutual_weight = 1.0;    ///< \f$ \beta \f$, of everything from the peer
+    double self_weight = 1.0;      ///< \f$ \gamma \f$, of the frozen self
     double relation_weight = 1.0;  ///< of the relations within the mutual part; 1 in the source
     double angle_ratio = 2.0;      ///< \f$ \beta_1 \f$, angles to distances; 2 as RepDistiller's 50 to 25
     double response_weight = 1.0;  ///< \f$ \beta_2 \f$, of the responses within the mutual part
-    /// t of the self-distillation. As Teacher-free Knowledge Distillation has it: 20 for MobileNetV2 and
-    /// ShuffleNetV2, 6 for ResNet18 and ResNet50.
+    /// t of the self-distillation. As in Teacher-free Knowledge Distillation: 20 for MobileNetV2 and ShuffleNetV2, 6
+    /// for ResNet18 and ResNet50.
     double self_temperature = 6.0;
     bool t_squared = false;  ///< a factor \f$ t^2 \f$ on the self-distillation; the summaries show none
-    /// Over pairs and triples of the relations: the source writes a sum; RepDistiller has the mean.
+    /// Over pairs and triples of the relations: the source has a sum; RepDistiller the mean.
     Reduction reduction = Reduction::mean;
     CrossEntropy labels{};
 
@@ -48,8 +48,8 @@ struct CollaborativeOptions {
     }
 };
 
-/// The second stage of CTSL-MKT for four learners: the peers 0 and 1, and their frozen selves 2 and 3, which
-/// are copies that the first stage has trained alone (`independent<2>()`) and which need no optimizer.
+/// The second stage of CTSL-MKT for four learners: the peers 0 and 1, and their frozen selves 2 and 3, which are
+/// copies trained alone in the first stage (`independent<2>()`) and need no optimizer.
 ///
 ///     retort::Cohort cohort{retort::Learner{a, sgd}, retort::Learner{b, sgd},
 ///                           retort::Learner{a_alone}, retort::Learner{b_alone}};
@@ -59,12 +59,12 @@ struct CollaborativeOptions {
 /// \f$ L_k = \alpha \mathrm{CE} + \beta \left( L_{DD} + \beta_1 L_{AD} + \beta_2 \mathrm{KL}(p_{k'} \| p_k)
 /// \right) + \gamma \mathrm{KL}_t(p_{\bar k} \| p_k) \f$, with the distances and angles of `Relational`.
 /// The responses have temperature 1. The peer is a constant, as in deep mutual learning.
-/// The taps read what the relations are between; the source does not say which layer: the penultimate
-/// feature, as in relational knowledge distillation, is our advice. Whether the peers begin the second stage
-/// anew or from the first stage's weights is not stated either; new ones are our default in the examples.
+/// The taps read the features that the relations compare; the source does not say which layer: the penultimate
+/// feature, as in relational knowledge distillation, is recommended. Nor does it state whether the peers start the
+/// second stage from scratch or from the first stage's weights; the examples default to new ones.
 /// Source: Sun, Gou, Yu, Du, Tao, "Collaborative Teacher-Student Learning via Multiple Knowledge Transfer",
 /// 2021, after summaries; no code is public.
-/// \throws ConfigError if an option makes no sense
+/// \throws ConfigError if an option is out of range
 template <class FirstTap, class SecondTap>
 auto collaborative(const FirstTap& first, const SecondTap& second, const CollaborativeOptions& options = {}) {
     options.check();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Graphs in which everybody learns: independently, or from everybody.
+/// Graphs in which all learners are trained: independently, or from one another.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,10 +18,10 @@
 
 namespace retort {
 
-/// Every learner for itself: `label<0>(), ..., label<N - 1>()`.
+/// Every learner on its own: `label<0>(), ..., label<N - 1>()`.
 template <std::size_t N>
 auto independent(const CrossEntropy& labels = {}) {
-    static_assert(N > 0, "retort: a cohort has at least one learner");
+    static_assert(N > 0, "retort: a cohort needs at least one learner");
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
         return TransferGraph(label<I>(labels)...);
     }(std::make_index_sequence<N>{});
@@ -30,11 +30,11 @@ auto independent(const CrossEntropy& labels = {}) {
 /// Options of `mutual_learning`.
 struct MutualLearningOptions {
     CrossEntropy labels{};
-    /// What every learner learns from each of the others. The exact divergence at temperature 1 by default;
+    /// The term of every learner from each of the others. The exact divergence at temperature 1 by default;
     /// `SoftTarget::deep_mutual_learning()` and `SoftTarget::transfer_graph()` are those of released code.
     SoftTarget transfer{.temperature = 1.0};
-    /// Whether the mean over the peers counts, or their sum. The authors' code has the sum, some later code
-    /// the mean; for two learners they are the same.
+    /// Take the mean over the peers instead of their sum. The authors' code uses the sum, some later code the mean;
+    /// for two learners they are the same.
     bool average = false;
 
     /// The weight of an edge among `learners`.
@@ -43,13 +43,13 @@ struct MutualLearningOptions {
     }
 };
 
-/// Deep mutual learning: every learner learns from the labels and from all others. It is the transfer graph
-/// all of whose gates are `Through`.
+/// Deep mutual learning: every learner learns from the labels and from all others. It is the transfer graph with all
+/// gates `Through`.
 ///
 /// Formula: \f$ L_i = \mathrm{CE}(z_i, y) + w \sum_{j \ne i} \mathrm{KL}(p_j \| p_i) \f$, w = 1, or 1 / (N - 1)
 /// (`average`).
-/// Source: Zhang, Xiang, Hospedales, Lu, "Deep Mutual Learning", CVPR 2018. There the learners are updated in
-/// turn; a cohort updates them at once.
+/// Source: Zhang, Xiang, Hospedales, Lu, "Deep Mutual Learning", CVPR 2018. There the learners are updated in turn; a
+/// cohort updates them simultaneously.
 /// \tparam N number of learners, at least 2
 template <std::size_t N>
 auto mutual_learning(const MutualLearningOptions& options = {}) {
@@ -70,7 +70,7 @@ auto mutual_learning(const MutualLearningOptions& options = {}) {
     }(std::make_index_sequence<N>{});
 }
 
-/// The same for a number of learners that is known at run time.
+/// With a number of learners chosen at run time.
 template <class Outputs = at::Tensor, class B = data::Batch>
 RuntimeGraph<Outputs, B> mutual_learning(std::size_t learners, const MutualLearningOptions& options = {}) {
     if (learners < 2) {

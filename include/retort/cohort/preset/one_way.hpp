@@ -23,8 +23,8 @@ struct OneWayOptions {
     double transfer_weight = 0.9;
 };
 
-/// Distillation as a graph: the labels and a frozen teacher teach a student. No edge ends at the teacher, so
-/// that its learner needs no optimizer.
+/// Distillation as a graph: the labels and a frozen teacher teach a student. No edge ends at the teacher, so its
+/// learner needs no optimizer.
 template <std::size_t Teacher, std::size_t Student>
 auto one_way(const OneWayOptions& options = {}) {
     static_assert(Teacher != Student, "retort: teacher and student are two learners");
@@ -35,16 +35,15 @@ auto one_way(const OneWayOptions& options = {}) {
 /// Options of `teacher_assistant`.
 struct TeacherAssistantOptions {
     OneWayOptions step{};
-    /// The assistant learns in so many epochs; then it is frozen, and the student begins. At least 1.
+    /// Epochs of the assistant; then it is frozen, and the student starts. At least 1.
     std::int64_t assistant_epochs = 0;
 };
 
-/// A chain: the frozen teacher teaches an assistant of a size between, which then teaches the student; the
-/// labels teach both. Learning rates follow the whole run: give the student one that knows when it begins
-/// (`Phases`).
+/// A chain: the frozen teacher teaches an assistant of intermediate size, which then teaches the student; the labels
+/// teach both. Learning rates follow the whole run: give the student one that accounts for its start (`Phases`).
 ///
-/// Source: Mirzadeh et al., "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020. The released
-/// code has (1 - lambda) for the labels and lambda for a divergence that is divided by the classes too
+/// Source: Mirzadeh et al., "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020. The released code has
+/// (1 - lambda) for the labels and lambda for a divergence that is also divided by the number of classes
 /// (`SoftTarget::teacher_free(temperature)`).
 /// \throws ConfigError if the number of epochs is below 1
 template <std::size_t Teacher, std::size_t Assistant, std::size_t Student>

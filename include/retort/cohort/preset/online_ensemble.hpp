@@ -27,7 +27,7 @@ struct NativeEnsembleOptions {
     CrossEntropy labels{};
 };
 
-/// ONE as edges of a learner whose branches and whose ensemble (`BranchGate`) are outputs of one network.
+/// ONE as edges of a learner whose branches and ensemble (`BranchGate`) are outputs of one network.
 ///
 ///     auto graph = retort::native_ensemble(
 ///         retort::Taps{retort::tap<&Outputs::branches, 0>, retort::tap<&Outputs::branches, 1>},
@@ -53,16 +53,16 @@ auto native_ensemble(const Taps<Branches...>& branches, const Whole& ensemble,
 /// Options of `diverse_peers`.
 struct DiversePeersOptions {
     SoftTarget transfer = SoftTarget::diverse_peers();
-    RampUp ramp{.epochs = 80};  ///< of all that the peers teach; its `final` is the source's alpha
+    RampUp ramp{.epochs = 80};  ///< of everything the peers teach; its `final` is the source's alpha
     CrossEntropy labels{};
 };
 
-/// OKDDip as edges of a learner: auxiliary peers that learn from groups of their own (`PeerAttention`), and a
-/// leader that learns from the mean of the peers.
+/// OKDDip as edges of a learner: auxiliary peers that learn from their groups (`PeerAttention`), and a leader that
+/// learns from the mean of the peers.
 ///
 /// Formula: \f$ \sum_i \mathrm{CE}(z_i, y) + \mathrm{CE}(z_l, y) + w(\text{epoch}) T^2 \left( \sum_i
-/// \mathrm{KL}(p_{g(i)} \| p_i) + \mathrm{KL}(p_{\bar z} \| p_l) \right) \f$. As released, the targets are no
-/// constants: they learn, too, and so do queries, keys and, through the leader's part, the peers.
+/// \mathrm{KL}(p_{g(i)} \| p_i) + \mathrm{KL}(p_{\bar z} \| p_l) \right) \f$. As released, the targets are not
+/// constants: they are trained, too, and so are queries, keys and, through the leader's part, the peers.
 /// \param groups taps of the targets of the peers, in the peers' order
 /// \param mean tap of the mean of the peers' logits
 /// Source: see `PeerAttention`.
@@ -70,7 +70,7 @@ template <std::size_t Position = 0, class... Peers, class... Groups, class Leade
 auto diverse_peers(const Taps<Peers...>& peers, const Taps<Groups...>& groups, const Leader& leader,
                    const Mean& mean, const DiversePeersOptions& options = {}) {
     static_assert(sizeof...(Peers) == sizeof...(Groups) && sizeof...(Peers) > 0,
-                  "retort: every peer has a target: as many taps of groups as of peers");
+                  "retort: every peer has a target: expected as many taps of groups as of peers");
     const gate::Through through;
     return std::apply(
         [&](const auto&... peer) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Random numbers as a pure function of a counter, and draws from a distribution in constant time each; all
-/// of it tensor operators, so that a device draws what the CPU draws, without waiting for it.
+/// Random numbers as a pure function of a counter, and constant-time draws from a distribution; all in tensor
+/// operators, so that a device draws what the CPU draws, without synchronizing.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -23,13 +23,13 @@
 namespace retort::detail {
 
 /// `count` random numbers of 64 bits, as int64: the sequence of SplitMix64 (`split_mix`) from `start`.
-/// \param start one int64 number on the device that draws
+/// \param start one int64 number on the drawing device
 inline at::Tensor random_bits(const at::Tensor& start, std::int64_t count) {
     const auto constant = [](std::uint64_t bits) { return static_cast<std::int64_t>(bits); };
     at::Tensor result = at::arange(1, count + 1, start.options());
     result.mul_(constant(SplitMix64::increment)).add_(start);
     const auto mix = [&](std::int64_t shift, std::uint64_t factor) {
-        // The shift of a signed number copies its sign, which the mask takes off.
+        // Shifting a signed number extends its sign, which the mask removes.
         result.bitwise_xor_(
             result.bitwise_right_shift(shift).bitwise_and_(constant(~std::uint64_t{0} >> shift)));
         if (factor != 0) result.mul_(constant(factor));
@@ -40,7 +40,7 @@ inline at::Tensor random_bits(const at::Tensor& start, std::int64_t count) {
     return result;
 }
 
-/// The `start` that continues a sequence behind `count` numbers.
+/// Advances `start` past `count` numbers.
 inline void skip_random_bits(at::Tensor& start, std::int64_t count) {
     start.add_(static_cast<std::int64_t>(static_cast<std::uint64_t>(count) * SplitMix64::increment));
 }
@@ -60,9 +60,9 @@ struct AliasTable {
     at::Tensor alias;   ///< [n] int64
 };
 
-/// The table for weights [n], at least 0 and not all 0. Outcomes below the average take the rest of their
-/// share from the heavy ones in order; which one serves whom follows from where the running sums of what is
-/// missing and of what is to spare meet, so that nothing loops over the outcomes.
+/// The table for weights [n], at least 0 and not all 0. Outcomes below the average take the rest of their share from
+/// the heavy ones in order; which one supplies which follows from the running sums of deficits and surpluses, so that
+/// nothing loops over the outcomes.
 /// \throws ConfigError
 inline AliasTable alias_table(const at::Tensor& weights) {
     if (!weights.defined() || weights.dim() != 1 || weights.numel() == 0) {
@@ -81,12 +81,11 @@ inline AliasTable alias_table(const at::Tensor& weights) {
         const at::Tensor missing = (1 - shares.index_select(0, light)).cumsum(0);
         const at::Tensor spare = (shares.index_select(0, heavy) - 1).cumsum(0);
         const at::Tensor before = at::cat({at::zeros({1}, missing.options()), missing.slice(0, 0, -1)});
-        // A light outcome is served by the first heavy one that those before it have not used up.
+        // A light outcome is supplied by the first heavy one not used up by those before it.
         const std::int64_t last = heavy.numel() - 1;
         const at::Tensor server = at::searchsorted(spare, before).clamp_max(last);
         result.alias.index_copy_(0, light, heavy.index_select(0, server));
-        // The light outcome that uses a heavy one up takes more than it has; the next heavy one makes up for
-        // that.
+        // The light outcome that uses up a heavy one takes more than it has; the next heavy one makes up for it.
         const at::Tensor end = at::searchsorted(missing, spare, /*out_int32=*/false, /*right=*/true);
         const at::Tensor used_up =
             (end < light.numel()).logical_and(at::arange(heavy.numel(), end.options()) < last);

@@ -12,8 +12,8 @@
 
 namespace retort::detail {
 
-/// 1 minus the cosines of equal rows: both [batch, size] to [batch]. The gradient is that of the first.
-/// \param epsilon a row that is not longer counts as one of the length `short_length`, a constant
+/// 1 minus the cosines of corresponding rows: both [batch, size] to [batch]. The gradient is with respect to the first.
+/// \param epsilon a row no longer than this counts as one of length `short_length`, a constant
 inline at::Tensor cosine_distances(const at::Tensor& rows, const at::Tensor& goal, double epsilon,
                                    double short_length) {
     const auto lengths_of = [](const at::Tensor& each) {
@@ -30,7 +30,7 @@ inline at::Tensor cosine_distances(const at::Tensor& rows, const at::Tensor& goa
             const at::Tensor cosine = (rows * goal).sum(1, /*keepdim=*/true).mul_(other);
             ValueAndGradient result{at::rsub(cosine.squeeze(1), 1), {}};
             if (with_gradient) {
-                // Along the row itself nothing changes, unless its length is a constant.
+                // The gradient along the row is 0, unless its length is a constant.
                 const at::Tensor along = own.square().mul_(cosine).masked_fill_(is_short, 0);
                 result.gradient = (rows * along).sub_(goal * other);
             }

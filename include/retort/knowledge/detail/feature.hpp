@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What losses on features share: checks, norms that are safe at 0, equal spatial sizes, reductions.
+/// Shared by losses on features: checks, norms that are safe at 0, equal spatial sizes, reductions.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -56,22 +56,21 @@ inline void check_channels(std::string_view where, const at::Tensor& student, co
     }
 }
 
-/// Divided by the norm along `dimension`. Where the norm is below `epsilon`, the result and its gradient are
-/// 0: dividing by `epsilon` there instead, as is common, gives the same value and a gradient of 1 / epsilon.
+/// Divided by the norm along `dimension`. If the norm is below `epsilon`, the result and its gradient are 0: the
+/// common division by `epsilon` gives the same value and a gradient of 1 / epsilon.
 inline at::Tensor normalized(const at::Tensor& tensor, std::int64_t dimension, double epsilon = 1e-12) {
     const at::Tensor norm = at::linalg_vector_norm(tensor, 2, dimension, /*keepdim=*/true);
     return tensor / norm.masked_fill(norm < epsilon, std::numeric_limits<double>::infinity());
 }
 
-/// Averages maps to this height and width, where they have not got it.
+/// Average-pools maps to this height and width, unless they have it.
 inline at::Tensor pooled_to(const at::Tensor& maps, std::int64_t height, std::int64_t width) {
     if (maps.size(2) == height && maps.size(3) == width) return maps;
     return at::adaptive_avg_pool2d(maps, {height, width});
 }
 
-/// Averages the larger of two maps to the size of the smaller; in each direction on its own.
-/// \throws ShapeError where the spatial sizes differ and the features are not [batch, channels, height,
-/// width]
+/// Average-pools the larger of two maps to the size of the smaller; in each direction separately.
+/// \throws ShapeError if the spatial sizes differ and the features are not [batch, channels, height, width]
 inline std::pair<at::Tensor, at::Tensor> pool_larger(std::string_view where, const at::Tensor& student,
                                                      const at::Tensor& teacher) {
     if (student.sizes().slice(2) == teacher.sizes().slice(2)) return {student, teacher};
@@ -100,8 +99,7 @@ inline at::Tensor reduce_samples(const at::Tensor& values, Reduction reduction) 
     return values.mean();
 }
 
-/// Elements [batch, ...], reduced. What `none` does with the elements of a sample is the loss's to say: their
-/// mean, or their sum.
+/// Elements [batch, ...], reduced. Whether `none` takes the mean or the sum of a sample's elements is up to the loss.
 inline at::Tensor reduce_elements(const at::Tensor& elements, Reduction reduction, bool none_is_mean = true) {
     switch (reduction) {
         case Reduction::mean:

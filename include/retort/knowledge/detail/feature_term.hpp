@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the terms on one feature of each network share: taps, a learnable part, errors that name them.
+/// Shared by terms on one feature per network: taps, a learnable part, errors that name them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,16 +19,16 @@
 
 namespace retort::detail {
 
-/// A term on one feature of each network. `Parts` says what is computed of them:
+/// A term on one feature per network. `Parts` defines the computation:
 ///
 /// | expression                              | meaning                                                   |
 /// |-----------------------------------------|-----------------------------------------------------------|
 /// | `parts.sized()`                         | whether the options give all sizes                        |
 /// | `parts.build(student_sizes, teacher_sizes)` | the holder of the learnable part                      |
 /// | `parts.loss(module, student, teacher)`  | the loss of two features                                  |
-/// | `parts.check()`                         | throws ConfigError where the options make no sense        |
+/// | `parts.check()`                         | throws ConfigError for invalid options                  |
 ///
-/// A derived class with an `operator()` of its own needs no `loss`.
+/// A derived class with its own `operator()` needs no `loss`.
 template <class StudentTap, class TeacherTap, class Parts>
 class FeatureTerm {
   public:
@@ -60,14 +60,14 @@ class FeatureTerm {
         if (parts_.sized()) build({}, {});
     }
 
-    /// Calls `compute()`; says in its errors which taps they are about.
+    /// Calls `compute()`; adds the taps to its errors.
     template <class Compute>
     at::Tensor naming(Compute&& compute) const {
         return naming_taps(taps_, kind_, std::forward<Compute>(compute));
     }
 
     void build(at::IntArrayRef from, at::IntArrayRef to) {
-        // The type tells terms apart whose taps have no names.
+        // The type distinguishes terms whose taps have no names.
         learnable_.build(name() + typeid(FeatureTerm).name(), [&] { return parts_.build(from, to); });
     }
 
@@ -94,8 +94,8 @@ struct ConnectedLoss {
             return Loss(mapped, teacher, options);
         } catch (const ShapeError& error) {
             if (mapped.is_same(student)) throw;
-            throw ShapeError(concat(error.what(), "; ", connector.name(), " made ", shape_text(mapped),
-                                    " of the student's ", shape_text(student)));
+            throw ShapeError(concat(error.what(), "; ", connector.name(), " gave ", shape_text(mapped),
+                                    " for the student's ", shape_text(student)));
         }
     }
     void check() const {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A piece of the teacher that student's features go through.
+/// A part of the teacher applied to the student's features.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,8 +19,7 @@
 
 namespace retort::detail {
 
-/// The teacher's classifier, which a gradient goes through but not into: it is the teacher's and stays as it
-/// is.
+/// The teacher's classifier: gradients pass through it but not into its parameters.
 /// \tparam Head `torch::nn::Linear`; or another network or callable, on pooled features
 template <class Head>
 class FixedHead {
@@ -33,10 +32,10 @@ class FixedHead {
             if constexpr (!std::same_as<Head, torch::nn::Linear>) {
                 for (const at::Tensor& parameter : head_.ptr()->parameters()) {
                     if (parameter.requires_grad())
-                        throw ConfigError(
-                            concat(where,
-                                   ": expected a classifier whose parameters take no gradient (it is the "
-                                   "teacher's), found one that does: call set_requires_grad(false) on them"));
+                        throw ConfigError(concat(
+                            where,
+                            ": expected a classifier whose parameters do not require gradients (it is the "
+                            "teacher's), found one that does: call set_requires_grad(false) on them"));
                 }
             }
         }

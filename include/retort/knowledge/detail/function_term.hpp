@@ -14,7 +14,7 @@
 namespace retort::detail {
 
 /// A term bound to taps: `Function(student, teacher, options)`.
-/// \tparam Options with `check()`, which throws ConfigError where the options make no sense
+/// \tparam Options with `check()`, which throws ConfigError for invalid options
 template <class StudentTap, class TeacherTap, class Options, auto Function>
 class FunctionTerm {
   public:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Losses that compute their gradient beside their value, in few operators and in place, instead of leaving a chain of
-/// intermediate tensors to autograd.
+/// Losses that compute their gradient along with their value, in few operators and in place, instead of leaving a
+/// chain of intermediate tensors to autograd.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -17,16 +17,16 @@
 
 namespace retort::detail {
 
-/// A loss, and where asked for its gradient by one tensor: of a loss of each sample, [batch], the gradients of the
-/// samples, [batch, ...], one behind the other.
+/// A loss, and if requested its gradient with respect to one tensor: for a loss per sample, [batch], the gradients of
+/// the samples, [batch, ...].
 struct ValueAndGradient {
     at::Tensor value;
     at::Tensor gradient;
-    double scale = 1;  ///< what the gradient is still to be multiplied by
+    double scale = 1;  ///< a factor still to be applied to the gradient
 };
 
-/// A loss whose gradient is there already: the backward pass scales it. For derivatives of the gradient the loss is
-/// computed again, in operators that autograd knows.
+/// A loss whose gradient is already computed: the backward pass scales it. For derivatives of the gradient the loss
+/// is recomputed in differentiable operators.
 class KnownGradientFunction : public torch::autograd::Function<KnownGradientFunction> {
   public:
     using Composition = std::function<at::Tensor(const at::Tensor&)>;
@@ -56,7 +56,7 @@ class KnownGradientFunction : public torch::autograd::Function<KnownGradientFunc
         const double scale = context->saved_data["scale"].toDouble();
         at::Tensor factor = scale == 1 ? outer : outer * scale;
         while (factor.dim() > 0 && factor.dim() < gradient.dim()) factor = factor.unsqueeze(-1);
-        // In place where nobody can come back for the unscaled gradient.
+        // In place if the unscaled gradient cannot be needed again.
         return {
             torch::autograd::get_current_graph_task_keep_graph() ? gradient * factor : gradient.mul_(factor),
             {},
@@ -71,9 +71,9 @@ class KnownGradientFunction : public torch::autograd::Function<KnownGradientFunc
 };
 
 /// A loss of `input` whose gradient is computed with it.
-/// \param compute `ValueAndGradient compute(bool with_gradient)`, called without autograd. The gradient is in the type
-/// of the input, in memory of its own.
-/// \param composition `Tensor composition(input)`, the same loss in operators that autograd knows; called for second
+/// \param compute `ValueAndGradient compute(bool with_gradient)`, called without autograd. The gradient has the type
+/// of the input, and its own memory.
+/// \param composition `Tensor composition(input)`, the same loss in differentiable operators; called for second
 /// derivatives only
 template <class Compute, class Composition>
 at::Tensor with_known_gradient(const at::Tensor& input, Compute&& compute, Composition&& composition) {

@@ -19,8 +19,8 @@
 
 namespace retort::detail {
 
-/// Lets learnable parts draw their first values without moving the random numbers of the program: with weight
-/// 0 a term must not change a run. The numbers follow from the program's seed and from `salt`.
+/// Lets learnable parts draw their initial values without advancing the random numbers of the program: at weight 0 a
+/// term must not change a run. The numbers follow from the program's seed and from `salt`.
 class ScopedSeed {
   public:
     explicit ScopedSeed(std::string_view salt) : generator_(at::detail::getDefaultCPUGenerator()) {
@@ -42,14 +42,13 @@ class ScopedSeed {
     at::Tensor before_;
 };
 
-/// The learnable part of a term: a module that is built when its sizes are known, and shared by the copies of
-/// the term, as the parameters of a module are by its holders.
+/// The learnable part of a term: a module that is built when its sizes are known, and shared by copies of the term,
+/// like the parameters of a module by its holders.
 /// \tparam Holder a module holder
 template <class Holder>
 class Learnable {
   public:
-    /// Builds the module with `make()`, from random numbers that follow from the program's seed and from
-    /// `name`.
+    /// Builds the module with `make()`, with random numbers derived from the program's seed and `name`.
     template <class Make>
     void build(std::string_view name, Make&& make) {
         const ScopedSeed guard(name);
@@ -57,7 +56,7 @@ class Learnable {
         state_->built = true;
     }
     bool built() const { return state_->built; }
-    /// Moves the module to where `like` is, in its type.
+    /// Moves the module to the device and type of `like`.
     void follow(const at::Tensor& like) const {
         if (built()) state_->holder->to(like.device(), like.scalar_type());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the losses on logits share: checks, log-probabilities, reductions.
+/// Shared by losses on logits: checks, log-probabilities, reductions.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -37,7 +37,7 @@ inline void check_weight(std::string_view who, std::string_view what, double wei
     }
 }
 
-/// A loss on the other classes than the target needs one.
+/// A loss on the non-target classes needs at least one.
 inline void check_two_classes(std::string_view where, const at::Tensor& logits) {
     if (logits.size(1) < 2) {
         throw ShapeError(
@@ -45,7 +45,7 @@ inline void check_two_classes(std::string_view where, const at::Tensor& logits) 
     }
 }
 
-/// Targets are class indices of shape [batch], or probabilities of the shape of the logits. Are they indices?
+/// Targets are class indices of shape [batch], or probabilities of the shape of the logits. Whether they are indices.
 inline bool targets_are_indices(std::string_view where, const at::Tensor& target, const at::Tensor& logits) {
     check_defined(where, "targets", target);
     check_same_device(where, "logits", logits, "targets", target);
@@ -59,12 +59,12 @@ inline bool targets_are_indices(std::string_view where, const at::Tensor& target
                shape_text(target), " and ", target.scalar_type()));
 }
 
-/// The targets as class indices of shape [batch]: as they are, or, of probabilities, the most probable.
+/// The targets as class indices of shape [batch]: unchanged, or the most probable of probabilities.
 inline at::Tensor class_indices(std::string_view where, const at::Tensor& target, const at::Tensor& logits) {
     return targets_are_indices(where, target, logits) ? target : target.argmax(1);
 }
 
-/// \f$ \log \sigma(z / T) \f$, in float32 at least.
+/// \f$ \log \sigma(z / T) \f$, at least in float32.
 inline at::Tensor log_probabilities(const at::Tensor& logits, double temperature) {
     const at::Tensor scores = at_least_float32(logits);
     return at::log_softmax(temperature == 1.0 ? scores : scores / temperature, 1);
@@ -74,7 +74,7 @@ inline at::Tensor scaled(const at::Tensor& value, double factor) {
     return factor == 1.0 ? value : value * factor;
 }
 
-/// Elements of shape [batch, classes] to what the reduction asks for; `mean` is over all elements.
+/// Elements of shape [batch, classes], reduced; `mean` is over all elements.
 inline at::Tensor reduce_over_classes(const at::Tensor& elements, Reduction reduction, double factor) {
     switch (reduction) {
         case Reduction::none:
@@ -89,7 +89,7 @@ inline at::Tensor reduce_over_classes(const at::Tensor& elements, Reduction redu
     return scaled(elements.mean(), factor);
 }
 
-/// One value per sample to what the reduction asks for; elements are samples, so that `mean` is `batchmean`.
+/// One value per sample, reduced; elements are samples, so `mean` is `batchmean`.
 inline at::Tensor reduce_over_samples(const at::Tensor& samples, Reduction reduction, double factor) {
     switch (reduction) {
         case Reduction::none:
@@ -103,13 +103,13 @@ inline at::Tensor reduce_over_samples(const at::Tensor& samples, Reduction reduc
     return scaled(samples.mean(), factor);
 }
 
-/// The logits among the outputs, for the term `Term`, which the compiler names where there are none.
+/// The logits among the outputs, for the term `Term`, which the compiler names if there are none.
 template <class Term, class Outputs>
 decltype(auto) logits_for(const Outputs& outputs) {
     static_assert(
         HasLogits<Outputs>,
         "retort: a term on logits needs logits: the outputs have no member `logits`, and there is no "
-        "function logits(outputs) beside their type");
+        "function logits(outputs) in the namespace of their type");
     return logits(outputs);
 }
 

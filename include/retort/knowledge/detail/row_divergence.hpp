@@ -19,21 +19,21 @@
 
 namespace retort::detail {
 
-/// How far a student's distribution s is from a teacher's t. The names are those of `SoftTarget::Form`.
+/// Divergences of a student's distribution s from a teacher's t. The names are those of `SoftTarget::Form`.
 enum class RowForm {
-    forward,                  ///< KL(t || s): the student covers all that the teacher gives probability to
-    reverse,                  ///< KL(s || t): the student keeps to what the teacher gives probability to
+    forward,                  ///< KL(t || s): mode-covering
+    reverse,                  ///< KL(s || t): mode-seeking
     symmetric,                ///< beta KL(t || s) + (1 - beta) KL(s || t)
     jensen_shannon,           ///< beta KL(t || m) + (1 - beta) KL(s || m), m = beta t + (1 - beta) s
     cross_entropy,            ///< -sum t log s: the gradient of `forward`, but not 0 at equality
     symmetric_cross_entropy,  ///< beta times the cross-entropy + (1 - beta) KL(s || t)
 };
 
-/// A divergence per row, and how impossible elements are met.
+/// A divergence per row, and the treatment of impossible elements.
 struct RowDivergence {
     RowForm form = RowForm::forward;
     double beta = 0.5;
-    /// true: KL(t || s) and the cross-entropy leave out the elements to which s gives no probability.
+    /// true: KL(t || s) and the cross-entropy omit the elements to which s assigns no probability.
     bool skip_impossible = false;
 
     bool without_teacher_entropy() const {
@@ -41,14 +41,14 @@ struct RowDivergence {
     }
 };
 
-/// A divergence of each row, [rows], and where asked for its gradient by the student's logits, [rows,
+/// A divergence per row, [rows], and if requested its gradient with respect to the student's logits, [rows,
 /// elements].
 using RowDivergenceResult = ValueAndGradient;
 
-// An element without probability adds nothing, whatever the other logarithm is: 0 times infinity would be NaN. So the
-// logarithms that come here are finite: the lowest number stands for that of 0. What that makes huge is infinite in
-// truth, and becomes so in the end. (Masks would do the same, at several times the cost.) A NaN in the logits stays
-// visible.
+// An element of probability 0 contributes nothing, whatever the other logarithm is: 0 times infinity would be NaN. So
+// all logarithms here are finite: the lowest number stands for log 0. Values that become huge from it are truly
+// infinite, and are made so at the end. (Masks would do the same, at several times the cost.) A NaN in the logits
+// stays visible.
 
 inline RowDivergenceResult forward_rows(at::Tensor log_student, at::Tensor log_teacher,
                                         const RowDivergence& how, const at::Tensor& impossible,
@@ -107,8 +107,8 @@ inline RowDivergenceResult jensen_shannon_rows(at::Tensor log_student, at::Tenso
     return of_student;
 }
 
-/// The divergence of each row. Both tensors, [rows, elements] of log-probabilities, are used up: their
-/// memory is worked in. Without autograd.
+/// The divergence of each row. Both tensors, [rows, elements] of log-probabilities, are consumed: their memory is
+/// reused. Without autograd.
 inline RowDivergenceResult row_divergence(at::Tensor log_student, at::Tensor log_teacher,
                                           const RowDivergence& how, bool with_gradient) {
     const double infinity = std::numeric_limits<double>::infinity();
@@ -151,13 +151,13 @@ inline RowDivergenceResult row_divergence(at::Tensor log_student, at::Tensor log
     if (how.form != RowForm::jensen_shannon) {
         result.value.masked_fill_(result.value > lowest * -1e-12, infinity);
     }
-    // No divergence is negative; rounding alone makes it so.
+    // No divergence is negative, except by rounding.
     if (!how.without_teacher_entropy() && !how.skip_impossible) result.value.clamp_min_(0);
     return result;
 }
 
 /// Values of rows of `elements` each, reduced as `reduce_over_classes` does, and their gradients.
-/// \param value_factor, slope what values and gradients are multiplied by
+/// \param value_factor, slope factors of values and gradients
 inline ValueAndGradient reduced_rows(ValueAndGradient rows, std::int64_t elements, Reduction reduction,
                                      double value_factor, double slope) {
     if (reduction == Reduction::none) {
@@ -174,7 +174,7 @@ inline ValueAndGradient reduced_rows(ValueAndGradient rows, std::int64_t element
     return rows;
 }
 
-/// \throws ConfigError if the beta makes no sense for the form
+/// \throws ConfigError if the beta is invalid for the form
 inline void check_beta(std::string_view where, RowForm form, double beta) {
     if (form == RowForm::jensen_shannon && !(beta > 0 && beta < 1)) {
         throw ConfigError(

@@ -15,15 +15,15 @@
 
 namespace retort::detail {
 
-/// The scalar products of equal rows: both [batch, ...] to [batch]. Without a tensor of the products.
+/// The scalar products of corresponding rows: both [batch, ...] to [batch]. Without a tensor of the products.
 inline at::Tensor row_products(const at::Tensor& one, const at::Tensor& other) {
     const std::int64_t batch = one.size(0);
     return at::bmm(one.reshape({batch, 1, -1}), other.reshape({batch, -1, 1})).reshape({batch});
 }
 
-/// The sum of the squares of \f$ d(x) \f$, reduced as `reduce_elements` does, where `none` sums up. At every element d
-/// moves as x does, or is 0.
-/// \param deviations `Tensor deviations(values)`, a tensor of its own, in operators that autograd knows
+/// The sum of the squares of \f$ d(x) \f$, reduced as by `reduce_elements`, with sums for `none`. At every element d
+/// has derivative 1, or is 0.
+/// \param deviations `Tensor deviations(values)`, a new tensor, in differentiable operators
 template <class Deviations>
 at::Tensor sum_of_squares(const at::Tensor& values, Reduction reduction, double scale,
                           const Deviations& deviations) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the terms on intermediate features share: a tap of the student and one of the teacher.
+/// Shared by terms on intermediate features: a tap of the student and one of the teacher.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,8 +22,8 @@ concept TapsOf = requires(const T& taps, const O& outputs) {
     { taps(outputs) } -> std::same_as<std::vector<at::Tensor>>;
 };
 
-/// A tap (or `Taps`) of the student and one of the teacher. Reads them, and names itself and them where a
-/// tensor is missing.
+/// A tap (or `Taps`) of the student and one of the teacher. Reads them, and names itself and them in errors about
+/// missing tensors.
 template <class StudentTap, class TeacherTap>
 class TapPair {
   public:
@@ -71,7 +71,7 @@ class TapPair {
     TeacherTap teacher_;
 };
 
-/// Calls `compute()`; where it finds that shapes do not fit, the error names the taps too.
+/// Calls `compute()`; adds the taps to its shape errors.
 template <class Taps, class Compute>
 at::Tensor naming_taps(const Taps& taps, std::string_view kind, Compute&& compute) {
     try {

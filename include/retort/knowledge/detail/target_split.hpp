@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A distribution over the classes taken apart: the target class against the rest, and the rest by itself.
+/// A distribution over the classes split in two: the target class against the rest, and the rest on its own.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -14,8 +14,8 @@
 
 namespace retort::detail {
 
-/// The parts of a softmax, as logarithms. The target class leaves by its index and not by a large negative
-/// number, and nothing is a difference from 1: right however sure of the target the network is.
+/// The parts of a softmax, as logarithms. The target class is removed by its index and not by a large negative
+/// number, and nothing is a difference from 1: accurate for any confidence in the target.
 struct TargetSplit {
     at::Tensor log_target;  ///< of the target class: [batch]
     at::Tensor log_rest;    ///< of all others together: [batch]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The engine of the losses on language-model logits: goes over the tokens in pieces and computes value and
-/// gradient of each piece at once, so that nothing but the gradient is ever as large as the logits, and,
-/// where the logits are given as hidden states and a projection, not even that.
+/// The engine of the losses on language-model logits: processes tokens in chunks and computes value and gradient of
+/// each chunk together, so that only the gradient is ever as large as the logits, and, for hidden states and a
+/// projection, not even that.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -39,24 +39,24 @@
 
 namespace retort::detail {
 
-/// Everything that a loss on tokens depends on. Tensors are flat: [tokens, ...].
+/// Everything a loss on tokens depends on. Tensors are flat: [tokens, ...].
 struct TokenLoss {
     std::variant<at::Tensor, ProjectedLogits> student{};
     std::variant<at::Tensor, ProjectedLogits, SparseTeacher> teacher{};
     at::Tensor labels{};   ///< may be undefined
-    at::Tensor ignored{};  ///< which tokens do not count; undefined: all do
+    at::Tensor ignored{};  ///< tokens to ignore; undefined: none
 
     RowDivergence divergence{};
     SparseRest rest = SparseRest::bucket;
     double temperature = 1.0;
-    double soft_weight = 1.0;  ///< with the T^2 where there is one
+    double soft_weight = 1.0;  ///< includes T^2, if used
     double hard_weight = 0.0;
     bool pad_vocabulary = false;
 
     bool per_token = false;             ///< one value per token
     double scale = 1.0;                 ///< of the sum over tokens
-    bool over_counted = false;          ///< and 1 / number of the tokens that count
-    std::int64_t tokens_per_chunk = 0;  ///< 0: chosen here
+    bool over_counted = false;          ///< also divide by the number of counted tokens
+    std::int64_t tokens_per_chunk = 0;  ///< 0: chosen automatically
 
     bool projected() const { return std::holds_alternative<ProjectedLogits>(student); }
     /// The logits, or the hidden states.
@@ -84,8 +84,8 @@ struct TokenLossWanted {
     bool any() const { return first || weight || bias; }
 };
 
-/// How many tokens at a time. Small pieces stay in a processor's cache; a GPU wants large ones, and so do
-/// matrix products.
+/// How many tokens to process at once. Small chunks stay in a CPU's cache; a GPU needs large ones, and so do matrix
+/// products.
 inline std::int64_t tokens_at_once(std::int64_t elements, std::int64_t tokens, std::int64_t vocabulary) {
     const std::int64_t most = std::clamp<std::int64_t>(elements / vocabulary, 1, tokens);
     const std::int64_t pieces = (tokens + most - 1) / most;
@@ -112,7 +112,7 @@ class TokenLossEngine {
         if (const auto* sparse = std::get_if<SparseTeacher>(&loss.teacher)) prepare(*sparse);
     }
 
-    /// \param weights [tokens]: of each token in the gradients
+    /// \param weights [tokens]: weight of each token in the gradients
     TokenLossResult run(const at::Tensor& weights, const TokenLossWanted& wanted) const {
         const std::int64_t tokens = loss_.tokens();
         TokenLossResult result;
@@ -126,7 +126,7 @@ class TokenLossEngine {
             const at::Tensor student = logits_of(loss_.student, begin, count);
             const at::Tensor teacher =
                 loss_.soft_weight != 0 ? logits_of(loss_.teacher, begin, count) : at::Tensor();
-            // The gradient by projected logits takes the place of the logits.
+            // The gradient with respect to projected logits overwrites the logits.
             const at::Tensor gradient = !wanted.any()       ? at::Tensor()
                                         : loss_.projected() ? student
                                                             : result.first.narrow(0, begin, count);
@@ -159,8 +159,8 @@ class TokenLossEngine {
         for (std::int64_t row = 0; row < count; row += rows_) work(row, std::min(rows_, count - row));
     }
 
-    /// Gradients of hidden states and projection, chunk by chunk. Those of the projection are sums over
-    /// chunks and kept in float32 where the type has 16 bits.
+    /// Gradients of hidden states and projection, chunk by chunk. Those of the projection are sums over chunks, kept
+    /// in float32 if the type has 16 bits.
     struct Accumulator {
         const TokenLossWanted& wanted;
         TokenLossResult& result;
@@ -200,10 +200,10 @@ class TokenLossEngine {
 
     at::TensorOptions options() const { return loss_.first().options().dtype(type_); }
 
-    /// The words of a sparse teacher and their log-probabilities, the rest's behind them; sums to 1.
+    /// The words of a sparse teacher and their log-probabilities, followed by the rest's; sums to 1.
     void prepare(const SparseTeacher& teacher) {
         words_ = teacher.indices;
-        // Tokens that do not count may name anything.
+        // Ignored tokens may name anything.
         if (loss_.ignored.defined()) words_ = words_.masked_fill(loss_.ignored.unsqueeze(1), 0);
         const at::Tensor chosen = teacher.log_probabilities.to(type_);
         at::Tensor rest;
@@ -231,7 +231,7 @@ class TokenLossEngine {
         return {};
     }
 
-    /// Log-probabilities in memory of their own.
+    /// Log-probabilities in newly allocated memory.
     at::Tensor log_probabilities(const at::Tensor& logits, double temperature,
                                  std::int64_t vocabulary) const {
         at::Tensor scores = logits.scalar_type() == type_ ? logits : logits.to(type_);
@@ -241,7 +241,7 @@ class TokenLossEngine {
         return at::log_softmax(scores, 1);
     }
 
-    /// Weighted values of some tokens, and where asked for the gradients by their logits.
+    /// Weighted values of some tokens, and if requested the gradients with respect to their logits.
     RowDivergenceResult rows_of(const at::Tensor& student, const at::Tensor& teacher, std::int64_t begin,
                                 bool with_gradient) const {
         RowDivergenceResult soft;
@@ -288,8 +288,7 @@ class TokenLossEngine {
             return row_divergence(log_probabilities(student, loss_.temperature, 0), std::move(whole),
                                   loss_.divergence, with_gradient);
         }
-        // The student's logits of the k words and of the rest as one event: log of the sum of its
-        // exponentials.
+        // The student's logits of the k words and of the rest as a single event: the logsumexp of the rest.
         at::Tensor scores = student.to(type_, /*non_blocking=*/false, /*copy=*/true);
         if (loss_.temperature != 1.0) scores.div_(loss_.temperature);
         const at::Tensor chosen = scores.gather(1, words);
@@ -298,7 +297,7 @@ class TokenLossEngine {
         RowDivergenceResult result = row_divergence(at::log_softmax(at::cat({chosen, rest}, 1), 1),
                                                     known.clone(), loss_.divergence, with_gradient);
         if (with_gradient) {
-            // Within the rest the gradient is shared out by probability; an impossible rest has none.
+            // Within the rest the gradient is distributed by probability; an impossible rest has none.
             const at::Tensor within = scores.sub_(rest.masked_fill(rest.eq(-infinity), 0)).exp_();
             within.mul_(result.gradient.narrow(1, k, 1));
             within.scatter_(1, words, result.gradient.narrow(1, 0, k));
@@ -331,7 +330,7 @@ class TokenLossEngine {
     at::Tensor words_, sparse_;
 };
 
-/// [tokens]: 1 for the tokens that count, or what makes their mean or sum.
+/// [tokens]: the weights of the tokens in the mean or sum; 1 for values per token.
 inline at::Tensor token_weights(const TokenLoss& loss) {
     const auto options = loss.first().options().dtype(loss.type());
     if (!loss.ignored.defined()) {
@@ -344,9 +343,9 @@ inline at::Tensor token_weights(const TokenLoss& loss) {
     return loss.scale == 1.0 ? weights : weights.mul_(loss.scale);
 }
 
-/// The loss as a node of autograd. Value and gradient are computed in the forward pass together; the backward
-/// pass scales. Values per token of projected logits are the exception: the gradient of the projection
-/// mixes the tokens, so that the backward pass goes over them again.
+/// The loss as a node of autograd. Value and gradient are computed in the forward pass together; the backward pass
+/// scales. Values per token of projected logits are the exception: the gradient of the projection mixes the tokens,
+/// so the backward pass iterates over them again.
 struct TokenLossFunction : torch::autograd::Function<TokenLossFunction> {
     using Context = torch::autograd::AutogradContext;
     using Tensors = torch::autograd::variable_list;
@@ -380,8 +379,8 @@ struct TokenLossFunction : torch::autograd::Function<TokenLossFunction> {
     static Tensors backward(Context* context, const Tensors& incoming) {
         if (at::GradMode::is_enabled()) {
             throw ConfigError(
-                "token divergence: expected a first derivative, found a graph of the gradient asked for "
-                "(create_graph); second derivatives are not provided");
+                "token divergence: expected a first derivative, found a graph of the gradient requested "
+                "(create_graph); second derivatives are not supported");
         }
         const Tensors saved = context->get_saved_variables();
         const at::Tensor& outer = incoming.at(0);
@@ -397,7 +396,7 @@ struct TokenLossFunction : torch::autograd::Function<TokenLossFunction> {
                 {.first = (wanted & 1) != 0, .weight = (wanted & 2) != 0, .bias = (wanted & 4) != 0});
             return {at::Tensor(), at::Tensor(), result.first, result.weight, result.bias};
         }
-        // In place where nobody can come back for the unscaled gradient: it may be the largest tensor of all.
+        // In place if the unscaled gradient cannot be needed again: it may be the largest tensor of all.
         const bool keep = torch::autograd::get_current_graph_task_keep_graph();
         const at::Tensor factor = context->saved_data["per_token"].toBool() ? outer.unsqueeze(1) : outer;
         const auto scaled = [&](const at::Tensor& gradient) -> at::Tensor {
@@ -410,7 +409,7 @@ struct TokenLossFunction : torch::autograd::Function<TokenLossFunction> {
     }
 };
 
-/// The value of the loss: [tokens] where it is per token, else without dimensions.
+/// The value of the loss: [tokens] if per token, else a scalar.
 inline at::Tensor token_loss(const TokenLoss& loss) {
     const at::Tensor& first = loss.first();
     const auto* projected = std::get_if<ProjectedLogits>(&loss.student);
@@ -421,7 +420,7 @@ inline at::Tensor token_loss(const TokenLoss& loss) {
         wanted.bias = projected != nullptr && projected->bias.defined() && projected->bias.requires_grad();
     }
     if (wanted.any()) {
-        // What is not there stands as an empty tensor: autograd counts defined arguments.
+        // Absent tensors are passed as empty ones: autograd counts defined arguments.
         const at::Tensor nothing = at::empty({0}, first.options());
         const at::Tensor bias = projected != nullptr && projected->bias.defined() ? projected->bias : nothing;
         return TokenLossFunction::apply(loss, wanted, first,
@@ -432,7 +431,7 @@ inline at::Tensor token_loss(const TokenLoss& loss) {
     return loss.per_token ? values : values.mul(token_weights(loss)).sum();
 }
 
-/// Fills in the tokens that count. Labels have the shape of the tokens and are int64.
+/// Fills in which tokens count. Labels have the shape of the tokens and are int64.
 /// \throws ShapeError
 inline void count_tokens(std::string_view where, TokenLoss& loss, const at::Tensor& labels,
                          at::IntArrayRef sizes, std::int64_t ignore_index) {
@@ -467,8 +466,8 @@ inline void count_tokens(std::string_view where, TokenLoss& loss, const at::Tens
     }
 }
 
-/// Fills in how the values of the tokens become one.
-/// \param items what to divide by; 0: the tokens that count
+/// Fills in how the values of the tokens are reduced.
+/// \param items the divisor; 0: the number of counted tokens
 inline void reduce_tokens(TokenLoss& loss, Reduction reduction, double items) {
     loss.per_token = reduction == Reduction::none;
     if (reduction == Reduction::batchmean || reduction == Reduction::mean) {

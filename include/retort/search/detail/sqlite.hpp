@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// SQLite: databases, prepared statements and transactions that end with their scopes, and errors in words.
+/// RAII for SQLite: databases, prepared statements and transactions, with errors as messages.
 #pragma once
 
 #if !defined(RETORT_WITH_SQLITE) || !RETORT_WITH_SQLITE
@@ -22,10 +22,10 @@
 
 namespace retort::detail {
 
-/// A prepared statement. The only way to SQL, so that no value is ever a part of its text.
+/// A prepared statement. The only way to run SQL, so that values are never part of its text.
 class SqliteStatement {
   public:
-    /// \param where what errors call the database
+    /// \param where the name of the database in errors
     SqliteStatement(sqlite3* database, std::string_view sql, std::string where)
         : database_(database), where_(std::move(where)) {
         sqlite3_stmt* statement = nullptr;
@@ -35,8 +35,7 @@ class SqliteStatement {
         if (code != SQLITE_OK) fail(database, code, where_);
     }
 
-    /// Runs it with these values in the place of its question marks, and calls `row(statement)` for each row of the
-    /// result.
+    /// Runs it with these values for its question marks, and calls `row(statement)` for each row of the result.
     template <class Row, class... Values>
     void each(Row&& row, const Values&... values) {
         const Reset reset{statement_.get()};
@@ -49,14 +48,14 @@ class SqliteStatement {
             row(*this);
         }
     }
-    /// Runs it for what it changes. \returns how many rows it has changed
+    /// Runs it for its effect. \returns the number of rows changed
     template <class... Values>
     int run(const Values&... values) {
         each([](const SqliteStatement&) {}, values...);
         return sqlite3_changes(database_);
     }
 
-    // Of the row at hand; columns count from 0.
+    // Of the current row; columns count from 0.
     bool null(int column) const { return sqlite3_column_type(statement_.get(), column) == SQLITE_NULL; }
     std::int64_t integer(int column) const { return sqlite3_column_int64(statement_.get(), column); }
     double real(int column) const { return sqlite3_column_double(statement_.get(), column); }
@@ -66,22 +65,20 @@ class SqliteStatement {
         return bytes == nullptr ? std::string() : std::string(bytes, size);
     }
 
-    /// An error of SQLite in words.
+    /// Throws an SQLite error as an exception.
     [[noreturn]] static void fail(sqlite3* database, int code, const std::string& where) {
-        // What the connection has to say about it, before anything else is asked of it.
+        // The connection's message, before any other call replaces it.
         const std::string reason = database == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(database);
         switch (code & 0xff) {
             case SQLITE_BUSY:
             case SQLITE_LOCKED:
-                throw OutputError(
-                    detail::concat(where,
-                                   ": expected to get at it in time, found it locked by another "
-                                   "process (is one of them stopped?): ",
-                                   reason));
+                throw OutputError(detail::concat(where,
+                                                 ": timed out: the database is locked by another "
+                                                 "process (is one suspended?): ",
+                                                 reason));
             case SQLITE_NOTADB:
             case SQLITE_CORRUPT:
-                throw DataError(
-                    detail::concat(where, ": expected a sound database of SQLite, found: ", reason));
+                throw DataError(detail::concat(where, ": expected a valid SQLite database, found: ", reason));
             case SQLITE_CANTOPEN:
             case SQLITE_FULL:
             case SQLITE_IOERR:
@@ -97,7 +94,7 @@ class SqliteStatement {
     struct Finalize {
         void operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
     };
-    // Ends the statement's hold on the database, also where an error ends it.
+    // Releases the statement's hold on the database, also on errors.
     struct Reset {
         sqlite3_stmt* statement;
         explicit Reset(sqlite3_stmt* which) : statement(which) {}
@@ -126,14 +123,14 @@ class SqliteStatement {
     std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
-/// A connection to a database. For one thread at a time.
+/// A connection to a database. One thread at a time.
 class SqliteDatabase {
   public:
-    /// `read`: the file must be there. It is opened for writing where it may be: what a process that died while it
-    /// wrote has left must be rolled back before anybody can read. `work`: makes the file if there is none.
+    /// `read`: the file must exist. It is opened for writing if possible: an unfinished transaction of a process that
+    /// died must be rolled back before anything can be read. `work`: creates the file if missing.
     enum class Mode { read, work };
 
-    /// \param patience seconds for which every access waits while another process holds the lock
+    /// \param patience seconds that every access waits while another process holds the lock
     /// \throws OutputError if it cannot be opened
     SqliteDatabase(const std::filesystem::path& path, Mode mode, double patience) : where_(path.string()) {
         sqlite3* database = nullptr;
@@ -146,7 +143,7 @@ class SqliteDatabase {
     }
     SqliteStatement prepare(std::string_view sql) const { return {database_.get(), sql, where_}; }
     void run(std::string_view sql) const { prepare(sql).run(); }
-    /// The number that a pragma or a count gives.
+    /// The number returned by a pragma or a count.
     std::int64_t number(std::string_view sql) const {
         std::int64_t result = 0;
         prepare(sql).each([&](const SqliteStatement& row) { result = row.integer(0); });
@@ -163,13 +160,13 @@ class SqliteDatabase {
     std::unique_ptr<sqlite3, Close> database_;
 };
 
-/// What happens between its beginning and `commit()` happens as a whole or not at all.
+/// Everything between construction and `commit()` happens as a whole or not at all.
 class SqliteTransaction {
   public:
     enum class Kind { read, write };
 
-    /// A transaction that will write takes the lock for writers at its beginning: one that began as a reader could
-    /// find another reader doing the same, and neither could go on.
+    /// A transaction that will write takes the write lock at its beginning: one that began as a reader could meet
+    /// another reader doing the same, and neither could continue.
     explicit SqliteTransaction(const SqliteDatabase& database, Kind kind = Kind::write)
         : database_(database) {
         database.run(kind == Kind::write ? "BEGIN IMMEDIATE" : "BEGIN");
