@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a reader found is looked at as a tensor would look at it.
+/// Accesses what a reader found as a tensor would.
 #pragma once
 
 #include <cstddef>

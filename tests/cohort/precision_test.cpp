@@ -125,7 +125,7 @@ TEST_CASE(
     const auto make = [&] {
         return Cohort{retort::Float16{{.initial = 256.0}}, Learner{a, sgd}, Learner{b, sgd}};
     };
-    if (!retort::detail::compat::float16_on_processors) {
+    if (!retort::detail::compat::float16_on_cpu) {
         CHECK(words_of<retort::ConfigError>(make) ==
               "Float16: expected the learners on a CUDA device, or LibTorch 2.6 or later, found cpu and "
               "LibTorch " TORCH_VERSION "; Bfloat16 works there");

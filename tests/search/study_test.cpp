@@ -6,6 +6,7 @@
 #include <small_networks.hpp>
 
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <csignal>
 #include <limits>
@@ -210,7 +211,7 @@ TEST_CASE("who has lost a trial changes nothing of it any more") {
     auto taken = other.next();
     CHECK(taken->number() == trial->number());
     const auto error = words_of<OutputError>([&] { static_cast<void>(trial->report(1, 0.5)); });
-    CHECK(holds(error, "expected trial 0 to be this process's", "another one has taken it up"));
+    CHECK(holds(error, "expected trial 0 to be this process's", "another process has resumed it"));
     CHECK(words_of<OutputError>([&] { trial->complete(1); }) == error);
     CHECK(taken->report(1, 2.5));
     taken->complete(2);
@@ -338,7 +339,7 @@ TEST_CASE("a study of other settings is refused with what differs") {
         differs([](StudyOptions& o) { o.space = Space().choice("a", {"1", "2"}).choice("b", {"x", "y"}); }),
         "whose variable 0000 is \"a: 1, 2\"", "where it is \"a: 1, 2, 3\""));
     CHECK(holds(differs([](StudyOptions& o) { o.space.only_if("c", [](const Point&) { return true; }); }),
-                "whose constraints is \"c\"", "a file of its own"));
+                "whose constraints is \"c\"", "needs another file"));
     CHECK(read_file(path) == before);
 }
 
@@ -354,9 +355,9 @@ TEST_CASE("files that are no studies, or damaged ones, are refused and stay as t
     write_file(folder / "text", "retort graph 1\nlearner 0 resnet32\n" + std::string(2000, 'x'));
     refused(folder / "text", "expected a valid SQLite database", "file is not a database");
     sql(folder / "other", "CREATE TABLE trials (a)");
-    refused(folder / "other", "expected a study of retort", "something else");
+    refused(folder / "other", "expected a study of retort", "another database of SQLite");
     sql(folder / "named", "PRAGMA application_id = 1234");
-    refused(folder / "named", "expected a study of retort", "something else");
+    refused(folder / "named", "expected a study of retort", "another database of SQLite");
 
     const auto study = [&](const std::string& name) {
         Study made(folder / name, small_study());
@@ -390,6 +391,9 @@ TEST_CASE("files that are no studies, or damaged ones, are refused and stay as t
     CHECK(opening(folder / "empty").empty());  // a process that dies while it makes one leaves this
     CHECK(holds(opening(folder / "no" / "folder"), "cannot read or write", "unable to open"));
     CHECK(holds(opening(folder.path()), "cannot read or write", "unable to open"));
+    REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+    CHECK(holds(opening(folder / "pipe"), "expected a regular file, found a pipe"));
+    CHECK(holds(words_of<DataError>([&] { read_study(folder / "pipe"); }), "expected a regular file"));
 }
 
 TEST_CASE("a study that many make at once is made once") {

@@ -3,6 +3,8 @@
 /// Teachers that Python wrote; the files are made by tests/io/weights.py.
 #include <retort_test.hpp>
 
+#include <sys/stat.h>
+
 #include <retort/callback.hpp>
 #include <retort/io.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
@@ -63,6 +65,8 @@ TEST_CASE("a scripted teacher distils") {
 TEST_CASE("what is no scripted teacher, or another one, is refused when it is loaded") {
     const TemporaryDirectory folder;
     CHECK_THROWS_AS(Scripted{folder.path() / "none.pt"}, retort::DataError);
+    REQUIRE(::mkfifo((folder.path() / "pipe").c_str(), 0600) == 0);
+    CHECK_THROWS_WITH(Scripted{folder.path() / "pipe"}, Contains("expected a regular file, found a pipe"));
     CHECK_THROWS_WITH(Scripted{stored("net.pt")}, Contains("expected a TorchScript program"));
     CHECK_THROWS_WITH(Scripted{stored("TupleTeacher.pt")},
                       Contains("expected 2 names") && Contains("found 0"));

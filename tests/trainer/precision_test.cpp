@@ -171,7 +171,7 @@ TEST_CASE("float16 on a processor: LibTorch 2.6 or later, or a sentence that say
         Trainer trainer(net, retort::NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
                         Sgd{.learning_rate = 0.1}, retort::Float16{});
     };
-    if (retort::detail::compat::float16_on_processors) {
+    if (retort::detail::compat::float16_on_cpu) {
         CHECK_NOTHROW(make());
     } else {
         CHECK(words_of<retort::ConfigError>(make) ==
@@ -181,7 +181,7 @@ TEST_CASE("float16 on a processor: LibTorch 2.6 or later, or a sentence that say
 }
 
 TEST_CASE("float16: a step is the hand-written one with autocast and a scaled loss, to the bit") {
-    if (!retort::detail::compat::float16_on_processors) return;
+    if (!retort::detail::compat::float16_on_cpu) return;
     torch::manual_seed(1);
     Watched student, teacher;
     Perceptron hand;
@@ -223,7 +223,7 @@ TEST_CASE("float16: a step is the hand-written one with autocast and a scaled lo
 
 TEST_CASE(
     "float16 trains about as float32 does; a scale that is too large is left by steps that are left out") {
-    if (!retort::detail::compat::float16_on_processors) return;
+    if (!retort::detail::compat::float16_on_cpu) return;
     const auto narrow = with_hints(retort::Float16{{.initial = 1024.0}}), wide = with_hints();
     CHECK(wide.scale == 0.0);
     CHECK(narrow.scale == 1024.0);

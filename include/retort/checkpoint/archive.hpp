@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What goes into a checkpoint, and comes back: named values.
+/// Named values that a checkpoint stores and restores.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,6 +20,7 @@
 #include <vector>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/byte_reader.hpp>
 #include <retort/detail/check.hpp>
 
 namespace retort {
@@ -36,16 +37,16 @@ using StateItems = std::vector<StateItem>;
 
 }  // namespace detail
 
-/// What goes into a checkpoint, and comes back, by name. A policy, callback or teacher with state has one
-/// member for both directions:
+/// Stores and restores the state of a checkpoint by name. A policy, callback or teacher with state has one member for
+/// both directions:
 ///
 ///     void checkpoint(retort::Archive& archive) {
 ///         archive("waited", waited_);
 ///         archive("best", best_);
 ///     }
 ///
-/// which stores the values when the archive saves and sets them when it loads. Loading runs it twice: first
-/// only to compare (`checking()`), so that a checkpoint that does not fit changes nothing.
+/// which stores the values when the archive saves and sets them when it loads. Loading calls it twice: first only to
+/// compare (`checking()`), so that a checkpoint that does not match changes nothing.
 ///
 /// Values: `bool`, integers, floating-point numbers, `std::string`, `at::Tensor`, and vectors of `std::int64_t`,
 /// `double`, `std::string` and `at::Tensor`. A tensor that is defined is set in place (device and strides stay;
@@ -57,7 +58,7 @@ class Archive {
     /// Saves into `items`. Tensors are copied on their device.
     explicit Archive(detail::StateItems& items) : out_(&items) {}
     /// Compares with `items` (`load` false), or sets from them.
-    /// \param where stands in front of errors, such as the path of the checkpoint
+    /// \param where begins errors, such as the path of the checkpoint
     Archive(const detail::StateItems& items, bool load, std::string where)
         : in_(&items), load_(load), where_(std::move(where)), used_(items.size(), false) {
         for (std::size_t i = 0; i < items.size(); ++i) index_.emplace(items[i].name, i);
@@ -139,7 +140,7 @@ class Archive {
         });
     }
 
-    /// The same, but sets the value in the first run, too: for a local variable that decides what follows.
+    /// The same, but sets the value also when only comparing: for a local variable that decides what follows.
     template <class T>
     void now(std::string_view name, T& value) {
         const bool load = std::exchange(load_, true);
@@ -152,18 +153,19 @@ class Archive {
         load_ = load;
     }
 
-    /// Stores a description of what this is; a checkpoint with another one is refused.
+    /// Stores a description; a checkpoint with another one is refused.
     /// \throws CheckpointError with both descriptions
     void expect(std::string_view name, std::string description) {
         if (saving()) {
             (*this)(name, description);
         } else if (const std::string& stored = text_of(name); stored != description) {
             throw CheckpointError(detail::concat(where_, ": ", full(name), ": this run has \"", description,
-                                                 "\", the checkpoint was made with \"", stored, "\""));
+                                                 "\", the checkpoint was made with \"",
+                                                 detail::excerpt(stored, 300), "\""));
         }
     }
 
-    /// Runs `function` in a scope of that name. When comparing, everything in the scope must have been asked for.
+    /// Runs `function` in a scope of that name. When comparing, everything in the scope must be used.
     template <class Function>
     void in(std::string_view name, Function&& function) {
         const std::size_t before = prefix_.size();
@@ -181,7 +183,7 @@ class Archive {
         }
         return false;
     }
-    /// What stands in front of errors.
+    /// What errors begin with.
     const std::string& where() const { return where_; }
 
   private:
@@ -243,7 +245,7 @@ class Archive {
         for (std::size_t i = 0; i < in_->size(); ++i) {
             if (!used_[i] && (*in_)[i].name.starts_with(prefix_)) {
                 throw CheckpointError(
-                    detail::concat(where_, ": ", (*in_)[i].name,
+                    detail::concat(where_, ": ", detail::excerpt((*in_)[i].name),
                                    ": the checkpoint has it, and this run has nothing of that name"));
             }
         }
@@ -269,8 +271,8 @@ concept Checkpointed = requires(T& value, Archive& archive) { value.checkpoint(a
 
 namespace detail {
 
-// Whether a class has a member of that name, whatever it is: where it has one, the name is ambiguous in a class
-// derived from it and from the probe.
+// Whether a class has a member of that name, of any kind: if so, the name is ambiguous in a class derived from it and
+// from the probe.
 struct CheckpointProbe {
     int checkpoint;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The directory in which a run keeps its checkpoints.
+/// The directory of a run's checkpoints.
 #pragma once
 
 #include <unistd.h>
@@ -38,7 +38,7 @@ struct CheckpointName {
                       static_cast<long long>(step));
         return buffer;
     }
-    /// Reads a name; false if it is another.
+    /// Reads a name; false if it is not one of a checkpoint.
     static bool read(std::string_view name, CheckpointName& result) {
         constexpr std::string_view begin = "checkpoint-";
         if (!name.starts_with(begin)) return false;
@@ -118,7 +118,7 @@ class CheckpointDirectory {
     void prune(std::size_t keep) const {
         const std::vector<CheckpointName> names = checkpoints_in(path_);
         for (std::size_t i = 0; i + keep < names.size(); ++i) {
-            std::error_code ignored;  // one too many does no harm
+            std::error_code ignored;  // one that is left does no harm
             std::filesystem::remove(path_ / names[i].text(), ignored);
         }
     }

@@ -32,8 +32,8 @@ inline void archive_module(Archive& archive, const torch::nn::Module& module) {
     archive.in("buffers", [&] { each(module.named_buffers()); });
 }
 
-/// Stores or sets which parameters have a gradient (its values are over when a step is done): where `zero_grad` leaves
-/// zeros, an optimizer goes on moving a parameter by its momentum, and leaves out one that has none.
+/// Stores or sets which parameters have a gradient (not its values, which are used up by the step): where `zero_grad`
+/// leaves zeros, an optimizer still updates a parameter by its momentum, and skips one without a gradient.
 inline void archive_gradients(Archive& archive, const std::vector<at::Tensor>& parameters) {
     std::vector<std::int64_t> which;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -62,7 +62,7 @@ inline void scale_gradients(const std::vector<at::Tensor>& parameters, double fa
 }
 
 /// A hash of names, types, shapes and values of all parameters and buffers.
-/// \param without tensors that are left out
+/// \param without tensors to skip
 inline std::string hash_of_modules(const std::vector<torch::nn::Module*>& modules,
                                    const std::vector<at::Tensor>& without = {}) {
     Hash hash;

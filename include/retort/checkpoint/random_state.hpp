@@ -20,7 +20,7 @@ inline std::vector<at::Generator> generators_of(at::Device device) {
     return result;
 }
 
-/// The states of these generators. Does not wait for the device.
+/// The states of these generators. Does not synchronize with the device.
 inline std::vector<at::Tensor> random_state(at::Device device) {
     std::vector<at::Tensor> result;
     for (at::Generator& generator : generators_of(device)) {

@@ -20,7 +20,6 @@
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -30,6 +29,7 @@
 #include <retort/cohort/graph_description.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
+#include <retort/detail/mapped_file.hpp>
 
 namespace retort {
 
@@ -198,9 +198,8 @@ inline void save_graph(const GraphDescription& graph, const std::filesystem::pat
 /// Reads a graph file.
 /// \throws DataError if it cannot be read, or with the line, what was expected there and what was found
 inline GraphDescription load_graph(const std::filesystem::path& path) {
-    std::ifstream stream(path);
-    if (!stream)
-        throw DataError(detail::concat(path.string(), ": expected a readable graph file, found none"));
+    const detail::MappedFile file(path);
+    std::istringstream stream{std::string(file.bytes())};
     return detail::GraphReader(path.string()).read(stream);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Checks of tensors, and what they say.
+/// Checks of tensors, and their messages.
 #pragma once
 
 #include <ATen/core/Tensor.h>

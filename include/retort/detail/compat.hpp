@@ -52,8 +52,8 @@ inline constexpr at::ScalarType float8_e8m0fnu = at::ScalarType::Undefined;
 
 /// Whether the CPU has convolutions, matrix products and their gradients in float16: LibTorch 1.13 has none of them,
 /// versions in between were not tried.
-inline constexpr bool float16_on_processors = TORCH_VERSION_MAJOR > 2 ||
-                                              (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6);
+inline constexpr bool float16_on_cpu = TORCH_VERSION_MAJOR > 2 ||
+                                       (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6);
 
 /// Whether LibTorch computes with its kernels for AVX2 or later, which depends on the CPU and on the environment variable
 /// ATEN_CPU_CAPABILITY. Only newer versions export the function that says so; all of them say it in their configuration.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Changes of all tensors in the outputs of a network: to constants, to float32.
+/// Converts all tensors in a network's outputs: to constants, to float32.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -49,7 +49,7 @@ concept Iterable = requires(T& value) {
 template <class T>
 concept Elements = requires { std::tuple_size<T>::value; };
 
-/// Takes tensors out of their graphs. `variable_data` shares the value without an operator.
+/// Detaches tensors. `variable_data` shares the value without an operator.
 struct Detach {
     void operator()(at::Tensor& value) const {
         if (value.defined() && value.requires_grad()) value = value.variable_data();

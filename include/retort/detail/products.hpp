@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Products of a tensor with itself, with backward passes that make use of it: autograd would treat the two factors as
+/// Products of a tensor with itself, with backward passes that use this: autograd would treat the two factors as
 /// different tensors.
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The iterator of ranges that are gone through once.
+/// The iterator of single-pass ranges.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace retort::detail {
 
-/// An input iterator over what a `State` makes one after the other: `current()`, `next()`, `at_end()`.
+/// An input iterator over the elements that a `State` generates: `current()`, `next()`, `at_end()`.
 template <class State>
 class StateIterator {
   public:

@@ -13,8 +13,7 @@ inline at::Tensor constant(const at::Tensor& tensor) {
     return tensor.requires_grad() ? tensor.detach() : tensor;
 }
 
-/// The elements in CPU memory, row by row, to read their bytes. Conjugation and negation, which LibTorch may leave to
-/// whoever reads a tensor, are applied.
+/// The elements in CPU memory, row by row, to read their bytes. Lazy conjugation and negation are resolved.
 inline at::Tensor in_memory(const at::Tensor& tensor) {
     at::Tensor result = constant(tensor);
     if (result.is_conj()) result = result.resolve_conj();

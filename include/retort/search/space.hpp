@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,24 +66,14 @@ class Space {
         return result;
     }
 
-    /// The number of points, the product of the numbers of choices: exact, however large, in decimal digits.
+    /// The number of points, the product of the numbers of choices, in decimal digits; exact where a `long double` is.
     std::string size() const {
-        std::vector<unsigned> digits{1};  // least significant first, nine decimal digits each
-        constexpr std::uint64_t base = 1'000'000'000;
-        for (const Variable& variable : variables_) {
-            std::uint64_t carry = 0;
-            for (unsigned& digit : digits) {
-                const std::uint64_t product = std::uint64_t{digit} * variable.choices.size() + carry;
-                digit = static_cast<unsigned>(product % base);
-                carry = product / base;
-            }
-            for (; carry > 0; carry /= base) digits.push_back(static_cast<unsigned>(carry % base));
-        }
-        std::string result = std::to_string(digits.back());
-        for (std::size_t i = digits.size() - 1; i-- > 0;) {
-            const std::string part = std::to_string(digits[i]);
-            result.append(9 - part.size(), '0').append(part);
-        }
+        const long double size = std::accumulate(
+            variables_.begin(), variables_.end(), 1.0L, [](long double product, const Variable& variable) {
+                return product * static_cast<long double>(variable.choices.size());
+            });
+        std::string result(static_cast<std::size_t>(std::snprintf(nullptr, 0, "%.0Lf", size)), '\0');
+        std::snprintf(result.data(), result.size() + 1, "%.0Lf", size);
         return result;
     }
 
@@ -139,7 +131,7 @@ class Space {
                 return result;
         }
         throw ConfigError(detail::concat(
-            "search space: expected points for which all of this holds, found none among 10000: ",
+            "search space: expected points that meet these constraints, found none among 10000: ",
             list(constraints())));
     }
 

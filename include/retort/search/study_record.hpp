@@ -55,7 +55,7 @@ struct Decision {
 
 /// A snapshot of a study.
 struct StudyRecord {
-    std::map<std::string, std::string> settings{};  ///< space, pruning, seed, and what the user added
+    std::map<std::string, std::string> settings{};  ///< space, pruning, seed, and the user's settings
     std::vector<TrialRecord> trials{};              ///< by number
     std::vector<Decision> decisions{};              ///< in the order they were made
 

@@ -203,10 +203,11 @@ class Compiled {
 #if defined(RETORT_WITH_JSON) && RETORT_WITH_JSON
         // As written by torch.utils._pytree: [1, {"type": ..., "context": ..., "children_spec": [...]}].
         using Json = nlohmann::json;
-        const auto leaves = [](const auto& self, const Json& node) -> std::size_t {
+        const auto leaves = [](const auto& self, const Json& node, int depth = 0) -> std::size_t {
             if (node.at("type").is_null()) return 1;
+            if (depth == 100) throw std::out_of_range("nested too deeply");
             std::size_t result = 0;
-            for (const Json& each : node.at("children_spec")) result += self(self, each);
+            for (const Json& each : node.at("children_spec")) result += self(self, each, depth + 1);
             return result;
         };
         try {

@@ -55,6 +55,7 @@ class Scripted {
     explicit Scripted(const std::filesystem::path& path, ScriptedOptions options = {})
         : options_(std::move(options)), path_(path.string()) {
         const at::Device device = retort::device(options_.device);
+        const detail::MappedFile regular(path_);  // a pipe would make LibTorch wait
         try {
             // On the CPU first: the device it was saved on may not exist here.
             module_ = torch::jit::load(path_, at::Device(at::kCPU));

@@ -81,7 +81,7 @@ std::optional<GradientScaler> scaler_of(const P& precision) {
 /// \throws ConfigError if the device does not support the precision
 template <class P>
 void check_precision(const at::Device& device, std::string_view who) {
-    if (P::type == at::kHalf && device.is_cpu() && !compat::float16_on_processors) {
+    if (P::type == at::kHalf && device.is_cpu() && !compat::float16_on_cpu) {
         throw ConfigError(concat("Float16: expected ", who,
                                  " on a CUDA device, or LibTorch 2.6 or later, found cpu and LibTorch ",
                                  TORCH_VERSION, "; Bfloat16 works there"));

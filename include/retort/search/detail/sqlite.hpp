@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <retort/core/error.hpp>
@@ -133,6 +134,11 @@ class SqliteDatabase {
     /// \param patience seconds that every access waits while another process holds the lock
     /// \throws OutputError if it cannot be opened
     SqliteDatabase(const std::filesystem::path& path, Mode mode, double patience) : where_(path.string()) {
+        std::error_code error;  // what is not there is created, or an error of SQLite
+        const auto type = std::filesystem::status(path, error).type();
+        using Type = std::filesystem::file_type;
+        if (type == Type::fifo || type == Type::character || type == Type::block || type == Type::socket)
+            throw DataError(concat(where_, ": expected a regular file, found a pipe, socket or device"));
         sqlite3* database = nullptr;
         const int flags =
             mode == Mode::read ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
@@ -174,7 +180,7 @@ class SqliteTransaction {
     SqliteTransaction(const SqliteTransaction&) = delete;
     SqliteTransaction& operator=(const SqliteTransaction&) = delete;
     ~SqliteTransaction() {
-        if (!database_.in_transaction()) return;  // committed, or rolled back by SQLite itself (a full disk)
+        if (!database_.in_transaction()) return;  // committed, or rolled back by SQLite (disk full)
         try {
             database_.run("ROLLBACK");
         } catch (const Error&) {  // the connection is lost; the next one rolls back
