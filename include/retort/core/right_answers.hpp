@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How many answers of a batch are right.
+/// The number of correct predictions in a batch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,8 +13,8 @@
 
 namespace retort::detail {
 
-/// How many answers of a batch are right, of several views those to the plain ones: a tensor on its device; undefined
-/// where targets are no class indices.
+/// The number of correct predictions in a batch, only for the plain views if there are several: a tensor on its
+/// device; undefined if the targets are not class indices.
 template <class Outputs, class B>
 at::Tensor right_answers(const Outputs& outputs, const B& batch) {
     at::Tensor right;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How much each branch of a network counts, from what the branches share.
+/// Gating of a network's branches by their shared feature.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,12 +21,12 @@
 
 namespace retort {
 
-/// The gate of ONE: how much each branch counts for a sample, from what the branches share.
+/// The gate of ONE: weights the branches per sample, based on their shared feature.
 ///
 /// Formula: \f$ g = \sigma(\mathrm{ReLU}(\mathrm{BN}(W f + b))) \f$, ensemble \f$ \sum_b g_b z_b \f$.
 /// Shapes: feature [batch, features], each branch [batch, classes]; ensemble [batch, classes].
 /// Source: Zhu, Gong, "Knowledge Distillation by On-the-Fly Native Ensemble", NeurIPS 2018, as in the released
-/// code. A part of the user's network: the ensemble is one of its outputs.
+/// code. Part of the user's network: the ensemble is one of its outputs.
 struct BranchGateImpl : torch::nn::Cloneable<BranchGateImpl> {
     BranchGateImpl(std::int64_t features, std::int64_t branches) : features_(features), branches_(branches) {
         if (features < 1 || branches < 1) {
@@ -40,7 +40,7 @@ struct BranchGateImpl : torch::nn::Cloneable<BranchGateImpl> {
         control = register_module("control", torch::nn::Linear(features_, branches_));
         norm = register_module("norm", torch::nn::BatchNorm1d(branches_));
     }
-    /// \throws ShapeError if the branches do not fit together
+    /// \throws ShapeError if the branches do not match
     at::Tensor forward(const at::Tensor& feature, const std::vector<at::Tensor>& branches) {
         const at::Tensor all =
             detail::stacked_branches("BranchGate", branches, static_cast<std::size_t>(branches_));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What an ensemble of students answers.
+/// The logits of an ensemble of students.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -23,18 +23,20 @@ namespace retort {
 
 /// Options of `LogitEnsemble`.
 struct LogitEnsembleOptions {
-    bool learnable = false;  ///< whether the weights learn; else all count the same, as in the released code
+    bool learnable =
+        false;  ///< whether the weights are trained; else they are equal, as in the released code
 };
 
-/// The weighted mean of students' logits: what an ensemble answers.
+/// The weighted mean of students' logits.
 ///
-/// Formula: \f$ \sum_j w_j z_j \f$, w = 1 / N; learnable \f$ w = \sigma(a) \f$ with a parameter a for each student, 0
-/// at the start.
+/// Formula: \f$ \sum_j w_j z_j \f$, w = 1 / N; learnable \f$ w = \sigma(a) \f$ with one parameter a per student,
+/// initially 0.
 /// Shapes: a list of [batch, classes]; [batch, classes].
-/// Gradient: to the weights where they learn. The students' logits are constants: none of the sources lets the
-/// ensemble's answer teach them. Weights that learn need a term on the ensemble:
+/// Gradient: to the weights if they are trained. The students' logits are constants: in none of the sources do the
+/// ensemble's logits train them. Trained weights need a term on the ensemble:
 /// `CompressedStudentsOptions::ensemble_weight`.
-/// Source: see `compressed_students`. The released code declares weights and never trains them; the softmax is ours.
+/// Source: see `compressed_students`. The released code declares weights and never trains them; the softmax is this
+/// library's.
 struct LogitEnsembleImpl : torch::nn::Cloneable<LogitEnsembleImpl> {
     explicit LogitEnsembleImpl(std::int64_t students, LogitEnsembleOptions options = {})
         : students_(students), options_(options) {
@@ -47,7 +49,7 @@ struct LogitEnsembleImpl : torch::nn::Cloneable<LogitEnsembleImpl> {
     void reset() override {
         if (options_.learnable) weights = register_parameter("weights", at::zeros({students_}));
     }
-    /// \throws ShapeError if there are not as many, or they do not fit together
+    /// \throws ShapeError if there is another number of them, or they do not match
     at::Tensor forward(const std::vector<at::Tensor>& answers) {
         std::vector<at::Tensor> constants;
         constants.reserve(answers.size());
@@ -60,7 +62,7 @@ struct LogitEnsembleImpl : torch::nn::Cloneable<LogitEnsembleImpl> {
         if (!options_.learnable) return all.mean(1);
         return (all * at::softmax(weights, 0).view({1, students_, 1})).sum(1);
     }
-    at::Tensor weights{};  ///< a; undefined where they do not learn
+    at::Tensor weights{};  ///< a; undefined if not trained
 
   private:
     std::int64_t students_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Each peer's own mean of all peers.
+/// Attention between peers.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,13 +18,13 @@
 
 namespace retort {
 
-/// The attention of OKDDip: each peer's own mean of all peers.
+/// The attention of OKDDip: a different weighted mean of all peers for each peer.
 ///
 /// Formula: \f$ a = \sigma(Q K^\top) \f$ with the queries and keys of the peers' features (without biases, not
 /// divided by the root of their size); target of peer i \f$ \sum_j a_{ij} z_j \f$.
-/// Shapes: features and branches of each peer, [batch, features] and [batch, classes]; one target a peer.
+/// Shapes: features and branches of each peer, [batch, features] and [batch, classes]; one target per peer.
 /// Source: Chen, Mei, Wang, Feng, Chen, "Online Knowledge Distillation with Diverse Peers", AAAI 2020, as in
-/// the released code, where queries and keys have an eighth of the features. A part of the user's network.
+/// the released code, where queries and keys have an eighth of the features. Part of the user's network.
 struct PeerAttentionImpl : torch::nn::Cloneable<PeerAttentionImpl> {
     explicit PeerAttentionImpl(std::int64_t features, std::int64_t factor = 8)
         : features_(features), factor_(factor) {
@@ -40,7 +40,7 @@ struct PeerAttentionImpl : torch::nn::Cloneable<PeerAttentionImpl> {
         query = register_module("query", torch::nn::Linear(options));
         key = register_module("key", torch::nn::Linear(options));
     }
-    /// \throws ShapeError if features or branches do not fit together
+    /// \throws ShapeError if features or branches do not match
     std::vector<at::Tensor> forward(const std::vector<at::Tensor>& features,
                                     const std::vector<at::Tensor>& branches) {
         const at::Tensor answers = detail::stacked_branches("PeerAttention", branches, features.size());

@@ -21,10 +21,10 @@
 
 namespace retort {
 
-/// Whose gradients reach the stem that students share.
+/// Whose gradients reach the shared stem.
 enum class StemGradient {
     all,  ///< all students': what the released code does by default (its flag means the opposite of its comment)
-    first,  ///< those of student 0 only; the others take what the stem gives as a constant
+    first,  ///< those of student 0 only; for the others the stem's output is a constant
 };
 
 /// Options of `StemEnsemble`.
@@ -33,14 +33,14 @@ struct StemEnsembleOptions {
     LogitEnsembleOptions weights{};
 };
 
-/// What a `StemEnsemble` gives.
+/// The outputs of a `StemEnsemble`.
 template <class StudentOutputs>
 struct StemEnsembleOutputs {
     at::Tensor logits;                     ///< of the ensemble
     std::vector<StudentOutputs> students;  ///< of each, student 0 first
 };
 
-/// Students behind one stem, and their ensemble (`LogitEnsemble`), as one network.
+/// Students after a shared stem, and their ensemble (`LogitEnsemble`), as one network.
 ///
 ///     auto net = retort::stem_ensemble(stem, std::vector{student_0, student_1, student_2});
 template <Network Stem, Network Student>
@@ -57,9 +57,9 @@ class StemEnsemble : public torch::nn::Module {
           ensemble_(register_module(
               "ensemble", LogitEnsemble(static_cast<std::int64_t>(students.size()), options.weights))) {
         static_assert(HasLogits<OutputsOf<Student, at::Tensor>>,
-                      "retort: the outputs of the students of an ensemble hold logits");
+                      "retort: the outputs of the students of an ensemble must have logits");
         const auto add = [&](std::string name, torch::nn::Module& module) {
-            // Not owned here: the references keep them.
+            // Non-owning: the references keep them alive.
             register_module(std::move(name),
                             std::shared_ptr<torch::nn::Module>(std::shared_ptr<void>(), &module));
         };
@@ -68,7 +68,7 @@ class StemEnsemble : public torch::nn::Module {
             add(detail::concat("student", j), students_[j].module());
     }
 
-    /// \throws ShapeError if the students' logits do not fit together
+    /// \throws ShapeError if the students' logits do not match
     Outputs forward(const at::Tensor& samples) {
         const at::Tensor shared = stem_->forward(samples);
         const at::Tensor others = options_.gradient == StemGradient::all ? shared : detail::constant(shared);
@@ -94,7 +94,7 @@ class StemEnsemble : public torch::nn::Module {
     LogitEnsemble ensemble_;
 };
 
-/// Makes a `StemEnsemble` of module holders or `shared_ptr`s to modules.
+/// Creates a `StemEnsemble` of module holders or `shared_ptr`s to modules.
 template <Network Stem, Network Student>
     requires(!detail::ModuleObject<Stem> && !detail::ModuleObject<Student>)
 auto stem_ensemble(const Stem& stem, const std::vector<Student>& students, StemEnsembleOptions options = {}) {

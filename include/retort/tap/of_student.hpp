@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A tap of one student's outputs among those of an ensemble.
+/// A tap of one student's outputs in those of an ensemble.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,7 +15,7 @@
 
 namespace retort {
 
-/// A tap of student J's outputs, among the outputs of an ensemble: they have a member `students` with elements.
+/// A tap of student J's outputs, in the outputs of an ensemble, which have a member `students` with elements.
 template <std::size_t J, class Tap>
 class OfStudent {
   public:
@@ -39,7 +39,7 @@ class OfStudent {
   private:
     Tap tap_;
 };
-/// Makes an `OfStudent`.
+/// Creates an `OfStudent`.
 template <std::size_t J, class Tap>
 OfStudent<J, Tap> of_student(Tap tap) {
     return OfStudent<J, Tap>(std::move(tap));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Branches of one network, side by side.
+/// Stacks the branches of a network.
 #pragma once
 
 #include <ATen/core/Tensor.h>
