@@ -225,7 +225,7 @@ TEST_CASE("what another cohort or graph saved is refused, and nothing is changed
     CHECK_THROWS_AS(cohort.save(graph, directory / "nowhere" / "state"), retort::OutputError);
     const std::string bytes = read_file(directory / "state");
     write_file(directory / "state", std::string_view(bytes).substr(0, bytes.size() / 2));
-    CHECK(holds(words_of<CheckpointError>([&] { cohort.resume(graph, directory / "state"); }), "cut off"));
+    CHECK(holds(words_of<CheckpointError>([&] { cohort.resume(graph, directory / "state"); }), "truncated"));
 }
 
 }  // namespace checkpoint_test
