@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The learning curves of several runs as a table and as a picture.
+/// The learning curves of several runs as a table and a plot.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct Curve {
     std::vector<retort::History> runs;
 };
 
-/// All histories in one CSV table: which kind, which seed, and all that was measured.
+/// All histories in one CSV table: model, seed, and all measured columns.
 inline std::string histories_csv(const std::vector<Curve>& curves) {
     std::vector<std::string> columns;
     for (const Curve& curve : curves) {
@@ -58,8 +58,7 @@ inline std::string histories_csv(const std::vector<Curve>& curves) {
     return std::move(stream).str();
 }
 
-/// What the picture shows: the validation accuracy per epoch in percent, as mean and deviation over the
-/// seeds.
+/// The plotted data: the validation accuracy per epoch in percent, as mean and standard deviation over the seeds.
 inline std::string curves_csv(const std::vector<Curve>& curves) {
     std::ostringstream stream;
     stream << "epoch";
@@ -87,7 +86,7 @@ inline std::string curves_csv(const std::vector<Curve>& curves) {
     return std::move(stream).str();
 }
 
-/// The drawing, for gnuplot; `gnuplot learning_curves.gp` in its folder makes the picture again.
+/// The gnuplot script; `gnuplot learning_curves.gp` in its folder redraws the plot.
 inline const char* const gnuplot_script = R"gnuplot(# gnuplot learning_curves.gp
 if (!exists("folder")) folder = "."
 if (!exists("picture")) picture = folder . "/learning_curves.svg"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Trains a teacher, a small student alone on few samples, and the same student distilled from the teacher;
-/// compares the three.
+/// Trains a teacher, a small student alone on few samples, and the same student distilled from the teacher; compares
+/// the three.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -52,45 +52,43 @@ void describe(CLI::App& app, Options& options) {
     const examples::AddOption option{app};
     app.add_option("--data", options.data,
                    "Folder with Fashion-MNIST or MNIST: the four IDX files, plain or .gz. Without it, a "
-                   "built-in data set of letters that draws itself");
+                   "built-in data set of generated letters");
     option("--samples", options.samples,
-           "Samples that the teacher learns from, a tenth of them put aside for validation; 0: all of --data",
+           "Training samples of the teacher, a tenth of them held out for validation; 0: all of --data",
            examples::zero_or_more());
     option("--student-samples", options.student_samples,
-           "How many of the teacher's samples the students learn from; 0: all of them",
+           "Training samples of the students, a subset of the teacher's; 0: all of them",
            examples::zero_or_more());
-    option("--seeds", options.seeds, "Runs, each with another seed for weights and order of the samples",
+    option("--seeds", options.seeds, "Runs, each with a different seed for weights and sample order",
            CLI::Range(1, 1000));
     option("--teacher-epochs", options.teacher_epochs, "Epochs of the teacher", CLI::Range(1, 1000000));
     option("--epochs", options.epochs, "Epochs of the students", CLI::Range(1, 1000000));
-    option("--batch-size", options.batch_size, "Samples in a step", CLI::Range(1, 1000000));
-    option("--temperature", options.temperature, "Softens the teacher's and the student's answers; above 0",
+    option("--batch-size", options.batch_size, "Samples per step", CLI::Range(1, 1000000));
+    option("--temperature", options.temperature, "Softens the predictions of teacher and student; above 0",
            examples::above_zero());
     option("--soft-weight", options.soft_weight,
-           "Weight of the teacher's soft answers, from 0 to 1; the labels have the rest",
-           CLI::Range(0.0, 1.0));
-    option("--learning-rate", options.learning_rate, "At the start; falls to 0 along a cosine",
+           "Weight of the soft targets, from 0 to 1; the labels get the rest", CLI::Range(0.0, 1.0));
+    option("--learning-rate", options.learning_rate, "Initial learning rate; decays to 0 along a cosine",
            examples::above_zero());
     option("--teacher-width", options.teacher_width, "Channels of the teacher's first convolution",
            CLI::Range(1, 4096));
     option("--student-width", options.student_width, "Channels of the student's first convolution",
            CLI::Range(1, 4096));
-    app.add_option("--out", options.out, "Folder for the results; files of an earlier run are replaced")
+    app.add_option("--out", options.out, "Folder for the results; files of an earlier run are overwritten")
         ->capture_default_str();
     options.run.add_to(app);
     options.machine.add_to(app);
     app.footer(
-        "Writes into the folder of --out:\n"
-        "  learning_curves.svg  validation accuracy by epoch (drawn by gnuplot from the .gp and .csv beside "
+        "Writes to the folder of --out:\n"
+        "  learning_curves.svg  validation accuracy by epoch (drawn by gnuplot from the .gp and .csv next to "
         "it)\n"
-        "  history.csv          all that was measured, by model, seed and epoch\n"
+        "  history.csv          all measurements, by model, seed and epoch\n"
         "  student.pt           the distilled student with the best validation accuracy, for "
         "retort::read_weights and\n"
         "                       Python's torch.load");
 }
 
-/// What the teacher and the students learn from, what the best epoch is chosen by, and what nobody sees
-/// before the end.
+/// What teacher and students are trained on, what selects the best epoch, and what is only looked at in the end.
 struct Data {
     std::string name{};
     retort::data::Dataset teacher{};
@@ -99,13 +97,13 @@ struct Data {
     retort::data::Dataset test{};
     retort::data::Normalize normalize{};
 
-    /// Batches to learn from: shuffled, each image moved by up to two pixels.
+    /// Training batches: shuffled, each image shifted by up to two pixels.
     auto shuffled(const retort::data::Dataset& dataset, std::int64_t batch_size, std::uint64_t seed) const {
         return retort::data::Loader{dataset,
                                     {.batch_size = batch_size, .seed = seed},
                                     retort::data::Compose{retort::data::RandomCrop{.padding = 2}, normalize}};
     }
-    /// Batches to measure on.
+    /// Evaluation batches.
     auto in_order(const retort::data::Dataset& dataset) const {
         return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalize};
     }
@@ -133,23 +131,23 @@ Data load(const Options& options) {
     return data;
 }
 
-/// What is found out about one kind of model, over the seeds.
+/// The results of one kind of model, over the seeds.
 struct Result {
     Curve curve;
     std::int64_t parameters = 0;
     std::vector<double> last{};  // test accuracy after the last epoch, in percent
-    std::vector<double> best{};  // the same after the epoch that was best on the validation samples
+    std::vector<double> best{};  // at the epoch with the best validation accuracy
     std::vector<double> images_per_second{};
 };
 
-/// How many images a network classifies in a second: the median of five measurements.
+/// Images per second that a network classifies: the median of five measurements.
 double throughput(models::SmallCnn& net, const at::Tensor& images) {
     const at::NoGradGuard no_grad;
     net->eval();
     std::vector<double> rates;
     for (int repetition = 0; repetition < 6; ++repetition) {
         const auto begin = std::chrono::steady_clock::now();
-        net->forward(images).argmax(1).sum().item();  // waits until the work is done
+        net->forward(images).argmax(1).sum().item();  // waits for the device
         const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
         if (repetition > 0) rates.push_back(static_cast<double>(images.size(0)) / elapsed.count());
     }
@@ -157,16 +155,16 @@ double throughput(models::SmallCnn& net, const at::Tensor& images) {
     return rates[2];
 }
 
-/// Trains, chooses the best epoch on the validation samples, and only then looks at the test samples. The
-/// network is left as it was at its best epoch.
+/// Trains, selects the best epoch on the validation samples, and only then looks at the test samples. The network is
+/// left at its best epoch.
 template <class Trainer>
 void train(Result& result, models::SmallCnn& net, Trainer trainer, const Data& data,
            const retort::data::Dataset& samples, std::int64_t epochs, const Options& options,
            std::uint64_t seed, retort::Stages& stages) {
-    std::string stage = retort::detail::concat(result.curve.name, '-', seed);
+    std::string stage = result.curve.name + '-' + std::to_string(seed);
     std::replace(stage.begin(), stage.end(), ' ', '-');
     std::string label =
-        retort::detail::concat("seed ", seed + 1, "/", options.seeds, "  ", result.curve.name);
+        "seed " + std::to_string(seed + 1) + "/" + std::to_string(options.seeds) + "  " + result.curve.name;
     label.resize(30, ' ');
     retort::BestModel best{{.restore = false}};
     result.curve.runs.push_back(stages.fit(stage, trainer, data.shuffled(samples, options.batch_size, seed),
@@ -194,7 +192,7 @@ void print_table(const Result& teacher, const Result& alone, const Result& disti
                     static_cast<long long>(each->parameters), Spread(each->images_per_second).mean,
                     with_deviation(each->last).c_str(), with_deviation(each->best).c_str());
     }
-    std::printf("(*) chosen on the validation samples\n\n");
+    std::printf("(*) selected on the validation samples\n\n");
 
     std::vector<double> gains;
     for (std::size_t i = 0; i < alone.last.size(); ++i) gains.push_back(distilled.last[i] - alone.last[i]);
@@ -209,7 +207,7 @@ void print_table(const Result& teacher, const Result& alone, const Result& disti
     std::printf(".\n");
 }
 
-void distil(const Options& options) {
+void distill(const Options& options) {
     const at::Device device = options.machine.apply();
     const Data data = load(options);
     const examples::OutputFolder out(options.out);
@@ -220,7 +218,8 @@ void distil(const Options& options) {
     const auto student_file = out.file("student.pt");
 
     std::printf(
-        "%s: the teacher learns from %lld samples, the students from %lld of them; %lld to validate, %lld to "
+        "%s: the teacher is trained on %lld samples, the students on %lld of them; %lld for validation, %lld "
+        "for "
         "test.\nOn %s with %d threads.\n\n",
         data.name.c_str(), static_cast<long long>(data.teacher.size()),
         static_cast<long long>(data.student.size()), static_cast<long long>(data.validation.size()),
@@ -250,11 +249,11 @@ void distil(const Options& options) {
                               retort::Schedule{1.0}, optimizer, where},
               data, data.teacher, options.teacher_epochs, options, seed, stages);
 
-        // Both students begin with the same weights and see the same batches.
+        // Both students start from the same weights and see the same batches.
         torch::manual_seed(1000 + seed);
-        models::SmallCnn loner(small);
-        train(alone, loner,
-              retort::Trainer{loner, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
+        models::SmallCnn plain_student(small);
+        train(alone, plain_student,
+              retort::Trainer{plain_student, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
                               retort::Schedule{1.0}, optimizer, where},
               data, data.student, options.epochs, options, seed, stages);
 
@@ -268,10 +267,10 @@ void distil(const Options& options) {
                             retort::Schedule{1 - options.soft_weight, options.soft_weight}, optimizer, where},
             data, data.student, options.epochs, options, seed, stages);
 
-        // After every seed, so that a run that is broken off leaves what it has found.
+        // After every seed, so that an aborted run leaves its results so far.
         const std::vector<Curve> curves{teachers.curve, alone.curve, distilled.curve};
-        retort::detail::write_atomically(history_file, quickstart::histories_csv(curves));
-        retort::detail::write_atomically(table_file, quickstart::curves_csv(curves));
+        retort::write_file(history_file, quickstart::histories_csv(curves));
+        retort::write_file(table_file, quickstart::curves_csv(curves));
         const retort::History& history = distilled.curve.runs.back();
         const double validation = history.at(history.best("validation_accuracy"), "validation_accuracy");
         if (validation > best_validation) {
@@ -282,7 +281,7 @@ void distil(const Options& options) {
     }
 
     print_table(teachers, alone, distilled);
-    retort::detail::write_atomically(script_file, quickstart::gnuplot_script);
+    retort::write_file(script_file, quickstart::gnuplot_script);
     if (examples::draw(out.path(), "learning_curves")) {
         std::printf("\nLearning curves:   %s\n", picture_file.c_str());
     } else {
@@ -298,12 +297,13 @@ void distil(const Options& options) {
 
 int main(int argc, char** argv) {
     CLI::App app{
-        "Knowledge distillation in one program. A teacher learns from many samples. A student of a quarter\n"
-        "of its size has only a few of them, and learns twice: alone, and distilled from the teacher; with\n"
-        "the same weights to start from, the same batches and the same number of steps. All are compared on\n"
-        "test samples that none of them has seen. (Soft targets where samples are few: Hinton, Vinyals,\n"
+        "Knowledge distillation in one program. A teacher is trained on many samples. A student a quarter\n"
+        "of its size gets only a few of them, and is trained twice: alone, and distilled from the teacher, "
+        "with\n"
+        "the same initial weights, the same batches and the same number of steps. All are compared on\n"
+        "unseen test samples. (Soft targets where samples are few: Hinton, Vinyals,\n"
         "Dean, \"Distilling the Knowledge in a Neural Network\", 2015, section 6.)"};
     Options options;
     describe(app, options);
-    return examples::run(app, argc, argv, [&] { distil(options); });
+    return examples::run(app, argc, argv, [&] { distill(options); });
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// retort inside training code that exists already: networks, loop and optimizer stay as they are, and the
-/// loss gets a second part. There is no trainer here.
+/// retort inside an existing training loop: networks, loop and optimizer stay as they are, and the loss gets a second
+/// part. No trainer is involved.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -17,14 +17,14 @@
 
 namespace {
 
-// --- what was there before ---
+// --- the existing code ---
 
 struct Samples {
     torch::Tensor images;
     torch::Tensor labels;
 };
 
-/// The loop. `loss_of(logits, images, labels, epoch)` is the one thing that distillation changes.
+/// The loop. Distillation changes only `loss_of(logits, images, labels, epoch)`.
 template <class Loss>
 void train(const char* name, models::SmallCnn& net, const Samples& samples, std::int64_t epochs,
            std::int64_t batch_size, Loss loss_of) {
@@ -72,7 +72,7 @@ Samples letters(std::int64_t count, std::uint64_t seed, at::Device device) {
             dataset.targets.to(device)};
 }
 
-void distil(const Options& options) {
+void distill(const Options& options) {
     const at::Device device = options.machine.apply();
     const Samples all = letters(options.samples, 1, device);
     const Samples test = letters(2000, 2, device);
@@ -88,7 +88,7 @@ void distil(const Options& options) {
     big->to(device);
     train("teacher", big, all, options.teacher_epochs, options.batch_size, labels_only);
 
-    // Each student begins with the same weights and sees the same batches.
+    // Each student starts from the same weights and sees the same batches.
     const auto train_student = [&](const char* name, auto loss_of) {
         torch::manual_seed(2);
         models::SmallCnn small(models::SmallCnnOptions{.width = 16});
@@ -98,10 +98,10 @@ void distil(const Options& options) {
     };
     const double alone = train_student("alone", labels_only);
 
-    // The teacher answers without gradient and in evaluation mode, and stays as it is.
+    // The teacher runs without gradient and in evaluation mode, and never changes.
     const retort::Frozen teacher{big};
 
-    // One way: a function of two logits, added to the loss by hand.
+    // One way: a function of two logits, added to the loss manually.
     const double with_function =
         train_student("with a function", [&](const torch::Tensor& logits, const torch::Tensor& images,
                                              const torch::Tensor& labels, std::int64_t) {
@@ -110,8 +110,8 @@ void distil(const Options& options) {
                                                          {.temperature = options.temperature});
         });
 
-    // The other way: the terms and their weights as one object. Weights may change with the epoch, and a term
-    // of weight 0 costs nothing.
+    // The other way: the terms and their weights as one object. Weights may change with the epoch, and a term of
+    // weight 0 costs nothing.
     const retort::Objective objective{
         retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = options.temperature}},
         retort::Schedule{retort::Linear{.initial = 0.0, .final = 0.2}, 0.9}};
@@ -131,16 +131,15 @@ void distil(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{
-        "retort's functions inside a LibTorch training loop that exists already, without retort's trainer."};
+    CLI::App app{"retort's functions inside an existing LibTorch training loop, without retort's trainer."};
     Options options;
     const examples::AddOption option{app};
-    option("--samples", options.samples, "Letters that the teacher learns from");
-    option("--student-samples", options.student_samples, "How many of them the students learn from");
+    option("--samples", options.samples, "Training letters of the teacher");
+    option("--student-samples", options.student_samples, "How many of them the students are trained on");
     option("--teacher-epochs", options.teacher_epochs, "Epochs of the teacher");
     option("--epochs", options.epochs, "Epochs of the students");
-    option("--batch-size", options.batch_size, "Samples in a step");
-    option("--temperature", options.temperature, "Softens the teacher's and the student's answers");
+    option("--batch-size", options.batch_size, "Samples per step");
+    option("--temperature", options.temperature, "Softens the predictions of teacher and student");
     options.machine.add_to(app);
-    return examples::run(app, argc, argv, [&] { distil(options); });
+    return examples::run(app, argc, argv, [&] { distill(options); });
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Hints from named layers of a residual network: the student's stages learn to look like the teacher's,
-/// beside what the logits teach. On CIFAR-100, or on letters that draw themselves.
+/// Hints from named layers of a residual network: the student's stages learn to match the teacher's, in addition to
+/// its logits. On CIFAR-100, or on generated letters.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -41,7 +41,7 @@ struct Options {
     examples::Machine machine;
 };
 
-/// Numbers that are left open by the command line: the published protocol for CIFAR-100, minutes for the
+/// Fills in what the command line leaves open: the published protocol for CIFAR-100, minutes of training for the
 /// letters.
 void fill_in(Options& options) {
     const bool letters = options.data.empty();
@@ -68,7 +68,7 @@ Data load(const Options& options) {
     return data;
 }
 
-/// The network of a name: resnet20, resnet8x4, ...
+/// The network by name: resnet20, resnet8x4, ...
 models::ResidualNet network(const std::string& name, std::int64_t classes) {
     std::smatch parts;
     if (!std::regex_match(name, parts, std::regex("resnet([0-9]{1,3})(x4)?"))) {
@@ -79,7 +79,7 @@ models::ResidualNet network(const std::string& name, std::int64_t classes) {
     return parts[2].matched ? models::resnet_x4(depth, classes) : models::resnet(depth, classes);
 }
 
-void distil(Options options) {
+void distill(Options options) {
     fill_in(options);
     const at::Device device = options.machine.apply();
     const Data data = load(options);
@@ -126,9 +126,8 @@ void distil(Options options) {
         }
     }
 
-    // The two hints name the layers that they compare; the sizes of the 1 x 1 convolutions between them come
-    // from the first batch. Their weight falls to 0 in the first half of the run, and from then on they cost
-    // nothing.
+    // Each hint names the layers that it compares; the sizes of the 1 x 1 convolutions between them come from the
+    // first batch. Their weight falls to 0 in the first half of the run, after which they cost nothing.
     const retort::Linear fading{.initial = options.hint_weight,
                                 .final = 0.0,
                                 .epochs = std::max(1.0, static_cast<double>(options.epochs) / 2)};
@@ -152,7 +151,7 @@ void distil(Options options) {
                 retort::evaluate(teacher, test).value());
     const auto [accuracy, agreement] =
         trainer.evaluate(test, retort::metrics::Accuracy{}, retort::metrics::Agreement{});
-    std::printf("%-12s  %10lld  %.4f  (says what the teacher says for %.4f of the samples)\n",
+    std::printf("%-12s  %10lld  %.4f  (agrees with the teacher on %.4f of the samples)\n",
                 options.student.c_str(), static_cast<long long>(models::parameter_count(*student)),
                 accuracy.value(), agreement.value());
     student->to(at::kCPU);
@@ -163,33 +162,34 @@ void distil(Options options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"Hints from named layers of a residual network, beside soft targets."};
+    CLI::App app{"Hints from named layers of a residual network, in addition to soft targets."};
     Options options;
     const examples::AddOption option{app};
     app.add_option(
         "--data", options.data,
-        "Folder with CIFAR-100, binary version (train.bin, test.bin). Without it: colored letters that draw "
-        "themselves");
+        "Folder with CIFAR-100, binary version (train.bin, test.bin). Without it: generated colored "
+        "letters");
     app.add_option("--teacher", options.teacher,
                    "resnet20, resnet32x4, ...; default: resnet32x4, or resnet14 for letters");
     app.add_option("--student", options.student, "likewise; default: resnet8x4, or resnet8 for letters");
     app.add_option("--teacher-weights", options.teacher_weights,
-                   "A teacher.pt of an earlier run; without it the teacher is trained first")
+                   "A teacher.pt of an earlier run; without it, the teacher is trained first")
         ->check(CLI::ExistingFile);
     option("--samples", options.samples, "Samples to train with; 0: all of CIFAR-100, or 2000 letters",
            examples::zero_or_more());
     option("--teacher-epochs", options.teacher_epochs, "0: 240, or 8 for letters", examples::zero_or_more());
     option("--epochs", options.epochs, "Epochs of the student; 0: 240, or 8 for letters",
            examples::zero_or_more());
-    option("--batch-size", options.batch_size, "Samples in a step");
-    option("--learning-rate", options.learning_rate, "At the start");
-    option("--temperature", options.temperature, "Softens the teacher's and the student's answers");
+    option("--batch-size", options.batch_size, "Samples per step");
+    option("--learning-rate", options.learning_rate, "Initial learning rate");
+    option("--temperature", options.temperature, "Softens the predictions of teacher and student");
     option("--hint-weight", options.hint_weight,
-           "Weight of each hint at the start; falls to 0 in half of the epochs", examples::zero_or_more());
-    app.add_option("--seed", options.seed, "Of weights and order of the samples")->capture_default_str();
+           "Initial weight of each hint; decays to 0 over the first half of the epochs",
+           examples::zero_or_more());
+    app.add_option("--seed", options.seed, "Seed of weights and sample order")->capture_default_str();
     app.add_option("--out", options.out, "Folder for teacher.pt, student.pt and history.csv")
         ->capture_default_str();
     options.run.add_to(app);
     options.machine.add_to(app);
-    return examples::run(app, argc, argv, [&] { distil(options); });
+    return examples::run(app, argc, argv, [&] { distill(options); });
 }

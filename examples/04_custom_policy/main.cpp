@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Policies of one's own: a knowledge term, a schedule and a callback. Each is a plain type that meets a
-/// contract; none derives from anything. The contracts: <retort/knowledge/concept.hpp>,
-/// <retort/schedule/concept.hpp> and <retort/callback/concept.hpp>.
+/// Custom policies: a knowledge term, a schedule and a callback. Each is a plain type that meets a contract; none
+/// derives from anything. The contracts: <retort/knowledge/concept.hpp>, <retort/schedule/concept.hpp> and
+/// <retort/callback/concept.hpp>.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -18,13 +18,13 @@
 
 namespace {
 
-/// A knowledge term: one minus the mean correlation, over the classes, of the student's and the teacher's
-/// logits. Blind to how sure both are, unlike soft targets.
+/// A knowledge term: one minus the mean correlation, over the classes, of the student's and the teacher's logits.
+/// Unlike soft targets, it ignores their confidence.
 struct LogitCorrelation {
     static constexpr bool needs_teacher = true;
     static constexpr bool needs_target = false;
 
-    double epsilon = 1e-6;  ///< keeps equal logits from dividing by 0; above 0
+    double epsilon = 1e-6;  ///< avoids division by 0 for equal logits; above 0
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
@@ -36,13 +36,13 @@ struct LogitCorrelation {
         return 1 - at::cosine_similarity(own, given, 1, epsilon).mean();
     }
     static std::string name() { return "correlation"; }
-    /// Called when the Knowledge is composed: bad options never reach a run.
+    /// Called when the Knowledge is composed: invalid options never reach a run.
     void check() const {
         if (!(epsilon > 0)) throw retort::ConfigError("LogitCorrelation: expected an epsilon above 0");
     }
 };
 
-/// A schedule: a weight that is there in the first epochs of every period, and gone in the others.
+/// A schedule: a weight in the first epochs of every period, and 0 in the others.
 struct Pulse {
     std::int64_t period = 4;
     std::int64_t on = 2;
@@ -53,14 +53,14 @@ struct Pulse {
     }
     void check() const {
         if (period < 1 || on < 0 || on > period) {
-            throw retort::ConfigError(retort::detail::concat(
-                "Pulse: expected 0 to `period` epochs of a period of at least 1, found ", on, " of ",
-                period));
+            throw retort::ConfigError(
+                "Pulse: expected 0 to `period` epochs of a period of at least 1, found " +
+                std::to_string(on) + " of " + std::to_string(period));
         }
     }
 };
 
-/// A callback: stops as soon as the validation accuracy is good enough, and tells which epoch that was.
+/// A callback: prints every epoch, and stops once the validation accuracy is good enough.
 class StopWhenGood {
   public:
     explicit StopWhenGood(double goal) : goal_(goal) {}
@@ -90,7 +90,7 @@ struct Options {
     examples::Machine machine;
 };
 
-void distil(const Options& options) {
+void distill(const Options& options) {
     const at::Device device = options.machine.apply();
     const retort::data::Normalize normalize{.mean = {0.25}, .deviation = {0.25}};
     const retort::data::Compose moved{retort::data::RandomCrop{.padding = 2}, normalize};
@@ -128,18 +128,18 @@ void distil(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"A knowledge term, a schedule and a callback of one's own, in retort's trainer."};
+    CLI::App app{"A custom knowledge term, schedule and callback in retort's trainer."};
     Options options;
     const examples::AddOption option{app};
-    option("--samples", options.samples, "Letters that the teacher learns from");
+    option("--samples", options.samples, "Training letters of the teacher");
     option("--student-samples", options.student_samples,
-           "How many of them the student has, a fifth of them put aside for validation; at least 20");
+           "How many of them the student gets, a fifth of these held out for validation; at least 20");
     option("--teacher-epochs", options.teacher_epochs, "Epochs of the teacher");
-    option("--epochs", options.epochs, "Most epochs of the student");
+    option("--epochs", options.epochs, "Maximum number of epochs of the student");
     option("--goal", options.goal, "Validation accuracy that ends the run, from 0 to 1");
-    option("--period", options.pulse.period, "Epochs from one pulse of the term's weight to the next");
-    option("--on", options.pulse.on, "Epochs of each period in which the term counts");
+    option("--period", options.pulse.period, "Epochs between pulses of the term's weight");
+    option("--on", options.pulse.on, "Epochs of each period in which the term is active");
     option("--height", options.pulse.height, "The term's weight in these epochs");
     options.machine.add_to(app);
-    return examples::run(app, argc, argv, [&] { distil(options); });
+    return examples::run(app, argc, argv, [&] { distill(options); });
 }

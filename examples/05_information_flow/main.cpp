@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Information flow modeling: a teacher, an auxiliary teacher between it and a small student, and a student that
-/// learns every layer of the auxiliary's; compared with other ways to teach the same student.
+/// learns every layer of the auxiliary teacher; compared with other ways to teach the same student.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/io/write_file.hpp>
 #include <retort/knowledge/flow/information_flow.hpp>
 #include <retort/knowledge/flow/matched_information_flow.hpp>
 #include <retort/knowledge/relation/probabilistic_transfer.hpp>
@@ -64,7 +65,7 @@ struct Options {
     examples::Machine machine;
 };
 
-/// Numbers that the command line leaves open: the paper's for CIFAR, minutes for the letters.
+/// Fills in what the command line leaves open: the paper's protocol for CIFAR, minutes of training for the letters.
 void fill_in(Options& options) {
     const bool letters = options.data.empty();
     const auto choose = [&](std::int64_t& value, std::int64_t published, std::int64_t small) {
@@ -82,9 +83,9 @@ void fill_in(Options& options) {
 struct Data {
     std::string name;
     retort::data::Dataset train, test;
-    retort::data::Dataset teachers;  // what the teacher learns from
+    retort::data::Dataset teachers;  // training samples of the teacher
     retort::data::Normalize normalize;
-    double mirrored = 0.5;  // share of the images that are; letters are not
+    double mirrored = 0.5;  // fraction of mirrored images; letters are not
 
     auto shuffled(const retort::data::Dataset& dataset, std::int64_t batch_size, std::uint64_t seed) const {
         return retort::data::Loader{
@@ -132,21 +133,21 @@ Data load(const Options& options) {
     return data;
 }
 
-/// What is found out about one network.
+/// The results of one network.
 struct Scores {
     double average_precision = 0, precision = 0, centroid = 0, probe = 0;
     retort::InformationFlowVector flow{};
 };
 
-/// The layers of student, auxiliary and teacher; the last is the representation that is searched with.
+/// The layers of student, auxiliary and teacher; the last is the representation used for retrieval.
 template <std::size_t I>
 constexpr auto layer = retort::tap<&FlowOutputs::layers, I>;
 const retort::Taps all_layers{layer<0>, layer<1>, layer<2>, layer<3>};
 
 auto adam(double rate) { return retort::FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(rate)}; }
 
-/// Notes at the end of every epoch how far each layer's neighborhoods are from the auxiliary's, for images that
-/// stay the same.
+/// Records at the end of every epoch how far each layer's neighborhoods are from the auxiliary's, on a fixed set of
+/// images.
 struct FlowWatch {
     FlowCnn student, auxiliary;
     at::Tensor images;
@@ -163,7 +164,7 @@ struct FlowWatch {
     }
 };
 
-/// All stages of the run, and what comes out.
+/// All stages of the run, and the results.
 class Experiment {
   public:
     explicit Experiment(const Options& options)
@@ -184,7 +185,7 @@ class Experiment {
         const auto script = out_.file("information_flow.gp");
         const auto picture = out_.file("information_flow.svg");
         std::printf(
-            "%s: %lld samples to learn from (%lld for the teacher), %lld to ask with, %lld classes; on %s "
+            "%s: %lld training samples (%lld for the teacher), %lld queries, %lld classes; on %s "
             "with "
             "%d threads.\n",
             data_.name.c_str(), static_cast<long long>(data_.train.size()),
@@ -198,14 +199,14 @@ class Experiment {
         measure("teacher", teacher_);
         for (int seed = 0; seed < options_.seeds; ++seed) {
             one_seed(static_cast<std::uint64_t>(seed));
-            // After every seed, so that a run that is stopped leaves what it has found.
-            retort::detail::write_atomically(results, results_csv());
+            // After every seed, so that an aborted run leaves its results so far.
+            retort::write_file(results, results_csv());
         }
         print();
-        retort::detail::write_atomically(table, flow::table(kinds_));
-        retort::detail::write_atomically(script, flow::script(kinds_));
+        retort::write_file(table, flow::table(kinds_));
+        retort::write_file(script, flow::script(kinds_));
         const bool drawn = examples::draw(out_.path(), "information_flow");
-        std::printf("\nResults: %s\nPicture: %s\n", results.c_str(),
+        std::printf("\nResults: %s\nPlot: %s\n", results.c_str(),
                     drawn ? picture.c_str() : "none, as gnuplot is not installed");
     }
 
@@ -220,8 +221,8 @@ class Experiment {
         stages_.fit(name, trainer, data_.shuffled(dataset, options_.batch_size, seed), {.epochs = epochs},
                     callbacks..., retort::ProgressBar{{.label = label}});
     }
-    /// As in the released code: most of the epochs at the whole learning rate, the others at a tenth with a new
-    /// optimizer. `make(rate)` gives the trainer.
+    /// As in the released code: most of the epochs at the full learning rate, the others at a tenth with a new
+    /// optimizer. `make(rate)` returns the trainer.
     template <class Make>
     void in_two_stages(const std::string& name, const retort::data::Dataset& dataset, std::int64_t epochs,
                        std::int64_t first, std::uint64_t seed, Make&& make) {
@@ -231,7 +232,7 @@ class Experiment {
         auto slow = make(options_.learning_rate / 10);
         fit(name + "-slow", slow, dataset, epochs - first, seed + 10000);
     }
-    /// Cross-entropy: 50 of 80 epochs at the whole rate.
+    /// Cross-entropy: 50 of 80 epochs at the full rate.
     template <class Network>
     void learn_classes(const std::string& name, const Network& network, const retort::data::Dataset& dataset,
                        std::int64_t epochs, std::uint64_t seed) {
@@ -247,11 +248,11 @@ class Experiment {
     }
 
     void one_seed(std::uint64_t seed) {
-        // The auxiliary teacher: the student's architecture, twice as wide. It learns the classes, and then the
-        // teacher's representation (30 of 40 epochs at the whole rate).
+        // The auxiliary teacher: the student's architecture, twice as wide. It is trained on the classes, and then on
+        // the teacher's representation (30 of 40 epochs at the full rate).
         torch::manual_seed(100 + seed);
         FlowCnn wide = models::cnn1_auxiliary(classes());
-        const std::string name = retort::detail::concat("seed", seed, "-auxiliary");
+        const std::string name = "seed" + std::to_string(seed) + "-auxiliary";
         learn_classes(name + "-plain", wide, data_.train, options_.auxiliary_epochs, 2000 + seed);
         measure("auxiliary, plain", wide);
         retort::Auxiliary auxiliary{wide};
@@ -269,7 +270,7 @@ class Experiment {
         measure("auxiliary", wide);
         auxiliary_ = wide;
 
-        // The students: the same weights to begin with, the same batches.
+        // The students: the same initial weights, the same batches.
         const retort::Frozen teacher{teacher_};
         const auto steady = adam(options_.learning_rate);
         const retort::RebuiltEachEpoch fresh{steady};
@@ -279,7 +280,7 @@ class Experiment {
                                                               retort::InformationFlow{layer<0>, layer<0>}}};
         const retort::CriticalPeriod period{.initial = options_.initial, .factor = options_.decay};
 
-        const FlowCnn loner =
+        const FlowCnn plain_student =
             student(seed, "plain", retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}},
                     retort::Schedule{1.0}, steady);
         student(seed, "soft_target", teacher,
@@ -304,9 +305,10 @@ class Experiment {
                         static_cast<unsigned long long>(seed), end ? "lasted" : "did not end within",
                         static_cast<long long>(end ? *end + 1 : options_.epochs));
         }
-        // Without an auxiliary each layer follows the teacher's of nearest information content, as the layers are
-        // in a student that has learned the classes.
-        const auto nearest = retort::LayerMap::nearest(flow_vector(loner), flow_vector(teacher_)).layers();
+        // Without an auxiliary each layer follows the teacher's layer of nearest information content, given the
+        // layers of a student trained on the classes.
+        const auto nearest =
+            retort::LayerMap::nearest(flow_vector(plain_student), flow_vector(teacher_)).layers();
         student(seed, "no_auxiliary", teacher,
                 retort::Knowledge{last,
                                   retort::MatchedInformationFlow{
@@ -320,7 +322,7 @@ class Experiment {
         return std::find(options_.students.begin(), options_.students.end(), name) != options_.students.end();
     }
 
-    /// Trains and measures a student, if it is asked for.
+    /// Trains and evaluates a student, if requested.
     template <class Teacher, class Knowledge, class Schedule, class Optimizer, class... Callbacks>
     FlowCnn student(std::uint64_t seed, const std::string& name, const Teacher& teacher,
                     const Knowledge& knowledge, const Schedule& schedule, const Optimizer& optimizer,
@@ -329,8 +331,8 @@ class Experiment {
         FlowCnn net = models::cnn1(classes());
         if (!wanted(name) && name != "plain") return net;
         retort::Trainer trainer{net, teacher, knowledge, schedule, optimizer, where_};
-        fit(retort::detail::concat("seed", seed, "-", name), trainer, data_.train, options_.epochs,
-            4000 + seed, FlowWatch{net, auxiliary_, images_}, callbacks...);
+        fit("seed" + std::to_string(seed) + "-" + name, trainer, data_.train, options_.epochs, 4000 + seed,
+            FlowWatch{net, auxiliary_, images_}, callbacks...);
         if (!wanted(name)) return net;
         measure(name, net);
         auto kind = std::find_if(kinds_.begin(), kinds_.end(),
@@ -345,7 +347,7 @@ class Experiment {
         return net;
     }
 
-    /// What each layer knows about the classes of (at most 2000) test images, in nats.
+    /// The information of each layer about the classes of (at most 2000) test images, in nats.
     template <class Network>
     retort::InformationFlowVector flow_vector(const Network& network) const {
         retort::data::Dataset asked = data_.test;
@@ -358,7 +360,7 @@ class Experiment {
         return result;
     }
 
-    /// Measures a network: which of the training images are of a test image's class?
+    /// Evaluates a network by retrieval: training images are the gallery, test images the queries.
     template <class Network>
     void measure(const std::string& name, const Network& network) {
         namespace metrics = retort::metrics;
@@ -399,7 +401,7 @@ class Experiment {
 
     void print() const {
         std::printf(
-            "\nTest images as questions to the training images, by cosine distance, in percent%s:\n\n"
+            "\nRetrieval of training images by test images, cosine distance, in percent%s:\n\n"
             "%-18s %10s  %14s  %14s  %14s  %14s  %s\n",
             options_.seeds > 1 ? ", mean +- standard deviation over the seeds" : "", "network", "parameters",
             "mAP", "precision@100", "centroid", "linear probe", "information of layers (nats)");
@@ -443,44 +445,44 @@ class Experiment {
 void describe(CLI::App& app, Options& options) {
     const examples::AddOption option{app};
     app.add_option("--data", options.data,
-                   "Folder with CIFAR-10 or CIFAR-100, binary version. Without it: colored letters that draw "
-                   "themselves");
-    option("--labels", options.labels, "Of CIFAR-100: coarse (20 classes) or fine (100)",
+                   "Folder with CIFAR-10 or CIFAR-100, binary version. Without it: generated colored "
+                   "letters");
+    option("--labels", options.labels, "Labels of CIFAR-100: coarse (20 classes) or fine (100)",
            CLI::IsMember({"coarse", "fine"}));
-    option("--samples", options.samples, "Samples to learn from; 0: all of --data, or 2000 letters",
+    option("--samples", options.samples, "Training samples; 0: all of --data, or 2000 letters",
            examples::zero_or_more());
-    option("--test-samples", options.test_samples, "Samples to ask with; 0: all of --data, or 1000 letters",
+    option("--test-samples", options.test_samples, "Query samples; 0: all of --data, or 1000 letters",
            examples::zero_or_more());
     option("--teacher-samples", options.teacher_samples,
-           "Samples that the teacher learns from; 0: as many as --samples", examples::zero_or_more());
+           "Training samples of the teacher; 0: as many as --samples", examples::zero_or_more());
     option("--students", options.students, "Which students to compare", CLI::IsMember(all_students));
-    option("--seeds", options.seeds, "Runs of auxiliary and students, each with another seed",
+    option("--seeds", options.seeds, "Runs of auxiliary and students, each with a different seed",
            CLI::Range(1, 1000));
     option("--teacher-width", options.teacher_width,
            "Channels of the teacher's first stage; 0: 64, the paper's ResNet-18, or 16 for letters",
            examples::zero_or_more());
-    option("--teacher-epochs", options.teacher_epochs, "0: 80, or 8 for letters", examples::zero_or_more());
+    option("--teacher-epochs", options.teacher_epochs, "Epochs of the teacher; 0: 80, or 8 for letters",
+           examples::zero_or_more());
     option("--auxiliary-epochs", options.auxiliary_epochs,
-           "Of the auxiliary with the classes; 0: 80, or 8 for letters", examples::zero_or_more());
+           "Epochs of the auxiliary on the classes; 0: 80, or 8 for letters", examples::zero_or_more());
     option("--transfer-epochs", options.transfer_epochs,
-           "Of the auxiliary with the teacher; 0: 40, or 8 for letters", examples::zero_or_more());
-    option("--epochs", options.epochs, "Of the students; 0: 50, or 16 for letters", examples::zero_or_more());
-    option("--batch-size", options.batch_size, "Samples in a step", CLI::Range(2, 1000000));
-    option("--learning-rate", options.learning_rate, "Of Adam", examples::above_zero());
-    option("--initial", options.initial, "Weight of the intermediate layers at the start",
-           examples::above_zero());
-    option("--decay", options.decay, "Factor of this weight from epoch to epoch", CLI::Range(0.01, 0.999));
+           "Epochs of the auxiliary on the teacher; 0: 40, or 8 for letters", examples::zero_or_more());
+    option("--epochs", options.epochs, "Epochs of the students; 0: 50, or 16 for letters",
+           examples::zero_or_more());
+    option("--batch-size", options.batch_size, "Samples per step", CLI::Range(2, 1000000));
+    option("--learning-rate", options.learning_rate, "Learning rate of Adam", examples::above_zero());
+    option("--initial", options.initial, "Initial weight of the intermediate layers", examples::above_zero());
+    option("--decay", options.decay, "Factor on this weight per epoch", CLI::Range(0.01, 0.999));
     option("--fall", options.fall,
-           "The adaptive period ends where the gradient falls below this share of its peak",
+           "The adaptive period ends when the gradient falls below this fraction of its peak",
            CLI::Range(0.01, 0.99));
     option("--constant", options.constant, "Weight of the intermediate layers without a critical period",
            examples::above_zero());
-    option("--temperature", options.temperature, "Of the soft targets", examples::above_zero());
-    app.add_flag(
-        "--released-average", options.released_average,
-        "Average precision as the paper's released evaluation computes it, instead of the exact one");
+    option("--temperature", options.temperature, "Temperature of the soft targets", examples::above_zero());
+    app.add_flag("--released-average", options.released_average,
+                 "Average precision as in the paper's released evaluation, instead of the exact one");
     app.add_option("--out", options.out,
-                   "Folder for results and stages; a run that was stopped goes on from it")
+                   "Folder for results and checkpoints; an interrupted run resumes from it")
         ->capture_default_str();
     options.machine.add_to(app);
     app.footer(
@@ -491,11 +493,11 @@ void describe(CLI::App& app, Options& options) {
         "  information_flow  every layer of the auxiliary teacher, with the critical period\n"
         "  constant_weights  the same without the critical period\n"
         "  adaptive_period   the same with a period that ends by the gradient\n"
-        "  no_auxiliary      every layer after the teacher's own layer of nearest information content\n"
-        "Writes into the folder of --out:\n"
-        "  information_flow.svg  how far each layer is from the auxiliary's, by epoch (drawn by gnuplot)\n"
-        "  results.csv           all that was measured, by network and seed\n"
-        "  stages                checkpoints; the same command goes on where it was stopped");
+        "  no_auxiliary      every layer from the teacher's layer of nearest information content\n"
+        "Writes to the folder of --out:\n"
+        "  information_flow.svg  divergence of each layer from the auxiliary's, by epoch (drawn by gnuplot)\n"
+        "  results.csv           all measurements, by network and seed\n"
+        "  stages                checkpoints; rerun the same command to resume");
 }
 
 }  // namespace
@@ -505,9 +507,9 @@ int main(int argc, char** argv) {
         "Information flow modeling (Passalis, Tzelepi, Tefas, \"Heterogeneous Knowledge Distillation Using\n"
         "Information Flow Modeling\", CVPR 2020) with the paper's networks: a ResNet-18 teaches an "
         "auxiliary\n"
-        "teacher, which has the student's architecture with twice the neurons, and this one explains every "
+        "teacher, which has the student's architecture with twice the neurons, and this one teaches every "
         "layer\n"
-        "to a student of some 15 000 parameters, the intermediate ones in the first epochs most of all."};
+        "to a student of about 15,000 parameters, the intermediate ones most of all in the first epochs."};
     Options options;
     describe(app, options);
     return examples::run(app, argc, argv, [&] {

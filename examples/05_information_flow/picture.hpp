@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What is learned when: for each layer the divergence of the information flow by epoch, with the phases marked.
+/// What is learned when: the divergence of the information flow of each layer by epoch, with the phases marked.
 #pragma once
 
 #include <algorithm>
@@ -17,23 +17,23 @@
 
 namespace flow {
 
-/// How many layers are watched.
+/// The number of layers recorded.
 inline constexpr std::size_t layers = 4;
 
 /// The column of a layer in the histories.
 inline std::string divergence_column(std::size_t layer) {
-    return retort::detail::concat("divergence_layer", layer + 1);
+    return "divergence_layer" + std::to_string(layer + 1);
 }
 
-/// The students of one kind: what they are called, the history of each seed, and the weight of their intermediate
-/// layers by epoch (of the first seed; empty where these teach nothing).
+/// The students of one kind: their name, the history of each seed, and the weight of their intermediate layers by
+/// epoch (of the first seed; empty if these teach nothing).
 struct Kind {
     std::string name;
     std::vector<retort::History> runs{};
     std::vector<double> weights{};
 };
 
-/// The table that is drawn: for each kind its layers, as means over the seeds, and the weight.
+/// The plotted table: for each kind its layers, as means over the seeds, and the weight.
 inline std::string table(const std::vector<Kind>& kinds) {
     std::ostringstream stream;
     std::size_t epochs = 0;
@@ -65,15 +65,15 @@ inline std::string table(const std::vector<Kind>& kinds) {
     return std::move(stream).str();
 }
 
-/// How many epochs at the start have a weight of at least 2: where the paper's Figure 1 ends "forming critical
-/// connections" and begins "further fitting and compression".
+/// The number of initial epochs with a weight of at least 2: where in the paper's Figure 1 "forming critical
+/// connections" ends and "further fitting and compression" begins.
 inline std::size_t forming_epochs(const Kind& kind) {
     std::size_t result = 0;
     while (result < kind.weights.size() && kind.weights[result] >= 2) ++result;
     return result;
 }
 
-/// The drawing, for gnuplot; `gnuplot information_flow.gp` in its folder makes the picture again.
+/// The gnuplot script; `gnuplot information_flow.gp` in its folder redraws the plot.
 inline std::string script(const std::vector<Kind>& kinds) {
     std::ostringstream stream;
     const std::size_t columns = kinds.size() > 1 ? 2 : 1;

@@ -37,17 +37,17 @@ void describe(CLI::App& app, Options& options) {
         ->delimiter(',');
     app.add_option(
         "--graph", options.graph,
-        "File with the graph to compare with. Default: the first learner learns from the last what "
-        "the last gets right, and teaches the others more as time goes by");
+        "File with the graph to compare with. Default: the first learner learns from the last where "
+        "that is right, and teaches the others with growing weight");
     app.footer(
-        "Writes into the folder of --out, for independent, mutual and graph:\n"
+        "Writes to the folder of --out, for independent, mutual and graph:\n"
         "  <name>.graph         the graph as text, for --graph\n"
-        "  <name>.dot           the graph as a picture: dot -Tsvg graph.dot > graph.svg\n"
-        "  <name>_<seed>.csv    all that was measured, by epoch");
+        "  <name>.dot           the graph as an image: dot -Tsvg graph.dot > graph.svg\n"
+        "  <name>_<seed>.csv    all measurements, by epoch");
 }
 
-/// A graph that is neither: all learn from the labels; the first one from the last where that is right, the
-/// others from the first, more and more.
+/// A graph that is neither: all learn from the labels; the first one from the last where that is right, the others
+/// from the first, with growing weight.
 Graph example_graph(std::size_t learners) {
     const retort::SoftTarget transfer{.temperature = 1.0};
     Graph graph;
@@ -67,7 +67,7 @@ void compare(Options options) {
     const std::size_t count = options.networks.size();
     if (count < 2) throw retort::ConfigError("--networks: expected at least two learners, found one");
     for (const std::string& name : options.networks)
-        models::image_network(name, data.classes(), data.channels());  // refuses what is not one
+        models::image_network(name, data.classes(), data.channels());  // rejects invalid names
     const examples::OutputFolder out(options.out);
 
     std::vector<Way> ways{{"independent", examples::all_independent(count)},
@@ -76,8 +76,8 @@ void compare(Options options) {
                                                           : retort::load_graph(options.graph)}};
     for (Way& way : ways) {
         if (!way.words.learners.empty() && way.words.learners.size() != count) {
-            throw retort::ConfigError(retort::detail::concat("--graph: expected a graph of ", count,
-                                                             " learners, found ", way.words.learners.size()));
+            throw retort::ConfigError("--graph: expected a graph of " + std::to_string(count) +
+                                      " learners, found " + std::to_string(way.words.learners.size()));
         }
         way.words.learners = options.networks;
         examples::save_way(way, out);
@@ -96,9 +96,9 @@ void compare(Options options) {
 
 int main(int argc, char** argv) {
     CLI::App app{
-        "Deep mutual learning and a knowledge transfer graph beside independent training: the same "
+        "Deep mutual learning and a knowledge transfer graph compared with independent training: the same "
         "learners,\n"
-        "with the same weights to start from and the same batches. (Zhang, Xiang, Hospedales, Lu, \"Deep\n"
+        "with the same initial weights and the same batches. (Zhang, Xiang, Hospedales, Lu, \"Deep\n"
         "Mutual Learning\", CVPR 2018; Minami, Hirakawa, Yamashita, Fujiyoshi, \"Knowledge Transfer Graph "
         "for\n"
         "Deep Collaborative Learning\", ACCV 2020.)"};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Searches the transfer graph by which one learner learns best, by several processes on one study; then trains the
-/// best one longer, beside independent training and mutual learning.
+/// Searches the transfer graph from which one learner learns best, with several processes on one study; then trains
+/// the best graph longer, compared with independent training and mutual learning.
 #include <torch/torch.h>
 
 #include <spawn.h>
@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
@@ -34,7 +35,6 @@ namespace {
 namespace fs = std::filesystem;
 using examples::Net;
 using examples::Way;
-using retort::detail::concat;
 using retort::search::TrialState;
 
 struct Options : examples::StudyOptions {
@@ -58,60 +58,63 @@ void describe(CLI::App& app, Options& options) {
         app.add_option(name, value, words)->delimiter(',')->capture_default_str();
     };
     app.add_option("--study", options.study,
-                   "File of the search; the same command goes on with it. Default: search.study in --out");
-    option("--trials", options.trials, "Graphs to try, in all runs on this study", CLI::Range(1, 100000000));
+                   "File of the search; rerun the same command to resume it. Default: search.study in --out");
+    option("--trials", options.trials, "Graphs to try, over all runs on this study",
+           CLI::Range(1, 100000000));
     option("--workers", options.workers,
-           "Processes to search with; 1: this one. More may join at any time, by --join",
+           "Processes for the search; 1: only this one. More may join at any time with --join",
            CLI::Range(1, 1000));
-    app.add_flag("--join", options.join, "Only take part in the search, until all its trials have ended");
-    option("--learners", options.space.learners, "Learners of a graph; the first is the one that counts",
+    app.add_flag("--join", options.join, "Only join the search, until all its trials have ended");
+    option("--learners", options.space.learners, "Learners of a graph; the first is the target",
            CLI::Range(1, 20));
     app.add_option(
         "--target", options.space.target,
         "The first learner: cnn<width>, resnet<depth> or wrn<depth>-<width>. Default: cnn8, or resnet32 "
         "for CIFAR-100");
     list("--architectures", options.space.architectures,
-         "What the others may be. Default: cnn8 cnn16, or resnet32 resnet110 wrn28-2 for CIFAR-100");
-    list("--gates", options.space.gates, "Of edges between learners, as in a graph's file");
-    list("--label-gates", options.space.label_gates, "Of edges from the labels");
-    option("--search-epochs", options.search_epochs, "Epochs of a trial that is never pruned",
+         "Candidates for the other learners. Default: cnn8 cnn16, or resnet32 resnet110 wrn28-2 for "
+         "CIFAR-100");
+    list("--gates", options.space.gates, "Candidate gates of edges between learners, as in a graph file");
+    list("--label-gates", options.space.label_gates, "Candidate gates of edges from the labels");
+    option("--search-epochs", options.search_epochs, "Epochs of a trial that is not pruned",
            CLI::Range(1, 1000000));
     option("--first-rung", options.halving.minimum,
-           "Trials are judged after so many epochs, after twice as many, four times, ...; the half that is "
-           "better goes on",
+           "Trials are compared after so many epochs, twice as many, four times, ...; the better half "
+           "continues",
            CLI::Range(1, 1000000));
-    option("--search-seed", options.search_seed, "Which graphs are tried, and their seeds",
+    option("--search-seed", options.search_seed, "Determines which graphs are tried, and their seeds",
            examples::zero_or_more());
-    option(
-        "--select", options.select,
-        "The samples that judge a graph: validation, or test-as-released, as the authors' code has it: what "
-        "it finds looks better on the test samples than it is",
-        CLI::IsMember({"validation", "test-as-released"}));
-    option("--best", options.best, "How many of the best graphs become files", CLI::Range(1, 1000));
-    options.add_to(app, "Epochs of each run after the search, and of frozen teachers before");
+    option("--select", options.select,
+           "The samples that graphs are scored on: validation, or test-as-released as in the authors' code, "
+           "which "
+           "biases the test accuracy of the graph found upward",
+           CLI::IsMember({"validation", "test-as-released"}));
+    option("--best", options.best, "How many of the best graphs to write", CLI::Range(1, 1000));
+    options.add_to(app, "Epochs of each run after the search, and of frozen teachers before it");
     app.footer(
-        "Writes into the folder of --out:\n"
+        "Writes to the folder of --out:\n"
         "  best_<n>.graph, .dot          the best graphs as text (for examples/06_mutual_learning --graph) "
         "and as\n"
-        "                                pictures: dot -Tsvg best_1.dot > best_1.svg\n"
+        "                                images: dot -Tsvg best_1.dot > best_1.svg\n"
         "  search.svg                    the search: trials with the best so far, and rungs; drawn by "
         "gnuplot from\n"
         "                                trials.csv, decisions.csv and search.gp\n"
-        "  <way>.graph, .dot             independent, mutual and the best graph\n"
-        "  <way>_<seed>.csv              all that was measured, by epoch\n"
-        "Beside the study: .locks, who is at work; .trials, checkpoints of trials; .teachers, weights of "
+        "  <method>.graph, .dot             independent, mutual and the best graph\n"
+        "  <method>_<seed>.csv              all measurements, by epoch\n"
+        "Next to the study: .locks, the running trials; .trials, checkpoints of trials; .teachers, weights "
+        "of "
         "frozen\n"
         "teachers; .runs, checkpoints of the runs after the search. Every process may be killed at any "
         "time.");
 }
 
-/// The search, as each of the processes does it.
+/// The search, as run by each of the processes.
 class Search {
   public:
     Search(const Options& options, const examples::ImageData& data, at::Device device)
         : options_(options), data_(data), device_(device), graphs_(options.space) {
         for (const std::string& name : options.space.architectures)
-            models::image_network(name, data.classes(), data.channels());  // refuses what is not one
+            models::image_network(name, data.classes(), data.channels());  // rejects invalid names
         models::image_network(options.space.target, data.classes(), data.channels());
         build_all_gates();
         study_.emplace(options.study, study_options());
@@ -129,14 +132,14 @@ class Search {
         return record;
     }
 
-    /// Gives a network that only teaches the weights of independent training. The first one who needs them trains
-    /// them: others who do so at the same time come to the same.
-    /// \param checkpoints a folder of whoever asks, so that a process that is killed meanwhile has not trained in vain
+    /// Loads the weights of independent training into a network that only teaches. The first process that needs them
+    /// trains them; concurrent ones arrive at the same weights.
+    /// \param checkpoints a folder of the caller, so that a process killed meanwhile has not trained in vain
     void know(const std::string& name, models::ImageNetwork& network, const fs::path& checkpoints) const {
         const fs::path file = beside("teachers") / (name + ".pt");
         if (!fs::exists(file)) {
             fs::create_directories(file.parent_path());
-            // The random numbers of whoever asks are not touched.
+            // The caller's random numbers are left unchanged.
             at::Generator generator = at::detail::getDefaultCPUGenerator();
             const at::Tensor before = generator.get_state();
             torch::manual_seed(options_.search_seed);
@@ -156,22 +159,24 @@ class Search {
     fs::path beside(const char* what) const { return options_.study + "." + what; }
 
   private:
-    fs::path files_of(std::int64_t trial) const { return beside("trials") / concat(trial); }
+    fs::path files_of(std::int64_t trial) const { return beside("trials") / std::to_string(trial); }
     retort::search::StudyOptions study_options() const {
+        std::ostringstream rate;
+        rate << options_.learning_rate;
         return {.space = graphs_.space(),
                 .pruning = options_.halving,
                 .seed = options_.search_seed,
                 .settings = {{"value", "error of learner 0 in percent, on " + options_.select},
                              {"target", options_.space.target},
                              {"data", data_.name},
-                             {"training samples", concat(data_.train.size())},
-                             {"validation samples", concat(data_.validation.size())},
-                             {"epochs", concat(options_.search_epochs)},
-                             {"epochs of frozen teachers", concat(options_.epochs)},
-                             {"batch size", concat(options_.batch_size)},
-                             {"learning rate", concat(options_.learning_rate)}}};
+                             {"training samples", std::to_string(data_.train.size())},
+                             {"validation samples", std::to_string(data_.validation.size())},
+                             {"epochs", std::to_string(options_.search_epochs)},
+                             {"epochs of frozen teachers", std::to_string(options_.epochs)},
+                             {"batch size", std::to_string(options_.batch_size)},
+                             {"learning rate", rate.str()}}};
     }
-    /// Finds gates that are not known before the first trial.
+    /// Rejects unknown gates before the first trial.
     void build_all_gates() const {
         std::size_t most = 0;
         for (const auto& variable : graphs_.space().variables())
@@ -185,7 +190,7 @@ class Search {
     }
 
     double objective(retort::search::Trial& trial) {
-        // Learners from whom nothing leads to the first one change nothing of it.
+        // Learners without a path to the first one do not affect it.
         const retort::GraphDescription words = retort::towards(graphs_.graph(trial.point()), 0);
         std::vector<bool> asked(words.learners.size(), false);
         asked[0] = true;
@@ -211,14 +216,14 @@ class Search {
                            cohort.evaluate(0, data_.in_order(judges), retort::metrics::Accuracy{}).value();
                        return trial.report(context.progress.epoch + 1, 100 * (1 - right));
                    }),
-                   // A trial that is taken up goes on where it was.
+                   // A trial taken over from another process resumes where it was.
                    retort::Checkpoint{files_of(trial.number()) / "run", {.keep = 1, .signals = false}});
         return trial.last().value();
     }
     void say(const retort::search::TrialRecord& trial) const {
         std::error_code ignored;
         fs::remove_all(files_of(trial.number), ignored);
-        const std::string name = concat("trial ", trial.number, "  ");
+        const std::string name = "trial " + std::to_string(trial.number) + "  ";
         if (trial.state == TrialState::failed) {
             std::printf("%sfailed: %s\n", name.c_str(), trial.reason.c_str());
         } else {
@@ -236,7 +241,7 @@ class Search {
     std::optional<retort::search::Study> study_;
 };
 
-/// The same program again, as processes that only take part in the search.
+/// More processes of this program, which only join the search.
 class Workers {
   public:
     Workers(int count, char** arguments) {
@@ -250,20 +255,20 @@ class Workers {
             const int error =
                 ::posix_spawn(&process, "/proc/self/exe", nullptr, nullptr, words.data(), environ);
             if (error != 0)
-                throw retort::Error(concat("cannot start a process to search with: ", std::strerror(error)));
+                throw retort::Error(std::string("cannot start a worker process: ") + std::strerror(error));
             processes_.push_back(process);
         }
     }
     Workers(const Workers&) = delete;
     Workers& operator=(const Workers&) = delete;
-    /// They end by themselves when the search does; after an error of this process, too.
+    /// They end when the search does, also after an error of this process.
     ~Workers() { wait(); }
     void wait() {
         for (const pid_t process : processes_) {
             int status = 0;
             if (::waitpid(process, &status, 0) != process) continue;
             if (WIFSIGNALED(status)) {
-                std::printf("process %lld was ended by signal %d; its trial was taken up\n",
+                std::printf("process %lld was ended by signal %d; its trial was taken over\n",
                             static_cast<long long>(process), WTERMSIG(status));
             }
         }
@@ -274,28 +279,27 @@ class Workers {
     std::vector<pid_t> processes_;
 };
 
-std::string with_noun(std::size_t count, const char* noun) { return concat(count, ' ', noun); }
+std::string with_noun(std::size_t count, const char* noun) { return std::to_string(count) + ' ' + noun; }
 
-/// The best graphs as files, the search as tables and as a picture.
+/// The best graphs as files, the search as tables and a plot.
 void write_search(const retort::search::StudyRecord& record, const Search& search, const Options& options,
                   const examples::OutputFolder& out) {
     std::size_t place = 0;
     for (const auto& trial : record.best(options.best)) {
         const auto graph = search.graphs().graph(search.graphs().space().point(trial.words));
-        const std::string name = concat("best_", ++place);
+        const std::string name = "best_" + std::to_string(++place);
         retort::save_graph(graph, out.file(name + ".graph"));
-        retort::detail::write_atomically(out.file(name + ".dot"), retort::graph_dot(graph));
+        retort::write_file(out.file(name + ".dot"), retort::graph_dot(graph));
     }
-    retort::detail::write_atomically(out.file("trials.csv"), transfer_graph::trials_csv(record));
-    retort::detail::write_atomically(out.file("decisions.csv"),
-                                     transfer_graph::decisions_csv(record, options.halving));
-    retort::detail::write_atomically(out.file("search.gp"), transfer_graph::gnuplot_script);
+    retort::write_file(out.file("trials.csv"), transfer_graph::trials_csv(record));
+    retort::write_file(out.file("decisions.csv"), transfer_graph::decisions_csv(record, options.halving));
+    retort::write_file(out.file("search.gp"), transfer_graph::gnuplot_script);
     const bool drawn = examples::draw(out.path(), "search");
     std::printf("\n%s: %s, %s, %s.%s\n", with_noun(record.trials.size(), "trials").c_str(),
                 with_noun(record.count(TrialState::complete), "complete").c_str(),
                 with_noun(record.count(TrialState::pruned), "pruned").c_str(),
                 with_noun(record.count(TrialState::failed), "failed").c_str(),
-                drawn ? "" : " (No gnuplot here: search.svg is not drawn.)");
+                drawn ? "" : " (gnuplot is not installed: search.svg is not drawn.)");
 }
 
 void search_and_compare(Options options, char** arguments) {
@@ -333,18 +337,18 @@ void search_and_compare(Options options, char** arguments) {
     }
     write_search(record, search, options, out);
     const auto best = record.best(1);
-    if (best.empty()) throw retort::Error("the search: expected a trial that came to its end, found none");
+    if (best.empty()) throw retort::Error("the search: expected a completed trial, found none");
     const auto words = search.graphs().graph(search.graphs().space().point(best[0].words));
     std::printf("The best, trial %lld with an error of %.2f%% after %lld epochs:\n\n%s\n",
                 static_cast<long long>(best[0].number), *best[0].value,
                 static_cast<long long>(options.search_epochs), retort::graph_text(words).c_str());
     std::fflush(stdout);
 
-    // The same learners in each way.
+    // The same learners for each method.
     std::vector<Way> ways{{"independent", examples::all_independent(options.space.learners)}};
     if (options.space.learners > 1)
         ways.push_back({"mutual", retort::mutual_learning(options.space.learners).description()});
-    ways.push_back({concat("graph-", best[0].number), words});
+    ways.push_back({"graph-" + std::to_string(best[0].number), words});
     for (Way& way : ways) {
         way.words.learners = words.learners;
         examples::save_way(way, out);
@@ -358,18 +362,19 @@ void search_and_compare(Options options, char** arguments) {
         for (Way& way : ways) examples::train(way, static_cast<std::uint64_t>(seed), with);
     }
     examples::print_table(ways, options.seeds, options.space.learners);
-    std::printf("\nGraphs, picture and histories: %s\n", out.path().c_str());
+    std::printf("\nGraphs, plot and histories: %s\n", out.path().c_str());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     CLI::App app{
-        "Searches the knowledge transfer graph by which one learner learns best: a gate for each edge and "
+        "Searches the knowledge transfer graph from which one learner learns best: a gate for each edge and "
         "an\n"
         "architecture for each other learner, random graphs, pruned by asynchronous successive halving. Then "
         "the\n"
-        "best graph is trained longer, beside independent training and mutual learning. (Minami, Hirakawa,\n"
+        "best graph is trained longer, compared with independent training and mutual learning. (Minami, "
+        "Hirakawa,\n"
         "Yamashita, Fujiyoshi, \"Knowledge Transfer Graph for Deep Collaborative Learning\", ACCV 2020.)"};
     Options options;
     describe(app, options);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A search as tables and as a picture.
+/// A search as tables and a plot.
 #pragma once
 
 #include <cmath>
@@ -15,7 +15,7 @@ namespace transfer_graph {
 
 using namespace retort::search;
 
-/// A line for each trial: where it stands, how far it came, its last value, and the best that was complete so far.
+/// One line per trial: its state, how far it came, its last value, and the best complete value so far.
 inline std::string trials_csv(const StudyRecord& record) {
     std::ostringstream stream;
     stream.precision(std::numeric_limits<double>::max_digits10);
@@ -35,7 +35,7 @@ inline std::string trials_csv(const StudyRecord& record) {
     return std::move(stream).str();
 }
 
-/// A line for each decision, in the order in which they were made.
+/// One line per decision, in the order they were made.
 inline std::string decisions_csv(const StudyRecord& record, const SuccessiveHalving& halving) {
     std::ostringstream stream;
     stream.precision(std::numeric_limits<double>::max_digits10);
@@ -47,7 +47,7 @@ inline std::string decisions_csv(const StudyRecord& record, const SuccessiveHalv
     return std::move(stream).str();
 }
 
-/// The drawing, for gnuplot; `gnuplot search.gp` in its folder makes the picture again.
+/// The gnuplot script; `gnuplot search.gp` in its folder redraws the plot.
 inline const char* const gnuplot_script = R"gnuplot(# gnuplot search.gp
 if (!exists("folder")) folder = "."
 if (!exists("picture")) picture = folder . "/search.svg"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Collaborative teacher-student learning (CTSL-MKT) in its two stages, with its ablations, beside independent
+/// Collaborative teacher-student learning (CTSL-MKT) in its two stages, with its ablations, compared with independent
 /// training and mutual learning.
 #include <torch/torch.h>
 
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <retort/cohort.hpp>
+#include <retort/io/write_file.hpp>
 #include <retort/retort.hpp>
 
 #include "../common/image_data.hpp"
@@ -45,30 +46,30 @@ void describe(CLI::App& app, Options& options) {
     option("--width", options.width,
            "Channels of the residual peer's first stage. 0: 16 for CIFAR-100, else 8",
            examples::zero_or_more());
-    option("--self-temperature", options.weights.self_temperature, "Of the self-distillation",
+    option("--self-temperature", options.weights.self_temperature, "Temperature of the self-distillation",
            examples::above_zero());
     app.add_flag(
         "--self-t-squared", options.weights.t_squared,
         "Multiply the self-distillation by the square of its temperature, without which its gradients "
         "are that much smaller");
-    option("--mutual-weight", options.weights.mutual_weight, "Of all that comes from the peer",
+    option("--mutual-weight", options.weights.mutual_weight, "Weight of everything from the peer",
            examples::zero_or_more());
     option("--relation-weight", options.weights.relation_weight,
-           "Of the relations within what comes from the peer; the common weights of relational distillation "
+           "Weight of the relations within that; the usual weights of relational distillation "
            "are 25 (50 for the angles)",
            examples::zero_or_more());
-    option("--self-weight", options.weights.self_weight, "Of what comes from the frozen self",
+    option("--self-weight", options.weights.self_weight, "Weight of the frozen self",
            examples::zero_or_more());
-    option("--start", options.start, "How the peers begin the second stage: scratch, or stage-one",
+    option("--start", options.start, "How the peers start the second stage: scratch, or stage-one",
            CLI::IsMember({"scratch", "stage-one"}));
     options.run.add_to(app);
     app.footer(
-        "Writes into the folder of --out:\n"
-        "  collaborative.dot    the whole graph as a picture: dot -Tsvg collaborative.dot > graph.svg\n"
-        "  <way>_<seed>.csv     all that was measured, by epoch");
+        "Writes to the folder of --out:\n"
+        "  collaborative.dot    the whole graph as an image: dot -Tsvg collaborative.dot > graph.svg\n"
+        "  <method>_<seed>.csv     all measurements, by epoch");
 }
 
-/// The two peers. Both give a pooled feature, between which the relations are.
+/// The two peers. Both return a pooled feature, which the relations compare.
 struct Peers {
     models::ResidualNet narrow{nullptr};
     models::WideResidualNet wide{nullptr};
@@ -88,7 +89,7 @@ Peers make_peers(const Options& options, const examples::ImageData& data, std::u
     return peers;
 }
 
-/// Gives one network the parameters and buffers of another of its kind.
+/// Copies parameters and buffers to a network of the same type.
 void copy_state(const torch::nn::Module& from, torch::nn::Module& to) {
     const torch::NoGradGuard no_grad;
     const auto parameters = from.parameters();
@@ -99,8 +100,7 @@ void copy_state(const torch::nn::Module& from, torch::nn::Module& to) {
     for (torch::Tensor& each : to.buffers()) each.copy_(buffers[i++]);
 }
 
-/// A way to learn, with what came of it: by peer, the test accuracy in percent of each seed after the last
-/// epoch.
+/// A method and its results: by peer, the test accuracy in percent of each seed after the last epoch.
 struct Way {
     std::string name;
     std::string words;
@@ -127,7 +127,7 @@ class Study {
     }
 
     void run() {
-        retort::detail::write_atomically(out_.file("collaborative.dot"), picture());
+        retort::write_file(out_.file("collaborative.dot"), picture());
         examples::announce(data_, device_);
         for (int run = 0; run < options_.seeds; ++run) one_seed(static_cast<std::uint64_t>(run));
         print_table();
@@ -135,7 +135,7 @@ class Study {
 
   private:
     void one_seed(std::uint64_t seed) {
-        // Stage one: both alone. Copies of them are the frozen selves of stage two.
+        // Stage one: both alone. Their copies are the frozen selves of stage two.
         const Peers alone = make_peers(options_, data_, seed);
         auto independent = retort::independent<2>();
         {
@@ -170,7 +170,7 @@ class Study {
         return retort::graph_dot(words);
     }
 
-    /// The peers as they begin stage two.
+    /// The peers at the start of stage two.
     Peers begin(const Peers& alone, std::uint64_t seed) const {
         Peers peers = make_peers(options_, data_, options_.start == "scratch" ? seed : 0);
         if (options_.start != "scratch") {
@@ -186,17 +186,16 @@ class Study {
     template <class Cohort, class Graph>
     void fit(Way& way, Cohort& cohort, Graph& graph, std::uint64_t seed) {
         const retort::History& history = stages_.fit(
-            retort::detail::concat(way.name, '_', seed), cohort, graph,
-            data_.shuffled(options_.batch_size, seed), {.epochs = options_.epochs, .report_every = 20},
+            way.name + '_' + std::to_string(seed), cohort, graph, data_.shuffled(options_.batch_size, seed),
+            {.epochs = options_.epochs, .report_every = 20},
             retort::Validation{data_.in_order(data_.validation)},
             retort::ProgressBar{{.label = options_.label(seed, way.name)}});
         for (std::size_t i = 0; i < 2; ++i) {
             way.accuracy[i].push_back(
                 100 * cohort.evaluate(i, data_.in_order(data_.test), retort::metrics::Accuracy{}).value());
         }
-        // After every run, so that a run that is broken off leaves what it has found.
-        retort::detail::write_atomically(out_.file(retort::detail::concat(way.name, '_', seed, ".csv")),
-                                         history.csv());
+        // After every run, so that an aborted program leaves its results so far.
+        retort::write_file(out_.file(way.name + '_' + std::to_string(seed) + ".csv"), history.csv());
     }
 
     void print_table() const {
@@ -208,7 +207,7 @@ class Study {
                         examples::with_deviation(way.accuracy[0]).c_str(),
                         examples::with_deviation(way.accuracy[1]).c_str());
         }
-        std::printf("\nPicture and histories: %s\n", out_.path().c_str());
+        std::printf("\nGraph and histories: %s\n", out_.path().c_str());
     }
 
     Options options_;
@@ -229,7 +228,7 @@ class Study {
 int main(int argc, char** argv) {
     CLI::App app{
         "Two different networks learn together: from the labels, from each other's responses and relations\n"
-        "between samples, and from frozen copies of themselves that were trained alone before. (Sun, Gou, "
+        "between samples, and from frozen copies of themselves trained alone before. (Sun, Gou, "
         "Yu,\n"
         "Du, Tao, \"Collaborative Teacher-Student Learning via Multiple Knowledge Transfer\", 2021; the "
         "paper's\n"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Networks that learn together without a teacher, beside the same networks alone: ONE, OKDDip, BOC-KD, Be Your Own
-/// Teacher and peers with self-supervision augmented heads.
+/// Networks that learn together without a teacher, compared with the same networks alone: ONE, OKDDip, BOC-KD, Be
+/// Your Own Teacher and peers with self-supervision augmented heads.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include <retort/cohort.hpp>
+#include <retort/io/write_file.hpp>
 #include <retort/retort.hpp>
 
 #include "../common/gnuplot.hpp"
@@ -52,45 +53,46 @@ void describe(CLI::App& app, Options& options) {
     option("--width", options.width,
            "Channels of the stem and the first stage, at least 4; 0: 16 for CIFAR-100, else 8",
            examples::zero_or_more());
-    option("--bockd-label-weight", options.compressed.label_weight, "BOC-KD: of the labels",
+    option("--bockd-label-weight", options.compressed.label_weight, "BOC-KD: weight of the labels",
            examples::zero_or_more());
     option("--bockd-feature-weight", options.compressed.feature_weight,
-           "BOC-KD: of the features of student 0", examples::zero_or_more());
-    option("--bockd-response-weight", options.compressed.response_weight, "BOC-KD: of the ensemble's answers",
-           examples::zero_or_more());
-    app.add_option("--ways", options.ways, "Which ways to learn are tried, with commas between them")
+           "BOC-KD: weight of the features of student 0", examples::zero_or_more());
+    option("--bockd-response-weight", options.compressed.response_weight,
+           "BOC-KD: weight of the ensemble's logits", examples::zero_or_more());
+    app.add_option("--methods", options.ways, "Comma-separated methods to compare")
         ->delimiter(',')
         ->capture_default_str()
         ->check(CLI::IsMember(options.ways));
     app.footer(
-        "Ways: independent networks of 3/3, 2/3 and 1/3 of the channels; one (3 branches and a gate); okddip "
+        "Methods: independent networks of 3/3, 2/3 and 1/3 of the channels; one (3 branches and a gate); "
+        "okddip "
         "(3 peers\n"
-        "and a leader); bockd (students of 3/3, 2/3 and 1/3 of the channels behind one stem); byot (exits); "
+        "and a leader); bockd (students of 3/3, 2/3 and 1/3 of the channels after one stem); byot (exits); "
         "hsakd (2\n"
         "peers with augmented heads). All take the same number of steps, of as many samples, with the same "
         "optimizer;\n"
-        "hsakd sees each sample in four rotations, so that its steps cost four times as much.\n"
-        "Writes into the folder of --out:\n"
-        "  <way>_<seed>.csv     all that was measured, by epoch\n"
-        "  results.csv          the table that is printed at the end\n"
-        "  curves.csv, .gp, .svg  validation accuracy by epoch; the picture where gnuplot is installed\n"
-        "  checkpoints/         the same command goes on with a run that was interrupted; remove it to begin "
+        "hsakd sees each sample in four rotations, so its steps cost four times as much.\n"
+        "Writes to the folder of --out:\n"
+        "  <method>_<seed>.csv     all measurements, by epoch\n"
+        "  results.csv          the table printed at the end\n"
+        "  curves.csv, .gp, .svg  validation accuracy by epoch; the plot if gnuplot is installed\n"
+        "  checkpoints/         rerun the same command to resume an interrupted run; remove it to start "
         "anew");
 }
 
-/// An answer of what is trained: logits that could be used afterwards.
+/// A classifier that results from training: logits that could be used afterwards.
 struct Answer {
     std::string name;
-    std::int64_t parameters = 0;  ///< that it needs
-    std::vector<double> last{};   ///< test accuracy in percent of each seed: of the last epoch,
-    std::vector<double> best{};   ///< and of the epoch of the best validation accuracy
+    std::int64_t parameters = 0;  ///< of this classifier
+    std::vector<double> last{};   ///< test accuracy in percent of each seed: at the last epoch,
+    std::vector<double> best{};   ///< and at the epoch of the best validation accuracy
 };
 
 // The columns of the histories.
 std::string validation_of(const Answer& answer) { return answer.name + ": validation"; }
 std::string test_of(const Answer& answer) { return answer.name + ": test"; }
 
-/// A way to learn, with what came of it.
+/// A method and its results.
 struct Way {
     std::string name;
     std::vector<Answer> answers{};
@@ -98,11 +100,11 @@ struct Way {
     std::vector<double> samples_per_second{};
 };
 
-/// The logits of all answers.
+/// The logits of all classifiers.
 using Read = std::function<std::vector<at::Tensor>(const at::Tensor&)>;
 
-/// Measures all answers at the end of every epoch on the validation samples; on the test samples, too, after the last epoch
-/// and where an answer is better on the validation samples than before.
+/// Evaluates all classifiers at the end of every epoch on the validation samples; also on the test samples after the
+/// last epoch, and whenever a classifier improves on the validation samples.
 class Measure {
   public:
     Measure(const Way& way, Read read, const examples::ImageData& data)
@@ -134,7 +136,7 @@ class Measure {
   private:
     std::vector<double> accuracies(torch::nn::Module& module, const retort::data::Dataset& dataset) const {
         const torch::NoGradGuard no_grad;
-        const retort::detail::EvalMode eval(module);
+        const retort::EvalMode eval(module);
         const at::Device device = module.parameters().front().device();
         std::vector<retort::metrics::Accuracy> result(way_.answers.size());
         for (auto& each : data_.in_order(dataset)(0)) {
@@ -163,7 +165,7 @@ class Study {
         if (options_.depth == 0) options_.depth = data_.colored ? 32 : 8;
         if (options_.width == 0) options_.width = data_.colored ? 16 : 8;
         if (options_.width < 4) throw retort::ConfigError("--width: expected at least 4 channels");
-        models::ResidualNet{residual()};  // refuses what is no depth
+        models::ResidualNet{residual()};  // rejects invalid depths
         for (const std::string& name : options_.ways) ways_.push_back({.name = name});
     }
 
@@ -178,7 +180,7 @@ class Study {
     }
 
   private:
-    /// The network of all ways, or with as many channels as student j of BOC-KD has.
+    /// The network of all methods, or with as many channels as student j of BOC-KD.
     models::ResidualOptions residual(std::size_t student = 0) const {
         const auto kept = [&](std::int64_t channels) {
             return retort::compressed_channels(channels, static_cast<std::int64_t>(student), students);
@@ -198,7 +200,7 @@ class Study {
     auto plain(std::uint64_t seed) const { return data_.shuffled(options_.batch_size, seed); }
 
     void one_run(Way& way, std::uint64_t seed) {
-        // What is only counted, draws its random numbers before.
+        // Networks that are only counted draw their random numbers before.
         std::array<std::int64_t, students> sizes{};
         for (std::size_t j = 0; j < students; ++j) sizes[j] = parameters_of(j);
         torch::manual_seed(seed);
@@ -278,7 +280,7 @@ class Study {
             retort::Cohort cohort{where(), Learner{first, options_.optimizer()},
                                   Learner{second, options_.optimizer()}};
             auto graph = retort::augmented_peers();
-            // The networks alone: the heads are of no use afterwards.
+            // The networks alone: the heads are not used afterwards.
             const auto a = first->network(), b = second->network();
             fit(way, cohort, graph, data_.rotated(options_.batch_size, seed), seed,
                 [a, b](const at::Tensor& x) {
@@ -295,7 +297,7 @@ class Study {
         for (std::size_t j = 0; j < students; ++j) {
             nets.emplace_back(residual(j));
             learners.emplace_back(nets.back(), options_.optimizer());
-            answers.push_back({retort::detail::concat("student ", j), sizes[j]});
+            answers.push_back({"student " + std::to_string(j), sizes[j]});
             all += sizes[j];
         }
         answers.push_back({"mean of all", all});
@@ -315,15 +317,15 @@ class Study {
         if (way.answers.empty()) way.answers = std::move(answers);
     }
     retort::CohortOptions where() const { return {.device = device_.str()}; }
-    /// ONE and OKDDip bring their ensemble in over the first 80 of 300 epochs.
+    /// ONE and OKDDip ramp up their ensemble over the first 80 of 300 epochs.
     double ramp() const { return static_cast<double>(options_.epochs) * 80 / 300; }
 
     template <class Cohort, class Graph, class Source>
     void fit(Way& way, Cohort& cohort, Graph& graph, const Source& source, std::uint64_t seed, Read read) {
         Measure measure(way, std::move(read), data_);
-        // Runs of other lengths have other learning rates.
+        // Runs of different length have different learning rates.
         const std::string name =
-            retort::detail::concat(way.name, '_', seed, "_of_", options_.epochs, "_epochs");
+            way.name + '_' + std::to_string(seed) + "_of_" + std::to_string(options_.epochs) + "_epochs";
         const retort::History& history =
             stages_.fit(name, cohort, graph, source, {.epochs = options_.epochs, .report_every = 20}, measure,
                         retort::ProgressBar{{.label = options_.label(seed, way.name)}});
@@ -343,19 +345,18 @@ class Study {
             each.last.push_back(100 * history.last(test));
             each.best.push_back(100 * history.at(best, test));
         }
-        // After every run, so that a run that is broken off leaves what it has found.
-        retort::detail::write_atomically(out_.file(retort::detail::concat(way.name, '_', seed, ".csv")),
-                                         history.csv());
+        // After every run, so that an aborted program leaves its results so far.
+        retort::write_file(out_.file(way.name + '_' + std::to_string(seed) + ".csv"), history.csv());
         way.histories.push_back(history);
     }
 
     void print_table() const {
-        std::printf("\nTest accuracy in percent%s; samples that a second of training takes:\n\n",
+        std::printf("\nTest accuracy in percent%s; training samples per second:\n\n",
                     options_.seeds > 1 ? ", mean +- standard deviation over the seeds" : "");
-        std::printf("%-12s %-14s %10s  %-15s %-17s %s\n", "way", "answer", "parameters", "last epoch",
+        std::printf("%-12s %-14s %10s  %-15s %-17s %s\n", "method", "classifier", "parameters", "last epoch",
                     "best epoch (*)", "samples/s");
         std::ostringstream csv;
-        csv << "way,answer,parameters,last,last deviation,best,best deviation,samples per second\n";
+        csv << "method,classifier,parameters,last,last deviation,best,best deviation,samples per second\n";
         for (const Way& way : ways_) {
             const examples::Spread speed(way.samples_per_second);
             for (const Answer& each : way.answers) {
@@ -369,12 +370,12 @@ class Study {
                     << '\n';
             }
         }
-        std::printf("(*) chosen on the validation samples\n\n");
-        retort::detail::write_atomically(out_.file("results.csv"), csv.str());
+        std::printf("(*) selected on the validation samples\n\n");
+        retort::write_file(out_.file("results.csv"), csv.str());
         print_gains();
     }
 
-    /// Beside the independent network of the same architecture, seed by seed.
+    /// Compared with the independent network of the same architecture, seed by seed.
     void print_gains() const {
         const auto alone = std::find_if(ways_.begin(), ways_.end(),
                                         [](const Way& way) { return way.name == "independent"; });
@@ -389,7 +390,7 @@ class Study {
                     for (std::size_t s = 0; s < each.last.size(); ++s)
                         gains.push_back(each.last[s] - same.last[s]);
                     const examples::Spread gain(gains);
-                    std::printf("%s, %s: %+.2f points beside the same network alone, last epoch",
+                    std::printf("%s, %s: %+.2f points over the same network alone, last epoch",
                                 way.name.c_str(), each.name.c_str(), gain.mean);
                     if (options_.seeds > 1)
                         std::printf(" (standard error %.2f)", gain.deviation / std::sqrt(options_.seeds));
@@ -399,7 +400,7 @@ class Study {
         }
     }
 
-    /// The validation accuracy of the first answer of each way, mean over the seeds.
+    /// The validation accuracy of the first classifier of each method, mean over the seeds.
     void draw_curves() const {
         std::ostringstream table, script;
         table << "epoch";
@@ -434,9 +435,9 @@ class Study {
                    << ways_[i].answers[0].name << '"';
         }
         script << '\n';
-        retort::detail::write_atomically(out_.file("curves.csv"), table.str());
-        retort::detail::write_atomically(out_.file("curves.gp"), script.str());
-        if (!examples::draw(out_.path(), "curves")) std::printf("\n(no picture: gnuplot is not installed)\n");
+        retort::write_file(out_.file("curves.csv"), table.str());
+        retort::write_file(out_.file("curves.gp"), script.str());
+        if (!examples::draw(out_.path(), "curves")) std::printf("\n(no plot: gnuplot is not installed)\n");
     }
 
     Options options_;
@@ -451,7 +452,8 @@ class Study {
 
 int main(int argc, char** argv) {
     CLI::App app{
-        "Networks that learn together without a teacher, beside the same networks alone: ONE (Zhu, Gong, "
+        "Networks that learn together without a teacher, compared with the same networks alone: ONE (Zhu, "
+        "Gong, "
         "NeurIPS\n"
         "2018), OKDDip (Chen et al., AAAI 2020), BOC-KD (Walawalkar, Shen, Savvides, ECCV 2020), Be Your Own "
         "Teacher\n"

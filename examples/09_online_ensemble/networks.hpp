@@ -36,13 +36,13 @@ inline torch::nn::Sequential make_stem(const ResidualOptions& options) {
     return stem;
 }
 
-/// What comes behind the stem: the rest of a `ResidualNet`.
+/// What follows the stem: the rest of a `ResidualNet`.
 struct BodyImpl : torch::nn::Module {
     explicit BodyImpl(const ResidualOptions& options) {
         std::int64_t width = options.stem;
         for (std::size_t i = 0; i < 3; ++i) {
             stages[i] = register_module(
-                retort::detail::concat("stage", i + 1),
+                "stage" + std::to_string(i + 1),
                 models::residual_stage(width, options.stages[i], blocks_of(options), i > 0 ? 2 : 1));
             width = options.stages[i];
         }
@@ -71,7 +71,7 @@ struct BranchOutputs {
     at::Tensor logits;                 ///< `GatedBranches`: of branch 0; `PeerBranches`: of the leader
 };
 
-/// A residual network whose last stage and classifier are there several times.
+/// A residual network with several copies of its last stage and classifier.
 struct BranchesImpl : torch::nn::Module {
     BranchesImpl(const ResidualOptions& options, std::size_t count) {
         shared = register_module("shared", make_stem(options));
@@ -82,14 +82,14 @@ struct BranchesImpl : torch::nn::Module {
         }
         for (std::size_t i = 0; i < count; ++i) {
             stages.push_back(
-                register_module(retort::detail::concat("stage", i),
+                register_module("stage" + std::to_string(i),
                                 models::residual_stage(width, options.stages[2], blocks_of(options), 2)));
-            classifiers.push_back(register_module(retort::detail::concat("classifier", i),
+            classifiers.push_back(register_module("classifier" + std::to_string(i),
                                                   torch::nn::Linear(options.stages[2], options.classes)));
         }
         models::begin_residual(*this);
     }
-    /// What the branches share, and the logits and pooled features of each.
+    /// The output of the shared part, and the logits and pooled features of each branch.
     struct Outputs {
         at::Tensor shared;
         std::vector<at::Tensor> logits, features;
@@ -109,7 +109,7 @@ struct BranchesImpl : torch::nn::Module {
 };
 TORCH_MODULE(Branches);
 
-/// ONE: a gate weighs the branches.
+/// ONE: a gate weights the branches.
 struct GatedBranchesImpl : torch::nn::Module {
     GatedBranchesImpl(const ResidualOptions& options, std::size_t count)
         : branches(register_module("branches", Branches(options, count))),
@@ -149,16 +149,16 @@ struct PeerBranchesImpl : torch::nn::Module {
 };
 TORCH_MODULE(PeerBranches);
 
-/// What a network with exits gives.
+/// The outputs of a network with exits.
 struct ExitOutputs {
-    std::vector<at::Tensor> exits;     ///< logits behind the first and second stage
-    std::vector<at::Tensor> features;  ///< what their classifiers see, as wide as `feature`
+    std::vector<at::Tensor> exits;     ///< logits after the first and second stage
+    std::vector<at::Tensor> features;  ///< the inputs of their classifiers, as wide as `feature`
     at::Tensor feature;
     at::Tensor logits;
 };
 
-/// BYOT: a residual network with an exit behind each of its first two stages. An exit has the blocks that the network has
-/// from there on.
+/// BYOT: a residual network with an exit after each of its first two stages. An exit has as many blocks as the
+/// remaining network.
 struct ExitNetImpl : torch::nn::Module {
     explicit ExitNetImpl(const ResidualOptions& options)
         : net(register_module("net", models::ResidualNet(options))) {
@@ -170,9 +170,9 @@ struct ExitNetImpl : torch::nn::Module {
                 width = options.stages[stage];
             }
             models::begin_residual(*exit);
-            exits.push_back(register_module(retort::detail::concat("exit", i), exit));
-            classifiers.push_back(register_module(retort::detail::concat("classifier", i),
-                                                  torch::nn::Linear(width, options.classes)));
+            exits.push_back(register_module("exit" + std::to_string(i), exit));
+            classifiers.push_back(
+                register_module("classifier" + std::to_string(i), torch::nn::Linear(width, options.classes)));
         }
     }
     ExitOutputs forward(const at::Tensor& images) {

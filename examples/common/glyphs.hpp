@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A data set that needs no download: it draws itself, and always the same for a seed.
+/// A generated data set that needs no download; deterministic given its seed.
 #pragma once
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -21,9 +21,10 @@ namespace examples {
 
 struct GlyphOptions {
     std::int64_t samples = 1000;  ///< at least 1
-    std::uint64_t seed = 0;       ///< all that is random depends on it alone
-    std::int64_t size = 28;       ///< pixels in each direction
-    bool color = false;  ///< three channels, ink and paper in random colors; else one channel, white on black
+    std::uint64_t seed = 0;       ///< determines all randomness
+    std::int64_t size = 28;       ///< height and width in pixels
+    bool color =
+        false;  ///< three channels, ink and paper in random colors; otherwise one channel, white on black
 };
 
 namespace detail {
@@ -42,8 +43,8 @@ inline Stroke arc(float x, float y, float radius_x, float radius_y, float from, 
     return result;
 }
 
-/// Ten letters, chosen because they are easily taken for each other: C and G, O and Q, D and O, P and R, E
-/// and F, B and all the others with a stem.
+/// Ten letters that are easily confused: C and G, O and Q, D and O, P and R, E and F, B and all the others with a
+/// stem.
 inline std::vector<std::vector<Stroke>> letters() {
     const Stroke stem{{-0.6F, -1.0F}, {-0.6F, 1.0F}};
     const Stroke bowl = arc(-0.6F, -0.45F, 1.1F, 0.55F, -90.0F, 90.0F);
@@ -63,17 +64,17 @@ inline std::vector<std::vector<Stroke>> letters() {
     };
 }
 
-/// A piece of a stroke: a straight line between two points.
+/// A segment of a stroke: a straight line between two points.
 struct Piece {
     float from_x, from_y, to_x, to_y;
 };
 
-/// Random numbers that each sample has for itself, so that it is the same sample whatever the number of
-/// threads (SplitMix64: Steele, Lea and Flood, 2014).
+/// Random numbers of one sample, so that it is the same whatever the number of threads (SplitMix64: Steele, Lea and
+/// Flood, 2014).
 class Random {
   public:
     Random(std::uint64_t seed, std::uint64_t sample) : state_(seed * 0xd1342543de82ef95U + sample) {
-        state_ = next();  // neighboring samples begin far apart
+        state_ = next();  // decorrelates neighboring samples
     }
     /// Uniform in [low, high).
     float operator()(float low, float high) {
@@ -90,7 +91,7 @@ class Random {
     std::uint64_t state_;
 };
 
-/// Adds ink where a stroke passes: `ink` becomes at least `strength` within `radius` pixels of the pieces.
+/// Adds ink along a stroke: `ink` becomes at least `strength` within `radius` pixels of the pieces.
 inline void add_ink(std::vector<float>& ink, std::vector<float>& nearest, const std::vector<Piece>& pieces,
                     float radius, float strength, std::size_t size) {
     std::fill(nearest.begin(), nearest.end(), 1e9F);
@@ -122,7 +123,7 @@ inline void draw(const std::vector<Stroke>& letter, const GlyphOptions& options,
     const auto size = static_cast<std::size_t>(options.size);
     const auto scale = static_cast<float>(options.size);
 
-    // The letter: bent, sheared, turned, stretched and moved.
+    // The letter: bent, sheared, rotated, scaled and shifted.
     const float bend_x = random(0.0F, 0.2F);
     const float bend_y = random(0.0F, 0.2F);
     const float wave_x = random(1.0F, 3.0F);
@@ -166,7 +167,7 @@ inline void draw(const std::vector<Stroke>& letter, const GlyphOptions& options,
         add_ink(ink, nearest, {{x - half_x, y - half_y, x + half_x, y + half_y}}, radius, random(0.1F, 0.9F),
                 size);
     }
-    // A patch where nothing is seen.
+    // An occluding patch.
     const float patch_x = random(0.1F, 0.9F) * scale;
     const float patch_y = random(0.1F, 0.9F) * scale;
     const float patch_wide = random(0.03F, 0.13F) * scale;
@@ -193,17 +194,16 @@ inline void draw(const std::vector<Stroke>& letter, const GlyphOptions& options,
 
 }  // namespace detail
 
-/// Ten letters, each class as often as the others (as far as the number of samples allows), drawn with
-/// strokes that are bent, turned, stretched, moved and partly hidden, among stray strokes and grain: uint8
-/// [samples, channels, size, size].
+/// Ten letters, all classes equally frequent (as far as the number of samples allows), drawn with strokes that are
+/// bent, rotated, scaled, shifted and partly hidden, among stray strokes and noise: uint8 [samples, channels, size,
+/// size].
 ///
-/// Different seeds give different samples of the same kind: one for training, another one for testing.
+/// Different seeds give different samples of the same distribution: one for training, another for testing.
 /// \throws retort::DataError if there are no samples to draw
 inline retort::data::Dataset glyphs(const GlyphOptions& options) {
     if (options.samples < 1 || options.size < 8) {
-        throw retort::DataError(
-            retort::detail::concat("glyphs: expected at least 1 sample of at least 8 pixels, found ",
-                                   options.samples, " of ", options.size));
+        throw retort::DataError("glyphs: expected at least 1 sample of at least 8 pixels, found " +
+                                std::to_string(options.samples) + " of " + std::to_string(options.size));
     }
     const auto letters = detail::letters();
     const auto classes = static_cast<std::int64_t>(letters.size());

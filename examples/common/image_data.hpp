@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Images to learn from, to validate and to test on: Fashion-MNIST, MNIST, CIFAR-100, or letters that draw
-/// themselves.
+/// Images for training, validation and testing: Fashion-MNIST, MNIST, CIFAR-100, or generated letters.
 #pragma once
 
 #include <cstdint>
@@ -16,21 +15,21 @@
 
 namespace examples {
 
-/// `count` of the samples, each class in its proportion; all of them where `count` is 0.
-/// \param option that asks for them
-/// \throws retort::ConfigError if there are not as many
+/// `count` of the samples, stratified by class; all of them if `count` is 0.
+/// \param option the option named in the error
+/// \throws retort::ConfigError if there are fewer
 inline retort::data::Dataset some(const retort::data::Dataset& dataset, std::int64_t count,
                                   const char* option) {
     if (count > dataset.size()) {
-        throw retort::ConfigError(
-            retort::detail::concat(option, ": expected at most ", dataset.size(), ", found ", count));
+        throw retort::ConfigError(std::string(option) + ": expected at most " +
+                                  std::to_string(dataset.size()) + ", found " + std::to_string(count));
     }
     if (count == 0 || count == dataset.size()) return dataset;
     const double share = static_cast<double>(count) / static_cast<double>(dataset.size());
     return retort::data::stratified_split(dataset, {.validation_fraction = share}).validation;
 }
 
-/// How a data set becomes zero in the mean, of deviation one.
+/// Normalizes a data set to mean 0 and standard deviation 1.
 inline retort::data::Normalize normalize(const retort::data::Dataset& dataset) {
     const at::Tensor pixels = dataset.inputs.to(at::kFloat).div(255);
     return {.mean = {pixels.mean().item<double>()}, .deviation = {pixels.std().item<double>()}};
@@ -44,17 +43,17 @@ struct ImageData {
     retort::data::Dataset test{};
     retort::data::Normalize normalize{};
     std::int64_t padding = 2;
-    double flip = 0.0;  ///< how often an image is mirrored; letters never
+    double flip = 0.0;  ///< probability of mirroring an image; 0 for letters
 
     std::int64_t channels() const { return train.inputs.size(1); }
     std::int64_t classes() const { return train.classes; }
 
-    /// What is done to an image that is learned from.
+    /// The augmentation of training images.
     auto moved() const {
         return retort::data::Compose{retort::data::RandomCrop{.padding = padding},
                                      retort::data::HorizontalFlip{.probability = flip}, normalize};
     }
-    /// Batches to learn from: shuffled, each image moved and perhaps mirrored.
+    /// Training batches: shuffled, each image shifted and perhaps mirrored.
     auto shuffled(std::int64_t batch_size, std::uint64_t seed) const {
         return retort::data::Loader{
             train, {.batch_size = batch_size, .drop_last = true, .seed = seed}, moved()};
@@ -64,19 +63,19 @@ struct ImageData {
         return retort::data::RotatedViews{
             train, {.batch_size = batch_size, .drop_last = true, .seed = seed}, moved()};
     }
-    /// Batches to measure on.
+    /// Evaluation batches.
     auto in_order(const retort::data::Dataset& dataset) const {
         return retort::data::Loader{dataset, {.batch_size = 500, .shuffle = false}, normalize};
     }
 };
 
-/// Loads the data of a folder, some of the training samples put aside for validation.
+/// Loads the data of a folder, with some of the training samples held out for validation.
 /// \param folder with CIFAR-100 (binary version) or with the IDX files of Fashion-MNIST or MNIST; empty: letters
-/// \param samples how many of the training samples are used, each class in its proportion; 0: all of the folder,
-/// or `letters` of the letters
-/// \param validation the part of them that is put aside
-/// \param test_samples how many of the test samples are used, each class in its proportion; 0: all of the folder, or
-/// 4000 letters
+/// \param samples how many of the training samples are used, stratified by class; 0: all of the folder, or `letters`
+/// letters
+/// \param validation the fraction of them that is held out
+/// \param test_samples how many of the test samples are used, stratified by class; 0: all of the folder, or 4000
+/// letters
 inline ImageData image_data(const std::filesystem::path& folder, std::int64_t samples, std::int64_t letters,
                             double validation = 0.1, std::int64_t test_samples = 0) {
     using namespace retort::data;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the programs of the examples have in common: options, errors on one line, files that are there as a
-/// whole or not at all.
+/// Shared by the programs of the examples: options, one-line errors, and files written atomically.
 #pragma once
 
 #include <torch/serialize.h>
@@ -19,13 +18,12 @@
 #include <retort/core/device.hpp>
 #include <retort/core/environment.hpp>
 #include <retort/core/error.hpp>
-#include <retort/detail/atomic_file.hpp>
+#include <retort/io/write_file.hpp>
 #include <retort/trainer/stages.hpp>
 
 namespace examples {
 
-/// For options that are a number above 0, or of at least 0. (CLI11's own name the largest floating-point
-/// number.)
+/// For options that are a number above 0, or of at least 0. (CLI11's own name the largest floating-point number.)
 inline CLI::Validator number_from(double least, bool least_itself, const char* words) {
     return CLI::Validator(
         [=](const std::string& text) {
@@ -54,23 +52,23 @@ struct AddOption {
     }
 };
 
-/// `--run`: a folder in which a program keeps checkpoints of all that it trains, so that the same command goes on with
-/// it after it was killed. Without one, nothing is kept.
+/// `--run`: a folder for checkpoints of everything a program trains, so that rerunning the same command resumes it.
+/// Without it, no checkpoints are written.
 struct RunFolder {
     std::string folder;
 
     void add_to(CLI::App& app) {
         app.add_option(
             "--run", folder,
-            "Folder for checkpoints, of this command alone: killed or interrupted, the same command goes "
-            "on with it. Without it, nothing is kept");
+            "Folder for checkpoints, of this command only: killed or interrupted, rerun the same command to "
+            "resume. Without it, no checkpoints are written");
     }
     retort::Stages stages() const {
         return folder.empty() ? retort::Stages() : retort::Stages(folder, {.keep = 1});
     }
 };
 
-/// Where to compute, and with how many threads.
+/// The device and the number of threads.
 struct Machine {
     std::string device = "auto";
     int threads = 0;
@@ -79,11 +77,11 @@ struct Machine {
         app.add_option("--device", device,
                        "Where to compute: cpu, cuda, cuda:N, or auto (a GPU if there is one)")
             ->capture_default_str();
-        app.add_option("--threads", threads, "Threads to compute with; 0: as many as the machine has cores")
+        app.add_option("--threads", threads, "Number of threads; 0: one per core")
             ->capture_default_str()
             ->check(examples::zero_or_more());
     }
-    /// Applies the threads and finds the device.
+    /// Sets the number of threads and returns the device.
     /// \throws retort::ConfigError if there is no such device
     at::Device apply() const {
         retort::set_threads(threads);
@@ -94,8 +92,8 @@ struct Machine {
     }
 };
 
-/// Reads the command line and runs `body`. A wrong option or an error of the run becomes one line on standard
-/// error and an exit code other than 0.
+/// Parses the command line and runs `body`. An invalid option or an error of the run becomes one line on standard
+/// error and a nonzero exit code.
 template <class Body>
 int run(CLI::App& app, int argc, char** argv, Body&& body) {
     try {
@@ -103,36 +101,36 @@ int run(CLI::App& app, int argc, char** argv, Body&& body) {
     } catch (const CLI::CallForHelp& help) {
         return app.exit(help);
     } catch (const CLI::ParseError& error) {
-        std::fprintf(stderr, "error: %s (--help tells more)\n", error.what());
+        std::fprintf(stderr, "error: %s (see --help)\n", error.what());
         return 2;
     }
     try {
         body();
         return 0;
     } catch (const std::exception& error) {
-        // LibTorch's messages go on with the places in its source.
+        // LibTorch's messages continue with a stack trace.
         const std::string message = error.what();
         std::fprintf(stderr, "error: %s\n", message.substr(0, message.find('\n')).c_str());
         return 1;
     }
 }
 
-/// A folder for results: made if it is not there, and tried out before any work is done for it.
+/// A folder for results: created if missing, and checked before any work is done for it.
 class OutputFolder {
   public:
-    /// \throws retort::OutputError if it cannot be made
+    /// \throws retort::OutputError if it cannot be created
     explicit OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
         std::error_code error;
         std::filesystem::create_directories(path_, error);
         if (error) {
-            throw retort::OutputError(path_.string() + ": cannot make this folder: " + error.message());
+            throw retort::OutputError(path_.string() + ": cannot create this folder: " + error.message());
         }
     }
     /// The path of a file in it.
     /// \throws retort::OutputError if it cannot be written
     std::filesystem::path file(const std::string& name) const {
         const std::filesystem::path result = path_ / name;
-        retort::detail::check_writable(result);
+        retort::check_writable(result);
         return result;
     }
     const std::filesystem::path& path() const { return path_; }

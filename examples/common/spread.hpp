@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Numbers of several runs, summed up.
+/// Statistics over several runs.
 #pragma once
 
 #include <cmath>
@@ -11,7 +11,7 @@
 
 namespace examples {
 
-/// Mean and standard deviation of some numbers; the deviation is NaN for less than two.
+/// Mean and standard deviation of some numbers; the deviation is NaN for fewer than two.
 struct Spread {
     double mean = std::numeric_limits<double>::quiet_NaN();
     double deviation = std::numeric_limits<double>::quiet_NaN();
@@ -28,7 +28,7 @@ struct Spread {
     }
 };
 
-/// `71.71 +- 1.12`; without the deviation where there is one number only.
+/// `71.71 +- 1.12`; without the deviation for a single number.
 inline std::string with_deviation(const std::vector<double>& values) {
     const Spread spread(values);
     char text[64];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the programs that compare ways to learn over several seeds have in common.
+/// Shared by the programs that compare methods over several seeds.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -31,52 +31,54 @@ struct StudyOptions {
     double learning_rate = 0.1;
     Machine machine;
 
-    /// \param epochs_text what `--epochs` is of
+    /// \param epochs_text the help text of `--epochs`
     void add_to(CLI::App& app, const char* epochs_text) {
         app.add_option(
             "--data", data,
             "Folder with CIFAR-100 (binary version), Fashion-MNIST or MNIST (IDX files). Without it, a "
-            "built-in data set of letters that draws itself");
+            "built-in data set of generated letters");
         const AddOption option{app};
         option("--samples", samples,
-               "Training samples, those for validation among them; 0: all of --data, or 2000 letters",
+               "Training samples, including those for validation; 0: all of --data, or 2000 letters",
                zero_or_more());
-        option("--test-samples", test_samples, "Samples to test on; 0: all of --data, or 4000 letters",
+        option("--test-samples", test_samples, "Test samples; 0: all of --data, or 4000 letters",
                zero_or_more());
-        option("--validation", validation, "The part of the training samples put aside for validation",
+        option("--validation", validation, "Fraction of the training samples held out for validation",
                CLI::Range(0.001, 0.999));
-        option("--seeds", seeds, "Runs, each with another seed for weights and order of the samples",
+        option("--seeds", seeds, "Runs, each with a different seed for weights and sample order",
                CLI::Range(1, 1000));
         option("--epochs", epochs, epochs_text, CLI::Range(1, 1000000));
-        option("--batch-size", batch_size, "Samples in a step", CLI::Range(1, 1000000));
-        option("--learning-rate", learning_rate, "At the start; falls to 0 along a cosine", above_zero());
-        app.add_option("--out", out, "Folder for the results; files of an earlier run are replaced")
+        option("--batch-size", batch_size, "Samples per step", CLI::Range(1, 1000000));
+        option("--learning-rate", learning_rate, "Initial learning rate; decays to 0 along a cosine",
+               above_zero());
+        app.add_option("--out", out, "Folder for the results; files of an earlier run are overwritten")
             ->capture_default_str();
         machine.add_to(app);
     }
 
     /// The data of `--data` and `--samples`.
     ImageData load() const { return image_data(data, samples, 2000, validation, test_samples); }
-    /// How all learners learn.
+    /// The optimizer of all learners.
     retort::WithLearningRate<retort::Sgd, retort::Cosine> optimizer() const {
         return {retort::Sgd{
                     .learning_rate = learning_rate, .momentum = 0.9, .weight_decay = 5e-4, .nesterov = true},
                 retort::Cosine{.every = retort::Every::step}};
     }
-    /// What the progress bar calls a run.
+    /// The label of a run in the progress bar.
     std::string label(std::uint64_t seed, const std::string& way) const {
-        std::string result = retort::detail::concat("seed ", seed + 1, "/", seeds, "  ", way);
+        std::string result = "seed " + std::to_string(seed + 1) + "/" + std::to_string(seeds) + "  " + way;
         if (result.size() < 26) result.resize(26, ' ');
         return result;
     }
 };
 
-/// Says on what is trained, and where.
+/// Prints the data, the device and the number of threads.
 inline void announce(const ImageData& data, const at::Device& device) {
-    std::printf("%s: %lld samples to learn from, %lld to validate, %lld to test.\nOn %s with %d threads.\n\n",
-                data.name.c_str(), static_cast<long long>(data.train.size()),
-                static_cast<long long>(data.validation.size()), static_cast<long long>(data.test.size()),
-                device.str().c_str(), at::get_num_threads());
+    std::printf(
+        "%s: %lld samples for training, %lld for validation, %lld for testing.\nOn %s with %d threads.\n\n",
+        data.name.c_str(), static_cast<long long>(data.train.size()),
+        static_cast<long long>(data.validation.size()), static_cast<long long>(data.test.size()),
+        device.str().c_str(), at::get_num_threads());
     std::fflush(stdout);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Ways to learn together, graphs, compared on the same learners with the same batches.
+/// Transfer graphs compared on the same learners with the same batches.
 #pragma once
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 
 #include <retort/callback.hpp>
 #include <retort/cohort.hpp>
+#include <retort/io/write_file.hpp>
 #include <retort/metrics.hpp>
 #include <retort/trainer.hpp>
 
@@ -29,7 +30,7 @@ namespace examples {
 
 using Net = std::shared_ptr<models::ImageNetwork>;
 
-/// Every learner learns from the labels alone.
+/// Every learner learns from the labels only.
 inline retort::GraphDescription all_independent(std::size_t learners) {
     retort::RuntimeGraph<> graph;
     for (std::size_t i = 0; i < learners; ++i) graph.label(i);
@@ -41,8 +42,8 @@ class BestOfEach {
   public:
     explicit BestOfEach(std::size_t learners) {
         for (std::size_t i = 0; i < learners; ++i) {
-            best_.emplace_back(retort::BestModelOptions{
-                .column = retort::detail::concat("validation_accuracy_", i), .restore = false});
+            best_.emplace_back(retort::BestModelOptions{.column = "validation_accuracy_" + std::to_string(i),
+                                                        .restore = false});
         }
     }
     void on_fit_begin(retort::FitContext& context) {
@@ -53,7 +54,7 @@ class BestOfEach {
     }
     void checkpoint(retort::Archive& archive) {
         for (std::size_t i = 0; i < best_.size(); ++i)
-            archive.in(retort::detail::concat(i), [&] { best_[i].checkpoint(archive); });
+            archive.in(std::to_string(i), [&] { best_[i].checkpoint(archive); });
     }
     const retort::BestModel& of(std::size_t learner) const { return best_[learner]; }
 
@@ -61,7 +62,7 @@ class BestOfEach {
     std::deque<retort::BestModel> best_;
 };
 
-/// A way to learn, with what came of it: by learner, the test accuracy in percent of each seed.
+/// A method and its results: by learner, the test accuracy in percent of each seed.
 struct Way {
     std::string name;
     retort::GraphDescription words{};  ///< with the names of the networks
@@ -69,10 +70,10 @@ struct Way {
     std::vector<std::vector<double>> best{};
 };
 
-/// Writes the graph of a way as a file and as a picture.
+/// Writes the graph of a method as text and as a Graphviz file.
 inline void save_way(const Way& way, const OutputFolder& out) {
     retort::save_graph(way.words, out.file(way.name + ".graph"));
-    retort::detail::write_atomically(out.file(way.name + ".dot"), retort::graph_dot(way.words));
+    retort::write_file(out.file(way.name + ".dot"), retort::graph_dot(way.words));
 }
 
 struct TrainWay {
@@ -81,14 +82,14 @@ struct TrainWay {
     const at::Device& device;
     const OutputFolder& out;
     retort::Stages& stages;  ///< each run is one
-    /// What frozen learners know already.
+    /// Loads the weights of a frozen learner.
     std::function<void(const std::string& name, models::ImageNetwork&)> know{};
 };
 
-/// Trains the learners along a graph, chooses the best epoch of each on the validation samples, and only then
-/// looks at the test samples.
+/// Trains the learners along a graph, selects the best epoch of each on the validation samples, and only then looks
+/// at the test samples.
 inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
-    // All ways begin with the same weights and see the same batches.
+    // All methods start from the same weights and see the same batches.
     torch::manual_seed(seed);
     const ImageData& data = with.data;
     std::vector<retort::Learner<Net>> learners;
@@ -102,7 +103,7 @@ inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
     retort::Cohort cohort{std::move(learners), {.device = with.device.str()}};
     auto graph = retort::GraphCatalog<>().build(way.words);
 
-    const std::string run = retort::detail::concat(way.name, '_', seed);
+    const std::string run = way.name + '_' + std::to_string(seed);
     BestOfEach best(cohort.size());
     const retort::History& history =
         with.stages.fit(run, cohort, graph, data.shuffled(with.options.batch_size, seed),
@@ -119,12 +120,12 @@ inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
         best.of(i).restore(cohort.module());
         way.best[i].push_back(accuracy(i));
     }
-    // After every run, so that a run that is broken off leaves what it has found.
-    retort::detail::write_atomically(with.out.file(run + ".csv"), history.csv());
+    // After every run, so that an aborted program leaves its results so far.
+    retort::write_file(with.out.file(run + ".csv"), history.csv());
 }
 
-/// The table of all ways, and what each changes of the first.
-/// \param most so many of the learners
+/// The table of all methods, and the difference of each to the first.
+/// \param most of at most so many learners
 inline void print_table(const std::vector<Way>& ways, int seeds, std::size_t most) {
     const auto& networks = ways[0].words.learners;
     most = std::min(most, networks.size());
@@ -133,14 +134,14 @@ inline void print_table(const std::vector<Way>& ways, int seeds, std::size_t mos
     for (const Way& way : ways) std::printf("  %-31s", way.name.c_str());
     std::printf("\n");
     for (std::size_t i = 0; i < most; ++i) {
-        std::printf("%-16s", retort::detail::concat(i, " ", networks[i]).c_str());
+        std::printf("%-16s", (std::to_string(i) + " " + networks[i]).c_str());
         for (const Way& way : ways) {
             std::printf("  %-14s %-16s", with_deviation(way.last[i]).c_str(),
                         (with_deviation(way.best[i]) + " *").c_str());
         }
         std::printf("\n");
     }
-    std::printf("(*) chosen on the validation samples\n\n");
+    std::printf("(*) selected on the validation samples\n\n");
     for (std::size_t w = 1; w < ways.size(); ++w) {
         for (std::size_t i = 0; i < most; ++i) {
             std::vector<double> gains;

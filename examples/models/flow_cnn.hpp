@@ -20,7 +20,7 @@
 
 namespace models {
 
-/// The outputs of the networks of information flow modeling: the logits and four layers on the way to them.
+/// The outputs of the networks of information flow modeling: the logits and four intermediate layers.
 struct FlowOutputs {
     at::Tensor logits;                 ///< [batch, classes]
     std::array<at::Tensor, 4> layers;  ///< [batch, ...], from shallow to deep; the last is the representation
@@ -32,9 +32,8 @@ struct FlowCnnOptions {
     std::int64_t classes = 10;
 };
 
-/// Three convolutions 3 x 3 without padding, each with batch normalization and halved; a hidden layer of eight
-/// times the width. For color images of 32 x 32 pixels. Layers: width x 15 x 15, 2 width x 6 x 6,
-/// 4 width x 2 x 2, 8 width.
+/// Three unpadded 3 x 3 convolutions, each with batch normalization and pooling by 2; a hidden layer of eight times
+/// the width. For 32 x 32 color images. Layers: width x 15 x 15, 2 width x 6 x 6, 4 width x 2 x 2, 8 width.
 struct FlowCnnImpl : torch::nn::Module {
     explicit FlowCnnImpl(const FlowCnnOptions& options = {}) {
         std::int64_t from = 3;
@@ -69,11 +68,11 @@ struct FlowCnnImpl : torch::nn::Module {
 };
 TORCH_MODULE(FlowCnn);
 
-/// The student of the paper: 15 050 parameters for 10 classes.
+/// The student of the paper: 15,050 parameters for 10 classes.
 inline FlowCnn cnn1(std::int64_t classes = 10) {
     return FlowCnn(FlowCnnOptions{.width = 8, .classes = classes});
 }
-/// Its auxiliary teacher: 57 994 parameters for 10 classes.
+/// Its auxiliary teacher: 57,994 parameters for 10 classes.
 inline FlowCnn cnn1_auxiliary(std::int64_t classes = 10) {
     return FlowCnn(FlowCnnOptions{.width = 16, .classes = classes});
 }

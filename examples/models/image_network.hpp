@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Networks for images by name: learners whose architectures are known at run time only.
+/// Image networks by name: learners whose architectures are only known at run time.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +22,7 @@
 
 namespace models {
 
-/// A network that gives the logits of images.
+/// A network from images to logits.
 struct ImageNetwork : torch::nn::Module {
     virtual at::Tensor forward(const at::Tensor& images) = 0;
 };
@@ -35,8 +35,8 @@ struct ImageNetworkOf : ImageNetwork {
     Holder net;
 };
 
-/// The network of a name: `cnn16` (`SmallCnn` of that width), `resnet32` (depth 6n + 2), `wrn28-2` (depth
-/// 6n + 4, width).
+/// The network by name: `cnn16` (`SmallCnn` of that width), `resnet32` (depth 6n + 2), `wrn28-2` (depth 6n + 4,
+/// width).
 /// \throws retort::ConfigError if there is no such network
 inline std::shared_ptr<ImageNetwork> image_network(const std::string& name, std::int64_t classes,
                                                    std::int64_t channels) {
@@ -67,8 +67,8 @@ inline std::shared_ptr<ImageNetwork> image_network(const std::string& name, std:
                 .depth = depth, .width = width, .classes = classes, .channels = channels}));
         }
     }
-    throw retort::ConfigError(retort::detail::concat(
-        "network: expected cnn<width>, resnet<6n + 2> or wrn<6n + 4>-<width>, found \"", name, '"'));
+    throw retort::ConfigError(
+        "network: expected cnn<width>, resnet<6n + 2> or wrn<6n + 4>-<width>, found \"" + name + '"');
 }
 
 }  // namespace models

@@ -11,16 +11,16 @@
 
 namespace models {
 
-/// The outputs of a residual network, with what lies on the way to the logits. For images of 32 x 32 pixels:
+/// The outputs of a residual network, including intermediate layers. For 32 x 32 images:
 struct ImageOutputs {
     at::Tensor logits;  ///< [batch, classes]
     at::Tensor stem;    ///< [batch, stem width, 32, 32]: after the first convolution
     std::array<at::Tensor, 3>
         stages;         ///< [batch, stage width, 32 / 2^i, 32 / 2^i]: after each of the three stages
-    at::Tensor pooled;  ///< [batch, width of the last stage]: what the classifier sees
+    at::Tensor pooled;  ///< [batch, width of the last stage]: the classifier's input
 };
 
-/// How many parameters a network trains.
+/// The number of trainable parameters.
 inline std::int64_t parameter_count(const torch::nn::Module& module) {
     std::int64_t count = 0;
     for (const at::Tensor& parameter : module.parameters()) count += parameter.numel();

@@ -28,8 +28,8 @@
 
 namespace models {
 
-/// Two 3 x 3 convolutions with batch normalization, and the input added; where size or width change, through
-/// a 1 x 1 convolution.
+/// Two 3 x 3 convolutions with batch normalization, and the input added, through a 1 x 1 convolution if size or width
+/// change.
 struct ResidualBlockImpl : torch::nn::Module {
     ResidualBlockImpl(std::int64_t from, std::int64_t to, std::int64_t stride)
         : conv1(register_module("conv1", torch::nn::Conv2d(convolution(from, to, 3, stride)))),
@@ -62,13 +62,13 @@ struct ResidualBlockImpl : torch::nn::Module {
 };
 TORCH_MODULE(ResidualBlock);
 
-/// Puts some blocks behind what is there; the first of them changes size and width.
+/// Appends some blocks; the first of them changes size and width.
 inline void add_residual_stage(torch::nn::Sequential& network, std::int64_t from, std::int64_t to,
                                std::int64_t blocks, std::int64_t stride) {
     for (std::int64_t block = 0; block < blocks; ++block)
         network->push_back(ResidualBlock(block == 0 ? from : to, to, block == 0 ? stride : 1));
 }
-/// The same alone.
+/// A stage on its own.
 inline torch::nn::Sequential residual_stage(std::int64_t from, std::int64_t to, std::int64_t blocks,
                                             std::int64_t stride) {
     torch::nn::Sequential stage;
@@ -76,7 +76,7 @@ inline torch::nn::Sequential residual_stage(std::int64_t from, std::int64_t to, 
     return stage;
 }
 
-/// Convolutions as He et al. begin with them.
+/// Initializes convolutions as He et al. do.
 inline void begin_residual(torch::nn::Module& network) {
     for (const auto& module : network.modules(/*include_self=*/false)) {
         if (auto* convolution = module->as<torch::nn::Conv2d>())
@@ -131,9 +131,9 @@ struct ResidualNetImpl : torch::nn::Module {
 };
 TORCH_MODULE(ResidualNet);
 
-/// The auxiliary heads of hierarchical self-supervised augmented distillation, one behind each stage: a copy of the
-/// stages that remain, of as many blocks (behind the last stage one more, which keeps the size), the mean over the map
-/// and a classifier.
+/// The auxiliary heads of hierarchical self-supervised augmented distillation, one after each stage: a copy of the
+/// remaining stages, with as many blocks (after the last stage one more, which keeps the size), average pooling and a
+/// classifier.
 /// \param classes of the heads: those of the labels times the views
 inline std::vector<torch::nn::Sequential> residual_heads(const ResidualOptions& options,
                                                          std::int64_t classes) {
@@ -161,7 +161,7 @@ inline ResidualNet resnet(std::int64_t depth, std::int64_t classes = 100) {
     return ResidualNet(ResidualOptions{.depth = depth, .classes = classes});
 }
 
-/// resnet8x4, resnet32x4: stages of 64, 128 and 256 channels behind a stem of 32.
+/// resnet8x4, resnet32x4: stages of 64, 128 and 256 channels after a stem of 32.
 inline ResidualNet resnet_x4(std::int64_t depth, std::int64_t classes = 100) {
     return ResidualNet(
         ResidualOptions{.depth = depth, .stem = 32, .stages = {64, 128, 256}, .classes = classes});

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A small network for small images; wide enough it can teach, narrow it needs a teacher.
+/// A small network for small images; a teacher if wide, a student if narrow.
 #pragma once
 
 #include <torch/nn/cloneable.h>
@@ -19,7 +19,7 @@ struct SmallCnnOptions {
     std::int64_t channels = 1;  ///< of the images
 };
 
-/// Three convolutions that halve the map, and a classifier that sees only the mean of the last one.
+/// Three convolutions that halve the map, and a classifier on global average pooling.
 struct SmallCnnImpl : torch::nn::Module {
     explicit SmallCnnImpl(const SmallCnnOptions& options = {})
         : conv1(register_module("conv1", convolution(options.channels, options.width))),

@@ -21,8 +21,8 @@
 
 namespace models {
 
-/// Normalization and activation before each of two 3 x 3 convolutions, and the input added; where the width
-/// changes, the normalized input through a 1 x 1 convolution.
+/// Normalization and activation before each of two 3 x 3 convolutions, and the input added; if the width changes, the
+/// normalized input through a 1 x 1 convolution.
 struct WideBlockImpl : torch::nn::Module {
     WideBlockImpl(std::int64_t from, std::int64_t to, std::int64_t stride)
         : norm1(register_module("norm1", torch::nn::BatchNorm2d(from))),

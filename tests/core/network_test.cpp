@@ -83,7 +83,7 @@ TEST_CASE("evaluation mode ends with every training flag as it was") {
         for (const auto& module : tree->modules(false)) module->train(*each++);
         const auto before = flags(*tree);
         {
-            const retort::detail::EvalMode eval(*tree);
+            const retort::EvalMode eval(*tree);
             const auto now = flags(*tree);
             CHECK(std::none_of(now.begin(), now.end(), [](bool flag) { return flag; }));
         }
@@ -108,7 +108,7 @@ TEST_CASE("evaluation mode ends with an error too") {
     tree->leaf->eval();
     const auto before = flags(*tree);
     try {
-        const retort::detail::EvalMode eval(*tree);
+        const retort::EvalMode eval(*tree);
         throw std::runtime_error("");
     } catch (const std::runtime_error&) {
     }

@@ -38,7 +38,7 @@ struct Crash : std::runtime_error {
     Crash() : std::runtime_error("crash") {}
 };
 /// Breaks a run off in a step, when its gradients are there, or at the end of an epoch, when its steps are done.
-struct CrashIn {
+struct CrashDuring {
     std::int64_t step;
     bool with_epoch = false;
     void on_gradients(retort::FitContext&) {
@@ -125,7 +125,7 @@ Outcome process(const std::filesystem::path& directory, std::uint64_t seed, std:
         retort::WithLearningRate{optimizer, retort::Cosine{.every = retort::Every::step}}};
     retort::EarlyStopping early({.patience = 2});
     retort::BestModel best;
-    trainer.fit(batches, {.epochs = 4, .report_every = 2}, CrashIn{crash_in, with_epoch},
+    trainer.fit(batches, {.epochs = 4, .report_every = 2}, CrashDuring{crash_in, with_epoch},
                 retort::Validation{batches}, retort::GradientClipping{.max_norm = 1.0}, early, best,
                 Checkpoint{directory, {.every_steps = 1, .stream = std::fopen("/dev/null", "w")}});
     Outcome result = outcome_of(trainer);
@@ -193,7 +193,7 @@ TEST_CASE("law 9: an order that is drawn from the program's random numbers") {
         Perceptron student(8, 0.4);
         Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
                         retort::Sgd{.learning_rate = 0.1, .momentum = 0.9}};
-        trainer.fit(shuffled, {.epochs = 2}, CrashIn{crash_in},
+        trainer.fit(shuffled, {.epochs = 2}, CrashDuring{crash_in},
                     Checkpoint{directory, {.every_steps = 2, .stream = std::fopen("/dev/null", "w")}});
         return outcome_of(trainer);
     };

@@ -203,7 +203,7 @@ static_assert(!std::is_constructible_v<NetworkRef<PerceptronImpl>, const Percept
 static_assert(std::is_copy_constructible_v<NetworkRef<Perceptron>> &&
               std::is_copy_constructible_v<NetworkRef<PerceptronImpl>>);
 static_assert(!std::is_default_constructible_v<NetworkRef<Perceptron>>);
-static_assert(!std::is_copy_constructible_v<retort::detail::EvalMode>);
+static_assert(!std::is_copy_constructible_v<retort::EvalMode>);
 
 // --- taps
 // ----------------------------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& mod
     return tensors_of(trainable_named_parameters(module));
 }
 
-/// Where a module is: the device of its first parameter or buffer; the CPU where it has none.
+/// The device of a module: that of its first parameter or buffer; the CPU if it has none.
 inline at::Device device_of(const torch::nn::Module& module) {
     const auto parameters = module.parameters();
     if (!parameters.empty()) return parameters.front().device();
@@ -133,6 +133,8 @@ inline at::Device device_of(const torch::nn::Module& module) {
     }
     return at::Device(at::kCPU);
 }
+
+}  // namespace detail
 
 /// Puts a module into evaluation mode while it lives, then restores all training flags, those of submodules included.
 class EvalMode {
@@ -162,5 +164,4 @@ class EvalMode {
     bool any_ = false;
 };
 
-}  // namespace detail
 }  // namespace retort

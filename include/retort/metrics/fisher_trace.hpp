@@ -53,7 +53,7 @@ double fisher_trace(N&& network, const Input& input, const FisherTraceOptions& o
         throw ConfigError("fisher_trace: expected a network with trainable parameters, found none");
     }
     const at::AutoGradMode with_gradient(true);
-    const ::retort::detail::EvalMode eval(own.module());
+    const ::retort::EvalMode eval(own.module());
     at::Tensor logits = ::retort::logits(own->forward(input));
     ::retort::detail::check_logits("fisher_trace", "the logits", logits);
     if (logits.scalar_type() != at::kDouble) logits = logits.to(at::kFloat);

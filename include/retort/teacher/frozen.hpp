@@ -39,7 +39,7 @@ class Frozen {
         requires Forwards<N, I>
     OutputsOf<N, I> operator()(const I& value) const {
         const at::NoGradGuard no_grad;
-        const detail::EvalMode eval(network_.module());
+        const EvalMode eval(network_.module());
         return network_->forward(value);
     }
 

@@ -118,7 +118,7 @@ class PartiallyTrainable {
     template <class I>
         requires Forwards<N, I>
     OutputsOf<N, I> with_gradient(const I& value) const {
-        const detail::EvalMode eval(network_.module());
+        const EvalMode eval(network_.module());
         const detail::RequiresNoGradient frozen(rest_);
         return network_->forward(value);
     }
