@@ -65,7 +65,7 @@ TEST_CASE("to a file: a plain line at the end of every epoch") {
     const auto lines = lines_of(read_file(directory / "log"));
     REQUIRE(lines.size() == 2);
     CHECK(lines[0].starts_with("student epoch 1/2  loss 1.2500  "));
-    CHECK(lines[0].find("accuracy") == std::string::npos);  // nobody knows it
+    CHECK(lines[0].find("accuracy") == std::string::npos);  // unknown
     CHECK(
         lines[1].starts_with("student epoch 2/2  loss 1.2500  accuracy 0.5000  validation_accuracy 0.7500  "
                              "validation_top%s%n 0.5000  0:00 left"));
@@ -111,7 +111,7 @@ TEST_CASE("a width that makes no sense is the smallest; a stream without a file 
     CHECK(buffer.starts_with("epoch 1/2"));
 }
 
-TEST_CASE("a run that goes on after epoch 3 counts its own time") {
+TEST_CASE("a run resumed after epoch 3 counts its own time") {
     const TemporaryDirectory directory;
     std::FILE* file = std::fopen((directory / "log").c_str(), "w");
     Run run;

@@ -111,7 +111,7 @@ TEST_CASE("to_device issues no operator where there is nothing to move") {
     CHECK_FALSE(same_place.second.defined());
 }
 
-TEST_CASE("a batch that nobody can move says so") {
+TEST_CASE("a batch that cannot be moved says so") {
     const users::Unmoved batch{torch::rand({2})};
     CHECK_NOTHROW(retort::to_device(batch, at::Device(at::kCPU)));
     const auto words = words_of<retort::ShapeError>([&] { retort::to_device(batch, at::Device(at::kMeta)); });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the tests of the readers share: bytes of data files, made by hand.
+/// What the tests of the readers share: bytes of data files, made manually.
 #pragma once
 
 #include <retort_test.hpp>

@@ -67,7 +67,7 @@ int work(const char* path, std::int64_t trials, const char* log) {
     Study study(path, study_options());
     study.run(
         [&](Trial& trial) {
-            // Every third trial has checkpoints: it goes on behind what it has reported.
+            // Every third trial has checkpoints: it resumes after what it has reported.
             std::int64_t epoch =
                 trial.number() % 3 == 0 ? static_cast<std::int64_t>(trial.record().reports.size()) : 0;
             while (++epoch <= epochs) {

@@ -193,7 +193,7 @@ TEST_CASE("law 2: a run reads from the device only where it reports") {
     CHECK(count->of("aten::_local_scalar_dense") + count->of("aten::item") == 0);
 }
 
-TEST_CASE("law 3: a term of weight 0 is not computed, and a teacher that nobody needs is not asked") {
+TEST_CASE("law 3: a term of weight 0 is not computed, and an unneeded teacher is not run") {
     Perceptron student;
     const CountingTeacher teacher{Perceptron()};
     const CountingTerm<true> with_teacher;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Law 1: cross-entropy alone, and any composition whose other weights are 0, trains to the same bits as a
-/// plain loop that is written by hand.
+/// plain hand-written loop.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -131,7 +131,7 @@ TEST_CASE(
     });
 }
 
-TEST_CASE("a scheduled learning rate is the one that a loop sets by hand") {
+TEST_CASE("a scheduled learning rate is the one that a loop sets itself") {
     torch::manual_seed(1);
     Perceptron hand, net;
     copy_state(*hand, *net);
@@ -154,7 +154,7 @@ TEST_CASE("a scheduled learning rate is the one that a loop sets by hand") {
                state(*hand)));
 }
 
-TEST_CASE("distillation by the trainer is distillation by hand") {
+TEST_CASE("distillation by the trainer equals a hand-written loop") {
     torch::manual_seed(1);
     ConvNet hand(4), net(4), teacher(6);
     copy_state(*hand, *net);

@@ -140,7 +140,7 @@ Outcome run(const std::vector<std::int64_t>& crashes, const Optimizer& optimizer
     std::uint64_t seed = 1;
     for (const std::int64_t step : crashes) {
         CHECK_THROWS_AS(process(directory.path(), seed++, step, optimizer, with_epoch), Crash);
-        if (step == 0 && seed == 2) seed = 1;  // nothing was saved: the same command begins anew
+        if (step == 0 && seed == 2) seed = 1;  // nothing was saved: the same command starts over
     }
     return process(directory.path(), seed, 1000, optimizer);
 }
@@ -206,7 +206,7 @@ TEST_CASE("law 9: an order that is drawn from the program's random numbers") {
     }
 }
 
-TEST_CASE("law 9: a run that a callback stops between two steps goes on where it was") {
+TEST_CASE("law 9: a run that a callback stops between two steps resumes where it was") {
     const auto batches = vectors(5);
     const auto train = [&](bool stop) {
         torch::manual_seed(1);

@@ -98,7 +98,7 @@ const Features shelf = line({1, 2, 4, 8, 16}, {0, 1, 0, 0, 1});
 
 }  // namespace
 
-TEST_CASE("retrieval has the values worked out by hand") {
+TEST_CASE("retrieval has manually computed values") {
     // From 0: the classes 0 1 0 0 1. From 17: 1 0 0 1 0.
     const auto queries = line({0, 17}, {0, 1});
     const auto scores = [&](AveragePrecision average, std::int64_t batch = 128) {
@@ -221,7 +221,7 @@ TEST_CASE("retrieval refuses what it cannot rank") {
     CHECK(holds(words_of<DataError>([&] { retrieval.scores(line({INFINITY}, {0})); }), "of the queries"));
 }
 
-TEST_CASE("the nearest centroid, by hand") {
+TEST_CASE("the nearest centroid, computed manually") {
     // Means: class 3 at 2, class 7 at 10. 6 is as near to both.
     const auto gallery = line({1, 3, 8, 12}, {3, 3, 7, 7});
     const NearestCentroid nearest{gallery};
@@ -294,7 +294,7 @@ TEST_CASE("metrics on features leave gradient mode and inputs alone") {
     CHECK(retort_test::same(features.values.detach(), before));
 }
 
-TEST_CASE("information content, by hand") {
+TEST_CASE("information content, computed manually") {
     const auto content = [](const Features& features, InformationEstimate estimate,
                             Distance distance = Distance::euclidean) {
         return information_content(features, {.estimate = estimate, .distance = distance});

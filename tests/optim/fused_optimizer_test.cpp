@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// AdamW beside LibTorch's own, Lars beside values worked out by hand, and what all optimizers of the library share.
+/// AdamW compared with LibTorch's own, Lars with manually computed values, and what all optimizers of the library share.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -226,7 +226,7 @@ TEST_CASE("AdamW agrees with LibTorch's, for all options") {
     }
 }
 
-TEST_CASE("AdamW: one step by hand") {
+TEST_CASE("AdamW: one step, computed manually") {
     const auto p = torch::tensor({2.0}, torch::kFloat64).requires_grad_();
     const auto optimizer =
         AdamW{.learning_rate = 0.5, .betas = {0.5, 0.75}, .eps = 0.25, .weight_decay = 0.25}.build({p});
@@ -236,7 +236,7 @@ TEST_CASE("AdamW: one step by hand") {
     CHECK(p.item<double>() == Approx(1.75 - 2.0 / 4.25).epsilon(1e-15));
 }
 
-TEST_CASE("Lars: values worked out by hand") {
+TEST_CASE("Lars: manually computed values") {
     const auto p = torch::tensor({{3.0, 4.0}}, torch::kFloat64).requires_grad_();
     const auto bias = torch::tensor({1.0, 1.0}, torch::kFloat64).requires_grad_();
     const auto optimizer =
@@ -279,7 +279,7 @@ TEST_CASE("all optimizers of the library: other orders, shared parameters, files
     check_ways(Lars{.learning_rate = 0.05, .trust = 1.0, .exclude_vectors = false});
 }
 
-TEST_CASE("kernels for processors with and without fused multiplication and addition agree") {
+TEST_CASE("kernels for CPUs with and without fused multiplication and addition agree") {
     torch::manual_seed(1);
     const auto both = []<class T>(T) {
         check_kernels<T>(
@@ -306,7 +306,7 @@ TEST_CASE("kernels for processors with and without fused multiplication and addi
     both(double());
 }
 
-TEST_CASE("a step on the processor issues no operator, however many parameters there are") {
+TEST_CASE("a step on the CPU issues no operator, however many parameters there are") {
     Tensors all;
     for (int i = 0; i < 20; ++i) {
         all.push_back(torch::ones({3, 3}).requires_grad_());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Gradient descent on multi-tensor operators, beside LibTorch's own.
+/// Gradient descent on multi-tensor operators, compared with LibTorch's own.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -31,7 +31,7 @@ torch::Tensor loss(const std::vector<torch::Tensor>& p, int step) {
 
 TEST_CASE("the same bits as LibTorch's SGD, for all options") {
 #ifdef __FMA__
-    // What is compiled for such processors only rounds once, whatever LibTorch does.
+    // What is compiled for such CPUs only rounds once, whatever LibTorch does.
     if (!retort::detail::compat::kernels_for_avx2()) return;
 #endif
     for (const auto type : {torch::kFloat32, torch::kFloat64}) {
@@ -102,7 +102,7 @@ TEST_CASE("torch::save and torch::load carry the momenta") {
     CHECK(same(whole, halves));
 }
 
-TEST_CASE("one step by hand") {
+TEST_CASE("one step, computed manually") {
     const auto p = torch::tensor({2.0}, torch::kFloat64).requires_grad_();
     const auto optimizer =
         Sgd{.learning_rate = 0.5, .momentum = 0.5, .weight_decay = 0.25, .nesterov = true}.build({p});

@@ -98,7 +98,7 @@ TEST_CASE("rungs stand at the steps of the formula") {
     }
 }
 
-TEST_CASE("the promotion rule, by hand and against brute force") {
+TEST_CASE("the promotion rule, computed manually and against brute force") {
     const SuccessiveHalving halving;
     CHECK(halving.promoted(5, {5}));           // the first
     CHECK_FALSE(halving.promoted(6, {5, 6}));  // 2 / 2 - 1 = 0: only the best

@@ -462,7 +462,7 @@ TEST_CASE("in a folder that cannot be written a study can be read, and is refuse
     CHECK(trials == 3);
 }
 
-TEST_CASE("a full disk stops the search with an error, and leaves a study that goes on when there is room") {
+TEST_CASE("a full disk stops the search with an error, and leaves a study that resumes when there is room") {
     const TemporaryDirectory folder;
     const std::filesystem::path disk = folder / "disk";
     std::filesystem::create_directory(disk);

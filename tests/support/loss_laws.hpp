@@ -57,7 +57,7 @@ inline std::function<Arguments(std::int64_t)> random_logits(std::int64_t classes
     };
 }
 
-/// Random features of these shapes behind the batch, and targets.
+/// Random features of these shapes after the batch, and targets.
 inline std::function<Arguments(std::int64_t)> random_features(std::vector<std::int64_t> student,
                                                               std::vector<std::int64_t> teacher) {
     return [student, teacher](std::int64_t batch) {

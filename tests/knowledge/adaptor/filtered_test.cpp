@@ -54,7 +54,7 @@ TEST_CASE("a filtered term keeps the laws") {
                               {Reduction::batchmean, Reduction::none, Reduction::sum});
     loss.sample = [](std::int64_t batch) {
         auto result = laws::random_logits()(batch);
-        result.target = result.teacher[0].argmax(1);  // so that every sample counts, but for equal logits
+        result.target = result.teacher[0].argmax(1);  // so that every sample counts, except for equal logits
         return result;
     };
     loss.never_negative = true;

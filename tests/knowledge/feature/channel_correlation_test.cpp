@@ -41,7 +41,7 @@ TEST_CASE("channel_correlation: a dead channel has no gradient, where the releas
     CHECK(reference.gradients().at("feat_s").at(0).abs().max().item<double>() > 1e8);
     const auto student = reference.leaf("feat_s");
     const auto value = functional::channel_correlation(student, reference.input("feat_t"));
-    // The same value, but for the second division by the batch.
+    // The same value, except for the second division by the batch.
     CHECK(golden::deviation(value / static_cast<double>(student.size(0)), reference.value()) < 1e-12);
     const auto gradient = torch::autograd::grad({value}, {student})[0];
     CHECK(gradient.abs().max().item<double>() < 10);

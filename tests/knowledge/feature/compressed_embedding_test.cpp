@@ -30,7 +30,7 @@ struct Setting {
 
 }  // namespace
 
-TEST_CASE("embedding_distance, worked by hand") {
+TEST_CASE("embedding_distance, computed manually") {
     const auto one = torch::tensor({{3.0, 4.0}, {0.0, 0.0}}, torch::kFloat64).requires_grad_();
     const auto other = torch::tensor({{4.0, 3.0}, {1.0, 0.0}}, torch::kFloat64);
     const auto each = functional::embedding_distance(one, other, {.reduction = retort::Reduction::none});

@@ -15,7 +15,7 @@ using namespace feature_test;
 namespace functional = retort::functional;
 using retort::Reduction;
 
-TEST_CASE("channel_wise is the divergence over the positions, worked by hand") {
+TEST_CASE("channel_wise is the divergence over the positions, computed manually") {
     // One channel of two positions: the teacher's distribution is (1/4, 3/4), the student's (1/2, 1/2).
     const auto teacher = torch::tensor({{{std::log(1.0), std::log(3.0)}}}, torch::kFloat64);
     const auto student = torch::zeros({1, 1, 2}, torch::kFloat64);

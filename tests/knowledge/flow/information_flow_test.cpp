@@ -77,7 +77,7 @@ TEST_CASE("information_flow agrees with the authors' code") {
     }
 }
 
-TEST_CASE("information_flow with the paper's normalization has the values worked out by hand") {
+TEST_CASE("information_flow with the paper's normalization has manually computed values") {
     const auto teacher =
         torch::tensor({1.0, 2.0, -.5, .3, -1.2, .7, 2.1, .4, 1.5, -.8, .9, .2}, torch::kFloat64).view({4, 3});
     const auto student = torch::tensor({.5, 1.0, -.4, .8, 1.2, -.3, .1, .6}, torch::kFloat64).view({4, 2});

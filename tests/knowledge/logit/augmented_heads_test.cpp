@@ -137,7 +137,7 @@ TEST_CASE("cross-entropies, hints and soft targets from the students' mean agree
     }
 }
 
-TEST_CASE("views and joint labels by hand, and what does not fit") {
+TEST_CASE("views and joint labels computed manually, and what does not fit") {
     CHECK(same(joint_labels(torch::tensor({2, 0}, torch::kLong), 3),
                torch::tensor({6, 7, 8, 0, 1, 2}, torch::kLong)));
     CHECK(same(plain_views(torch::arange(6).view({6, 1}), 3),

@@ -18,7 +18,7 @@ namespace {
 const auto classes = [](std::vector<std::int64_t> values) { return torch::tensor(values, torch::kLong); };
 }  // namespace
 
-TEST_CASE("cross-entropy by hand") {
+TEST_CASE("cross-entropy computed manually") {
     const auto logits = torch::tensor({{std::log(3.0), 0.0}, {0.0, 0.0}}, torch::kFloat64);
     // -log(3/4) and -log(1/2)
     CHECK(cross_entropy(logits, classes({0, 1})).item<double>() ==

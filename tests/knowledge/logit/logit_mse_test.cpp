@@ -42,7 +42,7 @@ TEST_CASE("cosine_logits keeps the laws") {
     }
 }
 
-TEST_CASE("cosine_logits by hand") {
+TEST_CASE("cosine_logits computed manually") {
     const auto s = torch::tensor({{1.0, 0.0}, {3.0, 4.0}, {0.0, 0.0}}, torch::kFloat64).requires_grad_();
     const auto t = torch::tensor({{0.0, 2.0}, {4.0, 3.0}, {1.0, 1.0}}, torch::kFloat64);
     const auto each = retort::functional::cosine_logits(s, t, {.reduction = Reduction::none});

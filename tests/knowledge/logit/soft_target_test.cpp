@@ -21,7 +21,7 @@ torch::Tensor rows(std::initializer_list<double> values, std::int64_t classes) {
 const double by_hand = 0.75 * std::log(1.5) + 0.25 * std::log(0.5);  // KL((3/4, 1/4) || (1/2, 1/2))
 }  // namespace
 
-TEST_CASE("soft targets by hand") {
+TEST_CASE("soft targets computed manually") {
     const auto student = rows({0, 0}, 2);
     CHECK(soft_target(student, rows({std::log(3.0), 0}, 2), {.temperature = 1.0}).item<double>() ==
           Approx(by_hand).epsilon(1e-12));

@@ -64,7 +64,7 @@ TEST_CASE("universal_self_kd as released agrees with cls_KD's USKD") {
     }
 }
 
-TEST_CASE("universal_self_kd ranks by probabilities: by hand") {
+TEST_CASE("universal_self_kd ranks by probabilities: computed manually") {
     // The student finds class 1 likelier than 2, the weak head the other way round, and more so.
     const auto p = torch::tensor({{0.5, 0.3, 0.2}}, torch::kFloat64),
                q = torch::tensor({{0.5, 0.1, 0.4}}, torch::kFloat64);
