@@ -117,20 +117,22 @@ class Steps {
           hand(N, make),
           known(N, make),
           open(N, make),
-          graph_(retort::mutual_learning<N>()),
-          cohort_(cohort_of(known, std::make_index_sequence<N>{})),
-          open_graph_(retort::mutual_learning<retort::OutputsOf<Net, torch::Tensor>, Batch>(N)),
-          open_cohort_(learners(open)) {}
+          run_(run_of(known)),
+          open_run_(open_run_of(open)) {}
 
     void hand_written() { step_hand_written(hand, batch_); }
-    void composed() { cohort_.step(graph_, batch_); }
-    void at_run_time() { open_cohort_.step(open_graph_, batch_); }
+    void composed() { run_.step(batch_); }
+    void at_run_time() { open_run_.step(batch_); }
 
   private:
-    static std::vector<retort::Learner<Net>> learners(Networks<Net>& all) {
-        std::vector<retort::Learner<Net>> result;
-        for (std::size_t i = 0; i < N; ++i) result.emplace_back(all.nets[i], *all.optimizers[i]);
-        return result;
+    static auto run_of(Networks<Net>& all) {
+        return cohort_of(all, std::make_index_sequence<N>{}).along(retort::mutual_learning<N>());
+    }
+    static auto open_run_of(Networks<Net>& all) {
+        std::vector<retort::Learner<Net>> learners;
+        for (std::size_t i = 0; i < N; ++i) learners.emplace_back(all.nets[i], *all.optimizers[i]);
+        return retort::Cohort{std::move(learners)}.along(
+            retort::mutual_learning<retort::OutputsOf<Net, torch::Tensor>, Batch>(N));
     }
 
     const Batch& batch_;
@@ -141,10 +143,8 @@ class Steps {
     Networks<Net> open;
 
   private:
-    decltype(retort::mutual_learning<N>()) graph_;
-    decltype(cohort_of(std::declval<Networks<Net>&>(), std::make_index_sequence<N>{})) cohort_;
-    decltype(retort::mutual_learning<retort::OutputsOf<Net, torch::Tensor>, Batch>(N)) open_graph_;
-    decltype(retort::Cohort{std::declval<std::vector<retort::Learner<Net>>>()}) open_cohort_;
+    decltype(run_of(std::declval<Networks<Net>&>())) run_;
+    decltype(open_run_of(std::declval<Networks<Net>&>())) open_run_;
 };
 
 /// What a profiler measures.

@@ -148,9 +148,10 @@ class Search {
             learners.emplace_back(teacher, options_.optimizer());
             retort::Cohort cohort{std::move(learners), {.device = device_.str()}};
             auto graph = retort::GraphCatalog<>().build(examples::all_independent(1));
-            cohort.fit(graph, data_.shuffled(options_.batch_size, options_.search_seed),
-                       {.epochs = options_.epochs, .report_every = 20},
-                       retort::Checkpoint{checkpoints / ("teacher-" + name), {.keep = 1, .signals = false}});
+            cohort.along(graph).fit(
+                data_.shuffled(options_.batch_size, options_.search_seed),
+                {.epochs = options_.epochs, .report_every = 20},
+                retort::Checkpoint{checkpoints / ("teacher-" + name), {.keep = 1, .signals = false}});
             retort::write_weights(file, retort::state_dict(*teacher));
             generator.set_state(before);
         }
@@ -209,15 +210,16 @@ class Search {
         retort::Cohort cohort{std::move(learners), {.device = device_.str()}};
         auto graph = retort::GraphCatalog<>().build(words);
         const auto& judges = options_.select == "validation" ? data_.validation : data_.test;
-        cohort.fit(graph, data_.shuffled(options_.batch_size, trial.seed()),
-                   {.epochs = options_.search_epochs, .report_every = 20},
-                   retort::on_epoch_end([&](retort::FitContext& context) {
-                       const double right =
-                           cohort.evaluate(0, data_.in_order(judges), retort::metrics::Accuracy{}).value();
-                       return trial.report(context.progress.epoch + 1, 100 * (1 - right));
-                   }),
-                   // A trial taken over from another process resumes where it was.
-                   retort::Checkpoint{files_of(trial.number()) / "run", {.keep = 1, .signals = false}});
+        cohort.along(graph).fit(
+            data_.shuffled(options_.batch_size, trial.seed()),
+            {.epochs = options_.search_epochs, .report_every = 20},
+            retort::on_epoch_end([&](retort::FitContext& context) {
+                const double right =
+                    cohort.evaluate(0, data_.in_order(judges), retort::metrics::Accuracy{}).value();
+                return trial.report(context.progress.epoch + 1, 100 * (1 - right));
+            }),
+            // A trial taken over from another process resumes where it was.
+            retort::Checkpoint{files_of(trial.number()) / "run", {.keep = 1, .signals = false}});
         return trial.last().value();
     }
     void say(const retort::search::TrialRecord& trial) const {

@@ -148,7 +148,7 @@ class Study {
             const Peers peers = begin(alone, seed);
             retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimizer()},
                                   Learner{peers.wide, options_.optimizer()}};
-            fit(ways_[1], cohort, mutual, seed);
+            fit(ways_[1], cohort.along(mutual), seed);
         }
         for (std::size_t i = 2; i < ways_.size(); ++i) {
             retort::CollaborativeOptions weights = options_.weights;
@@ -159,8 +159,7 @@ class Study {
             retort::Cohort cohort{where(), Learner{peers.narrow, options_.optimizer()},
                                   Learner{peers.wide, options_.optimizer()}, Learner{alone.narrow},
                                   Learner{alone.wide}};
-            auto graph = graph_of(weights);
-            fit(ways_[i], cohort, graph, seed);
+            fit(ways_[i], cohort.along(graph_of(weights)), seed);
         }
     }
 
@@ -183,16 +182,16 @@ class Study {
     }
 
     retort::CohortOptions where() const { return {.device = device_.str()}; }
-    template <class Cohort, class Graph>
-    void fit(Way& way, Cohort& cohort, Graph& graph, std::uint64_t seed) {
+    template <retort::TrainingRun Run>
+    void fit(Way& way, Run run, std::uint64_t seed) {
         const retort::History& history = stages_.fit(
-            way.name + '_' + std::to_string(seed), cohort, graph, data_.shuffled(options_.batch_size, seed),
+            way.name + '_' + std::to_string(seed), run, data_.shuffled(options_.batch_size, seed),
             {.epochs = options_.epochs, .report_every = 20},
             retort::Validation{data_.in_order(data_.validation)},
             retort::ProgressBar{{.label = options_.label(seed, way.name)}});
         for (std::size_t i = 0; i < 2; ++i) {
             way.accuracy[i].push_back(
-                100 * cohort.evaluate(i, data_.in_order(data_.test), retort::metrics::Accuracy{}).value());
+                100 * run.evaluate(i, data_.in_order(data_.test), retort::metrics::Accuracy{}).value());
         }
         // After every run, so that an aborted program leaves its results so far.
         retort::write_file(out_.file(way.name + '_' + std::to_string(seed) + ".csv"), history.csv());

@@ -214,7 +214,7 @@ class Study {
                 Taps{tap<&BranchOutputs::branches, 0>, tap<&BranchOutputs::branches, 1>,
                      tap<&BranchOutputs::branches, 2>},
                 tap<&BranchOutputs::ensemble>, {.ramp = {.epochs = ramp()}});
-            fit(way, cohort, graph, plain(seed), seed, [net](const at::Tensor& x) mutable {
+            fit(way, cohort.along(graph), plain(seed), seed, [net](const at::Tensor& x) mutable {
                 const auto outputs = net->forward(x);
                 return std::vector{outputs.logits, outputs.ensemble};
             });
@@ -229,7 +229,7 @@ class Study {
                 Taps{tap<&BranchOutputs::groups, 0>, tap<&BranchOutputs::groups, 1>,
                      tap<&BranchOutputs::groups, 2>},
                 tap<&BranchOutputs::logits>, tap<&BranchOutputs::ensemble>, {.ramp = {.epochs = ramp()}});
-            fit(way, cohort, graph, plain(seed), seed, [net](const at::Tensor& x) mutable {
+            fit(way, cohort.along(graph), plain(seed), seed, [net](const at::Tensor& x) mutable {
                 const auto outputs = net->forward(x);
                 return std::vector{outputs.logits, outputs.ensemble};
             });
@@ -247,7 +247,7 @@ class Study {
                 Taps{tap<&ImageOutputs::stages, 0>, tap<&ImageOutputs::stages, 1>,
                      tap<&ImageOutputs::stages, 2>},
                 options_.compressed);
-            fit(way, cohort, graph, plain(seed), seed, [net](const at::Tensor& x) {
+            fit(way, cohort.along(graph), plain(seed), seed, [net](const at::Tensor& x) {
                 const auto outputs = net->forward(x);
                 std::vector<at::Tensor> result;
                 for (const auto& each : outputs.students) result.push_back(each.logits);
@@ -264,7 +264,7 @@ class Study {
                 Taps{tap<&ExitOutputs::exits, 0>, tap<&ExitOutputs::exits, 1>}, tap<&ExitOutputs::logits>,
                 Taps{tap<&ExitOutputs::features, 0>, tap<&ExitOutputs::features, 1>},
                 tap<&ExitOutputs::feature>);
-            fit(way, cohort, graph, plain(seed), seed,
+            fit(way, cohort.along(graph), plain(seed), seed,
                 [net](const at::Tensor& x) mutable { return std::vector{net->forward(x).logits}; });
         }
         if (way.name == "hsakd") {
@@ -282,7 +282,7 @@ class Study {
             auto graph = retort::augmented_peers();
             // The networks alone: the heads are not used afterwards.
             const auto a = first->network(), b = second->network();
-            fit(way, cohort, graph, data_.rotated(options_.batch_size, seed), seed,
+            fit(way, cohort.along(graph), data_.rotated(options_.batch_size, seed), seed,
                 [a, b](const at::Tensor& x) {
                     return std::vector{a->forward(x).logits, b->forward(x).logits};
                 });
@@ -305,7 +305,7 @@ class Study {
         retort::Cohort cohort{std::move(learners), where()};
         auto graph = retort::RuntimeGraph<ImageOutputs>();
         for (std::size_t j = 0; j < students; ++j) graph.label(j);
-        fit(way, cohort, graph, plain(seed), seed, [nets](const at::Tensor& x) mutable {
+        fit(way, cohort.along(graph), plain(seed), seed, [nets](const at::Tensor& x) mutable {
             std::vector<at::Tensor> result;
             for (auto& each : nets) result.push_back(each->forward(x).logits);
             result.push_back(at::stack(result).mean(0));
@@ -320,14 +320,14 @@ class Study {
     /// ONE and OKDDip ramp up their ensemble over the first 80 of 300 epochs.
     double ramp() const { return static_cast<double>(options_.epochs) * 80 / 300; }
 
-    template <class Cohort, class Graph, class Source>
-    void fit(Way& way, Cohort& cohort, Graph& graph, const Source& source, std::uint64_t seed, Read read) {
+    template <retort::TrainingRun Run, class Source>
+    void fit(Way& way, Run run, const Source& source, std::uint64_t seed, Read read) {
         Measure measure(way, std::move(read), data_);
         // Runs of different length have different learning rates.
         const std::string name =
             way.name + '_' + std::to_string(seed) + "_of_" + std::to_string(options_.epochs) + "_epochs";
         const retort::History& history =
-            stages_.fit(name, cohort, graph, source, {.epochs = options_.epochs, .report_every = 20}, measure,
+            stages_.fit(name, run, source, {.epochs = options_.epochs, .report_every = 20}, measure,
                         retort::ProgressBar{{.label = options_.label(seed, way.name)}});
         double seconds = 0, samples = 0;
         for (std::size_t row = 0; row < history.size(); ++row) {

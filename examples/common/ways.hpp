@@ -101,12 +101,12 @@ inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
         learners.emplace_back(std::move(net), with.options.optimizer());
     }
     retort::Cohort cohort{std::move(learners), {.device = with.device.str()}};
-    auto graph = retort::GraphCatalog<>().build(way.words);
+    auto run = cohort.along(retort::GraphCatalog<>().build(way.words));
 
-    const std::string run = way.name + '_' + std::to_string(seed);
+    const std::string name = way.name + '_' + std::to_string(seed);
     BestOfEach best(cohort.size());
     const retort::History& history =
-        with.stages.fit(run, cohort, graph, data.shuffled(with.options.batch_size, seed),
+        with.stages.fit(name, run, data.shuffled(with.options.batch_size, seed),
                         {.epochs = with.options.epochs, .report_every = 20},
                         retort::Validation{data.in_order(data.validation)}, best,
                         retort::ProgressBar{{.label = with.options.label(seed, way.name)}});
@@ -121,7 +121,7 @@ inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
         way.best[i].push_back(accuracy(i));
     }
     // After every run, so that an aborted program leaves its results so far.
-    retort::write_file(with.out.file(run + ".csv"), history.csv());
+    retort::write_file(with.out.file(name + ".csv"), history.csv());
 }
 
 /// The table of all methods, and the difference of each to the first.

@@ -4,6 +4,9 @@
 #pragma once
 
 #include <retort/cohort/cohort.hpp>
+#include <retort/cohort/cohort_options.hpp>
+#include <retort/cohort/cohort_result.hpp>
+#include <retort/cohort/cohort_run.hpp>
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/gate.hpp>
 #include <retort/cohort/graph_catalog.hpp>

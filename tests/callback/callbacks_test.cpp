@@ -262,17 +262,20 @@ TEST_CASE("a lambda is a callback with one hook") {
     Run run(none);
     int calls = 0;
     const auto count = [&](FitContext&) { ++calls; };
+    retort::on_restore(count).on_restore(run.context);
     retort::on_fit_begin(count).on_fit_begin(run.context);
     retort::on_epoch_begin(count).on_epoch_begin(run.context);
     retort::on_gradients(count).on_gradients(run.context);
     retort::on_step_end(count).on_step_end(run.context);
     retort::on_report(count).on_report(run.context);
     retort::on_epoch_end(count).on_epoch_end(run.context);
+    retort::on_settled(count).on_settled(run.context);
     retort::on_fit_end(count).on_fit_end(run.context);
-    CHECK(calls == 7);
+    retort::on_error(count).on_error(run.context);
+    CHECK(calls == 10);
     auto stop = retort::on_step_end([](auto&) { return false; });
-    CHECK_FALSE(retort::detail::call_on_step_end(stop, run.context));
-    CHECK(retort::detail::call_on_report(stop, run.context));
+    CHECK_FALSE(retort::detail::hook::on_step_end::call(stop, run.context));
+    CHECK(retort::detail::hook::on_report::call(stop, run.context));
 }
 
 }  // namespace callbacks_test

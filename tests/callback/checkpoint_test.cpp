@@ -115,7 +115,8 @@ TEST_CASE("a run that is over gives its results, one with more epochs goes on") 
     CHECK(same(train(directory.path(), 5, 3, {}, count), train(apart.path(), 5, 1, {})));
     CHECK(steps == 6);
     CHECK(words_of<ConfigError>([&] { train(directory.path(), 4, 4, {}); }) ==
-          "fit: 4 epochs were asked for, and 5 are done already; FitOptions::epochs counts all epochs of the "
+          "fit: expected more epochs than the 5 that are done already, found 4; FitOptions::epochs counts "
+          "all epochs of the "
           "training");
 }
 

@@ -167,8 +167,9 @@ TEST_CASE("a network that teaches itself trains in a cohort of one as in a train
     retort::TransferGraph graph{retort::label<0>(), retort::label<0>(soft, retort::gate::Through{}, 0.5)};
     retort::Trainer trainer{other, retort::NoTeacher{}, retort::Knowledge{retort::CrossEntropy{}, soft},
                             retort::Schedule{1.0, 0.5}, retort::Sgd{}};
+    auto run = cohort.along(graph);
     for (const auto& batch : images(3)) {
-        cohort.step(graph, batch);
+        run.step(batch);
         trainer.step(batch);
     }
     CHECK(same(state(*net), state(*other)));

@@ -60,16 +60,16 @@ struct Three {
 };
 
 /// All that a file holds, and all but wall-clock times of the history.
-template <class C>
-std::map<std::string, torch::Tensor> all_of(C& cohort, auto& graph) {
+template <retort::TrainingRun Run>
+std::map<std::string, torch::Tensor> all_of(Run& run) {
     const TemporaryDirectory directory;
-    cohort.save(graph, directory / "state");
+    run.save(directory / "state");
     std::map<std::string, torch::Tensor> result;
     for (const auto& item : retort::detail::read_state(directory / "state")) {
         if (!item.name.starts_with("history/")) result[item.name] = item.tensor;
     }
     std::vector<double> numbers;
-    const retort::History& history = cohort.history();
+    const retort::History& history = run.history();
     for (std::size_t row = 0; row < history.size(); ++row) {
         for (const std::string& column : history.columns()) {
             if (column != "seconds" && column != "samples_per_second")
@@ -99,10 +99,9 @@ auto stop_at(std::int64_t epoch, std::int64_t step) {
 TEST_CASE("law 9: a cohort that is saved in the middle of an epoch goes on there, bit for bit") {
     const auto batches = images(4);
     Three whole(1);
-    auto undisturbed = whole.cohort();
-    auto graph = Three::graph();
-    undisturbed.fit(graph, batches, {.epochs = 3, .report_every = 2});
-    const auto expected = all_of(undisturbed, graph);
+    auto undisturbed = whole.cohort().along(Three::graph());
+    undisturbed.fit(batches, {.epochs = 3, .report_every = 2});
+    const auto expected = all_of(undisturbed);
     REQUIRE(expected.size() > 60);
     // Before the first step, in each epoch, at the last step of one, and at the end of the second.
     for (const auto& [epoch, step] : {std::pair(0, 1), std::pair(1, 2), std::pair(1, 4), std::pair(2, 3)}) {
@@ -110,21 +109,19 @@ TEST_CASE("law 9: a cohort that is saved in the middle of an epoch goes on there
         const TemporaryDirectory directory;
         {
             Three nets(1);
-            auto first = nets.cohort();
-            auto along = Three::graph();
-            first.fit(along, batches, {.epochs = 3, .report_every = 2}, stop_at(epoch, step));
+            auto first = nets.cohort().along(Three::graph());
+            first.fit(batches, {.epochs = 3, .report_every = 2}, stop_at(epoch, step));
             CHECK(first.progress().step == step);
-            first.save(along, directory / "state");
+            first.save(directory / "state");
         }
         Three nets(2);
-        auto second = nets.cohort();
-        auto along = Three::graph();
-        second.resume(along, directory / "state");
+        auto second = nets.cohort().along(Three::graph());
+        second.resume(directory / "state");
         CHECK(second.progress().epoch == epoch);
         CHECK(second.progress().step == step);
         torch::rand({50});  // what is drawn in between does not matter
-        second.fit(along, batches, {.epochs = 3, .report_every = 2});
-        check_same(all_of(second, along), expected);
+        second.fit(batches, {.epochs = 3, .report_every = 2});
+        check_same(all_of(second), expected);
     }
 }
 
@@ -132,34 +129,33 @@ TEST_CASE("law 9: a cohort is saved and resumed in a loop of one's own, forwards
     const auto batches = images(4);
     const TemporaryDirectory directory;
     Three one(1), other(2);
-    auto first = one.cohort(), second = other.cohort();
-    auto graph = Three::graph(), same_graph = Three::graph();
+    auto first = one.cohort().along(Three::graph()), second = other.cohort().along(Three::graph());
     for (auto* each : {&first, &second}) {  // for the schedules
         each->progress().epochs = 2;
         each->progress().steps_per_epoch = 2;
     }
-    first.save(graph, directory / "fresh");
+    first.save(directory / "fresh");
     torch::manual_seed(3);
-    for (std::size_t i = 0; i < 2; ++i) first.step(graph, batches[i]);
-    first.save(graph, directory / "state");
-    for (std::size_t i = 2; i < 4; ++i) first.step(graph, batches[i]);
-    const auto expected = all_of(first, graph);
+    for (std::size_t i = 0; i < 2; ++i) first.step(batches[i]);
+    first.save(directory / "state");
+    for (std::size_t i = 2; i < 4; ++i) first.step(batches[i]);
+    const auto expected = all_of(first);
 
-    second.resume(same_graph, directory / "state");
+    second.resume(directory / "state");
     CHECK(second.optimizer(0) == nullptr);  // before a batch the sizes of the connector are not known
-    second.save(same_graph, directory / "again");
+    second.save(directory / "again");
     CHECK(read_file(directory / "again") == read_file(directory / "state"));
-    for (std::size_t i = 2; i < 4; ++i) second.step(same_graph, batches[i]);
-    check_same(all_of(second, same_graph), expected);
-    CHECK(same_graph.iterations() == std::vector<std::int64_t>(6, 4));
+    for (std::size_t i = 2; i < 4; ++i) second.step(batches[i]);
+    check_same(all_of(second), expected);
+    CHECK(second.iterations() == std::vector<std::int64_t>(6, 4));
     // Back again, with what was built in the meantime.
-    second.resume(same_graph, directory / "state");
-    for (std::size_t i = 2; i < 4; ++i) second.step(same_graph, batches[i]);
-    check_same(all_of(second, same_graph), expected);
+    second.resume(directory / "state");
+    for (std::size_t i = 2; i < 4; ++i) second.step(batches[i]);
+    check_same(all_of(second), expected);
 
-    CHECK(holds(words_of<CheckpointError>([&] { second.resume(same_graph, directory / "fresh"); }),
+    CHECK(holds(words_of<CheckpointError>([&] { second.resume(directory / "fresh"); }),
                 "before the first step"));
-    check_same(all_of(second, same_graph), expected);
+    check_same(all_of(second), expected);
 }
 
 TEST_CASE("a graph that is put together at run time is resumed the same way") {
@@ -170,22 +166,20 @@ TEST_CASE("a graph that is put together at run time is resumed the same way") {
             torch::manual_seed(seed);
             std::vector<Learner<Perceptron>> learners;
             for (int i = 0; i < 3; ++i) learners.emplace_back(Perceptron(6 + i, 0.2), sgd);
-            return Cohort{learners};
+            return Cohort{learners}.along(retort::mutual_learning<torch::Tensor, PairBatch>(3));
         };
-        auto graph = retort::mutual_learning<torch::Tensor, PairBatch>(3);
-        auto cohort = make(1);
+        auto first = make(1);
         if (!interrupt) {
-            cohort.fit(graph, batches, {.epochs = 2});
-            return all_of(cohort, graph);
+            first.fit(batches, {.epochs = 2});
+            return all_of(first);
         }
-        cohort.fit(graph, batches, {.epochs = 2}, stop_at(1, 1));
-        cohort.save(graph, directory / "state");
-        auto again = retort::mutual_learning<torch::Tensor, PairBatch>(3);
+        first.fit(batches, {.epochs = 2}, stop_at(1, 1));
+        first.save(directory / "state");
         auto fresh = make(2);
-        fresh.resume(again, directory / "state");
+        fresh.resume(directory / "state");
         CHECK(fresh.optimizer(0) != nullptr);  // nothing waits for a batch
-        fresh.fit(again, batches, {.epochs = 2});
-        return all_of(fresh, again);
+        fresh.fit(batches, {.epochs = 2});
+        return all_of(fresh);
     };
     check_same(run(true), run(false));
 }
@@ -197,11 +191,12 @@ TEST_CASE("what another cohort or graph saved is refused, and nothing is changed
     Perceptron a, b;
     Cohort cohort{Learner{a, sgd}, Learner{b, sgd}};
     TransferGraph graph{label<0>(), label<1>(), edge<1, 0>(SoftTarget{})};
-    cohort.step(graph, batches[0]);
-    cohort.save(graph, directory / "state");
-    const auto refused = [&](auto& other, auto& along) {
+    auto run = cohort.along(graph);
+    run.step(batches[0]);
+    run.save(directory / "state");
+    const auto refused = [&](auto other) {
         const auto before = state(other.module());
-        const auto words = words_of<CheckpointError>([&] { other.resume(along, directory / "state"); });
+        const auto words = words_of<CheckpointError>([&] { other.resume(directory / "state"); });
         CHECK(same(state(other.module()), before));
         CHECK(other.progress().step == 0);
         return words;
@@ -209,23 +204,60 @@ TEST_CASE("what another cohort or graph saved is refused, and nothing is changed
     Perceptron c, d, wide(9);
     Cohort twins{Learner{c, sgd}, Learner{d, sgd}};
     TransferGraph gated{label<0>(), label<1>(), edge<1, 0>(SoftTarget{}, gate::Correct{})};
-    CHECK(holds(refused(twins, gated), "graph/edges: this run has \"",
+    CHECK(holds(refused(twins.along(gated)), "graph/edges: this run has \"",
                 "1 to 0 by soft_target through correct", "was made with \"",
                 "1 to 0 by soft_target through through"));
     Cohort other{Learner{c, sgd}, Learner{wide, sgd}};
-    CHECK(holds(refused(other, graph), "learner1/parameters/first.weight: expected Float [9, 4]"));
+    CHECK(holds(refused(other.along(graph)), "learner1/parameters/first.weight: expected Float [9, 4]"));
     TransferGraph same_edges{label<0>(), label<1>(), edge<1, 0>(SoftTarget{})};
-    twins.resume(same_edges, directory / "state");
+    auto resumed = twins.along(same_edges);
+    resumed.resume(directory / "state");
     CHECK(same(state(twins.module()), state(cohort.module())));
+    CHECK(resumed.progress().step == 1);
 
-    // What was learned along one graph is not in a checkpoint along another one.
-    CHECK(holds(words_of<retort::ConfigError>([&] { cohort.save(gated, directory / "other"); }),
-                "Cohort::save: expected the graph of the last step"));
+    CHECK_THROWS_AS(run.save(directory / "nowhere" / "state"), retort::OutputError);
     CHECK(directory.names() == std::vector<std::string>{"state"});
-    CHECK_THROWS_AS(cohort.save(graph, directory / "nowhere" / "state"), retort::OutputError);
     const std::string bytes = read_file(directory / "state");
     write_file(directory / "state", std::string_view(bytes).substr(0, bytes.size() / 2));
-    CHECK(holds(words_of<CheckpointError>([&] { cohort.resume(graph, directory / "state"); }), "truncated"));
+    CHECK(holds(words_of<CheckpointError>([&] { run.resume(directory / "state"); }), "truncated"));
+}
+
+TEST_CASE(
+    "a checkpoint holds its own run: what another one of the same cohort has learned is not lost in it") {
+    const TemporaryDirectory directory;
+    const auto batches = vectors(4);
+    TransferGraph graph{label<0>(), label<1>(), edge<1, 0>(SoftTarget{})};
+    TransferGraph gated{label<0>(), label<1>(), edge<1, 0>(SoftTarget{}, gate::Correct{})};
+    const auto train = [&](bool interrupt) {
+        torch::manual_seed(1);
+        Perceptron a, b;
+        Cohort cohort{Learner{a, sgd}, Learner{b, sgd}};
+        auto first = cohort.along(graph);
+        first.step(batches[0]);
+        auto second = cohort.along(gated);
+        if (interrupt) {
+            first.save(directory / "first");
+            second.save(directory / "second");  // before its first step: the networks, and no optimizer
+            torch::manual_seed(2);
+            Perceptron c, d;
+            Cohort other{Learner{c, sgd}, Learner{d, sgd}};
+            auto again = other.along(gated);
+            again.resume(directory / "second");
+            CHECK(again.progress().step == 0);
+            again.step(batches[1]);
+            // Its networks are those after the second run's step; the optimizer is the first one's.
+            auto back = other.along(graph);
+            const auto after = state(other.module());
+            back.resume(directory / "first");
+            CHECK(back.optimizer(0) != nullptr);
+            CHECK_FALSE(same(state(other.module()), after));
+            again.save(directory / "other");
+            return after;
+        }
+        second.step(batches[1]);
+        return state(cohort.module());
+    };
+    CHECK(same(train(true), train(false)));
 }
 
 }  // namespace checkpoint_test

@@ -92,6 +92,7 @@ TEST_CASE("a graph of three learners with all gates steps like a loop that is wr
         edge<2, 1>(kl, gate::Cutoff{}),
         edge<0, 2>(kl, gate::Correct{}, 2.0),
     };
+    auto run = cohort.along(graph);
     const auto batches = vectors(6);
     for (std::size_t k = 1; k <= batches.size(); ++k) {
         const auto& [input, target] = batches[k - 1];
@@ -119,7 +120,7 @@ TEST_CASE("a graph of three learners with all gates steps like a loop that is wr
         for (auto& loss : losses) loss.backward();
         for (auto& optimizer : optimizers) optimizer->step();
 
-        const auto result = cohort.step(graph, batches[k - 1]);
+        const auto result = run.step(batches[k - 1]);
         for (std::size_t i = 0; i < 3; ++i) {
             INFO("step " << k << ", learner " << i);
             CHECK(same(result.losses[i].total, losses[i]));
@@ -129,8 +130,8 @@ TEST_CASE("a graph of three learners with all gates steps like a loop that is wr
         CHECK(same(state(*b), state(*hand[1])));
         CHECK(same(state(*c), state(*hand[2])));
     }
-    CHECK(graph.iterations() == std::vector<std::int64_t>(8, 6));
-    CHECK(cohort.progress().step == 6);
+    CHECK(run.iterations() == std::vector<std::int64_t>(8, 6));
+    CHECK(run.progress().step == 6);
 }
 
 TEST_CASE("law 5: the order of the learners changes nothing") {
@@ -141,9 +142,11 @@ TEST_CASE("law 5: the order of the learners changes nothing") {
     Cohort other{Learner{b2, Sgd{.learning_rate = 0.05}}, Learner{a2, sgd}};
     TransferGraph first{label<0>(), label<1>(), edge<1, 0>(kl, gate::Correct{}), edge<0, 1>(kl)};
     TransferGraph second{label<1>(), label<0>(), edge<0, 1>(kl, gate::Correct{}), edge<1, 0>(kl)};
+    auto one_run = one.along(first);
+    auto other_run = other.along(second);
     for (const auto& batch : vectors(5)) {
-        one.step(first, batch);
-        other.step(second, batch);
+        one_run.step(batch);
+        other_run.step(batch);
     }
     CHECK(same(state(*a), state(*a2)));
     CHECK(same(state(*b), state(*b2)));
@@ -165,8 +168,8 @@ TEST_CASE("law 1: one edge from the labels trains like a trainer with cross-entr
     TransferGraph graph{label<0>()};
     torch::manual_seed(4);
     const retort::History ours =
-        cohort.fit(graph, batches, {.epochs = 3}, retort::Validation{images(2, 6, 9)},
-                   retort::GradientClipping{.max_norm = 1.0});
+        cohort.along(graph).fit(batches, {.epochs = 3}, retort::Validation{images(2, 6, 9)},
+                                retort::GradientClipping{.max_norm = 1.0});
     CHECK(same(state(*net), state(*other)));
     for (std::size_t row = 0; row < 3; ++row) {
         CHECK(ours.at(row, "loss_0") == theirs.at(row, "loss"));
@@ -207,6 +210,7 @@ TEST_CASE("learners of different types, with hints between them, step like a loo
     for (const auto& each : connector->parameters()) with_connector.push_back(each);
     torch::optim::SGD one(hand_a->parameters(), sgd_by_hand()), two(hand_b->parameters(), sgd_by_hand()),
         three(with_connector, sgd_by_hand());
+    auto run = cohort.along(graph);
     for (const auto& batch : images(3)) {
         const auto x = hand_a->forward(batch.first);
         const auto y = hand_b->forward(batch.first);
@@ -219,7 +223,7 @@ TEST_CASE("learners of different types, with hints between them, step like a loo
         second.backward();
         third.backward();
         for (auto* each : {&one, &two, &three}) each->step();
-        cohort.step(graph, batch);
+        run.step(batch);
     }
     CHECK(same(state(*a), state(*hand_a)));
     CHECK(same(state(*b), state(*hand_b)));
@@ -245,7 +249,7 @@ TEST_CASE("a learner that nothing reaches is frozen: evaluation mode, or as rele
                                                                : retort::FrozenMode::evaluate},
                       Learner{student, sgd}, Learner{teacher}};
         TransferGraph graph{label<0>(), edge<1, 0>(kl), label<1>(CrossEntropy{}, gate::Cutoff{})};
-        const auto result = cohort.step(graph, batch);
+        const auto result = cohort.along(graph).step(batch);
         CHECK(same(result.outputs[1]->logits, expected));
         CHECK_FALSE(result.outputs[1]->logits.requires_grad());
         CHECK_FALSE(result.losses[1].total.defined());
@@ -271,14 +275,14 @@ TEST_CASE("law 3: who learns nothing and teaches nobody does not run; edges of w
     Cohort cohort{Learner{a, sgd}, Learner{b, sgd}, Learner{c, sgd}};
     TransferGraph graph{edge<1, 0>(open), edge<2, 0>(shut, gate::Cutoff{}),
                         label<2>(CrossEntropy{}, gate::Through{}, 0)};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
     CHECK((a->calls == 1 && b->calls == 1 && c->calls == 0));
     CHECK((*open.calls == 1 && *shut.calls == 0));
 
     // However many edges, one forward.
     TransferGraph full{edge<1, 0>(open), edge<2, 0>(open), edge<0, 1>(open), edge<2, 1>(open),
                        edge<0, 2>(open), edge<1, 2>(open), label<0>()};
-    cohort.step(full, vectors(1)[0]);
+    cohort.along(full).step(vectors(1)[0]);
     CHECK((a->calls == 2 && b->calls == 2 && c->calls == 1));
     CHECK(*open.calls == 7);
 }
@@ -298,13 +302,15 @@ TEST_CASE("a graph put together at run time steps to the same bits as one that t
     RuntimeGraph<torch::Tensor, PairBatch> graph;
     graph.label(0).label(1, CrossEntropy{}, gate::Correct{}).edge(1, 0, kl, gate::Correct{}).edge(2, 0, kl);
     graph.edge(0, 1, kl, gate::PositiveLinear{.iterations = 5}, 0.3);
+    auto fixed_run = fixed.along(known);
+    auto open_run = open.along(graph);
     for (const auto& batch : vectors(6)) {
-        fixed.step(known, batch);
-        open.step(graph, batch);
+        fixed_run.step(batch);
+        open_run.step(batch);
     }
     for (std::size_t i = 0; i < 3; ++i) CHECK(same(state(*nets[i]), state(*copies[i])));
     CHECK(graph.description() == known.description());
-    CHECK(graph.iterations() == known.iterations());
+    CHECK(open_run.iterations() == fixed_run.iterations());
 }
 
 TEST_CASE("a gate of one's own gets the losses of the samples") {
@@ -314,32 +320,80 @@ TEST_CASE("a gate of one's own gets the losses of the samples") {
     TransferGraph graph{edge<1, 0>(kl, Hardest{})};
     const auto batch = vectors(1)[0];
     const auto each = divergences(a->forward(batch.first), b->forward(batch.first));
-    const auto losses = cohort.losses(graph, batch);
+    auto run = cohort.along(graph);
+    const auto losses = run.losses(batch);
     CHECK(losses[0].total.item<double>() ==
           Approx(each.max().item<double>() / static_cast<double>(batch.first.size(0))));
-    CHECK(cohort.progress().step == 0);
+    CHECK(run.progress().step == 0);
 }
 
-TEST_CASE("another graph brings its learnable parts to the optimizers that exist") {
+TEST_CASE("each run along a graph is a training of its own: progress, history, optimizers") {
     torch::manual_seed(9);
     ConvNet a(4), b(6);
+    ConvNet hand = twin(a, ConvNet(4));
     Cohort cohort{Learner{a, sgd}, Learner{b}};
+    TransferGraph graph{label<0>()};
+    const auto batches = images(2);
+    auto first = cohort.along(graph);
+    CHECK(first.fit(batches, {.epochs = 2}).size() == 2);
+    CHECK(first.optimizer(1) == nullptr);
+    const retort::History& second =
+        cohort.along(graph).fit(batches, {.epochs = 1});  // a value, which the reference keeps
+    CHECK(second.size() == 1);
+    CHECK(second.last("epoch") == 0);
+    CHECK(first.progress().epoch == 2);
+    // As two trainers, one after the other: the second begins without momentum.
+    for (const std::int64_t epochs : {2, 1}) {
+        retort::Trainer trainer{hand, retort::NoTeacher{}, retort::Knowledge{CrossEntropy{}},
+                                retort::Schedule{1.0}, sgd};
+        trainer.fit(batches, {.epochs = epochs});
+    }
+    CHECK(same(state(*a), state(*hand)));
+}
+
+TEST_CASE("a run needs neither cohort nor graph to live on, and both can be temporaries") {
+    torch::manual_seed(9);
+    Perceptron a(8), b(6);
+    Perceptron hand_a = twin(a), hand_b = twin(b);
+    const auto batches = vectors(3);
+    auto run = [&] {
+        Cohort cohort{Learner{a, sgd}, Learner{b, sgd}};
+        return cohort.along(TransferGraph{label<0>(), label<1>(), edge<1, 0>(kl)});
+    }();
+    auto moved = std::move(run);
+    moved.fit(batches, {.epochs = 2}, retort::Validation{vectors(1)});
+    Cohort{Learner{hand_a, sgd}, Learner{hand_b, sgd}}
+        .along(TransferGraph{label<0>(), label<1>(), edge<1, 0>(kl)})
+        .fit(batches, {.epochs = 2});
+    CHECK(same(state(*a), state(*hand_a)));
+    CHECK(same(state(*b), state(*hand_b)));
+    CHECK(moved.evaluate(1, batches).value() == retort::evaluate(b, batches).value());
+}
+
+TEST_CASE("another graph brings its learnable parts to an optimizer that exists") {
+    torch::manual_seed(9);
+    ConvNet a(4), b(6);
+    torch::optim::SGD optimizer(a->parameters(), sgd_by_hand());
+    Cohort cohort{Learner{a, optimizer}, Learner{b}};
     TransferGraph first{label<0>()};
     const retort::Hint hint{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, retort::Conv1x1{}};
     TransferGraph second{label<0>(), edge<1, 0>(hint)};
     const auto batches = images(2);
-    cohort.fit(first, batches, {.epochs = 1});
-    CHECK(cohort.optimizer(0)->param_groups().size() == 1);
-    CHECK(cohort.optimizer(1) == nullptr);
-    cohort.fit(second, batches, {.epochs = 2});
-    REQUIRE(cohort.optimizer(0)->param_groups().size() == 2);
+    auto run = cohort.along(first);
+    run.fit(batches, {.epochs = 1});
+    CHECK(run.optimizer(0) == &optimizer);
+    CHECK(optimizer.param_groups().size() == 1);
+    auto other = cohort.along(second);
+    other.fit(batches, {.epochs = 1});
+    REQUIRE(optimizer.param_groups().size() == 2);
     const auto part = hint.module()->parameters()[0];
-    CHECK(cohort.optimizer(0)->param_groups()[1].params()[0].is_same(part));
+    CHECK(optimizer.param_groups()[1].params()[0].is_same(part));
     CHECK(part.grad().defined());
-    CHECK(cohort.history().size() == 2);
-    cohort.fit(first, batches, {.epochs = 3});
-    cohort.fit(second, batches, {.epochs = 4});
-    CHECK(cohort.optimizer(0)->param_groups().size() == 2);
+    run.fit(batches, {.epochs = 2});
+    other.fit(batches, {.epochs = 2});
+    cohort.along(second).fit(batches,
+                             {.epochs = 1});  // the parts of a graph that is used again are there already
+    CHECK(optimizer.param_groups().size() == 2);
 }
 
 TEST_CASE("cohorts and graphs that cannot work say so") {
@@ -353,20 +407,21 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
 
     Cohort cohort{Learner{a, sgd}, Learner{b}};
     TransferGraph nothing{label<0>(CrossEntropy{}, gate::Cutoff{})};
-    CHECK(holds(config([&] { cohort.step(nothing, batch); }), "nobody has anything to learn"));
+    CHECK(holds(config([&] { cohort.along(nothing).step(batch); }),
+                "no learner has an active incoming edge in epoch 0, step 0"));
     TransferGraph unarmed{label<1>()};
-    CHECK(holds(config([&] { cohort.step(unarmed, batch); }), "learner 1", "optimizer"));
+    CHECK(holds(config([&] { cohort.along(unarmed).step(batch); }), "learner 1", "optimizer"));
     struct NotANumber {
         double weight(const retort::Progress&) const { return std::nan(""); }
     };
     TransferGraph broken{label<0>(), edge<1, 0>(kl, gate::Through{}, NotANumber{})};
-    CHECK(
-        holds(config([&] { cohort.step(broken, batch); }), "finite weight", "soft_target_1_to_0", "step 0"));
+    CHECK(holds(config([&] { cohort.along(broken).step(batch); }), "finite weight", "soft_target_1_to_0",
+                "step 0"));
     RuntimeGraph<torch::Tensor, PairBatch> outside;
     outside.edge(2, 0, kl);
-    CHECK(holds(config([&] { cohort.step(outside, batch); }), "below 2", "begins at learner 2"));
+    CHECK(holds(config([&] { cohort.along(outside); }), "below 2", "begins at learner 2"));
     TransferGraph timeless{label<0>(CrossEntropy{}, gate::PositiveLinear{})};
-    CHECK(holds(config([&] { cohort.step(timeless, batch); }), "gate::PositiveLinear", "iterations"));
+    CHECK(holds(config([&] { cohort.along(timeless).step(batch); }), "gate::PositiveLinear", "iterations"));
     CHECK(holds(config([&] { label<0>(CrossEntropy{}, gate::PositiveLinear{.iterations = -1}); }),
                 "at least 0, found -1"));
     CHECK(holds(config([&] { cohort.evaluate(2, vectors(1)); }), "below 2, found 2"));
@@ -375,11 +430,21 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
     const retort::Hint hint{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, retort::Conv1x1{}};
     Cohort three{Learner{c, sgd}, Learner{d, sgd}, Learner{e}};
     TransferGraph shared{edge<2, 0>(hint), edge<2, 1>(hint)};
-    CHECK(holds(config([&] { three.step(shared, images(1)[0]); }), "learners 0 and 1",
+    CHECK(holds(config([&] { three.along(shared).step(images(1)[0]); }), "learners 0 and 1",
                 "new term for each edge"));
     // Nothing has been counted.
-    CHECK(cohort.progress().step == 0);
-    CHECK(timeless.iterations()[0] == 0);
+    auto run = cohort.along(timeless);
+    CHECK_THROWS_AS(run.step(batch), retort::ConfigError);
+    CHECK(run.progress().step == 0);
+    CHECK(run.iterations()[0] == 0);
+    CHECK(holds(config([&] { run.set_iterations({1, 2}); }), "each of the 1 edges, found 2"));
+    CHECK(holds(config([&] { run.set_iterations({-1}); }), "at least 0"));
+    // One optimizer for two learners would make two steps in one.
+    torch::optim::SGD one(a->parameters(), sgd_by_hand());
+    one.add_param_group(torch::optim::OptimizerParamGroup(b->parameters()));
+    Cohort both{Learner{a, one}, Learner{b, one}};
+    CHECK(holds(config([&] { both.along(retort::independent<2>()).step(batch); }),
+                "learner 1: expected an optimizer of its own, found that of learner 0"));
 }
 
 TEST_CASE("a run of a cohort: history, best model, losses that are not finite") {
@@ -391,8 +456,9 @@ TEST_CASE("a run of a cohort: history, best model, losses that are not finite") 
                         edge<0, 1>(kl, gate::PositiveLinear{})};
     std::vector<std::vector<torch::Tensor>> states;
     retort::BestModel best{{.column = "validation_accuracy_1"}};
-    const retort::History& history = cohort.fit(
-        graph, images(3), {.epochs = 2}, retort::Validation{images(2, 6, 9)}, best,
+    auto run = cohort.along(graph);
+    const retort::History& history = run.fit(
+        images(3), {.epochs = 2}, retort::Validation{images(2, 6, 9)}, best,
         retort::on_epoch_end([&](retort::FitContext& context) { states.push_back(state(context.student)); }));
     REQUIRE(history.size() == 2);
     for (const char* column : {"soft_target_1_to_0", "soft_target_1_to_0_2", "soft_target_0_to_1",
@@ -407,18 +473,19 @@ TEST_CASE("a run of a cohort: history, best model, losses that are not finite") 
 
     auto spoiled = images(3);
     spoiled[1].first.fill_(std::nanf(""));
-    const auto before = cohort.progress();
-    CHECK_THROWS_AS(cohort.fit(graph, spoiled, {.epochs = 3, .report_every = 1}), retort::NonFiniteError);
-    CHECK(cohort.progress().epoch == before.epoch);
+    const auto before = run.progress();
+    CHECK_THROWS_AS(run.fit(spoiled, {.epochs = 3, .report_every = 1}), retort::NonFiniteError);
+    CHECK(run.progress().epoch == before.epoch);
 
     ConvNet c(4), d(4);
     Cohort careful{Learner{c, sgd}, Learner{d, sgd}};
     TransferGraph two{label<0>(), label<1>(), edge<1, 0>(kl)};
-    careful.fit(two, spoiled, {.epochs = 1, .non_finite = retort::NonFinite::skip});
-    CHECK(careful.history().last("skipped_steps") == 1);
-    CHECK(careful.history().last("samples") == 12);
+    auto skipping = careful.along(two);
+    skipping.fit(spoiled, {.epochs = 1, .non_finite = retort::NonFinite::skip});
+    CHECK(skipping.history().last("skipped_steps") == 1);
+    CHECK(skipping.history().last("samples") == 12);
     for (const auto& each : state(careful.module())) CHECK(each.isfinite().all().item<bool>());
-    CHECK(two.iterations() == std::vector<std::int64_t>(3, 2));
+    CHECK(skipping.iterations() == std::vector<std::int64_t>(3, 2));
 }
 
 }  // namespace cohort_test

@@ -241,7 +241,8 @@ TEST_CASE("law 2: a step of two augmented peers is the step that is written by h
     REQUIRE(expected.size() > 20);
     Cohort cohort{Learner{one, ours_a}, Learner{two, ours_b}};
     auto graph = retort::augmented_peers();
-    CHECK(operators_of([&] { cohort.step(graph, batch); }) == expected);
+    auto run = cohort.along(graph);
+    CHECK(operators_of([&] { run.step(batch); }) == expected);
     CHECK(same(state(*one), state(*first)));
     CHECK(same(state(*two), state(*second)));
     CHECK(a->forwards == 4);  // one forward for each step
@@ -254,8 +255,8 @@ TEST_CASE("law 5: the order of augmented peers does not matter") {
         ConvNet a(4), b(6);
         const auto one = with_heads(a), two = with_heads(b);
         Cohort cohort{Learner{swapped ? two : one, sgd}, Learner{swapped ? one : two, sgd}};
-        auto graph = retort::augmented_peers();
-        for (const auto& batch : images(3)) cohort.step(graph, turned(batch));
+        auto training = cohort.along(retort::augmented_peers());
+        for (const auto& batch : images(3)) training.step(turned(batch));
         return std::pair(state(*one), state(*two));
     };
     const auto straight = run(false), swapped = run(true);
@@ -277,8 +278,9 @@ TEST_CASE("a student with heads learns along a graph as in a trainer, and its te
         retort::Knowledge{retort::OnPlainViews<retort::CrossEntropy>{},
                           retort::AugmentedSoftTarget{retort::AllHeads{}, retort::AllHeads{}}, soft},
         retort::Schedule{1.0, 1.0, 1.0}, sgd};
+    auto run = cohort.along(graph);
     for (const auto& batch : images(3)) {
-        const auto result = cohort.step(graph, turned(batch));
+        const auto result = run.step(turned(batch));
         trainer.step(turned(batch));
         CHECK(result.losses[1].terms.size() == 3);
     }
@@ -288,7 +290,7 @@ TEST_CASE("a student with heads learns along a graph as in a trainer, and its te
     // On the plain views only, by hand.
     auto plain_graph = retort::augmented_student<0, 1>({.head_weight = 0, .plain_responses = true});
     const auto batch = turned(images(1)[0]);
-    const auto result = cohort.losses(plain_graph, batch);
+    const auto result = cohort.along(plain_graph).losses(batch);
     CHECK_FALSE(result[1].terms[1].defined());
     const torch::NoGradGuard no_grad;
     teacher->eval();
@@ -306,8 +308,8 @@ TEST_CASE("heads learn on a network that is frozen, apart from them, or with the
         const auto before = state(*net);
         const auto heads = state(*teacher);
         Cohort cohort{Learner{teacher, sgd}};
-        auto graph = retort::augmented_teacher({.label_weight = label_weight});
-        for (const auto& batch : batches) cohort.step(graph, turned(batch));
+        auto run = cohort.along(retort::augmented_teacher({.label_weight = label_weight}));
+        for (const auto& batch : batches) run.step(turned(batch));
         CHECK_FALSE(same(state(*teacher), heads));
         return std::pair(before, state(*net));
     };
@@ -332,7 +334,7 @@ TEST_CASE("samples of several views count once, and the accuracy is that of the 
         right +=
             plain(one->forward(batches.back().input).logits).argmax(1).eq(each.second).sum().item<double>();
     }
-    const auto& history = cohort.fit(graph, batches, {.epochs = 1});
+    const auto& history = cohort.along(graph).fit(batches, {.epochs = 1});
     CHECK(history.last("samples") == 12);
     CHECK(history.last("accuracy_0") == Approx(right / 12));
     CHECK(history.has("augmented_soft_target(heads->heads)_1_to_0"));
@@ -374,12 +376,13 @@ TEST_CASE("law 2: a step of compressed students is the step that is written by h
     Cohort cohort{Learner{net, sgd}};
     auto graph = retort::compressed_students<3>(student_maps);
     // The adaptations are learned from the first step on: of 2 students, weight and bias.
-    cohort.step(graph, batch);
+    auto run = cohort.along(graph);
+    run.step(batch);
     std::size_t learned_parts = 0;
     graph.each([&](std::size_t, const auto& edge) {
         if (edge.module() == nullptr) return;
         for (const auto& part : edge.module()->parameters()) {
-            for (const auto& group : cohort.optimizer(0)->param_groups()) {
+            for (const auto& group : run.optimizer(0)->param_groups()) {
                 for (const auto& each : group.params()) learned_parts += each.is_same(part) ? 1 : 0;
             }
             CHECK(part.grad().abs().sum().template item<double>() > 0);
@@ -395,7 +398,8 @@ TEST_CASE("law 2: a step of compressed students is the step that is written by h
     std::vector<std::shared_ptr<torch::nn::Module>> parts;
     torch::optim::SGD ours(net->parameters(), sgd_by_hand());
     Cohort again{Learner{net, ours}};
-    const auto loss = again.losses(fresh, batch)[0].total;  // gives the adaptations their sizes
+    auto second = again.along(fresh);
+    const auto loss = second.losses(batch)[0].total;  // gives the adaptations their sizes
     fresh.each([&](std::size_t, const auto& edge) {
         if (edge.module()) parts.push_back(edge.module());
     });
@@ -432,7 +436,7 @@ TEST_CASE("law 2: a step of compressed students is the step that is written by h
     };
     const auto expected = operators_of([&] { by_hand(); });
     const int before = net->student(2)->forwards;
-    CHECK(operators_of([&] { again.step(fresh, batch); }) == expected);
+    CHECK(operators_of([&] { second.step(batch); }) == expected);
     CHECK(net->student(2)->forwards == before + 4);
     CHECK(same(state(*net), state(*hand)));
     for (std::size_t i = 0; i < 2; ++i) CHECK(same(state(*parts[i]), state(*adaptations[i])));
@@ -448,11 +452,11 @@ TEST_CASE("the weights of an ensemble learn where a term teaches them") {
     CHECK(close(outputs.logits, torch::stack(answers).mean(0), 1e-5, 1e-6));  // equal at the start
     Cohort cohort{Learner{net, sgd}};
     auto silent = retort::compressed_students<3>(student_maps);
-    cohort.step(silent, batch);
+    cohort.along(silent).step(batch);
     const auto& weights = net->ensemble()->weights;
     CHECK(same(weights, torch::zeros({3})));  // nothing teaches them
     auto graph = retort::compressed_students<3>(student_maps, {.ensemble_weight = 0.5});
-    const auto result = cohort.step(graph, batch);
+    const auto result = cohort.along(graph).step(batch);
     CHECK_FALSE(same(weights, torch::zeros({3})));
     CHECK(result.losses[0].terms.back().defined());
     // The ensemble's own loss reaches the weights alone.
@@ -500,30 +504,27 @@ namespace {
 template <class Make, class Graph, class Source>
 void check_resumed(Make&& make, Graph&& graph_of, const Source& source) {
     const TemporaryDirectory directory;
-    const auto bytes_of = [&](auto& cohort, auto& graph) {
-        cohort.save(graph, directory / "all");
+    const auto bytes_of = [&](auto& run) {
+        run.save(directory / "all");
         std::map<std::string, torch::Tensor> result;
         for (const auto& item : retort::detail::read_state(directory / "all")) {
             if (!item.name.starts_with("history/")) result[item.name] = item.tensor;
         }
         return result;
     };
-    auto whole = make(1);
-    auto graph = graph_of();
-    whole.fit(graph, source, {.epochs = 2});
-    const auto expected = bytes_of(whole, graph);
-    auto first = make(1);
-    auto along = graph_of();
-    first.fit(along, source, {.epochs = 2}, retort::on_step_end([](retort::FitContext& context) {
+    auto whole = make(1).along(graph_of());
+    whole.fit(source, {.epochs = 2});
+    const auto expected = bytes_of(whole);
+    auto first = make(1).along(graph_of());
+    first.fit(source, {.epochs = 2}, retort::on_step_end([](retort::FitContext& context) {
                   return context.progress.epoch != 1 || context.progress.step != 1;
               }));
-    first.save(along, directory / "middle");
-    auto second = make(2);
-    auto again = graph_of();
-    second.resume(again, directory / "middle");
+    first.save(directory / "middle");
+    auto second = make(2).along(graph_of());
+    second.resume(directory / "middle");
     REQUIRE(second.progress().step == 1);
-    second.fit(again, source, {.epochs = 2});
-    const auto found = bytes_of(second, again);
+    second.fit(source, {.epochs = 2});
+    const auto found = bytes_of(second);
     REQUIRE(found.size() == expected.size());
     for (const auto& [name, value] : expected) {
         INFO(name);
@@ -567,13 +568,13 @@ TEST_CASE("heads, students, views and options that do not fit say so") {
     const auto teacher = with_heads(net);
     Cohort cohort{Learner{teacher, sgd}};
     auto graph = retort::augmented_teacher();
-    CHECK(holds(shape([&] { cohort.step(graph, batch); }), "expected 4 consecutive views of each sample"));
+    CHECK(holds(shape([&] { cohort.along(graph).step(batch); }), "expected 4 consecutive views of each sample"));
     // Heads of different networks.
     ConvNet other(4);
     const auto one_head = retort::augmented(other, Taps{tap<&ConvOutputs::late>}, {head(8)});
     Cohort unequal{Learner{teacher, sgd}, Learner{one_head, sgd}};
     auto peers = retort::augmented_peers();
-    CHECK(holds(shape([&] { unequal.step(peers, turned(batch)); }), "heads->heads",
+    CHECK(holds(shape([&] { unequal.along(peers).step(turned(batch)); }), "heads->heads",
                 "as many heads of the student as of the teacher"));
 
     CHECK(retort::compressed_channels(64, 4, 5) == 12);
@@ -585,7 +586,8 @@ TEST_CASE("heads, students, views and options that do not fit say so") {
     const auto ensemble = ensemble_of();
     Cohort three{Learner{ensemble, sgd}};
     auto four = retort::compressed_students<4>(student_maps);
-    CHECK(holds(shape([&] { three.step(four, batch); }), "expected a student 3, found only 3 students"));
+    CHECK(
+        holds(shape([&] { three.along(four).step(batch); }), "expected a student 3, found only 3 students"));
 }
 
 }  // namespace ensemble_preset_test

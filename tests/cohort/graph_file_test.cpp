@@ -166,7 +166,7 @@ TEST_CASE("a catalog names what it does not know, and takes terms and gates of o
     Cohort cohort{Learner{a, Sgd{}}, Learner{b}};
     const auto batch = vectors(1)[0];
     retort::TransferGraph direct{retort::edge<1, 0>(SoftTarget{.temperature = 3.0}, EasierHalf{}, 2.0)};
-    CHECK(same(cohort.losses(graph, batch)[0].total, cohort.losses(direct, batch)[0].total));
+    CHECK(same(cohort.along(graph).losses(batch)[0].total, cohort.along(direct).losses(batch)[0].total));
 }
 
 TEST_CASE("pictures show gates, weights and frozen learners") {

@@ -73,14 +73,16 @@ TEST_CASE("law 2: mutual learning of three, by a graph that the compiler knows a
     Cohort cohort{Learner{nets.nets[0], *nets.optimizers[0]}, Learner{nets.nets[1], *nets.optimizers[1]},
                   Learner{nets.nets[2], *nets.optimizers[2]}};
     auto graph = retort::mutual_learning<3>();
-    CHECK(operators_of([&] { cohort.step(graph, batch); }) == expected);
+    auto run = cohort.along(graph);
+    CHECK(operators_of([&] { run.step(batch); }) == expected);
 
     ByHand others(3);
     std::vector<Learner<Perceptron>> learners;
     for (std::size_t i = 0; i < 3; ++i) learners.emplace_back(others.nets[i], *others.optimizers[i]);
     Cohort open{learners};
     auto at_run_time = retort::mutual_learning<torch::Tensor, PairBatch>(3);
-    CHECK(operators_of([&] { open.step(at_run_time, batch); }) == expected);
+    auto open_run = open.along(at_run_time);
+    CHECK(operators_of([&] { open_run.step(batch); }) == expected);
 }
 
 TEST_CASE("law 2: gates and frozen learners cost what they say, and nothing waits for the device") {
@@ -108,7 +110,8 @@ TEST_CASE("law 2: gates and frozen learners cost what they say, and nothing wait
                                 retort::edge<1, 0>(SoftTarget{.temperature = 1.0}, gate::Correct{}),
                                 retort::edge<1, 0>(SoftTarget{}, gate::Cutoff{}),
                                 retort::label<1>(retort::CrossEntropy{}, gate::Through{}, 0.0)};
-    const auto counts = operators_of([&] { cohort.step(graph, batch); });
+    auto run = cohort.along(graph);
+    const auto counts = operators_of([&] { run.step(batch); });
     CHECK(counts == expected);
     for (const char* name : {"aten::_local_scalar_dense", "aten::item", "aten::is_nonzero", "aten::equal"})
         CHECK(counts.count(name) == 0);

@@ -64,16 +64,17 @@ TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, t
             net->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(5e-4)));
     }
     Cohort cohort{Bfloat16{}, Learner{a, sgd}, Learner{b, sgd}, Learner{teacher}};
-    CHECK(cohort.scaler() == nullptr);
     const SoftTarget kl{.temperature = 1.0};
     TransferGraph graph{label<0>(), label<1>(), retort::edge<1, 0>(kl), retort::edge<0, 1>(kl),
                         retort::edge<2, 0>(kl)};
+    auto run = cohort.along(graph);
+    CHECK(run.scaler() == nullptr);
     const auto narrow = [](auto& net, const torch::Tensor& input) {
         const retort::detail::Autocast cast(at::kCPU, at::kBFloat16);
         return net->forward(input);
     };
     for (const auto& batch : batches) {
-        const auto result = cohort.step(graph, batch);
+        const auto result = run.step(batch);
         std::vector<torch::Tensor> z, peers, losses;
         for (Perceptron& net : hand) {
             z.push_back(narrow(net, batch.first).to(at::kFloat));
@@ -107,7 +108,8 @@ TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, t
     Cohort open{std::vector{Learner{c, sgd}, Learner{d, sgd}, Learner{e}}, Bfloat16{}};
     retort::RuntimeGraph<torch::Tensor, PairBatch> runtime;
     runtime.label(0).label(1).edge(1, 0, kl).edge(0, 1, kl).edge(2, 0, kl);
-    for (const auto& batch : batches) open.step(runtime, batch);
+    auto open_run = open.along(runtime);
+    for (const auto& batch : batches) open_run.step(batch);
     CHECK(same(c->parameters(), a->parameters()));
     CHECK(same(d->parameters(), b->parameters()));
 }
@@ -135,13 +137,14 @@ TEST_CASE(
     const auto twins = std::pair(twin(a->net), twin(b->net));
     auto cohort = make();
     auto graph = retort::mutual_learning<2>(), wide_graph = retort::mutual_learning<2>();
-    const auto& history = cohort.fit(graph, batches, {.epochs = 4});
+    auto run = cohort.along(graph);
+    const auto& history = run.fit(batches, {.epochs = 4});
     CHECK(a->seen == at::kHalf);
     CHECK(b->seen == at::kHalf);
-    CHECK(cohort.scaler()->factor() == 256.0);
+    CHECK(run.scaler()->factor() == 256.0);
     // As in float32, but for the precision.
     Cohort wide{Learner{twins.first, sgd}, Learner{twins.second, sgd}};
-    const auto& expected = wide.fit(wide_graph, batches, {.epochs = 4});
+    const auto& expected = wide.along(wide_graph).fit(batches, {.epochs = 4});
     for (const char* loss : {"loss_0", "loss_1"}) {
         for (std::size_t i = 0; i < history.size(); ++i)
             CHECK(history.at(i, loss) == Approx(expected.at(i, loss)).epsilon(0.02));
@@ -161,18 +164,19 @@ TEST_CASE(
         TransferGraph graph{label<0>(), label<1>(), retort::edge<1, 0>(SoftTarget{}),
                             retort::edge<0, 1>(SoftTarget{}), label<1>(broken)};
         int updates = 0;
+        auto training = cohort.along(graph);
         const auto& history =
-            cohort.fit(graph, seen, {.epochs = 1}, retort::on_gradients([&](retort::FitContext& context) {
-                           ++updates;
-                           for (const auto& p : context.parameters)
-                               CHECK(p.grad().isfinite().all().template item<bool>());
-                       }));
+            training.fit(seen, {.epochs = 1}, retort::on_gradients([&](retort::FitContext& context) {
+                             ++updates;
+                             for (const auto& p : context.parameters)
+                                 CHECK(p.grad().isfinite().all().template item<bool>());
+                         }));
         CHECK(updates == static_cast<int>(seen.size()) - (when >= 0 ? 1 : 0));
         if (when >= 0) CHECK(history.last("skipped_steps") == 1);
-        CHECK(graph.iterations()[0] == updates);
+        CHECK(training.iterations()[0] == updates);
         auto result = a->parameters();
         for (const auto& each : b->parameters()) result.push_back(each);
-        return std::pair(result, cohort.scaler() == nullptr ? 0.0 : cohort.scaler()->factor());
+        return std::pair(result, training.scaler() == nullptr ? 0.0 : training.scaler()->factor());
     };
     const auto plain = run(retort::Float32{}, batches, -1);
     const auto scaled = run(Scaled{{.initial = 1024.0, .interval = 5}}, batches, -1);
@@ -190,10 +194,11 @@ TEST_CASE(
     Broken broken;
     broken.when = 0;
     TransferGraph graph{label<0>(), label<0>(broken)};
-    cohort.step(graph, batches[0]);
+    auto by_hand = cohort.along(graph);
+    by_hand.step(batches[0]);
     CHECK(same(net->parameters(), other->parameters()));
-    CHECK(cohort.scaler()->factor() == 2.0);
-    CHECK(cohort.progress().step == 1);
+    CHECK(by_hand.scaler()->factor() == 2.0);
+    CHECK(by_hand.progress().step == 1);
 }
 
 TEST_CASE(
@@ -204,14 +209,14 @@ TEST_CASE(
         torch::manual_seed(resume ? 2 : 1);
         Perceptron a(8), b(6);
         Cohort cohort{precision, Learner{a, retort::AdamW{.learning_rate = 0.05}}, Learner{b, sgd}};
-        auto graph = retort::mutual_learning<2>();
-        if (resume) cohort.resume(graph, directory / file);
+        auto training = cohort.along(retort::mutual_learning<2>());
+        if (resume) training.resume(directory / file);
         for (int i = 0; i < steps; ++i)
-            cohort.step(graph, batches[static_cast<std::size_t>(cohort.progress().step % 4)]);
-        if (save) cohort.save(graph, directory / file);
+            training.step(batches[static_cast<std::size_t>(training.progress().step % 4)]);
+        if (save) training.save(directory / file);
         auto result = a->parameters();
         for (const auto& each : b->parameters()) result.push_back(each);
-        result.push_back(torch::tensor(cohort.scaler() == nullptr ? 0.0 : cohort.scaler()->factor()));
+        result.push_back(torch::tensor(training.scaler() == nullptr ? 0.0 : training.scaler()->factor()));
         return result;
     };
     const auto both = [&](auto precision, const char* file) {
@@ -239,15 +244,15 @@ TEST_CASE(
     TransferGraph graph{label<0>(), label<1>(CrossEntropy{}, gate::Through{}, Even{})};
     retort::WeightAverage average{{.decay = 0.9, .hand_over = true}};
     std::int64_t stale = 0;
-    cohort.fit(graph, batches, options, retort::on_gradients([&](retort::FitContext& context) {
-                   CHECK(context.parameters_of_learners().size() ==
-                         (context.progress.epoch == 1 ? std::size_t{1} : std::size_t{2}));
-                   if (context.progress.epoch != 1) return;
-                   for (const auto& p : b->parameters())
-                       stale +=
-                           p.grad().defined() ? p.grad().count_nonzero().template item<std::int64_t>() : 0;
-               }),
-               clipping, average);
+    cohort.along(graph).fit(
+        batches, options, retort::on_gradients([&](retort::FitContext& context) {
+            CHECK(context.parameters_of_learners().size() ==
+                  (context.progress.epoch == 1 ? std::size_t{1} : std::size_t{2}));
+            if (context.progress.epoch != 1) return;
+            for (const auto& p : b->parameters())
+                stale += p.grad().defined() ? p.grad().count_nonzero().template item<std::int64_t>() : 0;
+        }),
+        clipping, average);
     CHECK(stale == 0);
     retort::Trainer trainer{alone, retort::NoTeacher{}, retort::Knowledge{CrossEntropy{}},
                             retort::Schedule{1.0}, recipe};

@@ -93,9 +93,10 @@ TEST_CASE("whole graphs agree with the released code of the knowledge transfer g
         }
         REQUIRE(graph.size() == count * count);
         // The iteration of the step that comes.
-        graph.set_iterations(std::vector<std::int64_t>(
+        auto run = told.cohort->along(graph);
+        run.set_iterations(std::vector<std::int64_t>(
             graph.size(), static_cast<std::int64_t>(reference.option("iteration")) - 1));
-        const auto losses = told.cohort->losses(graph, batch_of(reference));
+        const auto losses = run.losses(batch_of(reference));
         for (std::size_t i = 0; i < count; ++i) {
             INFO(name << ", learner " << i);
             const auto expected = reference.components("node_loss")[i];
@@ -177,13 +178,13 @@ TEST_CASE("mutual learning agrees with the authors' code and a port") {
         Graph graph = retort::mutual_learning<torch::Tensor, PairBatch>(
             told.nets.size(),
             {.labels = {.label_smoothing = smoothing}, .transfer = SoftTarget::deep_mutual_learning()});
-        CHECK(golden::agrees(reference, sum_of(told.cohort->losses(graph, batch_of(reference))),
+        CHECK(golden::agrees(reference, sum_of(told.cohort->along(graph).losses(batch_of(reference))),
                              {{"logits", told.leaves()}}));
     }
     for (const golden::Case& reference : golden::cases("dml__yukiharada")) {
         ToldCohort told(reference);
         Graph graph = retort::mutual_learning<torch::Tensor, PairBatch>(told.nets.size(), {.average = true});
-        CHECK(golden::agrees(reference, sum_of(told.cohort->losses(graph, batch_of(reference))),
+        CHECK(golden::agrees(reference, sum_of(told.cohort->along(graph).losses(batch_of(reference))),
                              {{"logits", told.leaves()}}));
     }
 }
@@ -207,10 +208,13 @@ TEST_CASE("mutual learning is the graph with all gates through") {
                               retort::label<1>(), retort::edge<0, 1>(kl), retort::edge<2, 1>(kl),
                               retort::label<2>(), retort::edge<0, 2>(kl), retort::edge<1, 2>(kl)};
     Graph at_run_time = retort::mutual_learning<torch::Tensor, PairBatch>(3);
+    auto one_run = one.along(preset);
+    auto two_run = two.along(all);
+    auto three_run = three.along(at_run_time);
     for (const auto& batch : vectors(4)) {
-        one.step(preset, batch);
-        two.step(all, batch);
-        three.step(at_run_time, batch);
+        one_run.step(batch);
+        two_run.step(batch);
+        three_run.step(batch);
     }
     for (std::size_t i = 0; i < 3; ++i) {
         CHECK(same(state(*nets[i]), state(*twins[i])));
@@ -231,10 +235,10 @@ TEST_CASE("a chain with an assistant: the student waits, then the assistant is f
     Cohort cohort{Learner{teacher}, Learner{assistant, sgd}, Learner{student, sgd}};
     auto chain = retort::teacher_assistant<0, 1, 2>({.assistant_epochs = 1});
     std::vector<std::vector<torch::Tensor>> assistants, students;
-    cohort.fit(chain, vectors(3), {.epochs = 2}, retort::on_epoch_end([&](retort::FitContext&) {
-                   assistants.push_back(state(*assistant));
-                   students.push_back(state(*student));
-               }));
+    cohort.along(chain).fit(vectors(3), {.epochs = 2}, retort::on_epoch_end([&](retort::FitContext&) {
+                                assistants.push_back(state(*assistant));
+                                students.push_back(state(*student));
+                            }));
     CHECK(same(students[0], first));
     CHECK_FALSE(same(students[1], first));
     CHECK(same(assistants[0], assistants[1]));
@@ -255,7 +259,7 @@ TEST_CASE("CTSL-MKT's losses are those of its parts, and weights of 0 leave part
                                         .angle_ratio = 1.5,
                                         .response_weight = 4.0,
                                         .self_temperature = 5.0});
-    const auto result = cohort.step(graph, batch);
+    const auto result = cohort.along(graph).step(batch);
     const auto& outputs = result.outputs;
     const auto check = [&](std::size_t me, std::size_t peer, std::size_t self) {
         const auto own = outputs[me]->logits;
@@ -284,7 +288,7 @@ TEST_CASE("CTSL-MKT's losses are those of its parts, and weights of 0 leave part
     check(1, 0, 3);
 
     auto ablated = retort::collaborative(late, late, {.self_weight = 0.0, .relation_weight = 0.0});
-    const auto losses = cohort.losses(ablated, batch);
+    const auto losses = cohort.along(ablated).losses(batch);
     CHECK_FALSE(losses[0].terms[1].defined());
     CHECK(losses[0].terms[2].defined());
     CHECK_FALSE(losses[0].terms[3].defined());

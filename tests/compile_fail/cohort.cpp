@@ -27,7 +27,7 @@ namespace edge_to_absent_learner {
     Perceptron a, b;
     Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
     TransferGraph graph{label<0>(), edge<2, 0>(SoftTarget{})};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
 }
 }  // namespace edge_to_absent_learner
 #elif !defined(RETORT_CASE)
@@ -36,7 +36,7 @@ namespace edge_to_absent_learner {
     Perceptron a, b;
     Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
     TransferGraph graph{label<0>(), edge<1, 0>(SoftTarget{})};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
 }
 }  // namespace edge_to_absent_learner
 #endif
@@ -117,7 +117,7 @@ namespace label_without_targets {
     Perceptron a;
     Cohort cohort{Learner{a, Sgd{}}};
     TransferGraph graph{label<0>()};
-    cohort.step(graph, torch::rand({2, 4}));
+    cohort.along(graph).step(torch::rand({2, 4}));
 }
 }  // namespace label_without_targets
 #elif !defined(RETORT_CASE)
@@ -126,7 +126,7 @@ namespace label_without_targets {
     Perceptron a;
     Cohort cohort{Learner{a, Sgd{}}};
     TransferGraph graph{label<0>()};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
 }
 }  // namespace label_without_targets
 #endif
@@ -144,7 +144,7 @@ TORCH_MODULE(Flat);
     Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
     RuntimeGraph<ConvOutputs, PairBatch> graph;
     graph.label(0);
-    cohort.step(graph, images(1)[0]);
+    cohort.along(graph).step(images(1)[0]);
 }
 }  // namespace run_time_edges_between_different_outputs
 #elif !defined(RETORT_CASE)
@@ -159,7 +159,7 @@ TORCH_MODULE(Flat);
     Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
     RuntimeGraph<ConvOutputs, PairBatch> graph;
     graph.label(0);
-    cohort.step(graph, images(1)[0]);
+    cohort.along(graph).step(images(1)[0]);
 }
 }  // namespace run_time_edges_between_different_outputs
 #endif
@@ -192,7 +192,7 @@ TORCH_MODULE(Reader);
     Reader a;
     Cohort cohort{Learner{a, Sgd{}}};
     TransferGraph graph{label<0>()};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
 }
 }  // namespace learner_forward_takes_other_input
 #elif !defined(RETORT_CASE)
@@ -205,7 +205,7 @@ TORCH_MODULE(Reader);
     Perceptron a;
     Cohort cohort{Learner{a, Sgd{}}};
     TransferGraph graph{label<0>()};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
 }
 }  // namespace learner_forward_takes_other_input
 #endif
@@ -229,7 +229,7 @@ TORCH_MODULE(Odd);
     Odd a, b;
     Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
     TransferGraph graph{label<0>(), edge<1, 0>(SoftTarget{})};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
 }
 }  // namespace learner_outputs_of_unknown_kind
 #elif !defined(RETORT_CASE)
@@ -251,13 +251,13 @@ TORCH_MODULE(Odd);
     Odd a, b;
     Cohort cohort{Learner{a, Sgd{}}, Learner{b, Sgd{}}};
     TransferGraph graph{label<0>(), edge<1, 0>(SoftTarget{})};
-    cohort.step(graph, vectors(1)[0]);
+    cohort.along(graph).step(vectors(1)[0]);
 }
 }  // namespace learner_outputs_of_unknown_kind
 #endif
 
 #if defined(RETORT_CASE_learner_optimizer_is_none)
-// expect: retort: this is no optimizer
+// expect: retort: not an optimizer
 namespace learner_optimizer_is_none {
 [[maybe_unused]] void run() {
     Perceptron a;
@@ -294,7 +294,7 @@ struct Other {
     auto net = stem_ensemble(torch::nn::Flatten(), std::vector{ConvNet(2), ConvNet(2)});
     Cohort cohort{Learner{net, Sgd{}}};
     auto graph = compressed_students<2>(Taps{tap<&Other::late>});
-    cohort.step(graph, images(1)[0]);
+    cohort.along(graph).step(images(1)[0]);
 }
 }  // namespace block_that_students_do_not_have
 #elif !defined(RETORT_CASE)
@@ -303,7 +303,7 @@ namespace block_that_students_do_not_have {
     auto net = stem_ensemble(torch::nn::Flatten(), std::vector{ConvNet(2), ConvNet(2)});
     Cohort cohort{Learner{net, Sgd{}}};
     auto graph = compressed_students<2>(Taps{tap<&ConvOutputs::late>});
-    cohort.step(graph, images(1)[0]);
+    cohort.along(graph).step(images(1)[0]);
 }
 }  // namespace block_that_students_do_not_have
 #endif

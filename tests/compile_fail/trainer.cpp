@@ -175,7 +175,7 @@ namespace student_is_temporary_module {
 #endif
 
 #if defined(RETORT_CASE_optimizer_is_options)
-// expect: retort: this is no optimizer: expected a recipe [(]retort::Sgd
+// expect: retort: not an optimizer: expected a recipe [(]retort::Sgd
 namespace optimizer_is_options {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -196,7 +196,7 @@ namespace optimizer_is_options {
 #endif
 
 #if defined(RETORT_CASE_optimizer_is_temporary)
-// expect: retort: this is no optimizer: .* in a variable that outlives the trainer
+// expect: retort: not an optimizer: .* in a variable that outlives the trainer
 namespace optimizer_is_temporary {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;

@@ -115,8 +115,8 @@ StateItems cohort(const fs::path& directory) {
     const auto batches = loader();
     StateItems results;
     add(results, "history",
-        learners.fit(graph, batches, {.epochs = 5, .report_every = 3}, retort::Validation{batches},
-                     retort::Checkpoint{directory, often()}));
+        learners.along(graph).fit(batches, {.epochs = 5, .report_every = 3}, retort::Validation{batches},
+                                  retort::Checkpoint{directory, often()}));
     add(results, "learners", learners.module());
     return results;
 }

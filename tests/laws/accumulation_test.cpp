@@ -117,7 +117,7 @@ TEST_CASE("a cohort's accumulated batches make the step of the large batch") {
                               retort::Learner{b, Sgd{.learning_rate = 0.2}}};
         retort::TransferGraph graph{retort::label<0>(), retort::label<1>(), retort::edge<1, 0>(SoftTarget{}),
                                     retort::edge<0, 1>(SoftTarget{})};
-        cohort.fit(graph, batches, {.epochs = 2, .accumulate = accumulate});
+        cohort.along(graph).fit(batches, {.epochs = 2, .accumulate = accumulate});
     };
     const Perceptron a = net(1), b = net(2), c = net(1), d = net(2);
     run(a, b, large, 1);

@@ -332,7 +332,8 @@ static_assert(Callback<retort::EarlyStopping> && Callback<retort::BestModel> && 
 static_assert(Callback<retort::ProgressBar> && Callback<retort::GradientClipping>);
 static_assert(Callback<retort::Validation<std::vector<PairBatch>, retort::metrics::Accuracy>>);
 static_assert(Callback<decltype(retort::on_step_end([](FitContext&) {}))>);
-static_assert(retort::detail::names_on_step_end<OneHook>() && !retort::detail::names_on_report<OneHook>());
+static_assert(retort::detail::hook::on_step_end::named<OneHook>() &&
+              !retort::detail::hook::on_report::named<OneHook>());
 static_assert(!std::is_copy_constructible_v<retort::ProgressBar>);
 
 // --- sources
@@ -375,7 +376,7 @@ static_assert(std::is_move_constructible_v<Distiller> && !std::is_default_constr
 static_assert(is<decltype(std::declval<Distiller&>().step(std::declval<const PairBatch&>())),
                  retort::StepResult<Tensor>>);
 static_assert(
-    is<decltype(std::declval<Distiller&>().loss(std::declval<const PairBatch&>())), retort::Losses>);
+    is<decltype(std::declval<Distiller&>().losses(std::declval<const PairBatch&>())), retort::Losses>);
 static_assert(is<decltype(std::declval<Distiller&>().fit(std::declval<Vector&>(), retort::FitOptions{})),
                  const retort::History&>);
 static_assert(std::is_aggregate_v<retort::FitOptions> && std::is_aggregate_v<retort::TrainerOptions>);

@@ -141,7 +141,8 @@ TEST_CASE("a second fit goes on where the first ended") {
     CHECK(two.history().size() == 4);
     CHECK(two.history().last("epoch") == 3);
     CHECK(words_of<retort::ConfigError>([&] { two.fit(batches, {.epochs = 4}); }) ==
-          "fit: 4 epochs were asked for, and 4 are done already; FitOptions::epochs counts all epochs of the "
+          "fit: expected more epochs than the 4 that are done already, found 4; FitOptions::epochs counts "
+          "all epochs of the "
           "training");
     CHECK(two.history().size() == 4);
 }
@@ -403,9 +404,9 @@ TEST_CASE("a loss that is not finite stops the run with the term, the epoch and 
     Perceptron student;
     Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}, Spoiled{.from = 5}}, Schedule{1.0, 1.0},
                     Sgd{}};
-    CHECK(words_of<retort::NonFiniteError>(
-              [&] { trainer.fit(vectors(4), {.epochs = 2, .report_every = 1}); }) ==
-          "spoiled is nan in epoch 1, step 1 (both counted from 0); the parameters are no longer of use");
+    CHECK(words_of<retort::NonFiniteError>([&] {
+              trainer.fit(vectors(4), {.epochs = 2, .report_every = 1});
+          }) == "spoiled is nan in epoch 1, step 1 (both counted from 0); the parameters may be corrupted");
     CHECK(trainer.history().size() == 1);
     Perceptron other;
     Trainer late{other, NoTeacher{}, Knowledge{Spoiled{.from = 2}}, Schedule{1.0}, Sgd{.learning_rate = 0.0}};
@@ -490,6 +491,51 @@ TEST_CASE("hooks see the context: parameters, running means, the trainer") {
     CHECK(losses.size() == 2);
     CHECK(parameters == 4);
     CHECK((is_trainer && is_student));
+}
+
+TEST_CASE("a hook cannot call fit, nor resume from a checkpoint once on_restore is over, and can save") {
+    const TemporaryDirectory directory;
+    const auto batches = vectors(3);
+    Perceptron student;
+    auto trainer = plain(student);
+    trainer.save(directory / "begin");
+    std::vector<std::string> words;
+    const auto note = [&](auto&& function) { words.push_back(words_of<retort::ConfigError>(function)); };
+    trainer.fit(
+        batches, {.epochs = 2, .report_every = 1},
+        retort::on_restore([&](FitContext&) { note([&] { trainer.fit(batches, {.epochs = 5}); }); }),
+        retort::on_epoch_begin([&](FitContext&) { note([&] { trainer.resume(directory / "begin"); }); }),
+        retort::on_step_end([&](FitContext&) {
+            note([&] { trainer.fit(batches, {.epochs = 5}); });
+            note([&] { trainer.resume(directory / "begin"); });
+        }),
+        retort::on_settled([&](FitContext&) { trainer.save(directory / "settled"); }),
+        retort::on_fit_end([&](FitContext&) { note([&] { trainer.fit(batches, {.epochs = 5}); }); }));
+    CHECK(words.size() == 1 + 2 + 2 * 6 + 1);
+    for (const std::string& each : words) {
+        CHECK(holds(each, "expected no fit of this run to be under way, found one"));
+    }
+    CHECK(trainer.history().size() == 2);
+    CHECK(directory.names() == std::vector<std::string>{"begin", "settled"});
+
+    // Afterwards, also after an error, both work again; and within on_restore a run can resume.
+    CHECK_THROWS_WITH(trainer.fit(batches, {.epochs = 3},
+                                  retort::on_step_end([](FitContext&) { throw std::runtime_error("stop"); })),
+                      "stop");
+    trainer.resume(directory / "settled");
+    trainer.fit(batches, {.epochs = 3});
+    Perceptron other;
+    auto second = plain(other);
+    second.fit(batches, {.epochs = 3},
+               retort::on_restore([&](FitContext&) { second.resume(directory / "settled"); }));
+    CHECK(same(state(*student), state(*other)));
+    CHECK(second.history().size() == 3);
+}
+
+TEST_CASE("the history of a trainer that is gone after its fit stays") {
+    Perceptron student;
+    const retort::History& history = plain(student).fit(vectors(2), {.epochs = 2});
+    CHECK(history.size() == 2);
 }
 
 }  // namespace fit_test

@@ -68,7 +68,7 @@ TEST_CASE("bfloat16: the networks compute in it; outputs, losses, gradients and 
     }
     CHECK_FALSE(retort::detail::compat::autocast_enabled(at::kCPU));
     // The losses are those of the narrow outputs, computed in float32.
-    const auto logits = trainer.loss(batch);
+    const auto logits = trainer.losses(batch);
     trainer.evaluate(vectors(1));
     CHECK(student->seen == at::kFloat);
     const auto expected = [&] {

@@ -124,7 +124,7 @@ TEST_CASE("stages are the trainings one after the other") {
     CHECK(std::filesystem::is_directory(folder / "run/classes"));
 }
 
-TEST_CASE("stages that are killed in any step end in the numbers of a run that nobody killed") {
+TEST_CASE("stages that are killed in any step end in the numbers of a run that was never killed") {
     const Outcome expected = three_stages(Stages{});
     REQUIRE(expected.steps == 19);
     for (const double each : expected.weights) CHECK(std::isfinite(each));
@@ -144,7 +144,7 @@ TEST_CASE("stages that are killed in any step end in the numbers of a run that n
     }
 }
 
-TEST_CASE("a cohort is a stage like a trainer") {
+TEST_CASE("a cohort along a graph is a stage like a trainer") {
     std::int64_t steps = 0;
     const auto train = [&](Stages stages, std::int64_t at = -1) {
         steps = 0;
@@ -152,9 +152,9 @@ TEST_CASE("a cohort is a stage like a trainer") {
         ConvNet one(3, 0.2), two(2, 0.2);
         const retort::Sgd sgd{.learning_rate = 0.1, .momentum = 0.9};
         retort::Cohort cohort{retort::Learner{one, sgd}, retort::Learner{two, sgd}};
-        auto graph = retort::mutual_learning<2>();
-        const auto& history = stages.fit("peers", cohort, graph, images(3, 8), {.epochs = 2},
-                                         InStep{&steps, at, [] { throw Crash(); }});
+        auto run = cohort.along(retort::mutual_learning<2>());
+        const auto& history =
+            stages.fit("peers", run, images(3, 8), {.epochs = 2}, InStep{&steps, at, [] { throw Crash(); }});
         CHECK(history.size() == 2);
         return state(cohort.module());
     };
@@ -171,7 +171,7 @@ TEST_CASE("a signal ends a stage, and no other begins") {
     const TemporaryDirectory folder;
     const auto words = words_of<retort::Interrupted>(
         [&] { three_stages(Stages{folder / "run", often()}, 5, [] { std::raise(SIGTERM); }); });
-    CHECK(holds(words, "stage auxiliary: interrupted in epoch", "the same command goes on with it"));
+    CHECK(holds(words, "stage auxiliary: interrupted in epoch", "rerun the same command to resume"));
     CHECK_FALSE(std::filesystem::exists(folder / "run/student"));
     retort::clear_interruption();
     CHECK(same(three_stages(Stages{folder / "run", often()}).student, expected.student));

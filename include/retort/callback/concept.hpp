@@ -43,12 +43,18 @@
 #include <limits>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <retort/callback/history.hpp>
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
+
+/// All hooks, in the order of the table: what concerns each of them is made from this list, `macro(name)` by name.
+#define RETORT_HOOKS(macro)                                                                            \
+    macro(on_restore) macro(on_fit_begin) macro(on_epoch_begin) macro(on_gradients) macro(on_step_end) \
+        macro(on_report) macro(on_epoch_end) macro(on_settled) macro(on_fit_end) macro(on_error)
 
 namespace retort {
 
@@ -85,10 +91,10 @@ struct FitContext {
     bool ending = false;                 ///< in `on_settled`: whether the run ends here
     detail::RunHandle run{};             ///< for callbacks that save the run
     std::vector<std::string> claimed{};  ///< the columns claimed by a writer in this call of `fit`
-    /// In `on_gradients`: the parameters trained in this step, by learner. Not set if there is only one learner.
+    /// In `on_gradients`: the parameters trained in this step, by learner.
     std::function<std::vector<std::vector<at::Tensor>>()> learners{};
 
-    /// The parameters trained in this step, by learner; `parameters` if there is only one.
+    /// The parameters trained in this step, by learner.
     std::vector<std::vector<at::Tensor>> parameters_of_learners() const {
         return learners ? learners() : std::vector<std::vector<at::Tensor>>{parameters};
     }
@@ -114,63 +120,74 @@ struct FitContextOf : FitContext {
 
 namespace detail {
 
-// For every hook: `names_<hook><T>` tells whether a class has a member of that name, of any kind. If T has one, the
-// name is ambiguous in a class derived from T and a probe. A final class is checked directly; there an overloaded or
-// templated member is not detected. `call_<hook>(callback, context)` calls it and returns whether the run continues.
-#define RETORT_HOOK(hook)                                                                            \
-    struct probe_##hook {                                                                            \
-        int hook;                                                                                    \
-    };                                                                                               \
-    template <class T>                                                                               \
-    struct merged_##hook : T, probe_##hook {};                                                       \
-    template <class T>                                                                               \
-    constexpr bool names_##hook() {                                                                  \
-        if constexpr (!std::is_class_v<T>) {                                                         \
-            return false;                                                                            \
-        } else if constexpr (std::is_final_v<T>) {                                                   \
-            return requires { &T::hook; };                                                           \
-        } else {                                                                                     \
-            return !requires { &merged_##hook<T>::hook; };                                           \
-        }                                                                                            \
-    }                                                                                                \
-    template <class T, class Context>                                                                \
-    bool call_##hook(T& callback, Context& context) {                                                \
-        if constexpr (requires { callback.hook(context); }) {                                        \
-            using Result = decltype(callback.hook(context));                                         \
-            static_assert(std::is_void_v<Result> || std::same_as<Result, bool>,                      \
-                          "retort: the hook " #hook " of a callback must return nothing or a bool"); \
-            if constexpr (std::is_void_v<Result>) {                                                  \
-                callback.hook(context);                                                              \
-                return true;                                                                         \
-            } else {                                                                                 \
-                return callback.hook(context);                                                       \
-            }                                                                                        \
-        } else {                                                                                     \
-            static_assert(!names_##hook<T>(),                                                        \
-                          "retort: a callback has a member " #hook                                   \
-                          " that cannot be called with (retort::FitContext&): it would never run");  \
-            return true;                                                                             \
-        }                                                                                            \
-    }
+// Whether a class has a member of some name, whatever it is: where it has one, the name is ambiguous in a class derived
+// from it and from a probe. A final class is asked directly; there an overloaded or templated member stays unseen.
+#define RETORT_HOOK(name)                                                                               \
+    struct name {                                                                                       \
+        struct Probe {                                                                                  \
+            int name;                                                                                   \
+        };                                                                                              \
+        template <class T>                                                                              \
+        struct Probed : T, Probe {};                                                                    \
+        /** Whether T has a member of that name. */                                                     \
+        template <class T>                                                                              \
+        static constexpr bool named() {                                                                 \
+            if constexpr (!std::is_class_v<T>) {                                                        \
+                return false;                                                                           \
+            } else if constexpr (std::is_final_v<T>) {                                                  \
+                return requires { &T::name; };                                                          \
+            } else {                                                                                    \
+                return !requires { &Probed<T>::name; };                                                 \
+            }                                                                                           \
+        }                                                                                               \
+        /** Calls it, where it is there; tells whether the run continues. */                            \
+        template <class T, class Context>                                                               \
+        static bool call(T& callback, Context& context) {                                               \
+            if constexpr (requires { callback.name(context); }) {                                       \
+                using Result = decltype(callback.name(context));                                        \
+                static_assert(std::is_void_v<Result> || std::same_as<Result, bool>,                     \
+                              "retort: the hook " #name " of a callback returns nothing or a bool");    \
+                if constexpr (std::is_void_v<Result>) {                                                 \
+                    callback.name(context);                                                             \
+                    return true;                                                                        \
+                } else {                                                                                \
+                    return callback.name(context);                                                      \
+                }                                                                                       \
+            } else {                                                                                    \
+                static_assert(!named<T>(),                                                              \
+                              "retort: a callback has a member " #name                                  \
+                              " that cannot be called with (retort::FitContext&): it would never run"); \
+                return true;                                                                            \
+            }                                                                                           \
+        }                                                                                               \
+    };
 
-RETORT_HOOK(on_restore)
-RETORT_HOOK(on_fit_begin)
-RETORT_HOOK(on_epoch_begin)
-RETORT_HOOK(on_gradients)
-RETORT_HOOK(on_step_end)
-RETORT_HOOK(on_report)
-RETORT_HOOK(on_epoch_end)
-RETORT_HOOK(on_settled)
-RETORT_HOOK(on_fit_end)
-RETORT_HOOK(on_error)
+namespace hook {
+RETORT_HOOKS(RETORT_HOOK)
+}  // namespace hook
 #undef RETORT_HOOK
 
 template <class T>
 constexpr bool names_any_hook() {
-    return names_on_restore<T>() || names_on_settled<T>() || names_on_error<T>() || names_on_fit_begin<T>() ||
-           names_on_epoch_begin<T>() || names_on_gradients<T>() || names_on_step_end<T>() ||
-           names_on_report<T>() || names_on_epoch_end<T>() || names_on_fit_end<T>();
+#define RETORT_HOOK(name) || hook::name::named<T>()
+    return false RETORT_HOOKS(RETORT_HOOK);
+#undef RETORT_HOOK
 }
+
+/// Passes every hook on to another callback. A class derived from it hides those of which it makes something else.
+template <class C>
+class PassesHooksOn {
+  public:
+    explicit PassesHooksOn(C callback) : callback_(std::move(callback)) {}
+#define RETORT_HOOK(name) \
+    bool name(auto& context) { return hook::name::call(callback_, context); }
+    RETORT_HOOKS(RETORT_HOOK)
+#undef RETORT_HOOK
+    C& callback() { return callback_; }
+
+  private:
+    C callback_;
+};
 
 }  // namespace detail
 

@@ -158,12 +158,11 @@ class WeightAverage {
 
 /// A callback that sees the averaged weights at the end of epochs: see `WeightAverage::during`.
 template <class C>
-class DuringAverage {
+class DuringAverage : public detail::PassesHooksOn<C> {
   public:
     DuringAverage(WeightAverage average, C callback)
-        : average_(std::move(average)), callback_(std::move(callback)) {}
+        : detail::PassesHooksOn<C>(std::move(callback)), average_(std::move(average)) {}
 
-    bool on_restore(auto& context) { return detail::call_on_restore(callback_, context); }
     bool on_fit_begin(auto& context) {
         if (!average_.begun()) {
             throw ConfigError(
@@ -171,26 +170,16 @@ class DuringAverage {
                 "found "
                 "it after them or not at all");
         }
-        return detail::call_on_fit_begin(callback_, context);
+        return detail::hook::on_fit_begin::call(this->callback(), context);
     }
-    bool on_epoch_begin(auto& context) { return detail::call_on_epoch_begin(callback_, context); }
-    bool on_gradients(auto& context) { return detail::call_on_gradients(callback_, context); }
-    bool on_step_end(auto& context) { return detail::call_on_step_end(callback_, context); }
-    bool on_report(auto& context) { return detail::call_on_report(callback_, context); }
     bool on_epoch_end(auto& context) {
         const auto exchange = average_.in(context.student);
-        return detail::call_on_epoch_end(callback_, context);
+        return detail::hook::on_epoch_end::call(this->callback(), context);
     }
-    bool on_settled(auto& context) { return detail::call_on_settled(callback_, context); }
-    bool on_fit_end(auto& context) { return detail::call_on_fit_end(callback_, context); }
-    bool on_error(auto& context) { return detail::call_on_error(callback_, context); }
-    void checkpoint(Archive& archive) { detail::archive_policy(archive, "callback", callback_); }
-
-    C& callback() { return callback_; }
+    void checkpoint(Archive& archive) { detail::archive_policy(archive, "callback", this->callback()); }
 
   private:
     WeightAverage average_;
-    C callback_;
 };
 
 }  // namespace retort

@@ -53,20 +53,15 @@ class Learner {
     const NetworkRef<N>& network() const { return network_; }
     torch::nn::Module& module() const { return network_.module(); }
     const std::string& name() const { return name_; }
-    /// The optimizer's policy; null where there is none.
-    OptimizerPolicy* policy() { return optimizer_ ? &*optimizer_ : nullptr; }
-    const OptimizerPolicy* policy() const { return optimizer_ ? &*optimizer_ : nullptr; }
-    /// The optimizer; null where there is none, or before the first step.
-    torch::optim::Optimizer* optimizer() const {
-        return optimizer_ && optimizer_->built() ? &optimizer_->optimizer() : nullptr;
-    }
+    /// What a run builds the optimizer from; empty where there is none.
+    const std::optional<OptimizerPolicy>& optimizer() const { return optimizer_; }
 
   private:
     template <class O>
     static OptimizerPolicy as_policy(O&& optimizer) {
         static_assert(
             std::convertible_to<O, OptimizerPolicy>,
-            "retort: this is no optimizer: expected a recipe (retort::Sgd, retort::FromTorch<...>), a "
+            "retort: not an optimizer: expected a recipe (retort::Sgd, retort::FromTorch<...>), a "
             "torch::optim::Optimizer in a variable that outlives the learner, or a shared_ptr to one");
         return std::forward<O>(optimizer);
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Learners: a tuple of any types, or a vector of one type: a tuple where the compiler knows them, a vector where it does not; and a place for what
-/// belongs to each.
+/// Learners: a tuple of any types where the compiler knows them, else a vector of one type; and a place for what belongs
+/// to each.
 #pragma once
 
 #include <array>
@@ -14,6 +14,10 @@
 
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/learner.hpp>
+#include <retort/core/error.hpp>
+#include <retort/core/network.hpp>
+#include <retort/metrics/evaluate.hpp>
+#include <retort/teacher/no_teacher.hpp>
 
 namespace retort::detail {
 
@@ -33,20 +37,20 @@ void each_of(const std::tuple<T...>& row, F&& function) {
         (function(std::integral_constant<std::size_t, I>{}, std::get<I>(row)), ...);
     }(std::index_sequence_for<T...>{});
 }
-template <class... T, class F>
-void each_of(std::tuple<T...>& row, F&& function) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-        (function(std::integral_constant<std::size_t, I>{}, std::get<I>(row)), ...);
-    }(std::index_sequence_for<T...>{});
-}
 template <class T, class F>
 void each_of(const std::vector<T>& row, F&& function) {
     for (std::size_t i = 0; i < row.size(); ++i) function(i, row[i]);
 }
-template <class T, class F>
-void each_of(std::vector<T>& row, F&& function) {
-    for (std::size_t i = 0; i < row.size(); ++i) function(i, row[i]);
+template <class T, std::size_t N, class F>
+void each_of(const std::array<T, N>& row, F&& function) {
+    for (std::size_t i = 0; i < N; ++i) function(i, row[i]);
 }
+
+/// How many there are, where the compiler knows; else 0.
+template <class T>
+constexpr std::size_t fixed_count = 0;
+template <class... T>
+constexpr std::size_t fixed_count<std::tuple<T...>> = sizeof...(T);
 
 template <class... T>
 constexpr std::size_t count_of(const std::tuple<T...>&) {
@@ -86,6 +90,35 @@ auto& slot(Slots& slots, P position) {
                       "returns one type: use retort::edge<from, to>(...) and retort::label<to>(...)");
         if constexpr (IsLearnerIndex<P>::value) return std::get<P::value>(slots);
     }
+}
+
+template <class... T>
+const auto& first_of(const std::tuple<T...>& row) {
+    return std::get<0>(row);
+}
+template <class T>
+const T& first_of(const std::vector<T>& row) {
+    return row.front();
+}
+
+/// Measures a learner: see `retort::evaluate`.
+/// \throws ConfigError if there is no such learner
+template <class Learners, class Source, class... Metrics>
+auto evaluate_learner(const Learners& learners, std::size_t learner, Source& source,
+                      const Metrics&... metrics) {
+    static_assert(
+        (!Metrics::needs_teacher && ...),
+        "retort: a metric needs a teacher: use retort::evaluate(network, teacher, batches, metrics...)");
+    NoTeacher none;
+    std::optional<decltype(measured(first_of(learners).network(), none, source, metrics...))> result;
+    each_of(learners, [&](std::size_t i, const auto& each) {
+        if (i == learner) result.emplace(measured(each.network(), none, source, metrics...));
+    });
+    if (!result) {
+        throw ConfigError(
+            concat("Cohort: expected a learner below ", count_of(learners), ", found ", learner));
+    }
+    return *std::move(result);
 }
 
 }  // namespace retort::detail

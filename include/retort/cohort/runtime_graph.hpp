@@ -124,10 +124,8 @@ class AnyEdge {
 /// \tparam Outputs what the learners' `forward` returns
 /// \tparam B the batches
 template <class Outputs = at::Tensor, class B = data::Batch>
-class RuntimeGraph : public detail::GraphState {
+class RuntimeGraph {
   public:
-    RuntimeGraph() : GraphState(0) {}
-
     /// Adds an edge that `retort::label(to, ...)` or `retort::edge(from, to, ...)` made.
     /// \param term another name for its term, in histories, files and pictures
     template <class E>
@@ -137,8 +135,6 @@ class RuntimeGraph : public detail::GraphState {
                       "retort: a RuntimeGraph has edges between positions that are known at run time: "
                       "retort::edge(from, to, term)");
         edges_.emplace_back(std::move(edge), std::move(term));
-        iterations_.push_back(0);
-        cohort_ = 0;
         return *this;
     }
     /// Adds an edge from the labels: see `retort::label`.

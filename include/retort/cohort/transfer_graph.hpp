@@ -3,21 +3,15 @@
 /// Transfer graphs: which learners teach which.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
-#include <cstdint>
-#include <string>
 #include <tuple>
 #include <utility>
-#include <vector>
 
 #include <retort/cohort/edge.hpp>
 #include <retort/cohort/graph_description.hpp>
-#include <retort/core/error.hpp>
 
 namespace retort {
-
-template <class Outputs, class B>
-class RuntimeGraph;
 
 namespace detail {
 
@@ -26,33 +20,12 @@ struct IsEdge : std::false_type {};
 template <class Source, class Receiver, class Term, class G, class S>
 struct IsEdge<Edge<Source, Receiver, Term, G, S>> : std::true_type {};
 
-/// What both kinds of graph keep: how many steps each edge has made, and which cohort holds their learnable
-/// parts.
-class GraphState {
-  public:
-    /// How many steps each edge has made. What a gate counts with; a checkpoint holds it.
-    const std::vector<std::int64_t>& iterations() const { return iterations_; }
-    /// \throws ConfigError if there is not one number of at least 0 for each edge
-    void set_iterations(std::vector<std::int64_t> iterations) {
-        bool good = iterations.size() == iterations_.size();
-        for (const std::int64_t each : iterations) good = good && each >= 0;
-        if (!good) {
-            throw ConfigError(concat("graph: expected a number of steps of at least 0 for each of the ",
-                                     iterations_.size(), " edges, found ", iterations.size(), " numbers"));
-        }
-        iterations_ = std::move(iterations);
-    }
-
-  protected:
-    explicit GraphState(std::size_t edges) : iterations_(edges, 0) {}
-
-  private:
-    template <class, class, class>
-    friend class CohortRun;
-    template <class, class>
-    friend class ::retort::RuntimeGraph;
-    std::vector<std::int64_t> iterations_;
-    std::uint64_t cohort_ = 0;  // whose optimizers have the learnable parts; 0: nobody's
+/// A `TransferGraph` or a `RuntimeGraph`: edges that can be gone through.
+template <class G>
+concept GraphOfEdges = requires(const G& graph) {
+    { graph.size() } -> std::convertible_to<std::size_t>;
+    { graph.description() } -> std::same_as<GraphDescription>;
+    graph.each([](std::size_t, const auto&) {});
 };
 
 }  // namespace detail
@@ -72,14 +45,14 @@ class GraphState {
 /// Source: Minami, Hirakawa, Yamashita, Fujiyoshi, "Knowledge Transfer Graph for Deep Collaborative Learning",
 /// ACCV 2020.
 template <class... Edges>
-class TransferGraph : public detail::GraphState {
+class TransferGraph {
     static_assert(sizeof...(Edges) > 0, "retort: a TransferGraph has at least one edge");
     static_assert((detail::IsEdge<Edges>::value && ...),
                   "retort: a TransferGraph consists of edges: retort::label<to>(...), retort::edge<from, "
                   "to>(...)");
 
   public:
-    explicit TransferGraph(Edges... edges) : GraphState(sizeof...(Edges)), edges_(std::move(edges)...) {}
+    explicit TransferGraph(Edges... edges) : edges_(std::move(edges)...) {}
 
     static constexpr std::size_t size() { return sizeof...(Edges); }
     const std::tuple<Edges...>& edges() const { return edges_; }

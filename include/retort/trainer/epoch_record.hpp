@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <utility>
@@ -20,11 +21,11 @@
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
-#include <retort/trainer/objective.hpp>
+#include <retort/trainer/losses.hpp>
 
 namespace retort::detail {
 
-/// The numbers of an epoch: kept as tensors, read all at once.
+/// The numbers of an epoch of one learner: kept as tensors, read all at once.
 class EpochRecord {
   public:
     EpochRecord(std::vector<std::string> names, const Progress& progress)
@@ -34,29 +35,10 @@ class EpochRecord {
           samples_(names_.size()),
           weights_(names_.size()) {}
 
-    /// The columns that every epoch has, whether or not there is something to write into them.
-    /// \throws ConfigError if a term has the name of another column
-    static std::vector<std::string> columns(const std::vector<std::string>& names) {
-        std::vector<std::string> result{"epoch", "learning_rate", "loss"};
-        for (const std::string& name : names) {
-            result.push_back(name);
-            result.push_back("weight_" + name);
-        }
-        result.insert(result.end(), {"accuracy", "samples", "seconds", "samples_per_second"});
-        check_columns(result);
-        return result;
-    }
-    /// \throws ConfigError if two columns have one name
-    static void check_columns(const std::vector<std::string>& columns) {
-        for (auto name = columns.begin(); name != columns.end(); ++name) {
-            if (std::find(columns.begin(), name, *name) != name) {
-                throw ConfigError(concat("history: expected columns of different names, found \"", *name,
-                                         "\" twice; give the term another name"));
-            }
-        }
-    }
+    /// The names of the terms.
+    const std::vector<std::string>& names() const { return names_; }
 
-    /// \param right how many answers of the batch were right; undefined where nobody knows
+    /// \param right how many answers of the batch were right; undefined if unknown
     /// \param first whether it is the first batch of its step
     void add(const Losses& losses, const at::Tensor& right, std::int64_t samples, bool first = true) {
         if (first) ++steps_;
@@ -108,13 +90,8 @@ class EpochRecord {
         return {mean(total_, all_), mean(right_, counted_), all_, seconds_};
     }
 
-    /// Writes the columns of the epoch.
-    void write(History& history) const {
-        write_means(history);
-        write_counts(history);
-    }
     /// The columns `loss`, the terms with their weights, and `accuracy`; `suffix` ends `loss` and `accuracy`.
-    void write_means(History& history, const std::string& suffix = {}) const {
+    void write_means(History& history, const std::string& suffix) const {
         history.set("loss" + suffix, mean(total_, all_));
         for (std::size_t i = 0; i < names_.size(); ++i) {
             history.set(names_[i], mean(sums_[i], samples_[i]));
@@ -164,7 +141,7 @@ class EpochRecord {
     void check(double value, const Step& step, const std::string& what) const {
         if (!std::isfinite(value)) {
             throw NonFiniteError(concat(what, " is ", value, " in epoch ", epoch_, ", step ", step.number,
-                                        " (both counted from 0); the parameters are no longer of use"));
+                                        " (both counted from 0); the parameters may be corrupted"));
         }
     }
 
@@ -182,6 +159,87 @@ class EpochRecord {
     std::int64_t counted_ = 0;
     std::int64_t steps_ = 0;
     std::int64_t skipped_ = 0;
+};
+
+/// The numbers of an epoch, of all learners of a run.
+class RunRecord {
+  public:
+    struct Learner {
+        std::string suffix;  ///< of its columns `learning_rate`, `loss` and `accuracy`
+        EpochRecord numbers;
+    };
+    explicit RunRecord(std::vector<Learner> learners) : learners_(std::move(learners)) {}
+
+    /// The columns that every epoch has, whether or not there is something to write into them.
+    /// \throws ConfigError if a term has the name of another column
+    std::vector<std::string> columns() const {
+        std::vector<std::string> result{"epoch"};
+        for (const auto& [suffix, numbers] : learners_) {
+            result.push_back("learning_rate" + suffix);
+            result.push_back("loss" + suffix);
+            for (const std::string& name : numbers.names()) {
+                result.push_back(name);
+                result.push_back("weight_" + name);
+            }
+            result.push_back("accuracy" + suffix);
+        }
+        result.insert(result.end(), {"samples", "seconds", "samples_per_second"});
+        for (auto name = result.begin(); name != result.end(); ++name) {
+            if (std::find(result.begin(), name, *name) != name) {
+                throw ConfigError(concat("history: expected columns of different names, found \"", *name,
+                                         "\" twice; give the term another name"));
+            }
+        }
+        return result;
+    }
+    EpochRecord& of(std::size_t learner) { return learners_[learner].numbers; }
+    void skip(bool seen) {
+        for (Learner& each : learners_) each.numbers.skip(seen);
+    }
+    void add_seconds(double seconds) {
+        for (Learner& each : learners_) each.numbers.add_seconds(seconds);
+    }
+    /// Reads what has come since the last time. Means over the learners that learn. Waits for the device.
+    /// \throws NonFiniteError see `EpochRecord::read`
+    Running read() {
+        Running result;
+        double loss = 0;
+        double accuracy = 0;
+        double learning = 0;
+        most_ = 0;
+        for (std::size_t i = 0; i < learners_.size(); ++i) {
+            const Running each = learners_[i].numbers.read();
+            result.seconds = each.seconds;
+            if (each.samples == 0) continue;
+            if (each.samples > result.samples) most_ = i;
+            result.samples = std::max(result.samples, each.samples);
+            loss += each.loss;
+            accuracy += each.accuracy;
+            ++learning;
+        }
+        if (learning > 0) {
+            result.loss = loss / learning;
+            result.accuracy = accuracy / learning;
+        }
+        return result;
+    }
+    /// Writes the columns of the epoch.
+    void write(History& history) const {
+        for (const auto& [suffix, numbers] : learners_) numbers.write_means(history, suffix);
+        learners_[most_].numbers.write_counts(history);
+    }
+    /// Stores or sets the numbers of the epoch. Waits for the device.
+    /// \throws NonFiniteError see `EpochRecord::read`
+    void checkpoint(Archive& archive) {
+        for (auto& [suffix, numbers] : learners_)
+            archive.in("learner" + suffix, [&, &own = numbers] { own.checkpoint(archive); });
+        archive("most", most_);
+        if (most_ >= learners_.size()) throw CheckpointError(concat(archive.where(), ": no learner ", most_));
+    }
+
+  private:
+    std::vector<Learner> learners_;
+    std::size_t most_ = 0;  // who has seen the most samples
 };
 
 }  // namespace retort::detail

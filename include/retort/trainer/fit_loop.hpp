@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The loop over epochs and steps, which all that has a `fit` shares.
+/// The loop over epochs and steps that all runs share.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -21,285 +24,328 @@
 #include <retort/core/batch_source.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
+#include <retort/core/ranges.hpp>
 #include <retort/detail/type_name.hpp>
+#include <retort/trainer/concept.hpp>
 #include <retort/trainer/fit_options.hpp>
 
 namespace retort::detail {
 
-/// The loop of `fit`: epochs and steps, callbacks, the history. What is trained, and how, is the subject's:
-///
-/// | expression                           | meaning |
-/// |--------------------------------------|----------------------------------------------------------------|
-/// | `s.progress_`, `s.history_`          | where the run stands, what was measured |
-/// | `s.run_`                             | a `RunState` of its record: what else the run carries from step to step |
-/// | `s.context()`                        | what callbacks see: a `FitContextOf` |
-/// | `s.columns()`, `s.record()`          | the columns of the history; the numbers of an epoch (`EpochRecord`) |
-/// | `s.begin_fit()`                      | before the first epoch |
-/// | `s.device()`, `s.buffers()`          | where batches go; what a forward changes |
-/// | `s.complete(batch)`                  | sets what a checkpoint left to a first batch: see `RunState::complete` |
-/// | `s.forward(batch)`, `s.finite(result)`| losses with their graph; whether all are finite |
-/// | `s.record_step(record, result, batch, options, first)` | shows a record the losses of a step's first or further batch |
-/// | `s.backward(result, share, first)`   | adds the gradients, times share, to those of the step, which the first clears |
-/// | `s.finish_gradients(factor)`         | multiplies what has added up; whether the step is to be made |
-/// | `s.update()`, `s.skip()`             | the optimizers' step, which counts; a step that only counts |
-/// | `s.write(history)`                   | columns that are not the record's |
-template <class Subject>
+/// One call of `fit`: epochs and steps, callbacks, the history. How a step is made is the run's: see `TrainingRun`.
+template <class Run, class Source, class... Callbacks>
 class FitLoop {
   public:
-    explicit FitLoop(Subject& subject) : subject_(subject), context_(subject.context()) {}
-
-    template <class Source, class... Callbacks>
-    void run(Source& source, const FitOptions& options, Callbacks&... callbacks) {
+    /// \throws ConfigError if an option makes no sense
+    FitLoop(Run& run, Source& source, const FitOptions& options, Callbacks&... callbacks)
+        : run_(run),
+          state_(run.state()),
+          history_(run.history()),
+          device_(run.device()),
+          source_(source),
+          options_(options),
+          callbacks_(callbacks...),
+          context_{{state_.progress, history_, run.module(), run.parameters()}, run} {
+        static_assert(TrainingRun<Run>);
         static_assert(
-            BatchSource<Source>,
+            BatchSource<std::remove_reference_t<Source>>,
             "retort: batches come from an input range of batches, or from a callable that takes the epoch "
             "(std::int64_t) and gives one");
         static_assert((Callback<Callbacks> && ...),
                       "retort: a callback has no hook: see retort/callback/concept.hpp for the names");
-        check(options);
-        const auto in_checkpoints = subject_.run_.during_fit(
-            [&](Archive& archive) { archive_fit(archive, source, options, callbacks...); });
+        check_options();
+        context_.learners = [this] { return run_.learning_parameters(); };
+        context_.run = {[this] { return state_.snapshot(run_); },
+                        [this](const std::filesystem::path& path) { state_.resume(run_, path); },
+                        [this] { return state_.begun(run_); }, device_};
+    }
+    FitLoop(const FitLoop&) = delete;
+    FitLoop& operator=(const FitLoop&) = delete;
+
+    void run() {
+        const auto guard = state_.begin_fit([this](Archive& archive) { archive_fit(archive); });
         try {
-            run_checked(source, options, callbacks...);
+            train();
         } catch (...) {
-            sync();
-            each([&](auto& callback) { return call_on_error(callback, context_); }, callbacks...);
+            call<hook::on_error>();
             throw;
         }
     }
 
   private:
-    template <class Source, class... Callbacks>
-    void run_checked(Source& source, const FitOptions& options, Callbacks&... callbacks) {
-        Progress& progress = subject_.progress_;
-        auto& state = subject_.run_;
-        context_.run = {[this] { return subject_.run_.snapshot(subject_); },
-                        [this](const std::filesystem::path& path) { subject_.run_.resume(subject_, path); },
-                        [this] { return subject_.run_.begun(subject_); }, subject_.device()};
-        const bool by_hand = state.resumed;  // the user has brought back a state, and wants to go on with it
-        sync();
-        each([&](auto& callback) { return call_on_restore(callback, context_); }, callbacks...);
-        const bool resumed = std::exchange(state.resumed, false);
-        check_epochs(options, resumed);
-        state.go_on(subject_);
-        const bool over = resumed && !by_hand && state.stopped;
-        state.stopped = over;
-        progress.epochs = options.epochs;
-        if (!state.record) progress.step = 0;
-        for (const std::string& column : subject_.columns()) context_.claim(column);
-        sync();
-        bool go_on = ask([&](auto& callback) { return call_on_fit_begin(callback, context_); }, callbacks...);
-        go_on = go_on && !over;
-        subject_.begin_fit();
-        while (go_on && progress.epoch < options.epochs) {
-            try {
-                go_on = epoch(source, options, callbacks...);
-            } catch (...) {
-                subject_.history_
-                    .drop_row();  // a row is an epoch that has come to an end, or will in another fit
-                progress.step = 0;
-                state.record.reset();
-                throw;
+    template <class Iterator>
+    using BatchAt = std::remove_cvref_t<decltype(*std::declval<Iterator&>())>;
+
+    void train() {
+        if (begin()) {
+            while (state_.progress.epoch < options_.epochs) {
+                const bool proceed = epoch();
+                context_.ending = !proceed || state_.progress.epoch >= options_.epochs;
+                if (!settled() || !proceed) break;
             }
-            sync();
-            context_.ending = !go_on || progress.epoch >= options.epochs;
-            go_on = settled(callbacks...) && go_on;
         }
-        sync();
-        each([&](auto& callback) { return call_on_fit_end(callback, context_); }, callbacks...);
+        call<hook::on_fit_end>();
+    }
+    /// \returns whether there is something to train
+    bool begin() {
+        Progress& progress = state_.progress;
+        const bool by_user =
+            state_.resumed;  // who has resumed from a checkpoint also wants to train from there
+        call<hook::on_restore>();
+        const bool resumed = std::exchange(state_.resumed, false);
+        check_epochs(resumed);
+        state_.resume_fit(run_);
+        const bool over = resumed && !by_user && state_.stopped;
+        state_.stopped = over;
+        progress.epochs = options_.epochs;
+        if (!state_.record) progress.step = 0;
+        for (const std::string& column : run_.record().columns()) context_.claim(column);
+        const bool proceed = ask<hook::on_fit_begin>();
+        run_.begin_fit();
+        return proceed && !over;
     }
 
-    /// Calls every callback, in order; tells whether all say that the run goes on.
-    template <class Call, class... Callbacks>
-    static bool each(Call&& call, Callbacks&... callbacks) {
-        bool go_on = true;
-        ((go_on = call(callbacks) && go_on), ...);
-        return go_on;
+    // The hooks of all callbacks, in order.
+
+    /// \returns whether all say that the run continues
+    template <class Hook>
+    bool call() {
+        context_.progress = state_.progress;
+        return std::apply(
+            [&](auto&... callbacks) {
+                bool proceed = true;
+                ((proceed = Hook::call(callbacks, context_) && proceed), ...);
+                return proceed;
+            },
+            callbacks_);
     }
     /// The same; a run that one of them stops is over.
-    template <class Call, class... Callbacks>
-    bool ask(Call&& call, Callbacks&... callbacks) {
-        const bool go_on = each(call, callbacks...);
-        if (!go_on) subject_.run_.stopped = true;
-        return go_on;
+    template <class Hook>
+    bool ask() {
+        const bool proceed = call<Hook>();
+        if (!proceed) state_.stopped = true;
+        return proceed;
     }
-    /// Not so here: who stops the run at this moment has saved it in order to go on.
-    template <class... Callbacks>
-    bool settled(Callbacks&... callbacks) {
-        return each([&](auto& callback) { return call_on_settled(callback, context_); }, callbacks...);
-    }
+    /// Not so here: who stops the run at this moment has saved it in order to resume it.
+    bool settled() { return call<hook::on_settled>(); }
 
-    template <class Source, class... Callbacks>
-    bool epoch(Source& source, const FitOptions& options, Callbacks&... callbacks) {
-        Progress& progress = subject_.progress_;
-        History& history = subject_.history_;
-        auto& state = subject_.run_;
-        const at::Device device = subject_.device();
-        const bool under_way = state.record.has_value();
+    /// \returns whether the run continues
+    bool epoch() {
+        try {
+            return try_epoch();
+        } catch (...) {
+            // A row is an epoch that has ended, or will in another fit.
+            history_.drop_row();
+            state_.progress.step = 0;
+            state_.record.reset();
+            throw;
+        }
+    }
+    bool try_epoch() {
         context_.running = {};
         context_.ending = false;
-        if (!under_way) {
-            history.begin_row();
-            history.set("epoch", static_cast<double>(progress.epoch));
-            sync();
-            if (!ask([&](auto& callback) { return call_on_epoch_begin(callback, context_); }, callbacks...)) {
-                history.drop_row();
-                return false;
-            }
-            state.record.emplace(subject_.record());
-            state.batches = 0;
-        }
+        const bool resumed = state_.record.has_value();  // in the middle of it
+        if (!resumed && !begin_epoch()) return false;
+        const std::vector<at::Tensor> random = random_state(device_);
         // Where an epoch's order is drawn from the program's random numbers, it must be drawn as it was.
-        std::vector<at::Tensor> random = random_state(device);
-        if (!under_way) {
-            state.epoch_random = std::move(random);
+        if (resumed) {
+            set_random_state(state_.epoch_random, device_);
         } else {
-            set_random_state(state.epoch_random, device);
+            state_.epoch_random = random;
         }
-        auto& record = *state.record;
         // What a checkpoint leaves to a first batch is due now, even where the epoch has no batch left: the last one
         // that was used serves for that.
-        const bool look_back = state.incomplete() && state.batches > 0;
-        const std::int64_t first = state.batches - (look_back ? 1 : 0);
-        auto&& batches = batches_of_epoch(source, progress.epoch, first);
-        constexpr bool seeks = SeekableSource<Source>;
-        if (const std::int64_t count = batch_count(batches); count > 0)
-            progress.steps_per_epoch =
-                (count + (seeks ? first : 0) + options.accumulate - 1) / options.accumulate;
-        bool go_on = true;
-        bool ended = false;     // whether a step has found the end before it had all its batches
-        bool complete = false;  // whether the range has ended; a stopped run asks it for no further batch
+        const bool look_back = state_.incomplete() && state_.batches > 0;
+        const std::int64_t first = state_.batches - (look_back ? 1 : 0);
+        auto&& batches = batches_of_epoch(source_, state_.progress.epoch, first);
+        count_steps(batches, first);
         auto it = std::ranges::begin(batches);
-        using B = std::remove_cvref_t<decltype(*it)>;
-        for (std::int64_t done = seeks ? first : 0; done < state.batches; ++done, ++it) {
-            if (it == std::ranges::end(batches)) {
-                throw DataError(concat("fit: expected the batches of epoch ", progress.epoch,
-                                       " to be what they were, found ", done, " where ", state.batches,
+        const auto end = std::ranges::end(batches);
+        skip_used(it, end, seeks ? first : 0, look_back);
+        if (resumed) set_random_state(random, device_);
+        const bool complete = steps(it, end);
+        end_steps(complete);
+        return complete && end_epoch();
+    }
+    bool begin_epoch() {
+        history_.begin_row();
+        history_.set("epoch", static_cast<double>(state_.progress.epoch));
+        if (!ask<hook::on_epoch_begin>()) {
+            history_.drop_row();
+            return false;
+        }
+        state_.record.emplace(run_.record());
+        state_.batches = 0;
+        return true;
+    }
+    template <class Batches>
+    void count_steps(Batches& batches, std::int64_t first) {
+        const std::int64_t count = batch_count(batches);
+        if (count == 0) return;
+        const std::int64_t all = count + (seeks ? first : 0);
+        state_.progress.steps_per_epoch = (all + options_.accumulate - 1) / options_.accumulate;
+    }
+    /// Goes through batches that the epoch has used before it was interrupted.
+    /// \param number of the batch at hand
+    template <class Iterator, class End>
+    void skip_used(Iterator& it, const End& end, std::int64_t number, bool look_back) {
+        for (; number < state_.batches; ++number, ++it) {
+            if (it == end) {
+                throw DataError(concat("fit: expected the batches of epoch ", state_.progress.epoch,
+                                       " to be what they were, found ", number, " where ", state_.batches,
                                        " have been used"));
             }
-            const B passed_over(*it);
-            if (look_back && done == first) subject_.complete(to_device(B(passed_over), device));
+            BatchAt<Iterator> used(*it);
+            if (look_back && number + 1 == state_.batches) run_.complete(to_device(std::move(used), device_));
         }
-        if (under_way) set_random_state(random, device);
-        while (go_on) {
-            complete = ended || it == std::ranges::end(batches);
-            if (complete) break;
-            const auto began = std::chrono::steady_clock::now();
-            const Copies buffers =
-                options.non_finite == NonFinite::skip ? copies_of(subject_.buffers()) : Copies{};
-            bool finite = true;
-            std::int64_t samples = 0, first_samples = 0;
-            for (std::int64_t count = 0; count < options.accumulate; ++count) {
-                if (count > 0) {
-                    ++it;
-                    ended = it == std::ranges::end(batches);
-                    if (ended) break;
-                }
-                const B batch = to_device(B(*it), device);
-                ++state.batches;
-                if (!finite) continue;
-                auto result = subject_.forward(batch);
-                finite = options.non_finite != NonFinite::skip || subject_.finite(result);
-                if (!finite) continue;
-                subject_.record_step(record, result, batch, options, count == 0);
-                const std::int64_t own = sample_count(batch);
-                if (count == 0) first_samples = own;
-                samples += own;
-                // The step's mean is that of its batches, weighted by their samples; see below for the rest.
-                subject_.backward(result, static_cast<double>(own) / static_cast<double>(first_samples),
-                                  count == 0);
-            }
-            if (!finite) {
-                restore(buffers);
-                record.skip(/*seen=*/first_samples > 0);
-                subject_.skip();
-            } else if (!subject_.finish_gradients(static_cast<double>(first_samples) /
-                                                  static_cast<double>(samples))) {
-                record.skip(/*seen=*/true);
-                subject_.skip();
-            } else {
-                sync();
-                go_on =
-                    ask([&](auto& callback) { return call_on_gradients(callback, context_); }, callbacks...);
-                subject_.update();
-            }
-            record.add_seconds(
-                std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
-            sync();
-            go_on = ask([&](auto& callback) { return call_on_step_end(callback, context_); }, callbacks...) &&
-                    go_on;
-            if (progress.step % options.report_every == 0) {
-                context_.running = record.read();
-                go_on =
-                    ask([&](auto& callback) { return call_on_report(callback, context_); }, callbacks...) &&
-                    go_on;
-            }
-            if (go_on) go_on = settled(callbacks...);
-            if (go_on && !ended) ++it;
+    }
+
+    /// \returns whether the epoch has ended: a run that is stopped asks for no further batch
+    template <class Iterator, class End>
+    bool steps(Iterator& it, const End& end) {
+        bool ended = false;  // whether a step has found the end before it had all its batches
+        while (!ended && it != end) {
+            if (!step(it, end, ended)) return false;
+            if (!ended) ++it;
         }
+        return true;
+    }
+    /// \returns whether the run continues
+    template <class Iterator, class End>
+    bool step(Iterator& it, const End& end, bool& ended) {
+        const auto began = std::chrono::steady_clock::now();
+        const Gathered gathered = gather(it, end);
+        ended = gathered.ended;
+        bool proceed = true;
+        if (gathered.finite && run_.finish_gradients(static_cast<double>(gathered.first_samples) /
+                                                     static_cast<double>(gathered.samples))) {
+            proceed = ask<hook::on_gradients>();
+            run_.update();
+        } else {
+            state_.record->skip(/*seen=*/gathered.first_samples > 0);
+            run_.skip();
+        }
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
+        state_.record->add_seconds(seconds.count());
+        proceed = ask<hook::on_step_end>() && proceed;
+        if (state_.progress.step % options_.report_every == 0) {
+            context_.running = state_.record->read();
+            proceed = ask<hook::on_report>() && proceed;
+        }
+        return proceed && settled();
+    }
+    /// The gradients of a step's batches.
+    struct Gathered {
+        bool finite = true;
+        bool ended = false;  // the epoch, before the step had all its batches
+        std::int64_t samples = 0;
+        std::int64_t first_samples = 0;  // of the first batch
+    };
+    template <class Iterator, class End>
+    Gathered gather(Iterator& it, const End& end) {
+        using B = BatchAt<Iterator>;
+        static_assert(TrainsOn<Run, B>);
+        const bool skips = options_.non_finite == NonFinite::skip;
+        const Copies buffers = skips ? copies_of(run_.buffers()) : Copies{};
+        Gathered step;
+        for (std::int64_t count = 0; count < options_.accumulate; ++count) {
+            if (count > 0) {
+                ++it;
+                step.ended = it == end;
+                if (step.ended) break;
+            }
+            const B batch = to_device(B(*it), device_);
+            ++state_.batches;
+            if (!step.finite) continue;
+            auto result = run_.forward(batch);
+            step.finite = !skips || run_.finite(result);
+            if (!step.finite) continue;
+            run_.record_step(*state_.record, result, batch, options_.train_accuracy, count == 0);
+            const std::int64_t own = sample_count(batch);
+            if (count == 0) step.first_samples = own;
+            step.samples += own;
+            // The step's mean is that of its batches, weighted by their samples; `step` divides by all of them.
+            run_.backward(result, static_cast<double>(own) / static_cast<double>(step.first_samples),
+                          count == 0);
+        }
+        if (!step.finite) restore(buffers);
+        return step;
+    }
+
+    /// Writes the row, as far as it is known.
+    void end_steps(bool complete) {
+        Progress& progress = state_.progress;
         if (complete && progress.step == 0) {
             throw DataError(
                 concat("fit: expected at least one batch in epoch ", progress.epoch, ", found none"));
         }
         if (complete) progress.steps_per_epoch = progress.step;
-        context_.running = record.read();
-        subject_.write(history);
-        record.write(history);
-        if (!complete) return false;  // another fit goes on here
-        sync();
-        go_on = ask([&](auto& callback) { return call_on_epoch_end(callback, context_); }, callbacks...);
-        state.record.reset();
-        ++progress.epoch;
-        progress.step = 0;
-        return go_on;
+        context_.running = state_.record->read();
+        run_.write(history_);
+        state_.record->write(history_);
+    }
+    /// \returns whether the run continues
+    bool end_epoch() {
+        const bool proceed = ask<hook::on_epoch_end>();
+        state_.record.reset();
+        ++state_.progress.epoch;
+        state_.progress.step = 0;
+        return proceed;
     }
 
     /// What checkpoints hold of `fit`: what the batches depend on, where the source says it, and the callbacks' state.
-    template <class Source, class... Callbacks>
-    static void archive_fit(Archive& archive, Source& source, const FitOptions& options,
-                            Callbacks&... callbacks) {
-        archive.expect("batches of a step", std::to_string(options.accumulate));
-        if constexpr (requires { std::string(source.description()); })
-            archive.expect("data", source.description());
+    void archive_fit(Archive& archive) {
+        archive.expect("batches of a step", std::to_string(options_.accumulate));
+        if constexpr (requires { std::string(source_.description()); })
+            archive.expect("data", source_.description());
         std::string names;
         [[maybe_unused]] const auto name = [&]<class C>(C&) {
             if constexpr (Checkpointed<C>)
                 names.append(names.empty() ? "" : ", ").append(type_name<std::remove_cv_t<C>>());
         };
-        (name(callbacks), ...);
+        std::apply([&](auto&... callbacks) { (name(callbacks), ...); }, callbacks_);
         archive.expect("callbacks with state", names);
-        [[maybe_unused]] std::size_t position = 0;
-        (archive_policy(archive, std::to_string(position), callbacks, &position), ...);
+        std::size_t position = 0;
+        std::apply(
+            [&](auto&... callbacks) {
+                (archive_policy(archive, std::to_string(position), callbacks, &position), ...);
+            },
+            callbacks_);
     }
 
-    void sync() { context_.progress = subject_.progress_; }
-
-    static void check(const FitOptions& options) {
-        if (options.epochs < 1) {
-            throw ConfigError(concat("fit: expected at least 1 epoch, found ", options.epochs));
+    void check_options() const {
+        if (options_.epochs < 1) {
+            throw ConfigError(concat("fit: expected at least 1 epoch, found ", options_.epochs));
         }
-        if (options.report_every < 1) {
+        if (options_.report_every < 1) {
             throw ConfigError(
-                concat("fit: expected a report every 1 or more steps, found ", options.report_every));
+                concat("fit: expected a report every 1 or more steps, found ", options_.report_every));
         }
-        if (options.accumulate < 1) {
+        if (options_.accumulate < 1) {
             throw ConfigError(
-                concat("fit: expected a step of 1 or more batches, found ", options.accumulate));
+                concat("fit: expected a step of 1 or more batches, found ", options_.accumulate));
         }
     }
-    /// A run that was brought back from a checkpoint may have come to its end already.
-    void check_epochs(const FitOptions& options, bool resumed) const {
-        const Progress& progress = subject_.progress_;
-        const bool done = progress.epoch >= options.epochs;
-        if (done && !(resumed && progress.epoch == options.epochs && !subject_.run_.record)) {
-            throw ConfigError(
-                concat("fit: ", options.epochs, " epochs were asked for, and ", progress.epoch,
-                       " are done already; FitOptions::epochs counts all epochs of the training"));
+    /// A run that has resumed from a checkpoint may have ended already.
+    void check_epochs(bool resumed) const {
+        const Progress& progress = state_.progress;
+        const bool done = progress.epoch >= options_.epochs;
+        if (done && !(resumed && progress.epoch == options_.epochs && !state_.record)) {
+            throw ConfigError(concat("fit: expected more epochs than the ", progress.epoch,
+                                     " that are done already, found ", options_.epochs,
+                                     "; FitOptions::epochs counts all epochs of the training"));
         }
     }
 
-    Subject& subject_;
-    decltype(std::declval<Subject&>().context()) context_;
+    static constexpr bool seeks = SeekableSource<std::remove_reference_t<Source>>;
+
+    Run& run_;
+    std::remove_reference_t<decltype(std::declval<Run&>().state())>& state_;
+    History& history_;
+    const at::Device device_;
+    Source& source_;
+    const FitOptions options_;
+    const std::tuple<Callbacks&...> callbacks_;
+    FitContextOf<Run> context_;
 };
 
 }  // namespace retort::detail

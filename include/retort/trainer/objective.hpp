@@ -3,11 +3,9 @@
 /// The weighted sum of the terms: Knowledge and Schedule together.
 #pragma once
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
 #include <array>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <optional>
@@ -23,15 +21,9 @@
 #include <retort/knowledge/knowledge.hpp>
 #include <retort/knowledge/weighted.hpp>
 #include <retort/schedule/schedule.hpp>
+#include <retort/trainer/losses.hpp>
 
 namespace retort {
-
-/// The losses of one batch.
-struct Losses {
-    at::Tensor total;               ///< the weighted sum; a tensor without dimensions
-    std::vector<at::Tensor> terms;  ///< each term before its weight; undefined where the weight is 0
-    std::vector<double> weights;    ///< the weight of each term
-};
 
 /// See the specialization for `Knowledge` and `Schedule` below.
 template <class K, class S>
@@ -85,17 +77,12 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         const Weights result = schedule_.weights(progress);
         bool any = false;
         for (std::size_t i = 0; i < size; ++i) {
-            if (!std::isfinite(result[i])) {
-                throw ConfigError(detail::concat("schedule: expected a finite weight for ", names_[i],
-                                                 " in epoch ", progress.epoch, ", step ", progress.step,
-                                                 ", found ", result[i]));
-            }
+            detail::check_finite_weight("schedule", names_[i], result[i], progress);
             any = any || result[i] != 0;
         }
         if (!any) {
             throw ConfigError(detail::concat("schedule: expected a weight other than 0 in epoch ",
-                                             progress.epoch, ", step ", progress.step,
-                                             ", found none: nothing is left to learn"));
+                                             progress.epoch, ", step ", progress.step, ", found none"));
         }
         return result;
     }
@@ -122,11 +109,17 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
     Losses losses(const Student& student, const Teacher* teacher, const B& batch, const Progress& progress,
                   const Weights& weights) const {
         (check_term<Terms, Student, Teacher, B>(), ...);
-        Losses result{{}, std::vector<at::Tensor>(size), {weights.begin(), weights.end()}};
+        Losses result;
+        result.terms.reserve(size);
+        result.weights.reserve(size);
         const auto add_all = [&](const Teacher* constant) {
             [&]<std::size_t... I>(std::index_sequence<I...>) {
-                (add(result, I, std::get<I>(knowledge_.terms()), student,
-                     detail::trains_teacher<Terms> ? teacher : constant, batch, progress),
+                (result.add(weights[I],
+                            [&] {
+                                return loss(I, std::get<I>(knowledge_.terms()), student,
+                                            detail::trains_teacher<Terms> ? teacher : constant, batch,
+                                            progress);
+                            }),
                  ...);
             }(std::make_index_sequence<size>{});
         };
@@ -175,11 +168,11 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
                       "does not return an at::Tensor");
     }
 
+    /// The loss of a term.
+    /// \throws ShapeError if it has dimensions
     template <class Term, class Student, class Teacher, class B>
-    void add(Losses& losses, std::size_t position, const Term& term, const Student& student,
-             const Teacher* teacher, const B& batch, const Progress& progress) const {
-        const double weight = losses.weights[position];
-        if (weight == 0) return;
+    at::Tensor loss(std::size_t position, const Term& term, const Student& student, const Teacher* teacher,
+                    const B& batch, const Progress& progress) const {
         at::Tensor value;
         if constexpr (Term::needs_teacher) {
             value = detail::call_term(term, student, *teacher, batch, progress);
@@ -191,9 +184,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
                 names_[position], ": expected a loss without dimensions, found ", detail::shape_text(value),
                 "; losses per sample (Reduction::none) do not add up to one step"));
         }
-        const at::Tensor weighted = weight == 1 ? value : value * weight;
-        losses.total = losses.total.defined() ? losses.total + weighted : weighted;
-        losses.terms[position] = std::move(value);
+        return value;
     }
 
     Knowledge<Terms...> knowledge_;

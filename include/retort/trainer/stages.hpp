@@ -13,6 +13,7 @@
 #include <retort/callback/checkpoint.hpp>
 #include <retort/callback/history.hpp>
 #include <retort/core/error.hpp>
+#include <retort/trainer/concept.hpp>
 #include <retort/trainer/fit_options.hpp>
 
 namespace retort {
@@ -23,9 +24,9 @@ struct Interrupted : Error {
 };
 
 /// Trainings that follow one another: hints first and logits then, the initial stages of activation boundaries,
-/// factor transfer or the flow of solution procedures, teacher, auxiliary and student. Each stage is a trainer of
-/// its own, with knowledge, schedules, optimizer and learning rates of its own, or a cohort; stages of one network
-/// share it.
+/// factor transfer or the flow of solution procedures, teacher, auxiliary and student. Each stage is a run of its own, a
+/// trainer or a cohort along a graph, with knowledge, schedules, optimizer and learning rates of its own; stages of one
+/// network share it.
 ///
 ///     retort::Stages stages{"run"};
 ///     retort::Trainer hints{student, retort::Frozen{teacher}, retort::Knowledge{retort::Hint{...}},
@@ -35,13 +36,13 @@ struct Interrupted : Error {
 ///                            retort::Schedule{1.0}, retort::WithLearningRate{retort::Sgd{}, retort::Cosine{}}};
 ///     stages.fit("logits", logits, batches, {.epochs = 200});
 ///
-/// With a folder every stage has a `Checkpoint` in a sub-folder of its name, and the same program goes on where it
-/// was stopped: a stage that is over gives its results back (network, learnable parts, history, random numbers)
-/// without a step, the one that was stopped goes on. The numbers are those of a run that nobody stopped. Stages
-/// that depend on one another are told by the checkpoints: one that was made with another teacher is refused.
+/// With a folder every stage has a `Checkpoint` in a sub-folder of its name, and the same program resumes where it was
+/// stopped: a stage that is over restores its results (network, learnable parts, history, random numbers) without a
+/// step, the one that was stopped continues. The numbers are those of a run that was never stopped. Stages that depend
+/// on one another are told by the checkpoints: one that was made with another teacher is refused.
 class Stages {
   public:
-    /// Stages that leave nothing behind.
+    /// Stages that write no files.
     Stages() = default;
     /// \param folder of this run alone; made if it is not there
     /// \throws ConfigError if the path is empty
@@ -50,42 +51,28 @@ class Stages {
         if (folder_.empty()) throw ConfigError("Stages: expected a folder, found an empty path");
     }
 
-    /// Runs a stage, or what is left of it: `trainer.fit(source, options, callbacks...)`.
-    /// \param name of the stage and its sub-folder: letters, digits, `_`, `-` and `.`; each but once
-    /// \returns the trainer's history
-    /// \throws ConfigError for a name that does not do; Interrupted if a signal has ended the stage early; what
-    /// `fit` throws
-    template <class Trainer, class Source, class... Callbacks>
-    const History& fit(const std::string& name, Trainer& trainer, Source&& source, const FitOptions& options,
+    /// Runs a stage, or what is left of it: `run.fit(source, options, callbacks...)`.
+    /// \param name of the stage and its sub-folder: letters, digits, `_`, `-` and `.`; each only once
+    /// \param run a `Trainer`, or a cohort along a graph (`CohortRun`)
+    /// \returns the run's history
+    /// \throws ConfigError if the name is not one; Interrupted if a signal has ended the stage early; what `fit` throws
+    template <TrainingRun Run, class Source, class... Callbacks>
+    const History& fit(const std::string& name, Run& run, Source&& source, const FitOptions& options,
                        Callbacks&&... callbacks) {
-        return run(name, trainer, [&](auto&&... checkpoint) -> const History& {
-            return trainer.fit(source, options, callbacks..., checkpoint...);
-        });
-    }
-    /// The same of a cohort: `cohort.fit(graph, source, options, callbacks...)`.
-    template <class Cohort, class Graph, class Source, class... Callbacks>
-    const History& fit(const std::string& name, Cohort& cohort, Graph& graph, Source&& source,
-                       const FitOptions& options, Callbacks&&... callbacks) {
-        return run(name, cohort, [&](auto&&... checkpoint) -> const History& {
-            return cohort.fit(graph, source, options, callbacks..., checkpoint...);
-        });
+        begin(name);
+        if (folder_.empty()) return run.fit(source, options, callbacks...);
+        Checkpoint checkpoint{folder_ / name, options_};
+        const History& history = run.fit(source, options, callbacks..., checkpoint);
+        if (options_.signals && interrupted()) {
+            throw Interrupted(detail::concat("stage ", name, ": interrupted in epoch ", run.progress().epoch,
+                                             "; rerun the same command to resume"));
+        }
+        return history;
     }
     /// The names of the stages so far.
     const std::vector<std::string>& names() const { return names_; }
 
   private:
-    template <class Trainer, class Fit>
-    const History& run(const std::string& name, const Trainer& trainer, const Fit& fit) {
-        begin(name);
-        if (folder_.empty()) return fit();
-        Checkpoint checkpoint{folder_ / name, options_};
-        const History& history = fit(checkpoint);
-        if (options_.signals && interrupted()) {
-            throw Interrupted(detail::concat("stage ", name, ": interrupted in epoch ",
-                                             trainer.progress().epoch, "; the same command goes on with it"));
-        }
-        return history;
-    }
     void begin(const std::string& name) {
         const bool fine =
             !name.empty() && name.front() != '.' && name.find_first_not_of(allowed) == name.npos;
