@@ -360,6 +360,7 @@ TEST_CASE("a run needs neither cohort nor graph to live on, and both can be temp
         Cohort cohort{Learner{a, sgd}, Learner{b, sgd}};
         return cohort.along(TransferGraph{label<0>(), label<1>(), edge<1, 0>(kl)});
     }();
+    STATIC_REQUIRE(retort::TrainingRun<decltype(run)>);
     auto moved = std::move(run);
     moved.fit(batches, {.epochs = 2}, retort::Validation{vectors(1)});
     Cohort{Learner{hand_a, sgd}, Learner{hand_b, sgd}}

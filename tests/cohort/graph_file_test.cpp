@@ -82,8 +82,8 @@ TEST_CASE("a graph's file reads back as the same graph, which steps to the same 
     direct.edge(2, 1, kl, gate::PositiveLinear{.unit = retort::Every::epoch});
     direct.edge(0, 1, kl, gate::NegativeLinear{.unit = retort::Every::step, .extra_steps = 0});
     const auto batches = vectors(4);
-    one.fit(loaded, batches, {.epochs = 3});
-    two.fit(direct, batches, {.epochs = 3});
+    one.along(loaded).fit(batches, {.epochs = 3});
+    two.along(direct).fit(batches, {.epochs = 3});
     for (std::size_t i = 0; i < 3; ++i) CHECK(same(state(*nets[i]), state(*twins[i])));
 }
 

@@ -125,8 +125,8 @@ TEST_CASE("a learner learns the same bits along what of a graph leads to it") {
     using Catalog = retort::GraphCatalog<torch::Tensor, PairBatch>;
     auto whole = Catalog().build(graph), less = Catalog().build(part);
     const auto batches = vectors(4);
-    one.fit(whole, batches, {.epochs = 3});
-    two.fit(less, batches, {.epochs = 3});
+    one.along(whole).fit(batches, {.epochs = 3});
+    two.along(less).fit(batches, {.epochs = 3});
     for (const std::size_t i : {0, 2, 3}) CHECK(same(state(*nets[i]), state(*twins[i])));
     CHECK(same(before, state(*twins[1])));
     CHECK_FALSE(same(before, state(*nets[1])));

@@ -41,6 +41,25 @@ namespace edge_to_absent_learner {
 }  // namespace edge_to_absent_learner
 #endif
 
+#if defined(RETORT_CASE_along_an_edge)
+// expect: retort: learners learn along a graph: expected a retort::TransferGraph
+namespace along_an_edge {
+[[maybe_unused]] void run() {
+    Perceptron a;
+    Cohort cohort{Learner{a, Sgd{}}};
+    cohort.along(label<0>()).step(vectors(1)[0]);
+}
+}  // namespace along_an_edge
+#elif !defined(RETORT_CASE)
+namespace along_an_edge {
+[[maybe_unused]] void run() {
+    Perceptron a;
+    Cohort cohort{Learner{a, Sgd{}}};
+    cohort.along(TransferGraph{label<0>()}).step(vectors(1)[0]);
+}
+}  // namespace along_an_edge
+#endif
+
 #if defined(RETORT_CASE_gate_needs_losses_per_sample)
 // expect: retort: the gate looks at single samples, and the term has no losses per sample
 namespace gate_needs_losses_per_sample {

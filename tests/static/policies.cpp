@@ -379,6 +379,8 @@ static_assert(
     is<decltype(std::declval<Distiller&>().losses(std::declval<const PairBatch&>())), retort::Losses>);
 static_assert(is<decltype(std::declval<Distiller&>().fit(std::declval<Vector&>(), retort::FitOptions{})),
                  const retort::History&>);
+static_assert(retort::TrainingRun<Distiller> && retort::TrainsOn<Distiller, PairBatch>);
+static_assert(!retort::TrainingRun<Perceptron> && !retort::TrainsOn<Distiller, int>);
 static_assert(std::is_aggregate_v<retort::FitOptions> && std::is_aggregate_v<retort::TrainerOptions>);
 
 }  // namespace
