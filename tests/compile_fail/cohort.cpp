@@ -399,7 +399,7 @@ namespace state_within_gate_on_edge {
     Perceptron net;
     Cohort cohort{Learner{net, Sgd{}}};
     TransferGraph graph{label<0>(CrossEntropy{}, Careless{})};
-    cohort.save(graph, "state");
+    cohort.along(graph).save("state");
 }
 }  // namespace state_within_gate_on_edge
 #elif !defined(RETORT_CASE)
@@ -408,7 +408,7 @@ namespace state_within_gate_on_edge {
     Perceptron net;
     Cohort cohort{Learner{net, Sgd{}}};
     TransferGraph graph{label<0>(CrossEntropy{}, Recalling{})};
-    cohort.save(graph, "state");
+    cohort.along(graph).save("state");
 }
 }  // namespace state_within_gate_on_edge
 #endif

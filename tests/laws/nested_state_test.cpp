@@ -252,22 +252,25 @@ auto trainer_of(std::uint64_t seed, Compose compose) {
     };
     return std::make_unique<TrainerRun>(seed, compose);
 }
-/// A cohort with its graph.
+/// A cohort along a graph.
 template <class Graph>
 struct CohortRun final : Run {
-    Networks networks;
-    retort::Learner<Perceptron> a{networks.student, sgd}, b{networks.teacher, sgd};
-    retort::Cohort<std::vector<retort::Learner<Perceptron>>> cohort{std::vector{a, b}};
-    Graph graph;
+    using Learners = std::vector<retort::Learner<Perceptron>>;
     static constexpr retort::Sgd sgd{.learning_rate = 0.05, .momentum = 0.9};
+    Networks networks;
+    retort::CohortRun<Learners, Graph> run;
 
-    CohortRun(std::uint64_t seed, Graph along) : networks(seed), graph(std::move(along)) {
-        cohort.progress().epochs = 3;
-        cohort.progress().steps_per_epoch = 4;
+    CohortRun(std::uint64_t seed, const Graph& graph)
+        : networks(seed),
+          run(retort::Cohort{
+              Learners{retort::Learner{networks.student, sgd}, retort::Learner{networks.teacher, sgd}}}
+                  .along(graph)) {
+        run.progress().epochs = 3;
+        run.progress().steps_per_epoch = 4;
     }
-    void step(const PairBatch& batch) override { cohort.step(graph, batch); }
-    void save(const std::filesystem::path& path) override { cohort.save(graph, path); }
-    void resume(const std::filesystem::path& path) override { cohort.resume(graph, path); }
+    void step(const PairBatch& batch) override { run.step(batch); }
+    void save(const std::filesystem::path& path) override { run.save(path); }
+    void resume(const std::filesystem::path& path) override { run.resume(path); }
 };
 
 const retort::Sgd sgd{.learning_rate = 0.05, .momentum = 0.9};
@@ -415,11 +418,13 @@ TEST_CASE("a schedule's state is back before the first batch sizes the learnable
     using Learners = std::vector<retort::Learner<Perceptron>>;
     retort::Cohort cohort{Learners{retort::Learner{nets.student, sgd}}},
         second{Learners{retort::Learner{others.student, sgd}}};
-    cohort.step(graph, batches[0]);
-    cohort.save(graph, directory / "cohort");
-    cohort.step(graph, batches[1]);
-    second.resume(again, directory / "cohort");
-    second.step(again, batches[1]);
+    auto run = cohort.along(graph);
+    run.step(batches[0]);
+    run.save(directory / "cohort");
+    run.step(batches[1]);
+    auto second_run = second.along(again);
+    second_run.resume(directory / "cohort");
+    second_run.step(batches[1]);
     CHECK(same(state(second.module()), state(cohort.module())));
 }
 

@@ -7,7 +7,6 @@
 #include <c10/util/Type.h>
 #include <torch/serialize/archive.h>
 
-#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -120,20 +119,6 @@ class OptimizerPolicy {
         archive_ = std::move(built.archive);
         for (const torch::optim::OptimizerParamGroup& group : optimizer_->param_groups()) {
             rates_.push_back(group.options().get_lr());
-        }
-    }
-    /// Adds the learnable parts that the optimizer does not have yet, as another parameter group.
-    /// \pre built()
-    void add(const std::vector<NamedParameter>& parts) {
-        add_missing(*optimizer_, detail::tensors_of(parts));
-        for (const NamedParameter& part : parts) {
-            const bool known =
-                std::any_of(built_for_.begin(), built_for_.end(),
-                            [&](const NamedParameter& each) { return each.tensor.is_same(part.tensor); });
-            if (fresh_each_epoch_ && !known) built_for_.push_back(part);
-        }
-        for (std::size_t i = rates_.size(); i < optimizer_->param_groups().size(); ++i) {
-            rates_.push_back(optimizer_->param_groups()[i].options().get_lr());
         }
     }
     bool built() const { return optimizer_ != nullptr; }
