@@ -140,7 +140,7 @@ TEST_CASE("a run with an average resumes, and may hand it over") {
 
 TEST_CASE("an average of another network, or of none, is refused") {
     CHECK(words_of<retort::ConfigError>([] { WeightAverage{{.decay = 1.0}}; }) ==
-          "WeightAverage: expected a decay of at least 0 and below 1, found 1");
+          "WeightAverage: expected a decay in [0, 1), found 1");
     WeightAverage average;
     ConvNet net(4), wide(6);
     CHECK(holds(words_of<retort::ConfigError>([&] { average.copy_to(*net); }),

@@ -562,7 +562,7 @@ TEST_CASE("heads, students, views and options that do not fit say so") {
     CHECK(holds(shape([] { retort::data::rotated(torch::zeros({2, 1, 3, 4})); }), "as high as wide"));
     CHECK(holds(config([] { retort::augmented_peers({.temperature = 0}); }), "temperature"));
     CHECK(holds(config([] { retort::augmented_student<0, 1>({.head_weight = -1}); }),
-                "a head_weight of 0 or more"));
+                "a head_weight of at least 0"));
     CHECK(holds(config([] { retort::augmented_teacher({.views = 0}); }), "at least 1 view"));
     // Batches without views.
     const auto teacher = with_heads(net);

@@ -88,7 +88,8 @@ struct Silent {
 };
 }  // namespace cross_entropy_without_logits
 #if defined(RETORT_CASE_cross_entropy_without_logits)
-// expect: retort: CrossEntropy needs logits: the student's outputs have no member .logits., and there is
+// expect: retort: a term needs the student's logits: the student's outputs have no member .logits., and there is
+// expect: student_logits.*CrossEntropy
 namespace cross_entropy_without_logits {
 [[maybe_unused]] void run() {
     Objective{Knowledge{CrossEntropy{}}, Schedule{1.0}}(Silent{}, NoOutputs{}, vectors(1)[0]);
@@ -112,7 +113,8 @@ struct Heard {
 };
 }  // namespace soft_target_student_without_logits
 #if defined(RETORT_CASE_soft_target_student_without_logits)
-// expect: retort: SoftTarget needs logits: the student's outputs have no member .logits.
+// expect: retort: a term needs the student's logits: the student's outputs have no member .logits.
+// expect: student_logits.*SoftTarget
 namespace soft_target_student_without_logits {
 [[maybe_unused]] void run() {
     Objective{Knowledge{SoftTarget{}}, Schedule{1.0}}(Silent{}, torch::rand({6, 3}), vectors(1)[0]);
@@ -132,7 +134,8 @@ struct Silent {
 };
 }  // namespace soft_target_teacher_without_logits
 #if defined(RETORT_CASE_soft_target_teacher_without_logits)
-// expect: retort: SoftTarget needs logits: the teacher's outputs have no member .logits.
+// expect: retort: a term needs the teacher's logits: the teacher's outputs have no member .logits.
+// expect: teacher_logits.*SoftTarget
 namespace soft_target_teacher_without_logits {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;

@@ -351,7 +351,7 @@ TEST_CASE("Shapes and types that do not fit are refused at once") {
             return message_of<ShapeError>([&] { update(metric, logits, targets); });
         };
         CHECK_THAT(message(five().flatten(), target), Contains(metric.name()) && Contains("[15]"));
-        CHECK_THAT(message(five().unsqueeze(0), target), Contains("batch x classes"));
+        CHECK_THAT(message(five().unsqueeze(0), target), Contains("of shape [batch, classes]"));
         CHECK_THAT(message(five().to(torch::kInt64), target), Contains("Long"));
         CHECK_THAT(message(torch::zeros({5, 0}), target), Contains("[5, 0]"));
         if constexpr (!decltype(metric)::needs_teacher) {

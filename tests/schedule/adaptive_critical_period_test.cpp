@@ -144,8 +144,10 @@ TEST_CASE("a period that is not given to fit says so, and options are checked") 
     CHECK(holds(refusal({.fall = 0}), "expected a fall in (0, 1), found 0"));
     CHECK(holds(refusal({.fall = 1}), "expected a fall in (0, 1), found 1"));
     CHECK(holds(refusal({.smoothing = 1}), "expected a smoothing in [0, 1), found 1"));
-    CHECK(holds(refusal({.patience = 0}), "a patience and a least length of at least 1", "found 0, 1 and 0"));
-    CHECK(holds(refusal({.least = 3, .most = 2}), "not below the least, found 1, 3 and 2"));
+    CHECK(holds(refusal({.patience = 0}), "expected a patience of at least 1, found 0"));
+    CHECK(holds(refusal({.least = 0}), "expected a least length of at least 1, found 0"));
+    CHECK(holds(refusal({.least = 3, .most = 2}), "expected a most length of at least 3, found 2"));
+    CHECK(holds(refusal({.most = -1}), "expected a most length of at least 1, found -1"));
     CHECK(holds(words_of<retort::ConfigError>([] { AdaptiveCriticalPeriod({}, nullptr); }),
                 "expected a measure, found an empty function"));
 }

@@ -113,7 +113,7 @@ TEST_CASE("one cycle") {
     CHECK(cycle.weight(at_step(10)) == Approx(0.25).epsilon(1e-12));
     CHECK(cycle.weight(at_step(3)) < cycle.weight(at_step(3, 1)));
     CHECK(retort::OneCycle{}.weight(at_step(0)) == Approx(1.0 / 25));
-    CHECK(holds(refusal(retort::OneCycle{.rise = 1}), "rise above 0 and below 1, found 1"));
+    CHECK(holds(refusal(retort::OneCycle{.rise = 1}), "OneCycle: expected a rise in (0, 1), found 1"));
     CHECK(holds(refusal(retort::OneCycle{.peak = infinity}), "finite peak"));
 }
 
@@ -161,7 +161,7 @@ TEST_CASE("steps and milestones") {
     CHECK(step.weight(at_step(2, 3)) == 8.0);
     CHECK(step.weight(at_step(3)) == 4.0);
     CHECK(step.weight(at_step(6)) == 2.0);
-    CHECK(refusal(retort::Step{.epochs = 0}) == "Step: expected at least 1 epoch per step, found 0");
+    CHECK(refusal(retort::Step{.epochs = 0}) == "Step: expected a number of epochs of at least 1, found 0");
     CHECK(holds(refusal(retort::Step{.factor = not_finite}), "Step: expected a finite factor"));
     CHECK(holds(refusal(retort::Step{.initial = not_finite}), "Step: expected a finite initial value"));
 
@@ -188,7 +188,7 @@ TEST_CASE("warm-up grows to another schedule") {
     CHECK(cosine.weight(at_step(0, 3)) == 2.0);
     CHECK(cosine.weight(at_step(1)) == Approx(0.75 * 2 * (1 + std::cos(std::acos(-1.0) / 10))));
     CHECK(cosine.weight(at_step(5)) == Approx(2.0));
-    CHECK(holds(refusal(WarmUp{{.epochs = 0.0}}), "WarmUp: expected a length above 0 epochs, found 0"));
+    CHECK(holds(refusal(WarmUp{{.epochs = 0.0}}), "WarmUp: expected a number of epochs above 0, found 0"));
     CHECK_FALSE(refusal(WarmUp{{.epochs = not_finite}}).empty());
     CHECK(holds(refusal(WarmUp{not_finite, {.epochs = 1.0}}), "Constant: expected a finite value"));
     CHECK(holds(refusal(WarmUp{{.initial = not_finite}}), "WarmUp: expected a finite initial share"));

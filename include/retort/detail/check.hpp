@@ -5,6 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -31,10 +33,12 @@ inline void check_defined(std::string_view where, std::string_view what, const a
     }
 }
 
-/// Logits are [batch, classes], with at least one of each, and floating-point.
-inline void check_logits(std::string_view where, std::string_view what, const at::Tensor& logits) {
+/// Logits are [batch, classes], with at least one class, and floating-point.
+/// \param may_be_empty whether they may be those of no sample
+inline void check_logits(std::string_view where, std::string_view what, const at::Tensor& logits,
+                         bool may_be_empty = false) {
     check_defined(where, what, logits);
-    if (logits.dim() != 2 || logits.numel() == 0) {
+    if (logits.dim() != 2 || logits.size(1) == 0 || (logits.size(0) == 0 && !may_be_empty)) {
         throw ShapeError(
             concat(where, ": expected ", what, " of shape [batch, classes], found ", shape_text(logits)));
     }
@@ -62,6 +66,40 @@ inline void check_alike(std::string_view where, std::string_view one_name, const
                                 " of equal shape, found ", shape_text(one), " and ", shape_text(other)));
     }
     check_same_device(where, one_name, one, other_name, other);
+}
+
+/// Which numbers an option may be: finite ones from `low` to `high`.
+struct Range {
+    double low;
+    double high;
+    bool with_low;
+    bool with_high;
+
+    bool contains(double value) const {
+        return std::isfinite(value) && (with_low ? value >= low : value > low) &&
+               (with_high ? value <= high : value < high);
+    }
+    std::string text() const {
+        if (std::isinf(high)) return concat(with_low ? " of at least " : " above ", low);
+        return concat(with_low ? " in [" : " in (", low, ", ", high, with_high ? ']' : ')');
+    }
+};
+inline Range above(double low) { return {low, std::numeric_limits<double>::infinity(), false, false}; }
+inline Range at_least(double low) { return {low, std::numeric_limits<double>::infinity(), true, false}; }
+inline Range in_closed(double low, double high) { return {low, high, true, true}; }
+inline Range in_open(double low, double high) { return {low, high, false, false}; }
+inline Range in_half_open(double low, double high) { return {low, high, true, false}; }
+
+/// \throws ConfigError if an option is not a finite number of this range: "who: expected what in range, found value"
+template <class Number>
+void check_range(std::string_view who, std::string_view what, Number value, const Range& range) {
+    if (!range.contains(static_cast<double>(value)))
+        throw ConfigError(concat(who, ": expected ", what, range.text(), ", found ", value));
+}
+/// \throws ConfigError if an option is not finite
+inline void check_finite(std::string_view who, std::string_view what, double value) {
+    if (!std::isfinite(value))
+        throw ConfigError(concat(who, ": expected a finite ", what, ", found ", value));
 }
 
 /// Throws ConfigError where the options of a policy make no sense; a policy may have no `check`.

@@ -18,9 +18,7 @@ namespace retort::detail {
 
 /// \throws ConfigError if the decay is out of range
 inline void check_decay(const char* who, double decay) {
-    if (!(decay >= 0 && decay < 1)) {
-        throw ConfigError(concat(who, ": expected a decay of at least 0 and below 1, found ", decay));
-    }
+    check_range(who, "a decay", decay, in_half_open(0, 1));
 }
 
 /// The decay in a step, from 1: with a warm-up the initial, untrained weights are forgotten quickly.

@@ -9,7 +9,6 @@
 
 #include <string_view>
 
-#include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/products.hpp>
 #include <retort/detail/tensor.hpp>
@@ -57,21 +56,6 @@ inline at::Tensor unit_rows(const at::Tensor& rows, double order = 2, double eps
     // The norm's gradient at 0 is 0 in LibTorch.
     return rows /
            at::linalg_vector_norm(rows, order, at::IntArrayRef({1}), /*keepdim=*/true).clamp_min(epsilon);
-}
-
-/// A matrix of values for pairs [sample, other sample], reduced; `none` is the mean of each row.
-inline at::Tensor reduce_pairs(const at::Tensor& values, Reduction reduction) {
-    switch (reduction) {
-        case Reduction::none:
-            return values.mean(1);
-        case Reduction::sum:
-            return values.sum();
-        case Reduction::batchmean:
-            return values.sum() / values.size(0);
-        case Reduction::mean:
-            break;
-    }
-    return values.mean();
 }
 
 }  // namespace retort::detail

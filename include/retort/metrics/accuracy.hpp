@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 
+#include <retort/detail/check.hpp>
 #include <retort/metrics/tally.hpp>
 
 namespace retort::metrics {
@@ -24,7 +25,7 @@ struct Accuracy {
 
     void update(const at::Tensor& student_logits, const at::Tensor& target) {
         const c10::NoGradGuard no_grad;
-        detail::check_logits(name(), "student", student_logits);
+        ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
         detail::check_target(name(), student_logits, target);
         if (student_logits.size(0) == 0) return;
         const auto prediction = detail::predict(student_logits);

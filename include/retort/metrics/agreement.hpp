@@ -10,6 +10,7 @@
 #include <string>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/metrics/tally.hpp>
 
 namespace retort::metrics {
@@ -27,8 +28,8 @@ struct Agreement {
     void update(const at::Tensor& student_logits, const at::Tensor& /*target*/,
                 const at::Tensor& teacher_logits) {
         const c10::NoGradGuard no_grad;
-        detail::check_logits(name(), "student", student_logits);
-        detail::check_logits(name(), "teacher", teacher_logits);
+        ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
+        ::retort::detail::check_logits(name(), "the teacher's logits", teacher_logits, /*may_be_empty=*/true);
         if (student_logits.sizes() != teacher_logits.sizes() ||
             student_logits.device() != teacher_logits.device()) {
             throw ShapeError(::retort::detail::concat(

@@ -14,6 +14,7 @@
 #include <string>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/metrics/tally.hpp>
 
 namespace retort::metrics {
@@ -34,7 +35,7 @@ struct CalibrationError {
 
     void update(const at::Tensor& student_logits, const at::Tensor& target) {
         const c10::NoGradGuard no_grad;
-        detail::check_logits(name(), "student", student_logits);
+        ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
         detail::check_target(name(), student_logits, target);
         if (bins < 1) {
             throw ConfigError(

@@ -19,17 +19,6 @@
 
 namespace retort::metrics::detail {
 
-/// Throws unless `logits` are B x C with C >= 1.
-inline void check_logits(const std::string& metric, const char* whose, const at::Tensor& logits) {
-    if (!logits.defined() || logits.dim() != 2 || logits.size(1) < 1 || !logits.is_floating_point()) {
-        throw ShapeError(::retort::detail::concat(
-            metric, ": expected ", whose,
-            " logits of shape batch x classes and a floating-point type, found ",
-            logits.defined() ? ::retort::detail::concat(logits.scalar_type(), " of shape ", logits.sizes())
-                             : std::string("an undefined tensor")));
-    }
-}
-
 /// Throws unless `target` has one class index for each row of `logits`.
 inline void check_target(const std::string& metric, const at::Tensor& logits, const at::Tensor& target) {
     using ::retort::detail::concat;

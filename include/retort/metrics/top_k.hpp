@@ -11,6 +11,7 @@
 #include <string>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/check.hpp>
 #include <retort/metrics/tally.hpp>
 
 namespace retort::metrics {
@@ -28,7 +29,7 @@ struct TopK {
 
     void update(const at::Tensor& student_logits, const at::Tensor& target) {
         const c10::NoGradGuard no_grad;
-        detail::check_logits(name(), "student", student_logits);
+        ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
         detail::check_target(name(), student_logits, target);
         const auto classes = student_logits.size(1);
         if (k < 1 || k > classes) {

@@ -51,9 +51,9 @@ struct AdamW {
     std::unique_ptr<MultiTensorAdamW> build(std::vector<at::Tensor> parameters) const;
     /// \throws ConfigError if an option is out of its range
     void check() const {
-        detail::check_optimizer_number("AdamW", "a learning rate", learning_rate);
-        detail::check_optimizer_number("AdamW", "an epsilon", eps);
-        detail::check_optimizer_number("AdamW", "a weight decay", weight_decay);
+        detail::check_range("AdamW", "a learning rate", learning_rate, detail::at_least(0));
+        detail::check_range("AdamW", "an epsilon", eps, detail::at_least(0));
+        detail::check_range("AdamW", "a weight decay", weight_decay, detail::at_least(0));
         for (const double beta : betas) {
             if (!(beta >= 0 && beta < 1)) {
                 throw ConfigError(

@@ -56,10 +56,10 @@ struct Lars {
     std::unique_ptr<MultiTensorLars> build(std::vector<at::Tensor> parameters) const;
     /// \throws ConfigError if an option is out of its range
     void check() const {
-        detail::check_optimizer_number("Lars", "a learning rate", learning_rate);
-        detail::check_optimizer_number("Lars", "a momentum", momentum);
-        detail::check_optimizer_number("Lars", "a weight decay", weight_decay);
-        detail::check_optimizer_number("Lars", "an epsilon", eps);
+        detail::check_range("Lars", "a learning rate", learning_rate, detail::at_least(0));
+        detail::check_range("Lars", "a momentum", momentum, detail::at_least(0));
+        detail::check_range("Lars", "a weight decay", weight_decay, detail::at_least(0));
+        detail::check_range("Lars", "an epsilon", eps, detail::at_least(0));
         if (!(trust > 0 && std::isfinite(trust))) {
             throw ConfigError(detail::concat("Lars: expected a trust above 0, found ", trust));
         }

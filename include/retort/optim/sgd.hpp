@@ -44,9 +44,9 @@ struct Sgd {
     std::unique_ptr<MultiTensorSgd> build(std::vector<at::Tensor> parameters) const;
     /// \throws ConfigError if an option is out of its range
     void check() const {
-        detail::check_optimizer_number("Sgd", "a learning rate", learning_rate);
-        detail::check_optimizer_number("Sgd", "a momentum", momentum);
-        detail::check_optimizer_number("Sgd", "a weight decay", weight_decay);
+        detail::check_range("Sgd", "a learning rate", learning_rate, detail::at_least(0));
+        detail::check_range("Sgd", "a momentum", momentum, detail::at_least(0));
+        detail::check_range("Sgd", "a weight decay", weight_decay, detail::at_least(0));
         if (!std::isfinite(dampening)) {
             throw ConfigError(detail::concat("Sgd: expected a finite dampening, found ", dampening));
         }

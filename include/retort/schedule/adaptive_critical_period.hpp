@@ -94,22 +94,14 @@ class AdaptiveCriticalPeriod {
     void check() const {
         const AdaptiveCriticalPeriodOptions& o = options_;
         detail::check_finite("AdaptiveCriticalPeriod", "initial value", o.initial);
-        const auto in = [](const char* what, double value, bool fine, const char* range) {
-            if (!fine) {
-                throw ConfigError(detail::concat("AdaptiveCriticalPeriod: expected ", what, " in ", range,
-                                                 ", found ", value));
-            }
-        };
-        in("a factor", o.factor, o.factor >= 0 && o.factor < 1, "[0, 1)");
-        in("a fall", o.fall, o.fall > 0 && o.fall < 1, "(0, 1)");
-        in("a smoothing", o.smoothing, o.smoothing >= 0 && o.smoothing < 1, "[0, 1)");
-        if (o.patience < 1 || o.least < 1 || o.most < 0 || (o.most > 0 && o.most < o.least)) {
-            throw ConfigError(
-                detail::concat("AdaptiveCriticalPeriod: expected a patience and a least length of at least 1 "
-                               "and a most length "
-                               "of 0 or not below the least, found ",
-                               o.patience, ", ", o.least, " and ", o.most));
-        }
+        detail::check_range("AdaptiveCriticalPeriod", "a factor", o.factor, detail::in_half_open(0, 1));
+        detail::check_range("AdaptiveCriticalPeriod", "a fall", o.fall, detail::in_open(0, 1));
+        detail::check_range("AdaptiveCriticalPeriod", "a smoothing", o.smoothing, detail::in_half_open(0, 1));
+        detail::check_range("AdaptiveCriticalPeriod", "a patience", o.patience, detail::at_least(1));
+        detail::check_range("AdaptiveCriticalPeriod", "a least length", o.least, detail::at_least(1));
+        if (o.most != 0)
+            detail::check_range("AdaptiveCriticalPeriod", "a most length", o.most,
+                                detail::at_least(static_cast<double>(o.least)));
     }
 
     // The callback. Templates, so that schedules do not depend on the trainer.

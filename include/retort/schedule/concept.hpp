@@ -19,12 +19,12 @@
 /// stores them.
 #pragma once
 
-#include <cmath>
 #include <concepts>
 #include <type_traits>
 
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
+#include <retort/detail/check.hpp>
 
 namespace retort {
 
@@ -35,15 +35,6 @@ concept WeightSchedule = requires(const S& schedule, const Progress& progress) {
 };
 
 namespace detail {
-
-inline void check_finite(const char* where, const char* what, double value) {
-    if (!std::isfinite(value))
-        throw ConfigError(concat(where, ": expected a finite ", what, ", found ", value));
-}
-
-inline void check_not_negative(const char* where, const char* what, double value) {
-    if (!(value >= 0)) throw ConfigError(concat(where, ": expected ", what, " of at least 0, found ", value));
-}
 
 /// The share of a stretch of `length` epochs that is over, in [0, 1]; a length of 0 stands for the whole run.
 inline double elapsed_share(const char* where, const Progress& progress, double length, Every every) {

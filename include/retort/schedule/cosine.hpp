@@ -24,7 +24,7 @@ struct Cosine {
     void check() const {
         detail::check_finite("Cosine", "initial value", initial);
         detail::check_finite("Cosine", "final value", final);
-        detail::check_not_negative("Cosine", "a number of epochs", epochs);
+        detail::check_range("Cosine", "a number of epochs", epochs, detail::at_least(0));
     }
 };
 

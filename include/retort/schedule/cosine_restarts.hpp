@@ -36,14 +36,9 @@ struct CosineRestarts {
     void check() const {
         detail::check_finite("CosineRestarts", "initial value", initial);
         detail::check_finite("CosineRestarts", "final value", final);
-        if (!(epochs > 0 && std::isfinite(epochs))) {
-            throw ConfigError(
-                detail::concat("CosineRestarts: expected a first period above 0 epochs, found ", epochs));
-        }
-        if (!(factor >= 1 && std::isfinite(factor))) {
-            throw ConfigError(
-                detail::concat("CosineRestarts: expected a factor of at least 1, found ", factor));
-        }
+        detail::check_range("CosineRestarts", "a number of epochs of the first period", epochs,
+                            detail::above(0));
+        detail::check_range("CosineRestarts", "a factor", factor, detail::at_least(1));
     }
 };
 

@@ -23,9 +23,7 @@ struct CriticalPeriod {
     }
     void check() const {
         detail::check_finite("CriticalPeriod", "initial value", initial);
-        if (!(factor > 0 && factor < 1)) {
-            throw ConfigError(detail::concat("CriticalPeriod: expected a factor in (0, 1), found ", factor));
-        }
+        detail::check_range("CriticalPeriod", "a factor", factor, detail::in_open(0, 1));
     }
 };
 

@@ -19,7 +19,7 @@ struct Exponential {
     void check() const {
         detail::check_finite("Exponential", "initial value", initial);
         detail::check_finite("Exponential", "factor", factor);
-        detail::check_not_negative("Exponential", "a factor", factor);
+        detail::check_range("Exponential", "a factor", factor, detail::at_least(0));
     }
 };
 

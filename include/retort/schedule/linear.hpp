@@ -21,7 +21,7 @@ struct Linear {
     void check() const {
         detail::check_finite("Linear", "initial value", initial);
         detail::check_finite("Linear", "final value", final);
-        detail::check_not_negative("Linear", "a number of epochs", epochs);
+        detail::check_range("Linear", "a number of epochs", epochs, detail::at_least(0));
     }
 };
 

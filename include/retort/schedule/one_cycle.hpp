@@ -33,10 +33,8 @@ struct OneCycle {
         detail::check_finite("OneCycle", "peak", peak);
         detail::check_finite("OneCycle", "initial value", initial);
         detail::check_finite("OneCycle", "final value", final);
-        detail::check_not_negative("OneCycle", "a number of epochs", epochs);
-        if (!(rise > 0 && rise < 1)) {
-            throw ConfigError(detail::concat("OneCycle: expected a rise above 0 and below 1, found ", rise));
-        }
+        detail::check_range("OneCycle", "a number of epochs", epochs, detail::at_least(0));
+        detail::check_range("OneCycle", "a rise", rise, detail::in_open(0, 1));
     }
 };
 

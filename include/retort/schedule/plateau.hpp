@@ -58,17 +58,11 @@ class Plateau {
     }
     void check() const {
         const PlateauOptions& o = options_;
-        if (!(o.factor > 0 && o.factor < 1)) {
-            throw ConfigError(detail::concat("Plateau: expected a factor in (0, 1), found ", o.factor));
-        }
-        if (!(o.minimum >= 0 && o.minimum <= 1)) {
-            throw ConfigError(detail::concat("Plateau: expected a minimum in [0, 1], found ", o.minimum));
-        }
-        if (o.patience < 0 || o.cooldown < 0 || !(o.threshold >= 0 && std::isfinite(o.threshold))) {
-            throw ConfigError(detail::concat(
-                "Plateau: expected a patience, a cooldown and a threshold of at least 0, found ", o.patience,
-                ", ", o.cooldown, " and ", o.threshold));
-        }
+        detail::check_range("Plateau", "a factor", o.factor, detail::in_open(0, 1));
+        detail::check_range("Plateau", "a minimum", o.minimum, detail::in_closed(0, 1));
+        detail::check_range("Plateau", "a patience", o.patience, detail::at_least(0));
+        detail::check_range("Plateau", "a cooldown", o.cooldown, detail::at_least(0));
+        detail::check_range("Plateau", "a threshold", o.threshold, detail::at_least(0));
     }
 
     // The callback. Templates, so that schedules do not depend on the trainer.

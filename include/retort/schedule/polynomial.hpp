@@ -23,10 +23,8 @@ struct Polynomial {
     void check() const {
         detail::check_finite("Polynomial", "initial value", initial);
         detail::check_finite("Polynomial", "final value", final);
-        detail::check_not_negative("Polynomial", "a number of epochs", epochs);
-        if (!(power > 0 && std::isfinite(power))) {
-            throw ConfigError(detail::concat("Polynomial: expected a power above 0, found ", power));
-        }
+        detail::check_range("Polynomial", "a number of epochs", epochs, detail::at_least(0));
+        detail::check_range("Polynomial", "a power", power, detail::above(0));
     }
 };
 

@@ -24,7 +24,7 @@ struct RampUp {
         return final * std::exp(-5.0 * rest * rest);
     }
     void check() const {
-        detail::check_not_negative("RampUp", "a number of epochs", epochs);
+        detail::check_range("RampUp", "a number of epochs", epochs, detail::at_least(0));
         detail::check_finite("RampUp", "number of epochs", epochs);
         detail::check_finite("RampUp", "final value", final);
     }

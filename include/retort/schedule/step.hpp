@@ -20,8 +20,7 @@ struct Step {
     void check() const {
         detail::check_finite("Step", "initial value", initial);
         detail::check_finite("Step", "factor", factor);
-        if (epochs < 1)
-            throw ConfigError(detail::concat("Step: expected at least 1 epoch per step, found ", epochs));
+        detail::check_range("Step", "a number of epochs", epochs, detail::at_least(1));
     }
 };
 

@@ -40,9 +40,7 @@ class WarmUp : public ScheduleAdaptor<S> {
         return this->schedule().weight(progress) * (o.initial + (1.0 - o.initial) * share);
     }
     void check() const {
-        if (!(options_.epochs > 0))
-            throw ConfigError(
-                detail::concat("WarmUp: expected a length above 0 epochs, found ", options_.epochs));
+        detail::check_range("WarmUp", "a number of epochs", options_.epochs, detail::above(0));
         detail::check_finite("WarmUp", "initial share", options_.initial);
         ScheduleAdaptor<S>::check();
     }

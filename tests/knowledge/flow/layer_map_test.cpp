@@ -108,7 +108,8 @@ TEST_CASE("matched information flow refuses what does not fit") {
     CHECK(
         holds(refusal(two, one, {.map = LayerMap{0, 1}}), "expected a map to the teacher's layers below 1"));
     CHECK(holds(refusal(two, two, {.weights = {1.0}}), "expected a weight for each of the 2 layers"));
-    CHECK(holds(refusal(two, two, {.weights = {1.0, NAN}}), "expected finite weights, found nan"));
+    CHECK(holds(refusal(two, two, {.weights = {1.0, NAN}}),
+                "MatchedInformationFlow: expected a finite weight, found nan"));
     CHECK(holds(refusal(two, two, {.weights = {0.0, 0.0}}), "a weight other than 0, found none"));
     CHECK(holds(words_of<ConfigError>([&] { matched_information_flow(two, two, {.layer = {.epsilon = 0}}); }),
                 "InformationFlow: expected an epsilon above 0"));

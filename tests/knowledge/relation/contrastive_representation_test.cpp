@@ -116,7 +116,7 @@ TEST_CASE("laws: noise_contrast, batch_contrast, queue_contrast") {
         const auto values = functional::noise_contrast(
             unit(student), bank.to(student.scalar_type()), indices, torch::tensor(1.0, torch::kFloat32),
             torch::tensor(-1.0, torch::kFloat32), {.temperature = 0.5});
-        return retort::detail::reduce_samples(values, reduction);
+        return retort::detail::reduce(values, reduction);
     };
     loss.sample = laws::without_teacher(laws::random_features({6}, {6}));
     loss.reductions = {Reduction::batchmean, Reduction::sum, Reduction::none};

@@ -3,8 +3,6 @@
 /// Gates that open or close linearly.
 #pragma once
 
-#include <cmath>
-
 #include <retort/cohort/gate/concept.hpp>
 #include <retort/core/error.hpp>
 
@@ -39,14 +37,8 @@ inline double line_share(const char* who, Every unit, double iterations, double 
 }
 
 inline void check_line(const char* who, double iterations, double extra_steps) {
-    if (!(iterations >= 0 && std::isfinite(iterations))) {
-        throw ConfigError(retort::detail::concat(
-            who, ": expected a number of iterations of at least 0, found ", iterations));
-    }
-    if (!(extra_steps >= 0 && std::isfinite(extra_steps))) {
-        throw ConfigError(
-            retort::detail::concat(who, ": expected extra_steps of at least 0, found ", extra_steps));
-    }
+    retort::detail::check_range(who, "a number of iterations", iterations, retort::detail::at_least(0));
+    retort::detail::check_range(who, "extra_steps", extra_steps, retort::detail::at_least(0));
 }
 
 }  // namespace detail

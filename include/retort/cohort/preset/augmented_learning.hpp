@@ -35,7 +35,7 @@ struct AugmentedLearningOptions {
         for (const auto& [what, weight] :
              {std::pair("a label_weight", label_weight), std::pair("a joint_weight", joint_weight),
               std::pair("a head_weight", head_weight), std::pair("a response_weight", response_weight)}) {
-            detail::check_weight("AugmentedLearningOptions", what, weight);
+            detail::check_range("AugmentedLearningOptions", what, weight, detail::at_least(0));
         }
         detail::check_temperature("AugmentedLearningOptions", temperature);
         detail::check_view_count("AugmentedLearningOptions", views);
@@ -75,8 +75,8 @@ struct AugmentedResponse {
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
-        const at::Tensor own = logits_for<AugmentedResponse>(student);
-        const at::Tensor goal = logits_for<AugmentedResponse>(teacher);
+        const at::Tensor own = student_logits<AugmentedResponse>(student);
+        const at::Tensor goal = teacher_logits<AugmentedResponse>(teacher);
         if (!plain) return functional::soft_target(own, goal, term);
         return functional::soft_target(functional::plain_views(own, views),
                                        functional::plain_views(goal, views), term);

@@ -29,11 +29,8 @@ struct OwnTeacherOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (!(alpha >= 0 && alpha <= 1)) {
-            throw ConfigError(
-                detail::concat("OwnTeacherOptions: expected an alpha in [0, 1], found ", alpha));
-        }
-        detail::check_weight("OwnTeacherOptions", "a beta", beta);
+        detail::check_range("OwnTeacherOptions", "an alpha", alpha, detail::in_closed(0, 1));
+        detail::check_range("OwnTeacherOptions", "a beta", beta, detail::at_least(0));
         detail::check_temperature("OwnTeacherOptions", temperature);
     }
 };

@@ -3,7 +3,6 @@
 /// Collaborative teacher-student learning via multiple knowledge transfer (CTSL-MKT).
 #pragma once
 
-#include <cmath>
 #include <string>
 #include <utility>
 
@@ -42,7 +41,7 @@ struct CollaborativeOptions {
              {std::pair("a ce_weight", ce_weight), std::pair("a mutual_weight", mutual_weight),
               std::pair("a self_weight", self_weight), std::pair("a relation_weight", relation_weight),
               std::pair("an angle_ratio", angle_ratio), std::pair("a response_weight", response_weight)}) {
-            detail::check_weight("CollaborativeOptions", what, weight);
+            detail::check_range("CollaborativeOptions", what, weight, detail::at_least(0));
         }
         detail::check_temperature("CollaborativeOptions", self_temperature);
     }

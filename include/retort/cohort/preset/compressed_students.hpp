@@ -61,7 +61,7 @@ struct CompressedStudentsOptions {
              {std::pair("a label_weight", label_weight), std::pair("a feature_weight", feature_weight),
               std::pair("a response_weight", response_weight),
               std::pair("an ensemble_weight", ensemble_weight)}) {
-            detail::check_weight("CompressedStudentsOptions", what, weight);
+            detail::check_range("CompressedStudentsOptions", what, weight, detail::at_least(0));
         }
         detail::check_temperature("CompressedStudentsOptions", temperature);
     }

@@ -12,6 +12,7 @@
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
@@ -61,17 +62,8 @@ class Filtered : public TermAdaptor<Term> {
         weights = detail::constant(weights);
         if (weights.scalar_type() != losses.scalar_type()) weights = weights.to(losses.scalar_type());
         const at::Tensor weighted = losses * weights;
-        switch (reduction) {
-            case Reduction::none:
-                return weighted;
-            case Reduction::sum:
-                return weighted.sum();
-            case Reduction::mean:
-                return weighted.sum() / weights.sum().clamp_min(1e-12);
-            case Reduction::batchmean:
-                break;
-        }
-        return weighted.mean();
+        if (reduction == Reduction::mean) return weighted.sum() / weights.sum().clamp_min(1e-12);
+        return detail::reduce(weighted, reduction);
     }
     void check() const {
         TermAdaptor<Term>::check();

@@ -7,7 +7,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/std_mean.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 #include <tuple>
@@ -31,9 +30,7 @@ namespace functional {
 /// Hazards: equal logits of a sample have deviation 0, and a gradient of the order of 1 / epsilon.
 /// \throws ConfigError if epsilon is not above 0; ShapeError if these are no logits of 2 classes or more.
 inline at::Tensor standardize(const at::Tensor& logits, double epsilon = 1e-7) {
-    if (!(epsilon > 0 && std::isfinite(epsilon))) {
-        throw ConfigError(detail::concat("standardize: expected an epsilon above 0, found ", epsilon));
-    }
+    detail::check_range("standardize", "an epsilon", epsilon, detail::above(0));
     detail::check_logits("standardize", "logits", logits);
     detail::check_two_classes("standardize", logits);
     const at::Tensor scores = detail::at_least_float32(logits);
@@ -62,9 +59,7 @@ struct Standardized : detail::LogitsAdaptor<Standardized<Term>, Term> {
     double epsilon = 1e-7;  ///< above 0
 
     void check() const {
-        if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(detail::concat("Standardized: expected an epsilon above 0, found ", epsilon));
-        }
+        detail::check_range("Standardized", "an epsilon", epsilon, detail::above(0));
         TermAdaptor<Term>::check();
     }
     std::string name() const { return "standardized_" + TermAdaptor<Term>::name(); }

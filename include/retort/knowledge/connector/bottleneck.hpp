@@ -43,12 +43,9 @@ struct Bottleneck {
 
     bool sized() const { return in > 0 && out > 0; }
     BottleneckConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
-        if (in < 0 || out < 0 || factor < 1) {
-            throw ConfigError(detail::concat(
-                "Bottleneck: expected channels of at least 0 and a factor of at least 1; found "
-                "in ",
-                in, ", out ", out, ", factor ", factor));
-        }
+        detail::check_range("Bottleneck", "in", in, detail::at_least(0));
+        detail::check_range("Bottleneck", "out", out, detail::at_least(0));
+        detail::check_range("Bottleneck", "a factor", factor, detail::at_least(1));
         const std::int64_t from = in > 0 ? in : detail::channels("Bottleneck", student);
         const std::int64_t to = out > 0 ? out : detail::channels("Bottleneck", teacher);
         return BottleneckConnector(from, std::max<std::int64_t>(to / factor, 1), to);

@@ -63,12 +63,11 @@ struct Convolution {
 
     bool sized() const { return in > 0 && out > 0; }
     ConvolutionConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
-        if (in < 0 || out < 0 || kernel < 1 || stride < 1 || padding < 0) {
-            throw ConfigError(detail::concat(
-                "Convolution: expected channels and padding of at least 0, kernel and stride of at "
-                "least 1; found in ",
-                in, ", out ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding));
-        }
+        detail::check_range("Convolution", "in", in, detail::at_least(0));
+        detail::check_range("Convolution", "out", out, detail::at_least(0));
+        detail::check_range("Convolution", "a kernel", kernel, detail::at_least(1));
+        detail::check_range("Convolution", "a stride", stride, detail::at_least(1));
+        detail::check_range("Convolution", "a padding", padding, detail::at_least(0));
         return ConvolutionConnector(
             torch::nn::Conv2dOptions(in > 0 ? in : detail::channels("Convolution", student),
                                      out > 0 ? out : detail::channels("Convolution", teacher), kernel)

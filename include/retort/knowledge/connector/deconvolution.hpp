@@ -23,12 +23,11 @@ struct Deconvolution {
 
     bool sized() const { return in > 0 && out > 0; }
     ConvolutionConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
-        if (in < 0 || out < 0 || kernel < 1 || stride < 1 || padding < 0) {
-            throw ConfigError(detail::concat(
-                "Deconvolution: expected channels and padding of at least 0, kernel and stride of at least "
-                "1; found in ",
-                in, ", out ", out, ", kernel ", kernel, ", stride ", stride, ", padding ", padding));
-        }
+        detail::check_range("Deconvolution", "in", in, detail::at_least(0));
+        detail::check_range("Deconvolution", "out", out, detail::at_least(0));
+        detail::check_range("Deconvolution", "a kernel", kernel, detail::at_least(1));
+        detail::check_range("Deconvolution", "a stride", stride, detail::at_least(1));
+        detail::check_range("Deconvolution", "a padding", padding, detail::at_least(0));
         return ConvolutionConnector(torch::nn::ConvTranspose2dOptions(
                                         in > 0 ? in : detail::channels("Deconvolution", student),
                                         out > 0 ? out : detail::channels("Deconvolution", teacher), kernel)

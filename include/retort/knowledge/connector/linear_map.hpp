@@ -19,10 +19,8 @@ struct LinearMap {
 
     bool sized() const { return in > 0 && out > 0; }
     torch::nn::Linear build(at::IntArrayRef student, at::IntArrayRef teacher) const {
-        if (in < 0 || out < 0) {
-            throw ConfigError(
-                detail::concat("LinearMap: expected sizes of at least 0, found in ", in, ", out ", out));
-        }
+        detail::check_range("LinearMap", "in", in, detail::at_least(0));
+        detail::check_range("LinearMap", "out", out, detail::at_least(0));
         if ((in == 0 && student.size() < 2) || (out == 0 && teacher.size() < 2)) {
             throw ShapeError(
                 detail::concat("LinearMap: expected features of shape [batch, ..., size], found ",

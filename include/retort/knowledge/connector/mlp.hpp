@@ -55,10 +55,9 @@ struct Mlp {
 
     bool sized() const { return in > 0 && out > 0; }
     MlpConnector build(at::IntArrayRef student, at::IntArrayRef teacher) const {
-        if (in < 0 || hidden < 0 || out < 0) {
-            throw ConfigError(detail::concat("Mlp: expected sizes of at least 0, found in ", in, ", hidden ",
-                                             hidden, ", out ", out));
-        }
+        detail::check_range("Mlp", "in", in, detail::at_least(0));
+        detail::check_range("Mlp", "hidden", hidden, detail::at_least(0));
+        detail::check_range("Mlp", "out", out, detail::at_least(0));
         if ((in == 0 && student.size() < 2) || (out == 0 && teacher.size() < 2)) {
             throw ShapeError(detail::concat("Mlp: expected features of shape [batch, ..., size], found ",
                                             detail::shape_text(student), " and ",

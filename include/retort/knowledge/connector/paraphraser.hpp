@@ -9,7 +9,6 @@
 #include <torch/nn/pimpl.h>
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include <retort/knowledge/connector/concept.hpp>
@@ -54,9 +53,7 @@ using FactorDecoder =
 
 /// The number of channels of a factor.
 inline std::int64_t factor_channels(const char* where, std::int64_t channels, double rate) {
-    if (!(rate > 0 && std::isfinite(rate))) {
-        throw ConfigError(concat(where, ": expected a rate above 0, found ", rate));
-    }
+    check_range(where, "a rate", rate, above(0));
     const auto count = static_cast<std::int64_t>(static_cast<double>(channels) * rate);
     if (count < 1) {
         throw ConfigError(concat(where, ": expected a rate that leaves a channel, found ", rate, " of ",
@@ -116,10 +113,8 @@ struct Translator {
 
     bool sized() const { return in > 0 && out > 0; }
     detail::FactorEncoder build(at::IntArrayRef student, at::IntArrayRef teacher) const {
-        if (in < 0 || out < 0) {
-            throw ConfigError(
-                detail::concat("Translator: expected sizes of at least 0, found in ", in, ", out ", out));
-        }
+        detail::check_range("Translator", "in", in, detail::at_least(0));
+        detail::check_range("Translator", "out", out, detail::at_least(0));
         const std::int64_t from = in > 0 ? in : detail::channels("Translator", student);
         const std::int64_t to =
             out > 0 ? out

@@ -64,10 +64,8 @@ struct ResizeTo {
 
     bool sized() const { return height > 0 && width > 0; }
     ResizeConnector build(at::IntArrayRef, at::IntArrayRef teacher) const {
-        if (height < 0 || width < 0) {
-            throw ConfigError(detail::concat("ResizeTo: expected sizes of at least 0, found height ", height,
-                                             ", width ", width));
-        }
+        detail::check_range("ResizeTo", "a height", height, detail::at_least(0));
+        detail::check_range("ResizeTo", "a width", width, detail::at_least(0));
         if (sized()) return ResizeConnector(height, width, resampling);
         const auto [teacher_height, teacher_width] = detail::spatial_sizes("ResizeTo", teacher);
         return ResizeConnector(height > 0 ? height : teacher_height, width > 0 ? width : teacher_width,

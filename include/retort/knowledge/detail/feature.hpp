@@ -14,7 +14,6 @@
 #include <string_view>
 #include <utility>
 
-#include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
 
@@ -83,36 +82,6 @@ inline std::pair<at::Tensor, at::Tensor> pool_larger(std::string_view where, con
     const std::int64_t height = std::min(student.size(2), teacher.size(2));
     const std::int64_t width = std::min(student.size(3), teacher.size(3));
     return {pooled_to(student, height, width), pooled_to(teacher, height, width)};
-}
-
-/// One value per sample, reduced. `batchmean` is `mean` here.
-inline at::Tensor reduce_samples(const at::Tensor& values, Reduction reduction) {
-    switch (reduction) {
-        case Reduction::none:
-            return values;
-        case Reduction::sum:
-            return values.sum();
-        case Reduction::batchmean:
-        case Reduction::mean:
-            break;
-    }
-    return values.mean();
-}
-
-/// Elements [batch, ...], reduced. Whether `none` takes the mean or the sum of a sample's elements is up to the loss.
-inline at::Tensor reduce_elements(const at::Tensor& elements, Reduction reduction, bool none_is_mean = true) {
-    switch (reduction) {
-        case Reduction::mean:
-            return elements.mean();
-        case Reduction::sum:
-            return elements.sum();
-        case Reduction::batchmean:
-            return elements.sum() / elements.size(0);
-        case Reduction::none:
-            break;
-    }
-    const at::Tensor rows = elements.reshape({elements.size(0), -1});
-    return none_is_mean ? rows.mean(1) : rows.sum(1);
 }
 
 }  // namespace retort::detail

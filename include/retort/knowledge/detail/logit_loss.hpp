@@ -7,12 +7,10 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/log_softmax.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string_view>
 
 #include <retort/core/logits.hpp>
-#include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
 
@@ -26,15 +24,7 @@ inline void check_logit_pair(std::string_view where, const at::Tensor& student, 
 }
 
 inline void check_temperature(std::string_view who, double temperature) {
-    if (!(temperature > 0 && std::isfinite(temperature))) {
-        throw ConfigError(concat(who, ": expected a temperature above 0, found ", temperature));
-    }
-}
-
-inline void check_weight(std::string_view who, std::string_view what, double weight) {
-    if (!(weight >= 0 && std::isfinite(weight))) {
-        throw ConfigError(concat(who, ": expected ", what, " of 0 or more, found ", weight));
-    }
+    check_range(who, "a temperature", temperature, above(0));
 }
 
 /// A loss on the non-target classes needs at least one.
@@ -70,46 +60,22 @@ inline at::Tensor log_probabilities(const at::Tensor& logits, double temperature
     return at::log_softmax(temperature == 1.0 ? scores : scores / temperature, 1);
 }
 
-inline at::Tensor scaled(const at::Tensor& value, double factor) {
-    return factor == 1.0 ? value : value * factor;
-}
-
-/// Elements of shape [batch, classes], reduced; `mean` is over all elements.
-inline at::Tensor reduce_over_classes(const at::Tensor& elements, Reduction reduction, double factor) {
-    switch (reduction) {
-        case Reduction::none:
-            return scaled(elements.sum(1), factor);
-        case Reduction::sum:
-            return scaled(elements.sum(), factor);
-        case Reduction::batchmean:
-            return scaled(elements.sum(), factor / static_cast<double>(elements.size(0)));
-        case Reduction::mean:
-            break;
-    }
-    return scaled(elements.mean(), factor);
-}
-
-/// One value per sample, reduced; elements are samples, so `mean` is `batchmean`.
-inline at::Tensor reduce_over_samples(const at::Tensor& samples, Reduction reduction, double factor) {
-    switch (reduction) {
-        case Reduction::none:
-            return scaled(samples, factor);
-        case Reduction::sum:
-            return scaled(samples.sum(), factor);
-        case Reduction::batchmean:
-        case Reduction::mean:
-            break;
-    }
-    return scaled(samples.mean(), factor);
-}
-
-/// The logits among the outputs, for the term `Term`, which the compiler names if there are none.
+/// The logits among the outputs of the student or of the teacher, for the term `Term`, which the compiler names if
+/// there are none.
 template <class Term, class Outputs>
-decltype(auto) logits_for(const Outputs& outputs) {
+decltype(auto) student_logits(const Outputs& outputs) {
     static_assert(
         HasLogits<Outputs>,
-        "retort: a term on logits needs logits: the outputs have no member `logits`, and there is no "
-        "function logits(outputs) in the namespace of their type");
+        "retort: a term needs the student's logits: the student's outputs have no member `logits`, and there "
+        "is no function logits(outputs) in the namespace of their type");
+    return logits(outputs);
+}
+template <class Term, class Outputs>
+decltype(auto) teacher_logits(const Outputs& outputs) {
+    static_assert(
+        HasLogits<Outputs>,
+        "retort: a term needs the teacher's logits: the teacher's outputs have no member `logits`, and there "
+        "is no function logits(outputs) in the namespace of their type");
     return logits(outputs);
 }
 

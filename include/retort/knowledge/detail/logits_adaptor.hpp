@@ -29,9 +29,9 @@ class LogitsAdaptor : public TermAdaptor<Term> {
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch,
                           const Progress& progress) const {
-        const at::Tensor own = derived().changed(logits_for<Derived>(student));
+        const at::Tensor own = derived().changed(student_logits<Derived>(student));
         if constexpr (Term::needs_teacher) {
-            const at::Tensor goal = derived().changed(constant(logits_for<Derived>(teacher)));
+            const at::Tensor goal = derived().changed(constant(teacher_logits<Derived>(teacher)));
             return this->call(own, goal, batch, progress);
         } else {
             return this->call(own, NoOutputs{}, batch, progress);
@@ -40,10 +40,10 @@ class LogitsAdaptor : public TermAdaptor<Term> {
     template <class Student, class Teacher, class B>
         requires HasPrepared<Term>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        const at::Tensor own = derived().changed(logits_for<Derived>(student));
+        const at::Tensor own = derived().changed(student_logits<Derived>(student));
         if constexpr (Term::needs_teacher) {
             if (teacher != nullptr) {
-                const at::Tensor goal = derived().changed(constant(logits_for<Derived>(*teacher)));
+                const at::Tensor goal = derived().changed(constant(teacher_logits<Derived>(*teacher)));
                 return this->prepare_term(own, &goal, batch);
             }
         }

@@ -15,6 +15,7 @@
 
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
 
 namespace retort::detail {
@@ -156,20 +157,14 @@ inline RowDivergenceResult row_divergence(at::Tensor log_student, at::Tensor log
     return result;
 }
 
-/// Values of rows of `elements` each, reduced as `reduce_over_classes` does, and their gradients.
+/// Values of rows of `elements` each, reduced as by `reduce`, and their gradients.
 /// \param value_factor, slope factors of values and gradients
 inline ValueAndGradient reduced_rows(ValueAndGradient rows, std::int64_t elements, Reduction reduction,
                                      double value_factor, double slope) {
-    if (reduction == Reduction::none) {
-        if (value_factor != 1.0) rows.value.mul_(value_factor);
-    } else {
-        double items = 1;
-        if (reduction != Reduction::sum) items = static_cast<double>(rows.value.size(0));
-        if (reduction == Reduction::mean) items *= static_cast<double>(elements);
-        rows.value = rows.value.sum();
-        if (value_factor != items) rows.value.mul_(value_factor / items);
-        slope /= items;
-    }
+    const double items = divisor(reduction, rows.value.size(0), elements);
+    if (reduction != Reduction::none) rows.value = rows.value.sum();
+    if (value_factor != items) rows.value.mul_(value_factor / items);
+    slope /= items;
     rows.scale *= slope;
     return rows;
 }
@@ -185,9 +180,7 @@ inline void check_beta(std::string_view where, RowForm form, double beta) {
                    beta));
     }
     const bool mixed = form == RowForm::symmetric || form == RowForm::symmetric_cross_entropy;
-    if (mixed && !(beta >= 0 && beta <= 1)) {
-        throw ConfigError(concat(where, ": expected a beta in [0, 1], found ", beta));
-    }
+    if (mixed) check_range(where, "a beta", beta, in_closed(0, 1));
 }
 
 }  // namespace retort::detail

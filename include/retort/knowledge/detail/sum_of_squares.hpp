@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
 
@@ -21,7 +22,7 @@ inline at::Tensor row_products(const at::Tensor& one, const at::Tensor& other) {
     return at::bmm(one.reshape({batch, 1, -1}), other.reshape({batch, -1, 1})).reshape({batch});
 }
 
-/// The sum of the squares of \f$ d(x) \f$, reduced as by `reduce_elements`, with sums for `none`. At every element d
+/// The sum of the squares of \f$ d(x) \f$, reduced as by `reduce`, with sums for `none`. At every element d
 /// has derivative 1, or is 0.
 /// \param deviations `Tensor deviations(values)`, a new tensor, in differentiable operators
 template <class Deviations>
@@ -31,17 +32,15 @@ at::Tensor sum_of_squares(const at::Tensor& values, Reduction reduction, double 
         values,
         [&](bool) {
             const at::Tensor apart = deviations(values);
-            double factor = scale;
-            if (reduction == Reduction::mean) factor /= static_cast<double>(values.numel());
-            if (reduction == Reduction::batchmean) factor /= static_cast<double>(values.size(0));
+            const std::int64_t samples = values.size(0);
+            const double factor = scale / divisor(reduction, samples, values.numel() / samples);
             at::Tensor value = row_products(apart, apart);
             if (reduction != Reduction::none) value = value.sum();
             if (factor != 1) value.mul_(factor);
             return ValueAndGradient{value, apart, 2 * factor};
         },
         [deviations, reduction, scale](const at::Tensor& input) {
-            const at::Tensor value =
-                reduce_elements(deviations(input).square(), reduction, /*none_is_mean=*/false);
+            const at::Tensor value = reduce(deviations(input).square(), reduction, PerSample::sum);
             return scale == 1 ? value : value * scale;
         });
 }

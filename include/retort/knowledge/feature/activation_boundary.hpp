@@ -7,9 +7,9 @@
 #include <ATen/ops/clamp_min.h>
 #include <ATen/ops/where.h>
 
-#include <cmath>
 #include <utility>
 
+#include <retort/core/reduction.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/sum_of_squares.hpp>
@@ -32,11 +32,8 @@ struct ActivationBoundaryOptions {
     /// No scale; the layers have equal weights.
     static ActivationBoundaryOptions torchdistill() { return {}; }
     void check() const {
-        if (!(margin > 0 && std::isfinite(margin)) || !std::isfinite(scale)) {
-            throw ConfigError(detail::concat(
-                "ActivationBoundary: expected a margin above 0 and a finite scale, found margin ", margin,
-                ", scale ", scale));
-        }
+        detail::check_range("ActivationBoundary", "a margin", margin, detail::above(0));
+        detail::check_finite("ActivationBoundary", "scale", scale);
     }
 };
 

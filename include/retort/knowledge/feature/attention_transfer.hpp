@@ -5,10 +5,10 @@
 
 #include <ATen/ops/mse_loss.h>
 
-#include <cmath>
 #include <utility>
 
 #include <retort/detail/products.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -31,11 +31,7 @@ struct AttentionTransferOptions {
 
     static AttentionTransferOptions paper() { return {.form = Form::paper}; }
     static AttentionTransferOptions rep_distiller() { return {}; }
-    void check() const {
-        if (!(power > 0 && std::isfinite(power))) {
-            throw ConfigError(detail::concat("AttentionTransfer: expected a power above 0, found ", power));
-        }
-    }
+    void check() const { detail::check_range("AttentionTransfer", "a power", power, detail::above(0)); }
 };
 
 namespace functional {
@@ -77,7 +73,7 @@ inline at::Tensor attention_code(const at::Tensor& student, const at::Tensor& te
                                  const AttentionTransferOptions& options = {}) {
     const auto [map_s, map_t] = detail::attention_maps("attention_code", student, teacher, options);
     if (options.reduction == Reduction::mean) return at::mse_loss(map_s, map_t);
-    return detail::reduce_elements((map_s - map_t).square(), options.reduction);
+    return detail::reduce((map_s - map_t).square(), options.reduction);
 }
 
 /// Formula: \f$ \mathrm{mean}_b \| \hat a_s - \hat a_t \|_2 \f$ with the maps of `attention_code`; the
@@ -86,7 +82,7 @@ inline at::Tensor attention_paper(
     const at::Tensor& student, const at::Tensor& teacher,
     const AttentionTransferOptions& options = AttentionTransferOptions::paper()) {
     const auto [map_s, map_t] = detail::attention_maps("attention_paper", student, teacher, options);
-    return detail::reduce_samples(at::linalg_vector_norm(map_s - map_t, 2, 1), options.reduction);
+    return detail::reduce(at::linalg_vector_norm(map_s - map_t, 2, 1), options.reduction);
 }
 
 /// `attention_code` or `attention_paper`, depending on the options.

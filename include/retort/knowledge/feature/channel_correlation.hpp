@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <retort/detail/products.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -45,7 +46,7 @@ inline at::Tensor channel_correlation(const at::Tensor& student, const at::Tenso
         return products / at::linalg_vector_norm(products, 2, 2, /*keepdim=*/true).clamp_min(1e-12);
     };
     const at::Tensor difference = correlation(student) - correlation(detail::constant(teacher));
-    const at::Tensor result = detail::reduce_elements((difference * difference).sum(2), options.reduction);
+    const at::Tensor result = detail::reduce((difference * difference).sum(2), options.reduction);
     return options.divide_by_batch_twice ? result / static_cast<double>(student.size(0)) : result;
 }
 

@@ -6,9 +6,9 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/log_softmax.h>
 
-#include <cmath>
 #include <utility>
 
+#include <retort/core/reduction.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
@@ -21,12 +21,7 @@ struct ChannelWiseOptions {
     bool t_squared = true;
     Reduction reduction = Reduction::mean;  ///< elements are the channels of the samples
 
-    void check() const {
-        if (!(temperature > 0 && std::isfinite(temperature))) {
-            throw ConfigError(
-                detail::concat("ChannelWise: expected a temperature above 0, found ", temperature));
-        }
-    }
+    void check() const { detail::check_range("ChannelWise", "a temperature", temperature, detail::above(0)); }
 };
 
 namespace functional {

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -28,12 +29,8 @@ struct ClassAttentionTransferOptions {
     Reduction reduction = Reduction::mean;  ///< elements are those of the averaged maps
 
     void check() const {
-        if (resolution < 1 || top_classes < 0) {
-            throw ConfigError(detail::concat(
-                "ClassAttentionTransfer: expected a resolution of at least 1 and top_classes of at least 0, "
-                "found resolution ",
-                resolution, ", top_classes ", top_classes));
-        }
+        detail::check_range("ClassAttentionTransfer", "a resolution", resolution, detail::at_least(1));
+        detail::check_range("ClassAttentionTransfer", "top_classes", top_classes, detail::at_least(0));
     }
 };
 
@@ -63,8 +60,8 @@ inline at::Tensor class_attention_transfer(const at::Tensor& student, const at::
         }
         return options.normalize ? detail::normalized(result, 2) : result;
     };
-    return detail::reduce_elements(at::mse_loss(compared(maps_s), compared(maps_t), at::Reduction::None),
-                                   options.reduction);
+    return detail::reduce(at::mse_loss(compared(maps_s), compared(maps_t), at::Reduction::None),
+                          options.reduction);
 }
 
 }  // namespace functional

@@ -8,13 +8,13 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
-#include <cmath>
 #include <limits>
 #include <memory>
 #include <utility>
 
 #include <retort/core/batch.hpp>
 #include <retort/core/logits.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
 #include <retort/knowledge/detail/cosine_distances.hpp>
 #include <retort/knowledge/detail/feature.hpp>
@@ -40,12 +40,8 @@ struct CompressedEmbeddingOptions {
     Reduction reduction = Reduction::mean;  ///< elements are the samples
 
     void check() const {
-        if (!(distance_weight >= 0 && std::isfinite(distance_weight)) ||
-            !(teacher_weight >= 0 && std::isfinite(teacher_weight))) {
-            throw ConfigError(
-                detail::concat("CompressedEmbedding: expected weights of at least 0, found distance weight ",
-                               distance_weight, ", teacher weight ", teacher_weight));
-        }
+        detail::check_range("CompressedEmbedding", "a distance_weight", distance_weight, detail::at_least(0));
+        detail::check_range("CompressedEmbedding", "a teacher_weight", teacher_weight, detail::at_least(0));
         if (teacher_weight == 0 && !distance_trains_compressor) {
             throw ConfigError(
                 "CompressedEmbedding: expected a teacher weight above 0 or distance_trains_compressor, found "
@@ -72,15 +68,15 @@ inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor
     const at::Tensor one = detail::at_least_float32(student);
     const at::Tensor other = detail::at_least_float32(embedding);
     if (options.distance == CompressedEmbeddingOptions::Distance::squared) {
-        return detail::reduce_samples((one - other).pow(2).mean(1), options.reduction);
+        return detail::reduce((one - other).pow(2).mean(1), options.reduction);
     }
     if (!other.requires_grad()) {
-        return detail::reduce_samples(
+        return detail::reduce(
             detail::cosine_distances(one, other, 1e-12, std::numeric_limits<double>::infinity()),
             options.reduction);
     }
-    return detail::reduce_samples(1 - (detail::normalized(one, 1) * detail::normalized(other, 1)).sum(1),
-                                  options.reduction);
+    return detail::reduce(1 - (detail::normalized(one, 1) * detail::normalized(other, 1)).sum(1),
+                          options.reduction);
 }
 
 }  // namespace functional
@@ -154,10 +150,8 @@ class CompressedEmbedding : public detail::FeatureTerm<StudentTap, TeacherTap, d
 
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
-        static_assert(HasLogits<Student>,
-                      "retort: CompressedEmbedding needs logits: the student's outputs have no member "
-                      "`logits`, and there is no function logits(outputs) in the namespace of their type");
-        if (this->parts_.options.teacher_weight > 0) this->parts_.classes = logits(student).size(1);
+        const at::Tensor& scores = detail::student_logits<CompressedEmbedding>(student);
+        if (this->parts_.options.teacher_weight > 0) this->parts_.classes = scores.size(1);
         Base::prepare(student, teacher, batch);
     }
 

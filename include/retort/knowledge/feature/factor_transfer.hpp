@@ -7,11 +7,11 @@
 #include <ATen/ops/mse_loss.h>
 #include <c10/core/GradMode.h>
 
-#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/connector/paraphraser.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -38,11 +38,8 @@ struct FactorTransferOptions {
     /// Not the paper's loss, but that of the released code used in published benchmarks; weight 200.
     static FactorTransferOptions rep_distiller() { return {.form = Form::rep_distiller}; }
     void check() const {
-        if (!(norm >= 1 && std::isfinite(norm)) || !(power > 0 && std::isfinite(power))) {
-            throw ConfigError(detail::concat(
-                "FactorTransfer: expected a norm of at least 1 and a power above 0, found norm ", norm,
-                ", power ", power));
-        }
+        detail::check_range("FactorTransfer", "a norm", norm, detail::at_least(1));
+        detail::check_range("FactorTransfer", "a power", power, detail::above(0));
     }
 };
 
@@ -64,13 +61,13 @@ inline at::Tensor factor_transfer(const at::Tensor& student, const at::Tensor& t
                    : detail::normalized(detail::at_least_float32(factor).reshape({factor.size(0), -1}), 1);
     };
     const at::Tensor difference = compared(factor_s) - compared(factor_t);
-    if (options.norm == 1) return detail::reduce_elements(difference.abs(), options.reduction);
+    if (options.norm == 1) return detail::reduce(difference.abs(), options.reduction);
     if (attention) {
         const at::Tensor powers =
             options.norm == 2 ? difference * difference : difference.abs().pow(options.norm);
-        return detail::reduce_elements(powers, options.reduction);
+        return detail::reduce(powers, options.reduction);
     }
-    return detail::reduce_samples(at::linalg_vector_norm(difference, options.norm, 1), options.reduction);
+    return detail::reduce(at::linalg_vector_norm(difference, options.norm, 1), options.reduction);
 }
 
 /// Mean squared difference of a feature and its reconstruction: the loss of the first stage of factor transfer.

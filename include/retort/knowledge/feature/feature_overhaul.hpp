@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/reduction.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>

@@ -8,10 +8,10 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/nn/pimpl.h>
 
-#include <cmath>
 #include <limits>
 #include <utility>
 
+#include <retort/core/reduction.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
@@ -25,11 +25,9 @@ struct LogSumOptions {
     double epsilon = 1e-4;  ///< of the batch norms; unused by the function
 
     void check() const {
-        if (!(exponent > 0 && std::isfinite(exponent)) || !std::isfinite(scale) || !(epsilon > 0)) {
-            throw ConfigError(detail::concat(
-                "LogSum: expected an exponent above 0, a finite scale and epsilon above 0, found exponent ",
-                exponent, ", scale ", scale, ", epsilon ", epsilon));
-        }
+        detail::check_range("LogSum", "an exponent", exponent, detail::above(0));
+        detail::check_finite("LogSum", "scale", scale);
+        detail::check_range("LogSum", "an epsilon", epsilon, detail::above(0));
     }
 };
 

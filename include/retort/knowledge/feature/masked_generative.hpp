@@ -12,6 +12,7 @@
 #include <memory>
 #include <utility>
 
+#include <retort/core/reduction.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -33,10 +34,7 @@ struct MaskedGenerativeOptions {
     /// Weight 7e-5.
     static MaskedGenerativeOptions classification() { return {.mask = Mask::channels, .fraction = 0.15}; }
     void check() const {
-        if (!(fraction >= 0 && fraction < 1)) {
-            throw ConfigError(
-                detail::concat("MaskedGenerative: expected a fraction in [0, 1), found ", fraction));
-        }
+        detail::check_range("MaskedGenerative", "a fraction", fraction, detail::in_half_open(0, 1));
     }
 };
 

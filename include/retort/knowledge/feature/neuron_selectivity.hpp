@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <retort/detail/products.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -44,14 +45,14 @@ inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor
         const at::Tensor moments_t = detail::gram(of_teacher.transpose(1, 2));
         const at::Tensor difference =
             moments_s / static_cast<double>(count_s) - moments_t / static_cast<double>(count_t);
-        return detail::reduce_samples(difference.square().sum({1, 2}), options.reduction);
+        return detail::reduce(difference.square().sum({1, 2}), options.reduction);
     }
     const auto kernel = [](const at::Tensor& one, const at::Tensor& other) {
         const at::Tensor products =
             one.is_same(other) ? detail::gram(one) : at::bmm(one, other.transpose(1, 2));
         return products.square().mean({1, 2});
     };
-    return detail::reduce_samples(
+    return detail::reduce(
         kernel(of_teacher, of_teacher) + kernel(of_student, of_student) - 2 * kernel(of_student, of_teacher),
         options.reduction);
 }

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/connector/resize.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -24,12 +25,7 @@ struct PearsonCorrelationOptions {
     bool resize_student = true;  ///< to the teacher's size; else the teacher's map to the student's
     Reduction reduction = Reduction::mean;  ///< elements are those of the features
 
-    void check() const {
-        if (!(epsilon > 0)) {
-            throw ConfigError(
-                detail::concat("PearsonCorrelation: expected epsilon above 0, found ", epsilon));
-        }
-    }
+    void check() const { detail::check_range("PearsonCorrelation", "epsilon", epsilon, detail::above(0)); }
 };
 
 namespace functional {
@@ -60,9 +56,8 @@ inline at::Tensor pearson_correlation(const at::Tensor& student, const at::Tenso
                (deviation + options.epsilon)
                    .masked_fill(deviation < options.epsilon, std::numeric_limits<double>::infinity());
     };
-    return 0.5 *
-           detail::reduce_elements(at::mse_loss(standardized(from), standardized(goal), at::Reduction::None),
-                                   options.reduction);
+    return 0.5 * detail::reduce(at::mse_loss(standardized(from), standardized(goal), at::Reduction::None),
+                                options.reduction);
 }
 
 }  // namespace functional

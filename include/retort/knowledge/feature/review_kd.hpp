@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/attention_fusion.hpp>
 #include <retort/knowledge/detail/feature.hpp>
@@ -30,9 +31,7 @@ struct HierarchicalContextOptions {
 
     void check() const {
         for (const std::int64_t level : levels) {
-            if (level < 1)
-                throw ConfigError(
-                    detail::concat("hierarchical_context: expected levels of at least 1, found ", level));
+            detail::check_range("hierarchical_context", "levels", level, detail::at_least(1));
         }
     }
 };
@@ -57,7 +56,7 @@ inline at::Tensor hierarchical_context(const at::Tensor& student, const at::Tens
     const bool per_sample = options.reduction == Reduction::none || options.reduction == Reduction::sum;
     const auto distance = [&](const at::Tensor& one, const at::Tensor& other) {
         if (!per_sample) return at::mse_loss(one, other);
-        return detail::reduce_elements(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
+        return detail::reduce(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
     };
     const at::Tensor from = detail::at_least_float32(student);
     const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
@@ -72,7 +71,7 @@ inline at::Tensor hierarchical_context(const at::Tensor& student, const at::Tens
                                             detail::pooled_to(goal, level, level));
     }
     result = result / total;
-    return per_sample ? detail::reduce_samples(result, options.reduction) : result;
+    return per_sample ? detail::reduce(result, options.reduction) : result;
 }
 
 }  // namespace functional
@@ -83,8 +82,7 @@ struct ReviewKdOptions {
     HierarchicalContextOptions context{};
 
     void check() const {
-        if (middle < 0)
-            throw ConfigError(detail::concat("ReviewKd: expected middle of at least 0, found ", middle));
+        detail::check_range("ReviewKd", "middle", middle, detail::at_least(0));
         context.check();
     }
 };

@@ -6,15 +6,16 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/mse_loss.h>
 
-#include <cmath>
 #include <type_traits>
 #include <utility>
 
 #include <retort/core/logits.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/fixed_head.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 
@@ -28,11 +29,8 @@ struct SrrlOptions {
     static SrrlOptions cls_kd_imagenet() { return {.logit_weight = 1}; }
     static SrrlOptions sim_kd() { return {.logit_weight = 1}; }
     void check() const {
-        if (!(feature_weight >= 0 && std::isfinite(feature_weight)) ||
-            !(logit_weight >= 0 && std::isfinite(logit_weight))) {
-            throw ConfigError(detail::concat("Srrl: expected weights of at least 0, found feature weight ",
-                                             feature_weight, ", logit weight ", logit_weight));
-        }
+        detail::check_range("Srrl", "a feature_weight", feature_weight, detail::at_least(0));
+        detail::check_range("Srrl", "a logit_weight", logit_weight, detail::at_least(0));
     }
 };
 
@@ -60,14 +58,14 @@ inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, con
     const bool whole = options.reduction == Reduction::mean || options.reduction == Reduction::batchmean;
     const auto distance = [&](const at::Tensor& one, const at::Tensor& other) {
         if (whole) return at::mse_loss(one, other);
-        return detail::reduce_elements(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
+        return detail::reduce(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
     };
     const at::Tensor value =
         weighted(distance(pooled(student), pooled(detail::constant(teacher))), options.feature_weight) +
         weighted(distance(detail::at_least_float32(student_logits),
                           detail::at_least_float32(detail::constant(teacher_logits))),
                  options.logit_weight);
-    return whole ? value : detail::reduce_samples(value, options.reduction);
+    return whole ? value : detail::reduce(value, options.reduction);
 }
 
 }  // namespace functional
@@ -126,14 +124,12 @@ class Srrl : public detail::FeatureTerm<StudentTap, TeacherTap, detail::SrrlPart
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B&) const {
-        static_assert(HasLogits<Teacher>,
-                      "retort: Srrl needs logits: the teacher's outputs have no member `logits`, and there "
-                      "is no function logits(outputs) in the namespace of their type");
         const at::Tensor feature = as_map(this->taps_.student(student));
         const at::Tensor goal = as_map(this->taps_.teacher(teacher));
+        const at::Tensor scores = detail::teacher_logits<Srrl>(teacher);
         return this->naming([&] {
             const at::Tensor mapped = this->learnable_->forward(feature);
-            return functional::srrl(mapped, goal, this->parts_.head(mapped.mean({2, 3})), logits(teacher),
+            return functional::srrl(mapped, goal, this->parts_.head(mapped.mean({2, 3})), scores,
                                     this->parts_.options);
         });
     }

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -27,13 +28,10 @@ struct VariationalInformationOptions {
     Reduction reduction = Reduction::mean;  ///< elements are those of the teacher's feature
 
     void check() const {
-        if (hidden < 0 || !(epsilon > 0) || !(initial_variance > epsilon) ||
-            !std::isfinite(initial_variance)) {
-            throw ConfigError(detail::concat(
-                "VariationalInformation: expected hidden of at least 0, epsilon above 0 and an initial "
-                "variance above epsilon, found hidden ",
-                hidden, ", epsilon ", epsilon, ", initial variance ", initial_variance));
-        }
+        detail::check_range("VariationalInformation", "hidden", hidden, detail::at_least(0));
+        detail::check_range("VariationalInformation", "an epsilon", epsilon, detail::above(0));
+        detail::check_range("VariationalInformation", "an initial_variance", initial_variance,
+                            detail::above(epsilon));
     }
 };
 
@@ -63,8 +61,7 @@ inline at::Tensor variational_information(const at::Tensor& mean, const at::Tens
     if (options.reduction == Reduction::mean) {  // the mean of the logarithms is that over the channels
         return (difference.square() * (0.5 / variance)).mean() + 0.5 * variance.log().mean();
     }
-    return detail::reduce_elements(0.5 * (difference.square() / variance + variance.log()),
-                                   options.reduction);
+    return detail::reduce(0.5 * (difference.square() / variance + variance.log()), options.reduction);
 }
 
 }  // namespace functional

@@ -18,15 +18,12 @@ struct ConfidentTeacher {
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student&, const Teacher& teacher, const B&) const {
-        const at::Tensor& scores = detail::logits_for<ConfidentTeacher>(teacher);
+        const at::Tensor& scores = detail::teacher_logits<ConfidentTeacher>(teacher);
         detail::check_logits("ConfidentTeacher", "the teacher's logits", scores);
         return detail::log_probabilities(detail::constant(scores), 1.0).amax(1).exp().ge(threshold);
     }
     void check() const {
-        if (!(threshold >= 0 && threshold <= 1)) {
-            throw ConfigError(
-                detail::concat("ConfidentTeacher: expected a threshold in [0, 1], found ", threshold));
-        }
+        detail::check_range("ConfidentTeacher", "a threshold", threshold, detail::in_closed(0, 1));
     }
 };
 

@@ -19,7 +19,7 @@ struct CorrectTeacher {
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student&, const Teacher& teacher, const B& batch) const {
-        const at::Tensor& scores = detail::logits_for<CorrectTeacher>(teacher);
+        const at::Tensor& scores = detail::teacher_logits<CorrectTeacher>(teacher);
         detail::check_logits("CorrectTeacher", "the teacher's logits", scores);
         return scores.argmax(1).eq(detail::class_indices("CorrectTeacher", target(batch), scores));
     }

@@ -6,12 +6,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
-#include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
@@ -50,10 +50,7 @@ struct InformationFlowOptions {
     void check() const {
         kernel.check("InformationFlow");
         if (teacher_kernel) teacher_kernel->check("InformationFlow");
-        if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(
-                detail::concat("InformationFlow: expected an epsilon above 0, found ", epsilon));
-        }
+        detail::check_range("InformationFlow", "an epsilon", epsilon, detail::above(0));
     }
 };
 
@@ -97,7 +94,7 @@ inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const 
             values = (p - q).square() / p.clamp_min(static_cast<double>(std::numeric_limits<float>::min()));
             break;
     }
-    if (options.diagonal || batch == 1) return reduce_pairs(values, options.reduction);
+    if (options.diagonal || batch == 1) return reduce(values, options.reduction);
     const auto others = static_cast<double>(batch - 1);
     switch (options.reduction) {
         case Reduction::none:
@@ -108,7 +105,7 @@ inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const 
         case Reduction::batchmean:
             break;
     }
-    return reduce_pairs(values, options.reduction);
+    return reduce(values, options.reduction);
 }
 
 }  // namespace detail

@@ -6,7 +6,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
-#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <utility>
@@ -28,12 +27,7 @@ struct MatchedInformationFlowOptions {
     /// \throws ConfigError
     void check() const {
         layer.check();
-        for (const double weight : weights) {
-            if (!std::isfinite(weight)) {
-                throw ConfigError(
-                    detail::concat("MatchedInformationFlow: expected finite weights, found ", weight));
-            }
-        }
+        for (const double weight : weights) detail::check_finite("MatchedInformationFlow", "weight", weight);
     }
 };
 

@@ -13,7 +13,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <tuple>
@@ -21,6 +20,7 @@
 #include <vector>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
@@ -46,11 +46,8 @@ struct SingularVectorsOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (count < 1 || extra < 0) {
-            throw ConfigError(detail::concat(
-                "SingularVectors: expected a count of at least 1 and at least 0 extra, found count ", count,
-                ", extra ", extra));
-        }
+        detail::check_range("SingularVectors", "a count", count, detail::at_least(1));
+        detail::check_range("SingularVectors", "an extra", extra, detail::at_least(0));
     }
 };
 
@@ -196,11 +193,10 @@ inline at::Tensor singular_differences(const std::vector<at::Tensor>& student,
                 at::GradMode::is_enabled() && (own.requires_grad() || own_before.requires_grad());
             const at::Tensor sums = PairDifferences::apply(first(own), first(own_before), first(goal),
                                                            first(goal_before), with_gradient);
-            const auto samples = static_cast<double>(own.size(0));
-            const auto pairs = static_cast<double>(own.size(1) * own_before.size(1) * count);
+            const double items =
+                divisor(options.reduction, own.size(0), own.size(1) * own_before.size(1) * count);
             at::Tensor value = options.reduction == Reduction::none ? sums : sums.sum();
-            if (options.reduction == Reduction::batchmean) value = value / samples;
-            if (options.reduction == Reduction::mean) value = value / (samples * pairs);
+            if (items != 1) value = value / items;
             result = result.defined() ? result + value : value;
         }
         own_before = own;

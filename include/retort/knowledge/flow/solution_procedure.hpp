@@ -11,12 +11,12 @@
 #include <ATen/ops/linalg_vector_norm.h>
 
 #include <algorithm>
-#include <cmath>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 
@@ -45,12 +45,7 @@ struct SolutionProcedureOptions {
 
     /// \throws ConfigError
     void check() const {
-        for (const double weight : weights) {
-            if (!std::isfinite(weight)) {
-                throw ConfigError(
-                    detail::concat("SolutionProcedure: expected finite weights, found ", weight));
-            }
-        }
+        for (const double weight : weights) detail::check_finite("SolutionProcedure", "weight", weight);
     }
 };
 
@@ -142,7 +137,7 @@ inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
         at::Tensor value = options.distance == SolutionProcedureOptions::Distance::squared
                                ? difference.square().flatten(1)
                                : at::linalg_vector_norm(difference, 2, at::IntArrayRef({1}));
-        value = detail::reduce_pairs(value, options.reduction);
+        value = detail::reduce(value, options.reduction);
         if (!options.weights.empty()) value = value * options.weights[pair];
         result = result.defined() ? result + value : value;
     }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <retort/core/batch.hpp>
+#include <retort/core/reduction.hpp>
 #include <retort/knowledge/adaptor/on_plain_views.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>

@@ -10,6 +10,7 @@
 
 #include <string>
 
+#include <retort/core/reduction.hpp>
 #include <retort/detail/products.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
@@ -77,8 +78,8 @@ inline at::Tensor class_relation(const at::Tensor& student, const at::Tensor& te
 
 template <class Student, class Teacher, class B>
 at::Tensor ClassRelation::operator()(const Student& student, const Teacher& teacher, const B&) const {
-    return functional::class_relation(detail::logits_for<ClassRelation>(student),
-                                      detail::logits_for<ClassRelation>(teacher), *this);
+    return functional::class_relation(detail::student_logits<ClassRelation>(student),
+                                      detail::teacher_logits<ClassRelation>(teacher), *this);
 }
 
 }  // namespace retort

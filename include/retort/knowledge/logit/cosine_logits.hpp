@@ -9,6 +9,7 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/cosine_distances.hpp>
@@ -46,17 +47,16 @@ inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& tea
         const at::Tensor scores = detail::at_least_float32(logits);
         return options.centered ? scores - scores.mean(1, /*keepdim=*/true) : scores;
     };
-    return detail::reduce_over_samples(
-        detail::cosine_distances(rows(student), rows(detail::constant(teacher)), 0.0, 1.0), options.reduction,
-        1.0);
+    return detail::reduce(detail::cosine_distances(rows(student), rows(detail::constant(teacher)), 0.0, 1.0),
+                          options.reduction);
 }
 
 }  // namespace functional
 
 template <class Student, class Teacher, class B>
 at::Tensor CosineLogits::operator()(const Student& student, const Teacher& teacher, const B&) const {
-    return functional::cosine_logits(detail::logits_for<CosineLogits>(student),
-                                     detail::logits_for<CosineLogits>(teacher), *this);
+    return functional::cosine_logits(detail::student_logits<CosineLogits>(student),
+                                     detail::teacher_logits<CosineLogits>(teacher), *this);
 }
 
 }  // namespace retort

@@ -11,6 +11,7 @@
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 
@@ -73,18 +74,11 @@ inline at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& targ
 
 template <class Student, class Teacher, class B>
 at::Tensor CrossEntropy::operator()(const Student& student, const Teacher&, const B& batch) const {
-    static_assert(HasLogits<Student>,
-                  "retort: CrossEntropy needs logits: the student's outputs have no member `logits`, and "
-                  "there is no function "
-                  "logits(outputs) in the namespace of their type");
-    return functional::cross_entropy(logits(student), target(batch), *this);
+    return functional::cross_entropy(detail::student_logits<CrossEntropy>(student), target(batch), *this);
 }
 
 inline void CrossEntropy::check() const {
-    if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
-        throw ConfigError(
-            detail::concat("CrossEntropy: expected a label smoothing in [0, 1], found ", label_smoothing));
-    }
+    detail::check_range("CrossEntropy", "a label smoothing", label_smoothing, detail::in_closed(0, 1));
 }
 
 }  // namespace retort

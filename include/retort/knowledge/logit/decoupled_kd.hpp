@@ -13,6 +13,7 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
@@ -83,8 +84,8 @@ inline void DecoupledKd::check() const {
             "networks; "
             "use a preset such as DecoupledKd::resnet32x4_resnet8x4() or set it");
     }
-    detail::check_weight("DecoupledKd", "a target_weight", target_weight);
-    detail::check_weight("DecoupledKd", "a non_target_weight", non_target_weight);
+    detail::check_range("DecoupledKd", "a target_weight", target_weight, detail::at_least(0));
+    detail::check_range("DecoupledKd", "a non_target_weight", non_target_weight, detail::at_least(0));
     detail::check_temperature("DecoupledKd", temperature);
 }
 
@@ -105,9 +106,8 @@ inline at::Tensor composed_decoupled_kd(const at::Tensor& student, const at::Ten
     // At the target class both logarithms are 0, and so is their difference.
     const at::Tensor others =
         (of_teacher.log_others.exp() * (of_teacher.log_others - of_student.log_others)).sum(1);
-    return reduce_over_samples(
-        scaled(binary, options.target_weight) + scaled(others, options.non_target_weight), options.reduction,
-        options.temperature * options.temperature);
+    return reduce(scaled(binary, options.target_weight) + scaled(others, options.non_target_weight),
+                  options.reduction, PerSample::mean, options.temperature * options.temperature);
 }
 
 /// The loss of each sample without the factor T^2, and its gradient with respect to the student's logits divided by T.
@@ -177,8 +177,8 @@ inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teac
 
 template <class Student, class Teacher, class B>
 at::Tensor DecoupledKd::operator()(const Student& student, const Teacher& teacher, const B& batch) const {
-    return functional::decoupled_kd(detail::logits_for<DecoupledKd>(student),
-                                    detail::logits_for<DecoupledKd>(teacher), target(batch), *this);
+    return functional::decoupled_kd(detail::student_logits<DecoupledKd>(student),
+                                    detail::teacher_logits<DecoupledKd>(teacher), target(batch), *this);
 }
 
 }  // namespace retort

@@ -8,10 +8,10 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/softmax.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
@@ -54,12 +54,10 @@ struct DistKd {
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
     void check() const {
-        detail::check_weight("DistKd", "a sample_weight", sample_weight);
-        detail::check_weight("DistKd", "a class_weight", class_weight);
+        detail::check_range("DistKd", "a sample_weight", sample_weight, detail::at_least(0));
+        detail::check_range("DistKd", "a class_weight", class_weight, detail::at_least(0));
         detail::check_temperature("DistKd", temperature);
-        if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(detail::concat("DistKd: expected an epsilon above 0, found ", epsilon));
-        }
+        detail::check_range("DistKd", "an epsilon", epsilon, detail::above(0));
     }
     static std::string name() { return "dist_kd"; }
 };
@@ -103,8 +101,8 @@ inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, 
 
 template <class Student, class Teacher, class B>
 at::Tensor DistKd::operator()(const Student& student, const Teacher& teacher, const B&) const {
-    return functional::dist_kd(detail::logits_for<DistKd>(student), detail::logits_for<DistKd>(teacher),
-                               *this);
+    return functional::dist_kd(detail::student_logits<DistKd>(student),
+                               detail::teacher_logits<DistKd>(teacher), *this);
 }
 
 }  // namespace retort

@@ -5,12 +5,12 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
@@ -173,19 +173,9 @@ at::Tensor FusedTokenDivergence::operator()(const Student& student, const Teache
 
 inline void FusedTokenDivergence::check() const {
     soft.check();
-    const auto check_weight = [](const char* what, double weight) {
-        if (!(weight >= 0 && std::isfinite(weight))) {
-            throw ConfigError(
-                detail::concat("FusedTokenDivergence: expected a ", what, " of 0 or more, found ", weight));
-        }
-    };
-    check_weight("soft weight", soft_weight);
-    check_weight("hard weight", hard_weight);
-    if (tokens_per_chunk < 0) {
-        throw ConfigError(
-            detail::concat("FusedTokenDivergence: expected tokens_per_chunk of 0 (chosen) or more, found ",
-                           tokens_per_chunk));
-    }
+    detail::check_range("FusedTokenDivergence", "a soft_weight", soft_weight, detail::at_least(0));
+    detail::check_range("FusedTokenDivergence", "a hard_weight", hard_weight, detail::at_least(0));
+    detail::check_range("FusedTokenDivergence", "tokens_per_chunk", tokens_per_chunk, detail::at_least(0));
 }
 
 }  // namespace retort

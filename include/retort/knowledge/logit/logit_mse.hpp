@@ -11,6 +11,7 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
@@ -62,16 +63,16 @@ inline at::Tensor logit_mse(const at::Tensor& student, const at::Tensor& teacher
         case Reduction::none:
             break;
     }
-    return detail::reduce_over_classes(at::mse_loss(own, goal, at::Reduction::None), options.reduction,
-                                       factor);
+    return detail::reduce(at::mse_loss(own, goal, at::Reduction::None), options.reduction,
+                          detail::PerSample::sum, factor);
 }
 
 }  // namespace functional
 
 template <class Student, class Teacher, class B>
 at::Tensor LogitMse::operator()(const Student& student, const Teacher& teacher, const B&) const {
-    return functional::logit_mse(detail::logits_for<LogitMse>(student), detail::logits_for<LogitMse>(teacher),
-                                 *this);
+    return functional::logit_mse(detail::student_logits<LogitMse>(student),
+                                 detail::teacher_logits<LogitMse>(teacher), *this);
 }
 
 }  // namespace retort

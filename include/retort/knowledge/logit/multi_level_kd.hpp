@@ -12,6 +12,7 @@
 #include <string>
 #include <tuple>
 
+#include <retort/core/reduction.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/adaptor/standardized.hpp>
 #include <retort/knowledge/concept.hpp>
@@ -67,9 +68,9 @@ struct MultiLevelKd {
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
     void check() const {
         for (const double temperature : temperatures) detail::check_temperature("MultiLevelKd", temperature);
-        detail::check_weight("MultiLevelKd", "an instance_weight", instance_weight);
-        detail::check_weight("MultiLevelKd", "a class_weight", class_weight);
-        detail::check_weight("MultiLevelKd", "a batch_weight", batch_weight);
+        detail::check_range("MultiLevelKd", "an instance_weight", instance_weight, detail::at_least(0));
+        detail::check_range("MultiLevelKd", "a class_weight", class_weight, detail::at_least(0));
+        detail::check_range("MultiLevelKd", "a batch_weight", batch_weight, detail::at_least(0));
     }
     static std::string name() { return "multi_level_kd"; }
 };
@@ -151,8 +152,8 @@ inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tenso
 
 template <class Student, class Teacher, class B>
 at::Tensor MultiLevelKd::operator()(const Student& student, const Teacher& teacher, const B&) const {
-    const at::Tensor of_student = detail::logits_for<MultiLevelKd>(student);
-    const at::Tensor of_teacher = detail::logits_for<MultiLevelKd>(teacher);
+    const at::Tensor of_student = detail::student_logits<MultiLevelKd>(student);
+    const at::Tensor of_teacher = detail::teacher_logits<MultiLevelKd>(teacher);
     detail::check_logit_pair("multi_level_kd", of_student, of_teacher);
     if (of_student.size(0) % 2 != 0) {
         throw ShapeError(detail::concat(

@@ -10,6 +10,7 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
@@ -45,7 +46,7 @@ struct NormalizedKd {
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
     void check() const {
-        detail::check_weight("NormalizedKd", "a non_target_weight", non_target_weight);
+        detail::check_range("NormalizedKd", "a non_target_weight", non_target_weight, detail::at_least(0));
         detail::check_temperature("NormalizedKd", temperature);
     }
     static std::string name() { return "normalized_kd"; }
@@ -71,17 +72,16 @@ inline at::Tensor normalized_kd(const at::Tensor& student, const at::Tensor& tea
     const at::Tensor on_others = (detail::log_others(of_teacher / temperature, column).exp() *
                                   detail::log_others(of_student / temperature, column))
                                      .sum(1);
-    return detail::reduce_over_samples(
-        -on_target - on_others * (options.non_target_weight * temperature * temperature), options.reduction,
-        1.0);
+    return detail::reduce(-on_target - on_others * (options.non_target_weight * temperature * temperature),
+                          options.reduction);
 }
 
 }  // namespace functional
 
 template <class Student, class Teacher, class B>
 at::Tensor NormalizedKd::operator()(const Student& student, const Teacher& teacher, const B& batch) const {
-    return functional::normalized_kd(detail::logits_for<NormalizedKd>(student),
-                                     detail::logits_for<NormalizedKd>(teacher), target(batch), *this);
+    return functional::normalized_kd(detail::student_logits<NormalizedKd>(student),
+                                     detail::teacher_logits<NormalizedKd>(teacher), target(batch), *this);
 }
 
 }  // namespace retort

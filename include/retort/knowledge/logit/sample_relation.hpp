@@ -8,6 +8,7 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
@@ -45,17 +46,17 @@ inline at::Tensor sample_relation(const at::Tensor& student, const at::Tensor& t
                                   const SampleRelation& options = {}) {
     options.check();
     detail::check_logit_pair("sample_relation", student, teacher);
-    return detail::reduce_over_classes(
+    return detail::reduce(
         detail::sample_relation_elements(student, detail::constant(teacher), options.temperature),
-        options.reduction, 1.0);
+        options.reduction, detail::PerSample::sum, 1.0);
 }
 
 }  // namespace functional
 
 template <class Student, class Teacher, class B>
 at::Tensor SampleRelation::operator()(const Student& student, const Teacher& teacher, const B&) const {
-    return functional::sample_relation(detail::logits_for<SampleRelation>(student),
-                                       detail::logits_for<SampleRelation>(teacher), *this);
+    return functional::sample_relation(detail::student_logits<SampleRelation>(student),
+                                       detail::teacher_logits<SampleRelation>(teacher), *this);
 }
 
 }  // namespace retort

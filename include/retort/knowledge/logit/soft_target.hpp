@@ -12,6 +12,7 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
@@ -168,7 +169,7 @@ inline at::Tensor composed_soft_target(const at::Tensor& student, const at::Tens
         }
     }
     const double factor = options.t_squared ? options.temperature * options.temperature : 1.0;
-    return reduce_over_classes(divergence, options.reduction, factor);
+    return reduce(divergence, options.reduction, PerSample::sum, factor);
 }
 
 /// The divergence of `row_divergence` that a form corresponds to, if any.
@@ -226,22 +227,13 @@ inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teach
 
 template <class Student, class Teacher, class B>
 at::Tensor SoftTarget::operator()(const Student& student, const Teacher& teacher, const B&) const {
-    static_assert(HasLogits<Student>,
-                  "retort: SoftTarget needs logits: the student's outputs have no member `logits`, and there "
-                  "is no function "
-                  "logits(outputs) in the namespace of their type");
-    static_assert(HasLogits<Teacher>,
-                  "retort: SoftTarget needs logits: the teacher's outputs have no member `logits`, and there "
-                  "is no function "
-                  "logits(outputs) in the namespace of their type");
-    return functional::soft_target(logits(student), logits(teacher), *this);
+    return functional::soft_target(detail::student_logits<SoftTarget>(student),
+                                   detail::teacher_logits<SoftTarget>(teacher), *this);
 }
 
 inline void SoftTarget::check() const {
     detail::check_temperature("SoftTarget", temperature);
-    if (form == Form::symmetric && !(beta >= 0 && beta <= 1)) {
-        throw ConfigError(detail::concat("SoftTarget: expected a beta in [0, 1], found ", beta));
-    }
+    if (form == Form::symmetric) detail::check_range("SoftTarget", "a beta", beta, detail::in_closed(0, 1));
     if (form == Form::jensen_shannon && !(beta > 0 && beta < 1)) {
         throw ConfigError(detail::concat(
             "SoftTarget: expected a beta between 0 and 1 for the Jensen-Shannon form (which is "
@@ -249,9 +241,8 @@ inline void SoftTarget::check() const {
             "Form::forward and Form::reverse are the Kullback-Leibler divergences), found ",
             beta));
     }
-    if ((form == Form::guarded || form == Form::shifted) && !(epsilon > 0 && std::isfinite(epsilon))) {
-        throw ConfigError(detail::concat("SoftTarget: expected an epsilon above 0, found ", epsilon));
-    }
+    if (form == Form::guarded || form == Form::shifted)
+        detail::check_range("SoftTarget", "an epsilon", epsilon, detail::above(0));
 }
 
 }  // namespace retort

@@ -12,7 +12,6 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <limits>
@@ -147,9 +146,7 @@ inline SparseTeacher sparse_teacher(const at::Tensor& logits, std::int64_t k, do
     if (k < 1 || k > vocabulary) {
         throw ShapeError(detail::concat(where, ": expected k in [1, ", vocabulary, "], found ", k));
     }
-    if (!(temperature > 0 && std::isfinite(temperature))) {
-        throw ConfigError(detail::concat(where, ": expected a temperature above 0, found ", temperature));
-    }
+    detail::check_range(where, "a temperature", temperature, detail::above(0));
     const at::NoGradGuard no_gradient;
     const at::Tensor flat = logits.reshape({-1, vocabulary});
     const std::int64_t tokens = flat.size(0);

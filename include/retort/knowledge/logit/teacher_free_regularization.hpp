@@ -10,6 +10,7 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
 
@@ -43,11 +44,8 @@ struct TeacherFreeRegularization {
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
     void check() const {
         detail::check_temperature("TeacherFreeRegularization", temperature);
-        if (!(correct_probability > 0 && correct_probability < 1)) {
-            throw ConfigError(detail::concat(
-                "TeacherFreeRegularization: expected a correct_probability between 0 and 1, found ",
-                correct_probability));
-        }
+        detail::check_range("TeacherFreeRegularization", "a correct_probability", correct_probability,
+                            detail::in_open(0, 1));
     }
     static std::string name() { return "teacher_free_regularization"; }
 };
@@ -76,8 +74,8 @@ inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at
     const at::Tensor divergence = negative_entropy -
                                   (correct - other) * log_student.gather(1, column).squeeze(1) -
                                   other * log_student.sum(1);
-    return detail::reduce_over_samples(
-        divergence, options.reduction,
+    return detail::reduce(
+        divergence, options.reduction, detail::PerSample::mean,
         options.reduction == Reduction::mean ? 1 / static_cast<double>(logits.size(1)) : 1.0);
 }
 
@@ -86,7 +84,7 @@ inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at
 template <class Student, class Teacher, class B>
 at::Tensor TeacherFreeRegularization::operator()(const Student& student, const Teacher&,
                                                  const B& batch) const {
-    return functional::teacher_free_regularization(detail::logits_for<TeacherFreeRegularization>(student),
+    return functional::teacher_free_regularization(detail::student_logits<TeacherFreeRegularization>(student),
                                                    target(batch), *this);
 }
 

@@ -5,7 +5,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -16,6 +15,7 @@
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/detail/row_divergence.hpp>
 #include <retort/knowledge/detail/token_loss.hpp>
 #include <retort/knowledge/logit/sparse_teacher.hpp>
@@ -211,32 +211,23 @@ inline at::Tensor token_divergence(const at::Tensor& student, const SparseTeache
 
 template <class Student, class Teacher, class B>
 at::Tensor TokenDivergence::operator()(const Student& student, const Teacher& teacher, const B& batch) const {
-    static_assert(HasLogits<Student>,
-                  "retort: TokenDivergence needs logits: the student's outputs have no member `logits`, and "
-                  "there is no function logits(outputs) in the namespace of their type");
     static_assert(HasLogits<Teacher> || detail::HasSparseTeacher<Teacher>,
                   "retort: TokenDivergence needs logits: the teacher's outputs have neither a member "
                   "`sparse_teacher` nor a member `logits`, and there is no function logits(outputs) in the "
                   "namespace of their type");
+    const at::Tensor& own = detail::student_logits<TokenDivergence>(student);
     if constexpr (detail::HasSparseTeacher<Teacher>) {
-        return functional::token_divergence(logits(student), detail::sparse_teacher_of(teacher),
-                                            detail::labels_of(batch), *this);
-    } else {
-        return functional::token_divergence(logits(student), logits(teacher), detail::labels_of(batch),
+        return functional::token_divergence(own, detail::sparse_teacher_of(teacher), detail::labels_of(batch),
                                             *this);
+    } else {
+        return functional::token_divergence(own, logits(teacher), detail::labels_of(batch), *this);
     }
 }
 
 inline void TokenDivergence::check() const {
-    if (!(temperature > 0 && std::isfinite(temperature))) {
-        throw ConfigError(
-            detail::concat("TokenDivergence: expected a temperature above 0, found ", temperature));
-    }
+    detail::check_range("TokenDivergence", "a temperature", temperature, detail::above(0));
     detail::check_beta("TokenDivergence", form, beta);
-    if (!(items >= 0 && std::isfinite(items))) {
-        throw ConfigError(
-            detail::concat("TokenDivergence: expected a number of items of 0 or more, found ", items));
-    }
+    detail::check_range("TokenDivergence", "a number of items", items, detail::at_least(0));
 }
 
 }  // namespace retort

@@ -10,7 +10,6 @@
 #include <ATen/ops/zeros_like.h>
 #include <torch/nn/modules/linear.h>
 
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -19,6 +18,7 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/learnable.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
@@ -49,13 +49,10 @@ struct UniversalSelfKdOptions {
     static UniversalSelfKdOptions as_released() { return {.rank = Rank::as_released}; }
 
     void check() const {
-        detail::check_weight("UniversalSelfKd", "a target_weight", target_weight);
-        detail::check_weight("UniversalSelfKd", "a non_target_weight", non_target_weight);
-        detail::check_weight("UniversalSelfKd", "a weak_weight", weak_weight);
-        if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
-            throw ConfigError(detail::concat("UniversalSelfKd: expected a label smoothing in [0, 1], found ",
-                                             label_smoothing));
-        }
+        detail::check_range("UniversalSelfKd", "a target_weight", target_weight, detail::at_least(0));
+        detail::check_range("UniversalSelfKd", "a non_target_weight", non_target_weight, detail::at_least(0));
+        detail::check_range("UniversalSelfKd", "a weak_weight", weak_weight, detail::at_least(0));
+        detail::check_range("UniversalSelfKd", "a label smoothing", label_smoothing, detail::in_closed(0, 1));
     }
 };
 
@@ -138,10 +135,10 @@ inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor&
     const at::Tensor loss_of_others =
         -(labels * log_others).sum(1) / labels.sum(1).clamp_min(std::numeric_limits<float>::min());
 
-    return detail::reduce_over_samples(detail::scaled(loss_of_target, options.target_weight) +
-                                           detail::scaled(loss_of_others, options.non_target_weight) +
-                                           detail::scaled(loss_of_weak, options.weak_weight),
-                                       options.reduction, 1.0);
+    return detail::reduce(detail::scaled(loss_of_target, options.target_weight) +
+                              detail::scaled(loss_of_others, options.non_target_weight) +
+                              detail::scaled(loss_of_weak, options.weak_weight),
+                          options.reduction);
 }
 
 }  // namespace functional
@@ -171,7 +168,7 @@ class UniversalSelfKd {
     void prepare(const Student& student, const Teacher*, const B&) {
         const at::Tensor feature = checked(feature_(student));
         if (!prepared()) {
-            const at::Tensor& scores = detail::logits_for<UniversalSelfKd>(student);
+            const at::Tensor& scores = detail::student_logits<UniversalSelfKd>(student);
             detail::check_logits(name(), "the student's logits", scores);
             head_.build(name(), [&] {
                 return torch::nn::Linear(torch::nn::LinearOptions(feature.size(1), scores.size(1)));
@@ -185,7 +182,7 @@ class UniversalSelfKd {
         static_assert(TapOf<Tap, Student>,
                       "retort: the tap of UniversalSelfKd does not read a tensor from the student's outputs");
         const at::Tensor weak = head_->forward(checked(feature_(student)));
-        return functional::universal_self_kd(detail::logits_for<UniversalSelfKd>(student), weak,
+        return functional::universal_self_kd(detail::student_logits<UniversalSelfKd>(student), weak,
                                              target(batch), options_);
     }
 

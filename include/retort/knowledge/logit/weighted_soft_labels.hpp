@@ -10,6 +10,7 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
@@ -47,10 +48,7 @@ struct WeightedSoftLabels {
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
     void check() const {
         detail::check_temperature("WeightedSoftLabels", temperature);
-        if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(
-                detail::concat("WeightedSoftLabels: expected an epsilon above 0, found ", epsilon));
-        }
+        detail::check_range("WeightedSoftLabels", "an epsilon", epsilon, detail::above(0));
     }
     static std::string name() { return "weighted_soft_labels"; }
 };
@@ -72,7 +70,7 @@ inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tens
     const SoftTarget soft{.temperature = options.temperature,
                           .reduction = Reduction::none,
                           .form = SoftTarget::Form::cross_entropy};
-    return detail::reduce_over_samples(weight * soft_target(student, fixed, soft), options.reduction, 1.0);
+    return detail::reduce(weight * soft_target(student, fixed, soft), options.reduction);
 }
 
 }  // namespace functional
@@ -80,9 +78,9 @@ inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tens
 template <class Student, class Teacher, class B>
 at::Tensor WeightedSoftLabels::operator()(const Student& student, const Teacher& teacher,
                                           const B& batch) const {
-    return functional::weighted_soft_labels(detail::logits_for<WeightedSoftLabels>(student),
-                                            detail::logits_for<WeightedSoftLabels>(teacher), target(batch),
-                                            *this);
+    return functional::weighted_soft_labels(detail::student_logits<WeightedSoftLabels>(student),
+                                            detail::teacher_logits<WeightedSoftLabels>(teacher),
+                                            target(batch), *this);
 }
 
 }  // namespace retort

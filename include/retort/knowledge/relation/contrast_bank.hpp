@@ -42,12 +42,8 @@ struct NoiseContrastOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (!(temperature > 0 && epsilon >= 0 && std::isfinite(temperature) && std::isfinite(epsilon))) {
-            throw ConfigError(detail::concat(
-                "noise_contrast: expected a temperature above 0 and an epsilon of at least 0, found "
-                "temperature ",
-                temperature, ", epsilon ", epsilon));
-        }
+        detail::check_range("noise_contrast", "a temperature", temperature, detail::above(0));
+        detail::check_range("noise_contrast", "an epsilon", epsilon, detail::at_least(0));
     }
 };
 
@@ -231,17 +227,11 @@ class ContrastBankImpl : public torch::nn::Module {
     /// \throws ConfigError
     explicit ContrastBankImpl(ContrastBankOptions options)
         : torch::nn::Module("ContrastBank"), options_(std::move(options)) {
-        if (options_.samples < 1 || options_.samples >= (std::int64_t{1} << 31) || options_.size < 1 ||
-            options_.negatives < 1) {
-            throw ConfigError(detail::concat(
-                "ContrastBank: expected from 1 to 2^31 - 1 samples, a size and negatives of at "
-                "least 1, found samples ",
-                options_.samples, ", size ", options_.size, ", negatives ", options_.negatives));
-        }
-        if (!(options_.momentum >= 0 && options_.momentum <= 1)) {
-            throw ConfigError(
-                detail::concat("ContrastBank: expected a momentum from 0 to 1, found ", options_.momentum));
-        }
+        detail::check_range("ContrastBank", "a number of samples", options_.samples,
+                            detail::in_half_open(1, 2147483648));
+        detail::check_range("ContrastBank", "a size", options_.size, detail::at_least(1));
+        detail::check_range("ContrastBank", "a number of negatives", options_.negatives, detail::at_least(1));
+        detail::check_range("ContrastBank", "a momentum", options_.momentum, detail::in_closed(0, 1));
         NoiseContrastOptions{.temperature = options_.temperature}.check();
         const double bound = 1 / std::sqrt(static_cast<double>(options_.size) / 3);
         const auto rows = [&] {

@@ -18,7 +18,6 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -26,6 +25,7 @@
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/relation/contrast_bank.hpp>
@@ -39,12 +39,7 @@ struct ContrastOptions {
         Reduction::batchmean;  ///< elements are samples; `batchmean` and `mean` are the same
 
     /// \throws ConfigError
-    void check() const {
-        if (!(temperature > 0 && std::isfinite(temperature))) {
-            throw ConfigError(
-                detail::concat("contrast: expected a temperature above 0, found ", temperature));
-        }
-    }
+    void check() const { detail::check_range("contrast", "a temperature", temperature, detail::above(0)); }
 };
 
 namespace detail {
@@ -80,7 +75,7 @@ inline at::Tensor batch_contrast(const at::Tensor& student, const at::Tensor& te
     const at::Tensor logits = at::mm(own, other.t()) / options.temperature;
     const at::Tensor values =
         -(at::log_softmax(logits, 1).diagonal() + at::log_softmax(logits, 0).diagonal());
-    return detail::reduce_samples(values, options.reduction);
+    return detail::reduce(values, options.reduction);
 }
 
 /// Discriminates each sample's vector in the other network from the rows of a queue.
@@ -108,8 +103,8 @@ inline at::Tensor queue_contrast(const at::Tensor& vectors, const at::Tensor& po
     const at::Tensor rows = detail::constant(queue).to(own.scalar_type());
     const at::Tensor logits = at::cat({positive, at::mm(own, rows.t())}, 1) / options.temperature;
     const at::Tensor first = at::zeros({logits.size(0)}, logits.options().dtype(at::kLong));
-    return detail::reduce_samples(at::cross_entropy_loss(logits, first, /*weight=*/{}, at::Reduction::None),
-                                  options.reduction);
+    return detail::reduce(at::cross_entropy_loss(logits, first, /*weight=*/{}, at::Reduction::None),
+                          options.reduction);
 }
 
 }  // namespace functional
@@ -129,11 +124,8 @@ class ContrastQueueImpl : public torch::nn::Module {
     /// \throws ConfigError
     explicit ContrastQueueImpl(const ContrastQueueOptions& options)
         : torch::nn::Module("ContrastQueue"), options_(options) {
-        if (options.length < 1 || options.size < 1) {
-            throw ConfigError(
-                detail::concat("ContrastQueue: expected a length and a size of at least 1, found length ",
-                               options.length, ", size ", options.size));
-        }
+        detail::check_range("ContrastQueue", "a length", options.length, detail::at_least(1));
+        detail::check_range("ContrastQueue", "a size", options.size, detail::at_least(1));
         ContrastOptions{.temperature = options.temperature}.check();
         const auto rows = [&] {
             return detail::unit_rows(

@@ -7,7 +7,6 @@
 #include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
-#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <memory>
@@ -15,6 +14,7 @@
 
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/relation/contrast_bank.hpp>
 #include <retort/knowledge/relation/contrast_queue.hpp>
@@ -31,12 +31,8 @@ struct ContrastiveRepresentationOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (!(temperature > 0 && std::isfinite(temperature)) || size < 1) {
-            throw ConfigError(detail::concat(
-                "ContrastiveRepresentation: expected a temperature above 0 and a size of at least 1, found "
-                "temperature ",
-                temperature, ", size ", size));
-        }
+        detail::check_range("ContrastiveRepresentation", "a temperature", temperature, detail::above(0));
+        detail::check_range("ContrastiveRepresentation", "a size", size, detail::at_least(1));
     }
 };
 
@@ -201,7 +197,7 @@ class ContrastiveRepresentation
             } else {
                 values = this->learnt().memory->forward(own, other);
             }
-            return detail::reduce_samples(values, this->parts().options.reduction);
+            return detail::reduce(values, this->parts().options.reduction);
         });
     }
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>
@@ -39,11 +40,8 @@ struct CorrelationCongruenceOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (!(gamma > 0 && std::isfinite(gamma)) || order < 1) {
-            throw ConfigError(detail::concat(
-                "CorrelationCongruence: expected gamma above 0 and an order of at least 1, found gamma ",
-                gamma, ", order ", order));
-        }
+        detail::check_range("CorrelationCongruence", "a gamma", gamma, detail::above(0));
+        detail::check_range("CorrelationCongruence", "an order", order, detail::at_least(1));
         if (!squared && (reduction == Reduction::none || reduction == Reduction::batchmean)) {
             throw ConfigError(
                 "CorrelationCongruence: the distance of two matrices is one number: expected the reduction "
@@ -85,7 +83,7 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
         return result * std::exp(-c);
     };
     const at::Tensor difference = kernel(rows.student) - kernel(rows.teacher);
-    if (options.squared) return detail::reduce_pairs(difference.square(), options.reduction);
+    if (options.squared) return detail::reduce(difference.square(), options.reduction);
     const at::Tensor norm = at::linalg_vector_norm(difference);  // its gradient at 0 is 0
     const auto batch = static_cast<double>(student.size(0));
     return options.reduction == Reduction::mean ? norm / (batch * batch) : norm;
@@ -134,12 +132,7 @@ struct NeighborDifferencesOptions {
     std::int64_t size = 128;  ///< of the embeddings; at least 1
 
     /// \throws ConfigError
-    void check() const {
-        if (size < 1) {
-            throw ConfigError(
-                detail::concat("NeighborDifferences: expected embeddings of size 1 or more, found ", size));
-        }
-    }
+    void check() const { detail::check_range("NeighborDifferences", "a size", size, detail::at_least(1)); }
 };
 
 /// RepDistiller's loss named CC, with its two trained linear embeddings.

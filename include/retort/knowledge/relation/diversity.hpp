@@ -8,8 +8,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/cdist.h>
 
-#include <cmath>
-
 #include <retort/detail/products.hpp>
 #include <retort/detail/relations.hpp>
 
@@ -79,9 +77,7 @@ inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
 /// 2019, in the form of FedGen's code.
 /// \throws ConfigError if epsilon is not above 0; ShapeError if the batch sizes differ or are below 2
 inline at::Tensor mode_seeking(const at::Tensor& noise, const at::Tensor& output, double epsilon = 1e-5) {
-    if (!(epsilon > 0 && std::isfinite(epsilon))) {
-        throw ConfigError(detail::concat("mode_seeking: expected an epsilon above 0, found ", epsilon));
-    }
+    detail::check_range("mode_seeking", "an epsilon", epsilon, detail::above(0));
     const at::Tensor sources = detail::rows("mode_seeking", "the noise", detail::constant(noise));
     const at::Tensor results = detail::rows("mode_seeking", "the outputs", output);
     const std::int64_t half = output.size(0) / 2;

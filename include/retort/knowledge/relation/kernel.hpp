@@ -17,6 +17,7 @@
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/products.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
 
@@ -41,11 +42,9 @@ struct Kernel {
 
     /// \throws ConfigError
     void check(std::string_view where) const {
-        if (!(degree > 0 && sigma > 0 && epsilon > 0 && std::isfinite(degree) && std::isfinite(sigma))) {
-            throw ConfigError(detail::concat(
-                where, ": expected a kernel with degree, sigma and epsilon above 0, found degree ", degree,
-                ", sigma ", sigma, ", epsilon ", epsilon));
-        }
+        detail::check_range(where, "a degree", degree, detail::above(0));
+        detail::check_range(where, "a sigma", sigma, detail::above(0));
+        detail::check_range(where, "an epsilon", epsilon, detail::above(0));
     }
     friend bool operator==(const Kernel&, const Kernel&) = default;
 };
@@ -115,7 +114,7 @@ inline Neighbors neighbors(const at::Tensor& rows, const Kernel& kernel, bool wi
     return {logarithm.exp(), self.defined() ? logarithm.masked_fill(self, 0) : logarithm};
 }
 
-/// A divergence of probabilities q, computed from `values` by normalizing their rows, reduced as by `reduce_pairs`.
+/// A divergence of probabilities q, computed from `values` by normalizing their rows, reduced as by `reduce`.
 /// \param divergence `Tensor divergence(Neighbors)`, elementwise, in differentiable operators
 /// \param slope `Tensor slope(Neighbors)`, its derivative with respect to q, up to a constant per row
 /// \param with_logarithm whether they need the logarithms of q
@@ -123,7 +122,7 @@ template <class Divergence, class Slope>
 at::Tensor neighbor_divergence(const at::Tensor& values, bool with_logarithm, Reduction reduction,
                                const Divergence& divergence, const Slope& slope) {
     const auto reduced = [divergence, with_logarithm, reduction](const at::Tensor& input) {
-        return reduce_pairs(divergence(neighbors_of(input, with_logarithm)), reduction);
+        return reduce(divergence(neighbors_of(input, with_logarithm)), reduction);
     };
     return with_known_gradient(
         values,
@@ -131,7 +130,7 @@ at::Tensor neighbor_divergence(const at::Tensor& values, bool with_logarithm, Re
             const at::Tensor sums = values.sum(1, /*keepdim=*/true);
             Neighbors own{values / sums, {}};
             if (with_logarithm) own.logarithm = own.probability.log();
-            ValueAndGradient result{reduce_pairs(divergence(own), reduction), {}};
+            ValueAndGradient result{reduce(divergence(own), reduction), {}};
             if (with_gradient) {
                 at::Tensor by_own = slope(own);
                 result.gradient = by_own.sub_((by_own * own.probability).sum(1, /*keepdim=*/true)).div_(sums);

@@ -6,12 +6,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
-#include <cmath>
 #include <string>
 #include <utility>
 
 #include <retort/core/batch.hpp>
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
@@ -31,10 +31,7 @@ struct ProbabilisticTransferOptions {
     /// \throws ConfigError
     void check() const {
         kernel.check("ProbabilisticTransfer");
-        if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(
-                detail::concat("ProbabilisticTransfer: expected an epsilon above 0, found ", epsilon));
-        }
+        detail::check_range("ProbabilisticTransfer", "an epsilon", epsilon, detail::above(0));
     }
 };
 
@@ -46,7 +43,7 @@ inline at::Tensor divergence_from(const at::Tensor& probabilities, const at::Ten
         return probabilities * ((probabilities + epsilon) / (own.probability + epsilon)).log();
     };
     if (is_logarithmic(options.kernel)) {
-        return reduce_pairs(elements(neighbors(student, options.kernel, false)), options.reduction);
+        return reduce(elements(neighbors(student, options.kernel, false)), options.reduction);
     }
     return neighbor_divergence(
         similarities(student, options.kernel), /*with_logarithm=*/false, options.reduction, elements,

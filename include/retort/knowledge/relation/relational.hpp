@@ -18,12 +18,12 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <tuple>
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 
@@ -48,15 +48,10 @@ struct RelationalOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (!std::isfinite(distance_weight) || !std::isfinite(angle_weight)) {
-            throw ConfigError(detail::concat("Relational: expected finite weights, found distance_weight ",
-                                             distance_weight, ", angle_weight ", angle_weight));
-        }
-        if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(detail::concat("Relational: expected an epsilon above 0, found ", epsilon));
-        }
-        if (block < 0)
-            throw ConfigError(detail::concat("Relational: expected a block of 0 or more, found ", block));
+        detail::check_finite("Relational", "distance_weight", distance_weight);
+        detail::check_finite("Relational", "angle_weight", angle_weight);
+        detail::check_range("Relational", "an epsilon", epsilon, detail::above(0));
+        detail::check_range("Relational", "a block", block, detail::at_least(0));
     }
 };
 
@@ -204,9 +199,8 @@ inline at::Tensor relational_distance(const RowPair& rows, const RelationalOptio
                           : lengths / (lengths.sum() /
                                        (static_cast<double>(batch) * static_cast<double>(batch - 1)));
     };
-    return reduce_pairs(
-        at::smooth_l1_loss(relative(rows.student), relative(rows.teacher), at::Reduction::None),
-        options.reduction);
+    return reduce(at::smooth_l1_loss(relative(rows.student), relative(rows.teacher), at::Reduction::None),
+                  options.reduction);
 }
 
 inline at::Tensor relational_angle(const RowPair& rows, const RelationalOptions& options) {
@@ -315,13 +309,10 @@ struct HardDarkRankOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (!(alpha > 0 && beta > 0 && epsilon > 0 && std::isfinite(alpha) && std::isfinite(beta)) ||
-            length < 1) {
-            throw ConfigError(detail::concat(
-                "HardDarkRank: expected alpha, beta and epsilon above 0 and a length of at least 1, found "
-                "alpha ",
-                alpha, ", beta ", beta, ", epsilon ", epsilon, ", length ", length));
-        }
+        detail::check_range("HardDarkRank", "an alpha", alpha, detail::above(0));
+        detail::check_range("HardDarkRank", "a beta", beta, detail::above(0));
+        detail::check_range("HardDarkRank", "an epsilon", epsilon, detail::above(0));
+        detail::check_range("HardDarkRank", "a length", length, detail::at_least(1));
     }
 };
 
@@ -355,16 +346,7 @@ inline at::Tensor hard_dark_rank(const at::Tensor& student, const at::Tensor& te
     for (std::int64_t k = 0; k < length; ++k) {
         value = value + at::logsumexp(scores.narrow(1, k, length - k), at::IntArrayRef({1}));
     }
-    switch (options.reduction) {
-        case Reduction::none:
-            return value;
-        case Reduction::sum:
-            return value.sum();
-        case Reduction::batchmean:
-        case Reduction::mean:
-            break;
-    }
-    return value.mean();
+    return detail::reduce(value, options.reduction);
 }
 
 }  // namespace functional

@@ -12,7 +12,6 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -37,13 +36,9 @@ struct SelfSupervisionOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (views < 2 || !(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
-            throw ConfigError(detail::concat(
-                "SelfSupervision: expected at least 2 views, a temperature above 0 and a fraction "
-                "to keep from 0 to 1, "
-                "found views ",
-                views, ", temperature ", temperature, ", keep ", keep));
-        }
+        detail::check_range("SelfSupervision", "a number of views", views, detail::at_least(2));
+        detail::check_range("SelfSupervision", "a temperature", temperature, detail::above(0));
+        detail::check_range("SelfSupervision", "a fraction to keep", keep, detail::in_closed(0, 1));
         if (reduction == Reduction::mean) {
             throw ConfigError("SelfSupervision: expected the reduction batchmean, sum or none, found mean");
         }
@@ -59,12 +54,8 @@ struct TransformedTargetOptions {
 
     /// \throws ConfigError
     void check() const {
-        if (!(temperature > 0 && std::isfinite(temperature)) || !(keep >= 0 && keep <= 1)) {
-            throw ConfigError(detail::concat(
-                "TransformedTarget: expected a temperature above 0 and a fraction to keep from 0 "
-                "to 1, found temperature ",
-                temperature, ", keep ", keep));
-        }
+        detail::check_range("TransformedTarget", "a temperature", temperature, detail::above(0));
+        detail::check_range("TransformedTarget", "a fraction to keep", keep, detail::in_closed(0, 1));
         if (reduction == Reduction::mean) {
             throw ConfigError("TransformedTarget: expected the reduction batchmean, sum or none, found mean");
         }
@@ -207,8 +198,7 @@ inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor
 /// Source: as `self_supervision`.
 /// \throws ShapeError, ConfigError
 inline at::Tensor view_recognition(const at::Tensor& representation, std::int64_t views = 4) {
-    if (views < 2)
-        throw ConfigError(detail::concat("view_recognition: expected at least 2 views, found ", views));
+    detail::check_range("view_recognition", "a number of views", views, detail::at_least(2));
     const at::Tensor rows = detail::rows("view_recognition", "the representation", representation);
     detail::check_views("view_recognition", rows, views);
     const at::Tensor cosines = detail::view_cosines(rows, views);

@@ -7,10 +7,10 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/mse_loss.h>
 
-#include <cmath>
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 
@@ -34,10 +34,7 @@ struct SimilarityPreservingOptions {
             throw ConfigError(
                 detail::concat("SimilarityPreserving: expected a norm of order 1 or 2, found ", norm));
         }
-        if (!(epsilon > 0 && std::isfinite(epsilon))) {
-            throw ConfigError(
-                detail::concat("SimilarityPreserving: expected an epsilon above 0, found ", epsilon));
-        }
+        detail::check_range("SimilarityPreserving", "an epsilon", epsilon, detail::above(0));
     }
 };
 
@@ -65,7 +62,7 @@ inline at::Tensor similarity_preserving(const at::Tensor& student, const at::Ten
     const at::Tensor own = similarities(rows.student);
     const at::Tensor goal = similarities(rows.teacher);
     if (options.reduction == Reduction::mean) return at::mse_loss(own, goal);
-    return detail::reduce_pairs((own - goal).square(), options.reduction);
+    return detail::reduce((own - goal).square(), options.reduction);
 }
 
 }  // namespace functional

@@ -12,7 +12,6 @@
 #include <torch/serialize/archive.h>
 
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -299,13 +298,6 @@ std::vector<at::Tensor> list_of(const std::vector<Moved<slots>>& moved, Get&& ge
     result.reserve(moved.size());
     for (const auto& each : moved) result.push_back(get(each));
     return result;
-}
-
-/// \throws ConfigError if the value is not a number of at least 0
-inline void check_optimizer_number(const char* who, const char* what, double value) {
-    if (!(value >= 0 && std::isfinite(value))) {
-        throw ConfigError(concat(who, ": expected ", what, " of at least 0, found ", value));
-    }
 }
 
 }  // namespace retort::detail
