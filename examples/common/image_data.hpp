@@ -60,8 +60,9 @@ struct ImageData {
     }
     /// The same images in the same order, each in four rotations.
     auto rotated(std::int64_t batch_size, std::uint64_t seed) const {
-        return retort::data::RotatedViews{
-            train, {.batch_size = batch_size, .drop_last = true, .seed = seed}, moved()};
+        return retort::data::Loader{train,
+                                    {.batch_size = batch_size, .drop_last = true, .seed = seed},
+                                    retort::data::RotatedViews{moved()}};
     }
     /// Evaluation batches.
     auto in_order(const retort::data::Dataset& dataset) const {

@@ -481,10 +481,11 @@ TEST_CASE("rotated views by hand and in a loader, from any batch on") {
     const auto dataset = retort::data::in_memory(torch::rand({10, 1, 4, 4}), torch::arange(10) % 3, 3);
     const retort::data::LoaderOptions options{.batch_size = 4, .seed = 3};
     const retort::data::Loader plain_batches{dataset, options, retort::data::HorizontalFlip{}};
-    const retort::data::RotatedViews rotated{dataset, options, retort::data::HorizontalFlip{}};
+    const retort::data::Loader rotated{dataset, options,
+                                      retort::data::RotatedViews{retort::data::HorizontalFlip{}}};
     CHECK(rotated.size() == 3);
     CHECK(rotated.description() ==
-          "10 samples in batches of 4, shuffled, seed 3, HorizontalFlip in four rotations");
+          "10 samples in batches of 4, shuffled, seed 3, RotatedViews{.transform = HorizontalFlip{.probability = 0.5}}");
     std::vector<torch::Tensor> inputs;
     for (const auto& batch : plain_batches(1)) inputs.push_back(batch.input);
     std::size_t number = 1;
@@ -544,7 +545,7 @@ TEST_CASE("law 9: augmented peers and compressed students go on in the middle of
             return Cohort{Learner{with_heads(ConvNet(4, 0.3)), sgd}, Learner{with_heads(ConvNet(6)), sgd}};
         },
         [] { return retort::augmented_peers(); },
-        retort::data::RotatedViews{dataset, options, retort::data::HorizontalFlip{}});
+        retort::data::Loader{dataset, options, retort::data::RotatedViews{retort::data::HorizontalFlip{}}});
     check_resumed(
         [](std::uint64_t seed) {
             torch::manual_seed(seed);

@@ -95,7 +95,7 @@ TEST_CASE("What is no readable IDX file is refused with file, offset, expected a
         {idx(8, {2, 3}, "12345"),
          {"at offset 12", "expected 6 bytes of data (2 x 3 of uint8)", "after 5 bytes"}},
         {idx(8, {2, 3}, ""), {"at offset 12", "expected 6 bytes", "after 0 bytes"}},
-        {idx(8, {2, 3}, "1234567"), {"at offset 18", "expected the end of the data", "found 1 bytes more"}},
+        {idx(8, {2, 3}, "1234567"), {"at offset 18", "expected the end of the data", "found 1 more bytes"}},
         {idx(8, {0, 3}, "1"), {"at offset 12", "expected the end of the data"}},
         // 16 TiB from a header of 16 bytes; and numbers of bytes that no 64 bits hold.
         {idx(0x0e, {65536, 65536, 512}, "12345678"),

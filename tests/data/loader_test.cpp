@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
+#include <ATen/CPUGeneratorImpl.h>
+
 #include <range/v3/range/conversion.hpp>
 #include <range/v3/range/primitives.hpp>
 #include <range/v3/view/take.hpp>
 
 #include <retort/data/augment.hpp>
+#include <retort/data/chunks.hpp>
+#include <retort/data/epoch_order.hpp>
 #include <retort/data/loader.hpp>
 #include <retort/data/presets.hpp>
+#include <retort/data/rotated_views.hpp>
 #include <retort/data/two_views.hpp>
 
 #include "files.hpp"
@@ -50,7 +55,9 @@ void check_same(const std::vector<retort::data::Batch>& a, const std::vector<ret
 
 using Epoch = decltype(std::declval<const Loader<>&>()(0));
 static_assert(ranges::input_range<Epoch> && ranges::sized_range<Epoch> && ranges::view_<Epoch>);
-static_assert(retort::LabeledBatch<retort::data::Batch> && retort::LabeledBatch<TwoViewBatch>);
+static_assert(std::ranges::input_range<Epoch> && std::ranges::sized_range<Epoch> && std::ranges::view<Epoch>);
+static_assert(retort::LabeledBatch<retort::data::Batch> && retort::LabeledBatch<TwoViewBatch> &&
+              retort::LabeledBatch<RotatedBatch>);
 
 /// Says which samples it was given.
 struct Broken {
@@ -148,6 +155,81 @@ TEST_CASE(
     CHECK(same(first[0].input, inputs(0, 0)[0].input));
 }
 
+TEST_CASE("A batch is what seed, epoch and its number make of the data set") {
+    const auto set = pictures(20);
+    const auto weak = Compose{RandomCrop{}, HorizontalFlip{}};
+    const auto strong = RandomErasing{.area_high = 0.2};
+    const LoaderOptions options{.batch_size = 6, .seed = 8};
+    const std::int64_t epoch = GENERATE(0, 3);
+    const auto batches = all(Loader{set, options, TwoViews{weak, strong}}(epoch));
+    const auto rotated = all(Loader{set, options, RotatedViews{weak}}(epoch));
+    const auto pieces = chunks(epoch_order(20, {.seed = 8, .epoch = epoch}), 6);
+    for (std::size_t b = 0; b < batches.size(); ++b) {
+        const auto number = static_cast<std::int64_t>(b);
+        const auto samples = set.inputs.index_select(0, pieces[number]);
+        const auto generator = [&](std::uint64_t stream) {
+            auto state = retort::detail::split_mix(stream);
+            for (const std::uint64_t part : {std::uint64_t{8}, static_cast<std::uint64_t>(epoch), b})
+                state = retort::detail::split_mix(state ^ retort::detail::split_mix(part));
+            return at::detail::createCPUGenerator(state);
+        };
+        auto first = generator(2), second = generator(3);
+        const auto plain = weak(samples, first);
+        CHECK(same(batches[b].index, pieces[number]));
+        CHECK(same(batches[b].input, plain));
+        CHECK(same(batches[b].strong, strong(samples, second)));
+        CHECK(same(rotated[b].input, retort::data::rotated(plain)));
+    }
+}
+
+TEST_CASE("A loader's epochs begin at any batch, in order of their numbers") {
+    const auto set = pictures(20);
+    const Loader loader{set, {.batch_size = 6, .seed = 8}, RandomCrop{}};
+    const auto whole = all(loader(2));
+    for (const std::int64_t first : {0, 1, 3, 4}) {
+        auto rest = loader(2, first);
+        CHECK(rest.size() == static_cast<std::size_t>(4 - first));
+        check_same(all(rest), {whole.begin() + first, whole.end()});
+        check_same(all(loader.epoch(2, first)), {whole.begin() + first, whole.end()});
+    }
+    RETORT_CHECK_ERROR(DataError, loader(2, 5), "from 0 to the 4 of an epoch", "found 5");
+    RETORT_CHECK_ERROR(DataError, loader.epoch(2, -1), "found -1");
+}
+
+TEST_CASE("A description names all that the batches depend on") {
+    const auto set = numbered(12);
+    const auto words = [&](const LoaderOptions& options, const auto& views) {
+        return Loader{set, options, views}.description();
+    };
+    CHECK(Loader{set}.description() == "12 samples in batches of 64, shuffled, seed 0, NoTransform");
+    CHECK(
+        words({.batch_size = 5, .shuffle = false, .drop_last = true, .cycle = 3}, NoTransform{}) ==
+        "12 samples in batches of 5, in order, full batches only, seed 0, a cycle of 3 epochs, NoTransform");
+    // Nor on workers and depth, which change no batch.
+    CHECK(words({.workers = 3, .prefetch = 9}, NoTransform{}) == Loader{set}.description());
+    const std::string before = "12 samples in batches of 64, shuffled, seed 0, ";
+    const std::string crop = "RandomCrop{.padding = 4, .size = 0, .mode = zero}";
+    CHECK(words({}, RandomCrop{}) == before + crop);
+    CHECK(words({}, RotatedViews{RandomCrop{}}) == before + "RotatedViews{.transform = " + crop + "}");
+    CHECK(words({}, TwoViews{.weak = RandomCrop{}, .strong = Cutout{}}) ==
+          before + "TwoViews{.weak = " + crop + ", .strong = Cutout{.size = 8, .value = 0}}");
+    CHECK(words({},
+                Compose{RandomCrop{}, ToUnitRange{}, Normalize{.mean = {0.1, 0.25}, .deviation = {1, 2}}}) ==
+          before + "Compose{" + crop + ", ToUnitRange, Normalize{.mean = {0.1, 0.25}, .deviation = {1, 2}}}");
+    CHECK(words({}, HorizontalFlip{.probability = 0.1 + 0.2}) ==
+          before + "HorizontalFlip{.probability = 0.30000000000000004}");
+    CHECK(words({}, RandomCrop{.padding = 2, .size = 5, .mode = Padding::reflect}) ==
+          before + "RandomCrop{.padding = 2, .size = 5, .mode = reflect}");
+    CHECK(words({}, ColorJitter{}) ==
+          before + "ColorJitter{.brightness = 0.4, .contrast = 0.4, .saturation = 0.4}");
+    CHECK(words({}, RandomErasing{.aspect_high = 3}) ==
+          before +
+              "RandomErasing{.probability = 0.5, .area_low = 0.02, .area_high = 0.33, .aspect_low = 0.3, "
+              ".aspect_high = 3, .value = 0}");
+    CHECK(words({}, OneView{HorizontalFlip{}}) == words({}, HorizontalFlip{}));
+    CHECK(words({}, Compose{}) == before + "Compose{}");
+}
+
 TEST_CASE("An epoch outlives its loader") {
     std::optional<Loader<Compose<RandomCrop, HorizontalFlip, Normalize>>> loader;
     loader.emplace(pictures(20), LoaderOptions{.batch_size = 4}, cifar100_train());
@@ -183,7 +265,7 @@ TEST_CASE("Two views: the weak one is the loader's, the strong one has numbers o
     const auto set = pictures(20);
     const std::int64_t workers = GENERATE(0, 1, 3);
     const LoaderOptions options{.batch_size = 6, .seed = 8, .workers = workers};
-    const TwoViews views{set, options, cifar100_train(), cifar100_strong()};
+    const Loader views{set, options, TwoViews{cifar100_train(), cifar100_strong()}};
     const auto batches = all(views(1));
     const auto weak = all(Loader{set, options, cifar100_train()}(1));
     REQUIRE(batches.size() == weak.size());
@@ -194,11 +276,11 @@ TEST_CASE("Two views: the weak one is the loader's, the strong one has numbers o
         CHECK(same(batches[b].index, weak[b].index));
         CHECK(batches[b].strong.sizes() == weak[b].input.sizes());
     }
-    const auto again = all(
-        TwoViews{set, {.batch_size = 6, .seed = 8, .workers = 2}, cifar100_train(), cifar100_strong()}(1));
+    const auto again = all(Loader{
+        set, {.batch_size = 6, .seed = 8, .workers = 2}, TwoViews{cifar100_train(), cifar100_strong()}}(1));
     for (std::size_t b = 0; b < batches.size(); ++b) CHECK(same(again[b].strong, batches[b].strong));
     // The same transform on both sides sees different numbers.
-    const auto twins = all(TwoViews{set, options, RandomCrop{}, RandomCrop{}}(0));
+    const auto twins = all(Loader{set, options, TwoViews{RandomCrop{}, RandomCrop{}}}(0));
     CHECK_FALSE(same(twins[0].input, twins[0].strong));
     const auto meta = retort::to_device(batches[0], torch::kMeta);
     CHECK(meta.input.is_meta());
@@ -218,7 +300,8 @@ TEST_CASE("Loaders that cannot work are refused when they are made") {
                        "a batch of 6", "drop_last");
     RETORT_CHECK_ERROR(DataError, (Loader<>{Dataset{}, Options{}}), "empty");
     RETORT_CHECK_ERROR(ConfigError, Loader{set}(-1), "epoch", "-1");
-    RETORT_CHECK_ERROR(ConfigError, (TwoViews{set, Options{.batch_size = 0}, NoTransform{}, NoTransform{}}),
+    RETORT_CHECK_ERROR(ConfigError,
+                       (Loader{set, Options{.batch_size = 0}, TwoViews{NoTransform{}, NoTransform{}}}),
                        "batch_size");
 }
 
@@ -227,7 +310,8 @@ TEST_CASE("A transform that fails, or gives another number of samples, is found 
     const std::int64_t workers = GENERATE(0, 2);
     const Loader loader{set, {.batch_size = 5, .workers = workers}, Broken{}};
     auto range = loader(0);
-    RETORT_CHECK_ERROR(ShapeError, range.begin(), "one sample for each", "[5, 1]", "[1, 1]");
+    RETORT_CHECK_ERROR(ShapeError, range.begin(), "transform: expected one sample for each", "[5, 1]",
+                       "[1, 1]");
     const Loader single{set, {.batch_size = 1, .workers = workers}, Broken{}};
     CHECK(all(single(0)).size() == 8);
     const Loader three{set, {.batch_size = 3, .workers = workers}, Broken{}};

@@ -12,6 +12,7 @@
 #include <range/v3/view/take.hpp>
 #include <range/v3/view/transform.hpp>
 
+#include <retort/data/map.hpp>
 #include <retort/data/prefetch.hpp>
 
 #include "files.hpp"
@@ -19,6 +20,7 @@
 namespace prefetch_test {
 
 using retort::ConfigError;
+using retort::data::map;
 using retort::data::prefetch;
 using retort::data::PrefetchOptions;
 
@@ -37,18 +39,20 @@ const auto all_options = [] {
                     PrefetchOptions{.workers = 2, .depth = 3}, PrefetchOptions{.workers = 4, .depth = 16});
 };
 
-using Numbers = decltype(prefetch(numbers(3), {}, square));
+using Numbers = decltype(numbers(3) | map(square) | prefetch());
 static_assert(ranges::input_range<Numbers> && ranges::view_<Numbers> && ranges::sized_range<Numbers>);
 static_assert(!ranges::forward_range<Numbers>);
-static_assert(std::ranges::input_range<Numbers> && std::ranges::sized_range<Numbers>);
-static_assert(!ranges::sized_range<decltype(prefetch(std::declval<ranges::istream_view<int>>()))>);
+static_assert(std::ranges::input_range<Numbers> && std::ranges::view<Numbers> &&
+              std::ranges::sized_range<Numbers>);
+static_assert(!std::ranges::forward_range<Numbers>);
+static_assert(!ranges::sized_range<decltype(std::declval<ranges::istream_view<int>>() | prefetch())>);
 
 }  // namespace
 
 TEST_CASE("Prefetched elements come in order, whatever the threads") {
     const auto options = all_options();
     const int count = GENERATE(0, 1, 2, 3, 100);
-    auto range = prefetch(numbers(count), options, square);
+    auto range = numbers(count) | map(square) | prefetch(options);
     CHECK(range.size() == static_cast<std::size_t>(count));
     std::vector<int> found;
     for (const int value : range) found.push_back(value);
@@ -68,7 +72,7 @@ TEST_CASE("Order does not depend on which element takes longest") {
         if (x % 2 == 0) changed.wait(lock, [&] { return begun > x + 1; });
         return x;
     };
-    auto range = prefetch(numbers(20), {.workers = 2, .depth = 2}, function);
+    auto range = numbers(20) | map(function) | prefetch({.workers = 2, .depth = 2});
     int expected = 0;
     for (const int value : range) CHECK(value == expected++);
     CHECK(expected == 20);
@@ -78,10 +82,11 @@ TEST_CASE("No more is made ahead than the depth says") {
     const std::int64_t workers = GENERATE(1, 3);
     const std::int64_t depth = GENERATE(1, 2, 5);
     std::atomic<int> made = 0;
-    auto range = prefetch(numbers(50), {.workers = workers, .depth = depth}, [&](int x) {
-        ++made;
-        return x;
-    });
+    auto range = numbers(50) | map([&](int x) {
+                     ++made;
+                     return x;
+                 }) |
+                 prefetch({.workers = workers, .depth = depth});
     int taken = 0;
     for (const int value : range) {
         ++taken;
@@ -96,12 +101,13 @@ TEST_CASE("Elements are made ahead of their use") {
     std::mutex mutex;
     std::condition_variable changed;
     int made = 0;
-    auto range = prefetch(numbers(10), {.workers = 1, .depth = 3}, [&](int x) {
-        const std::lock_guard lock(mutex);
-        ++made;
-        changed.notify_all();
-        return x;
-    });
+    auto range = numbers(10) | map([&](int x) {
+                     const std::lock_guard lock(mutex);
+                     ++made;
+                     changed.notify_all();
+                     return x;
+                 }) |
+                 prefetch({.workers = 1, .depth = 3});
     auto it = range.begin();
     CHECK(*it == 0);
     // Without asking for more, three more get made. (Waits for ever if they do not.)
@@ -113,11 +119,12 @@ TEST_CASE("Elements are made ahead of their use") {
 TEST_CASE("Without workers everything is made on the thread that asks, when it asks") {
     std::set<std::thread::id> threads;
     int made = 0;
-    auto range = prefetch(numbers(5), {.workers = 0}, [&](int x) {
-        threads.insert(std::this_thread::get_id());
-        ++made;
-        return x;
-    });
+    auto range = numbers(5) | map([&](int x) {
+                     threads.insert(std::this_thread::get_id());
+                     ++made;
+                     return x;
+                 }) |
+                 prefetch({.workers = 0});
     CHECK(made == 0);
     for (const int value : range) CHECK(made == value + 1);
     CHECK(threads == std::set<std::thread::id>{std::this_thread::get_id()});
@@ -125,10 +132,11 @@ TEST_CASE("Without workers everything is made on the thread that asks, when it a
 
 TEST_CASE("An exception of the function comes in the place of its element and ends the range") {
     const auto options = all_options();
-    auto range = prefetch(numbers(100), options, [](int x) {
-        if (x >= 7) throw std::runtime_error("element " + std::to_string(x));
-        return x;
-    });
+    auto range = numbers(100) | map([](int x) {
+                     if (x >= 7) throw std::runtime_error("element " + std::to_string(x));
+                     return x;
+                 }) |
+                 prefetch(options);
     std::vector<int> found;
     std::string message;
     auto it = range.begin();
@@ -145,7 +153,8 @@ TEST_CASE("An exception of the function comes in the place of its element and en
 }
 
 TEST_CASE("An exception of the first element comes out of begin") {
-    auto range = prefetch(numbers(3), all_options(), [](int) -> int { throw std::runtime_error("first"); });
+    auto range =
+        numbers(3) | map([](int) -> int { throw std::runtime_error("first"); }) | prefetch(all_options());
     RETORT_CHECK_ERROR(std::runtime_error, range.begin(), "first");
 }
 
@@ -155,7 +164,7 @@ TEST_CASE("An exception of the source comes in the place of its element and ends
                             if (x == 5) throw std::runtime_error("source");
                             return x;
                         });
-    auto range = prefetch(source, options, square);
+    auto range = source | map(square) | prefetch(options);
     std::vector<int> found;
     std::string message;
     try {
@@ -171,23 +180,24 @@ TEST_CASE("A range may be left early, or never begun") {
     const auto options = all_options();
     std::atomic<int> running = 0;
     {
-        auto range = prefetch(numbers(1000), options, [&](int x) {
-            ++running;
-            const auto result = std::vector<int>(100, x);
-            --running;
-            return result;
-        });
+        auto range = numbers(1000) | map([&](int x) {
+                         ++running;
+                         const auto result = std::vector<int>(100, x);
+                         --running;
+                         return result;
+                     }) |
+                     prefetch(options);
         for (const auto& value : range) {
             if (value.front() == 3) break;
         }
     }
     CHECK(running.load() == 0);
     {
-        const auto never = prefetch(numbers(10), options, square);
+        const auto never = numbers(10) | map(square) | prefetch(options);
     }
     {
         // The consumer's own exception.
-        auto range = prefetch(numbers(100), options, square);
+        auto range = numbers(100) | map(square) | prefetch(options);
         CHECK_THROWS_AS(
             [&] {
                 for (const int value : range) throw value;
@@ -198,7 +208,7 @@ TEST_CASE("A range may be left early, or never begun") {
 
 TEST_CASE("Many short lives leave nothing behind") {
     for (int round = 0; round < 300; ++round) {
-        auto range = prefetch(numbers(20), {.workers = round % 4, .depth = 1 + round % 3}, square);
+        auto range = numbers(20) | map(square) | prefetch({.workers = round % 4, .depth = 1 + round % 3});
         int left = round % 22;
         for ([[maybe_unused]] const int value : range) {
             if (left-- == 0) break;
@@ -211,7 +221,7 @@ TEST_CASE("Elements that can only be moved are moved") {
     const auto options = all_options();
     const auto make = [](int x) { return std::make_unique<int>(x); };
     {
-        auto range = prefetch(numbers(10), options, make);
+        auto range = numbers(10) | map(make) | prefetch(options);
         std::vector<std::unique_ptr<int>> kept;
         for (auto& value : range) kept.push_back(std::move(value));
         REQUIRE(kept.size() == 10);
@@ -220,19 +230,20 @@ TEST_CASE("Elements that can only be moved are moved") {
     {
         std::vector<std::unique_ptr<int>> source;
         for (int i = 0; i < 5; ++i) source.push_back(make(i));
-        auto range = prefetch(source | ranges::views::move, options, [](std::unique_ptr<int> value) {
-            ++*value;
-            return value;
-        });
+        auto range = source | ranges::views::move | map([](std::unique_ptr<int> value) {
+                         ++*value;
+                         return value;
+                     }) |
+                     prefetch(options);
         int expected = 1;
         for (const auto& value : range) CHECK(*value == expected++);
         CHECK(expected == 6);
         CHECK(source.front() == nullptr);
     }
     {
-        auto inner = prefetch(numbers(10), options, make);
-        auto outer = prefetch(inner | ranges::views::move, options,
-                              [](std::unique_ptr<int> value) { return *value * 2; });
+        auto inner = numbers(10) | map(make) | prefetch(options);
+        auto outer = inner | ranges::views::move |
+                     map([](std::unique_ptr<int> value) { return *value * 2; }) | prefetch(options);
         int expected = 0;
         for (const int value : outer) CHECK(value == 2 * expected++);
         CHECK(expected == 10);
@@ -242,26 +253,26 @@ TEST_CASE("Elements that can only be moved are moved") {
 TEST_CASE("Lvalues are referred to, rvalues are kept, views are copied") {
     const auto options = all_options();
     std::vector<int> values{1, 2, 3};
-    auto lent = prefetch(values, options);
+    auto lent = values | prefetch(options);
     values[1] = 20;  // not begun yet
     CHECK((lent | ranges::to<std::vector>()) == std::vector<int>{1, 20, 3});
-    auto owned = prefetch(std::vector<int>{4, 5, 6}, options, square);
+    auto owned = std::vector<int>{4, 5, 6} | map(square) | prefetch(options);
     CHECK(owned.size() == 3);
     CHECK((owned | ranges::to<std::vector>()) == std::vector<int>{16, 25, 36});
     const std::vector<int> constant{7, 8};
-    CHECK((prefetch(constant, options) | ranges::to<std::vector>()) == std::vector<int>{7, 8});
+    CHECK((constant | prefetch(options) | ranges::to<std::vector>()) == std::vector<int>{7, 8});
 }
 
 TEST_CASE("Single-pass sources work, and elements do not change when the source moves on") {
     const auto options = all_options();
     std::istringstream stream("1 2 3 4 5");
-    auto range = prefetch(ranges::istream_view<int>(stream), options, square);
+    auto range = ranges::istream_view<int>(stream) | map(square) | prefetch(options);
     CHECK((range | ranges::to<std::vector>()) == std::vector<int>{1, 4, 9, 16, 25});
 }
 
 TEST_CASE("Prefetched ranges go through the views of range-v3, and copies are the same range") {
     const auto options = all_options();
-    auto range = prefetch(numbers(100), options, square);
+    auto range = numbers(100) | map(square) | prefetch(options);
     auto copy = range;
     CHECK((range | ranges::views::transform([](int x) { return x + 1; }) | ranges::views::take(3) |
            ranges::to<std::vector>()) == std::vector<int>{1, 2, 5});
@@ -271,9 +282,9 @@ TEST_CASE("Prefetched ranges go through the views of range-v3, and copies are th
 TEST_CASE("A function may ask for the position") {
     const auto options = all_options();
     const std::vector<std::string> words{"a", "b", "c"};
-    auto range = prefetch(words, options, [](std::string word, std::int64_t position) {
-        return word + std::to_string(position);
-    });
+    auto range =
+        words | map([](std::string word, std::int64_t position) { return word + std::to_string(position); }) |
+        prefetch(options);
     CHECK((range | ranges::to<std::vector>()) == std::vector<std::string>{"a0", "b1", "c2"});
 }
 
@@ -282,21 +293,25 @@ TEST_CASE("Elements are made without gradients and as ordinary tensors, whatever
     const auto weight = torch::ones({2}, torch::requires_grad());
     {
         const c10::InferenceMode inference;
-        auto range = prefetch(numbers(3), options, [&](int x) { return weight * x; });
+        auto range = numbers(3) | map([&](int x) { return weight * x; }) | prefetch(options);
         for (const auto& value : range) {
             CHECK_FALSE(value.requires_grad());
             CHECK_FALSE(value.is_inference());
         }
     }
-    auto range = prefetch(numbers(3), options, [&](int x) { return weight * x; });
+    auto range = numbers(3) | map([&](int x) { return weight * x; }) | prefetch(options);
     for (const auto& value : range) CHECK_FALSE(value.requires_grad());
+    auto source =
+        numbers(3) | ranges::views::transform([&](int x) { return weight * x; }) | prefetch(options);
+    for (const auto& value : source) CHECK_FALSE(value.requires_grad());
     CHECK(torch::GradMode::is_enabled());
 }
 
 TEST_CASE("Options out of range, and empty views, are refused") {
-    RETORT_CHECK_ERROR(ConfigError, prefetch(numbers(3), {.workers = -1}), "workers", "-1");
-    RETORT_CHECK_ERROR(ConfigError, prefetch(numbers(3), {.workers = 1, .depth = 0}), "depth", "found 0");
+    RETORT_CHECK_ERROR(ConfigError, prefetch({.workers = -1}), "workers", "-1");
+    RETORT_CHECK_ERROR(ConfigError, prefetch({.workers = 1, .depth = 0}), "depth", "found 0");
     RETORT_CHECK_ERROR(ConfigError, Numbers{}.begin(), "empty");
+    RETORT_CHECK_ERROR(ConfigError, prefetch(0), "depth", "found 0");
 }
 
 }  // namespace prefetch_test

@@ -6,15 +6,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <utility>
 
-#include <range/v3/range_fwd.hpp>
+#include <range/v3/view/facade.hpp>
 
 #include <retort/core/error.hpp>
+#include <retort/core/ranges.hpp>
 
 namespace retort::data {
 
@@ -30,44 +29,8 @@ inline std::int64_t chunk_count(std::int64_t count, std::int64_t batch_size, boo
 
 /// What `chunks` returns: a random-access view of known size, whose elements are tensors that share the
 /// order's memory.
-class Chunks : public ranges::view_base {
+class Chunks : public ranges::view_facade<Chunks, ranges::finite>, public std::ranges::view_base {
   public:
-    class iterator {
-      public:
-        using value_type = at::Tensor;
-        using difference_type = std::ptrdiff_t;
-        using reference = at::Tensor;
-        using iterator_category = std::input_iterator_tag;  // of C++17: the elements are no lvalues
-        using iterator_concept = std::random_access_iterator_tag;
-
-        iterator() = default;
-        at::Tensor operator*() const { return chunks_->piece(number_); }
-        at::Tensor operator[](difference_type steps) const { return chunks_->piece(number_ + steps); }
-        iterator& operator++() { return *this += 1; }
-        iterator& operator--() { return *this += -1; }
-        iterator operator++(int) { return std::exchange(*this, *this + 1); }
-        iterator operator--(int) { return std::exchange(*this, *this + -1); }
-        iterator& operator+=(difference_type steps) {
-            number_ += steps;
-            return *this;
-        }
-        iterator& operator-=(difference_type steps) { return *this += -steps; }
-        friend iterator operator+(iterator it, difference_type steps) { return it += steps; }
-        friend iterator operator+(difference_type steps, iterator it) { return it += steps; }
-        friend iterator operator-(iterator it, difference_type steps) { return it -= steps; }
-        friend difference_type operator-(const iterator& a, const iterator& b) {
-            return a.number_ - b.number_;
-        }
-        friend bool operator==(const iterator& a, const iterator& b) { return a.number_ == b.number_; }
-        friend auto operator<=>(const iterator& a, const iterator& b) { return a.number_ <=> b.number_; }
-
-      private:
-        friend Chunks;
-        iterator(const Chunks* chunks, std::int64_t number) : chunks_(chunks), number_(number) {}
-        const Chunks* chunks_ = nullptr;
-        std::int64_t number_ = 0;
-    };
-
     Chunks() = default;
     /// See `chunks`.
     Chunks(at::Tensor order, std::int64_t batch_size, bool drop_last) : batch_size_(batch_size) {
@@ -77,17 +40,32 @@ class Chunks : public ranges::view_base {
         count_ = chunk_count(order.size(0), batch_size, drop_last);
         order_ = std::move(order);
     }
-    iterator begin() const { return {this, 0}; }
-    iterator end() const { return {this, count_}; }
     std::size_t size() const { return static_cast<std::size_t>(count_); }
-    bool empty() const { return count_ == 0; }
-    at::Tensor operator[](std::int64_t number) const { return piece(number); }
-
-  private:
-    at::Tensor piece(std::int64_t number) const {
+    at::Tensor operator[](std::int64_t number) const {
         const auto start = number * batch_size_;
         return order_.narrow(0, start, std::min(batch_size_, order_.size(0) - start));
     }
+
+  private:
+    friend ranges::range_access;
+
+    class Cursor {
+      public:
+        Cursor() = default;
+        Cursor(const Chunks* chunks, std::int64_t number) : chunks_(chunks), number_(number) {}
+        at::Tensor read() const { return (*chunks_)[number_]; }
+        void next() { ++number_; }
+        void prev() { --number_; }
+        void advance(std::ptrdiff_t steps) { number_ += steps; }
+        bool equal(const Cursor& other) const { return number_ == other.number_; }
+        std::ptrdiff_t distance_to(const Cursor& other) const { return other.number_ - number_; }
+
+      private:
+        const Chunks* chunks_ = nullptr;
+        std::int64_t number_ = 0;
+    };
+    Cursor begin_cursor() const { return {this, 0}; }
+    Cursor end_cursor() const { return {this, count_}; }
 
     at::Tensor order_;
     std::int64_t batch_size_ = 1;
@@ -96,8 +74,7 @@ class Chunks : public ranges::view_base {
 
 /// The pieces of `batch_size` numbers of a one-dimensional `order`. The last piece may be shorter; with
 /// `drop_last` it is then left out.
-/// \throws ConfigError if `batch_size` is below 1 or `order` has not one
-/// dimension.
+/// \throws ConfigError if `batch_size` is below 1 or `order` does not have one dimension.
 inline Chunks chunks(at::Tensor order, std::int64_t batch_size, bool drop_last = false) {
     return Chunks(std::move(order), batch_size, drop_last);
 }

@@ -17,7 +17,7 @@
 
 #include <retort/core/error.hpp>
 #include <retort/data/dataset.hpp>
-#include <retort/data/file.hpp>
+#include <retort/data/detail/file.hpp>
 #include <retort/data/split.hpp>
 
 namespace retort::data {
@@ -31,7 +31,7 @@ enum class CifarLabels {
 /// How to read CIFAR files.
 struct CifarOptions {
     /// The number of images in each file. Unset: as published (10000 per file of CIFAR-10; 50000 and 10000
-    /// for CIFAR-100), so that a file cut off between two images is found out too. 0: as many as the file
+    /// for CIFAR-100), so that a file truncated between two images is detected too. 0: as many as the file
     /// holds.
     std::optional<std::int64_t> images_per_file = std::nullopt;
 };
@@ -68,8 +68,7 @@ inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
                           std::int64_t images_per_file) {
     using ::retort::detail::concat;
     const auto record = static_cast<std::uint64_t>(cifar_pixels) + labels.size();
-    // Every file's size is looked at before the first is read, and nothing is taken from memory that no file
-    // fills.
+    // Every file's size is checked before the first is read, so that no memory is allocated that no file fills.
     std::vector<std::int64_t> counts;
     std::int64_t total = 0;
     for (const auto& path : paths) {
@@ -130,11 +129,10 @@ inline std::int64_t cifar_count(const CifarOptions& options, std::int64_t publis
 
 /// CIFAR-10 (Krizhevsky, 2009), binary version: 10 classes, 50000 training and 10000 test images as uint8 of
 /// shape N x 3 x 32 x 32.
-/// \param directory has `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`,
-/// or a sub-directory `cifar-10-batches-bin` has.
-/// \throws DataError if a file is missing, is not of the
-/// expected size, or has a label that is not from 0 to 9; with the file, the offset, what was expected and
-/// what was found.
+/// \param directory has `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or a sub-directory
+/// `cifar-10-batches-bin` has.
+/// \throws DataError if a file is missing, is not of the expected size, or has a label that is not from 0 to 9; with
+/// the file, the offset, what was expected and what was found.
 inline Dataset cifar10(const std::filesystem::path& directory, Split split, CifarOptions options = {}) {
     std::vector<std::string> names{"test_batch.bin"};
     if (split == Split::train) {
@@ -151,10 +149,8 @@ inline Dataset cifar10(const std::filesystem::path& directory, Split split, Cifa
 
 /// CIFAR-100 (Krizhevsky, 2009), binary version: 100 fine or 20 coarse classes, 50000 training and 10000 test
 /// images as uint8 of shape N x 3 x 32 x 32.
-/// \param directory has `train.bin` and `test.bin`, or a
-/// sub-directory `cifar-100-binary` has.
-/// \throws DataError as `cifar10` does; both labels are checked,
-/// whichever is asked for.
+/// \param directory has `train.bin` and `test.bin`, or a sub-directory `cifar-100-binary` has.
+/// \throws DataError as `cifar10` does; both labels are checked, whichever is read.
 inline Dataset cifar100(const std::filesystem::path& directory, Split split,
                         CifarLabels labels = CifarLabels::fine, CifarOptions options = {}) {
     const std::string name = split == Split::train ? "train.bin" : "test.bin";

@@ -1,32 +1,60 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of a transform: what turns a batch of samples into what the networks see.
+/// The contracts of what turns samples into what the networks see: transforms, and views of samples.
 ///
-/// A transform is called as `transform(images, generator)` with B samples and a CPU generator, and returns B
-/// samples, one for each, in the same order and on the same device. All its randomness comes from the
-/// generator, each sample's its own; it treats the whole batch at once. Several threads call one transform at
-/// the same time, each with a generator of its own, so calling it changes nothing in it, nor in the images
-/// that it is given.
+/// A **transform** is called as `transform(images, generator)` with B samples and a CPU generator, and returns B
+/// samples, one for each, in the same order and on the same device. It draws all its random numbers from the
+/// generator, other ones for each sample, and processes the whole batch at once. Several threads call one transform
+/// at the same time, each with its own generator, so a call changes neither the transform nor the images that it is
+/// given.
 ///
 /// ```cpp
-/// struct Invert {
-///     at::Tensor operator()(at::Tensor images, at::Generator&) const { return 1 - images; }
+/// struct Brighter {
+///     double by = 0.1;
+///     at::Tensor operator()(const at::Tensor& images, at::Generator&) const { return images + by; }
+///     std::string description() const { return "Brighter by " + std::to_string(by); }
 /// };
 /// ```
+/// A **view policy** turns a `data::Batch` of samples into the batch that the networks see, of any type: `OneView`,
+/// `TwoViews`, `RotatedViews`. It draws from the generators of `batch.random`, and passes that member on. A loader
+/// takes one in the place of a transform, and so does `data::map` in a pipeline.
+///
+/// ```cpp
+/// struct PlainToo {
+///     auto operator()(retort::data::Batch batch) const {
+///         auto generator = batch.random.next();
+///         auto plain = batch.input;
+///         batch.input = retort::data::RandomCrop{}(plain, generator);
+///         return WithPlain{std::move(batch), std::move(plain)};
+///     }
+/// };
+/// ```
+/// What has parameters has a member `std::string description() const` that states them. A checkpoint compares it, so
+/// that a run is not resumed with others.
 #pragma once
 
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
 #include <concepts>
+#include <utility>
+
+#include <retort/core/batch.hpp>
+#include <retort/data/batch.hpp>
 
 namespace retort::data {
 
-/// Can be called on samples and a generator, and gives samples.
+/// Can be called with samples and a generator, and returns samples.
 template <class T>
 concept Transform = std::copy_constructible<T> &&
                     requires(const T& transform, const at::Tensor& images, at::Generator& generator) {
                         { transform(images, generator) } -> std::convertible_to<at::Tensor>;
                     };
+
+/// Can be called with a batch of samples, and returns a batch.
+template <class T>
+concept ViewPolicy = std::copy_constructible<T> && requires(const T& views, Batch batch) {
+    { views(std::move(batch)) } -> ::retort::Batch;
+};
 
 }  // namespace retort::data

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// In which order an epoch visits the samples.
+/// The order in which an epoch visits the samples.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,21 +10,20 @@
 #include <cstdint>
 
 #include <retort/core/error.hpp>
-#include <retort/data/random.hpp>
+#include <retort/data/detail/random.hpp>
 
 namespace retort::data {
 
-/// Which order.
+/// Which order: see `epoch_order`.
 struct EpochOrderOptions {
     std::uint64_t seed = 0;
     std::int64_t epoch = 0;
     bool shuffle = true;
 };
 
-/// The numbers from 0 to `count` - 1 (int64, CPU): shuffled as seed and epoch alone say, so that any epoch's
-/// order is there without the earlier ones; or ascending without `shuffle`.
-/// \throws ConfigError if `count` or
-/// the epoch is negative.
+/// The numbers from 0 to `count` - 1 (int64, CPU): a permutation that depends on seed and epoch alone, so that any
+/// epoch's order can be had without the earlier ones; ascending without `shuffle`.
+/// \throws ConfigError if `count` or the epoch is negative.
 inline at::Tensor epoch_order(std::int64_t count, EpochOrderOptions options = {}) {
     using ::retort::detail::concat;
     if (count < 0) throw ConfigError(concat("epoch_order: expected a count of 0 or more, found ", count));

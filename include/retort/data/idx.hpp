@@ -19,7 +19,7 @@
 #include <vector>
 
 #include <retort/core/error.hpp>
-#include <retort/data/file.hpp>
+#include <retort/data/detail/file.hpp>
 
 namespace retort::data {
 
@@ -59,12 +59,10 @@ inline void to_native(Bytes& bytes, std::size_t width) {
 /// Reads an IDX file (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"): two zero bytes,
 /// the type of the numbers, the number of dimensions, each dimension as 32 bits, then the numbers; everything
 /// big-endian. The file may be gzip (whatever its name), where retort is built with zlib.
-/// \return a CPU
-/// tensor of the file's type (uint8, int8, int16, int32, float32 or float64) and dimensions.
-/// \throws
-/// DataError if the file is missing, no regular file, empty, truncated, longer than its header says, damaged
+/// \return a CPU tensor of the file's type (uint8, int8, int16, int32, float32 or float64) and dimensions.
+/// \throws DataError if the file is missing, not a regular file, empty, truncated, longer than its header says, damaged
 /// or of another format; with the file, the offset (after unpacking, where it is gzip and unpacks), what was
-/// expected and what was found. A header that promises more than the file holds never makes it take that much
+/// expected and what was found. A header that promises more than the file holds never makes it allocate that much
 /// memory.
 inline at::Tensor read_idx(const std::filesystem::path& path) {
     using ::retort::detail::concat;
@@ -84,7 +82,7 @@ inline at::Tensor read_idx(const std::filesystem::path& path) {
     }
     const std::size_t rank = magic[3];
     if (rank > 64) {
-        detail::malformed(path, 3, "at most 64 dimensions, with which LibTorch computes", concat(rank));
+        detail::malformed(path, 3, "at most 64 dimensions, as many as LibTorch supports", concat(rank));
     }
     const auto header = source.exactly(4 * rank, concat("the sizes of ", rank, " dimensions"));
     std::vector<std::int64_t> sizes(rank);
@@ -106,8 +104,7 @@ inline at::Tensor read_idx(const std::filesystem::path& path) {
         count *= static_cast<std::uint64_t>(size);
     }
     if (empty) {
-        // Zero times anything is nothing, but LibTorch multiplies the sizes in its own order and must not
-        // overflow.
+        // LibTorch multiplies the sizes in its own order, and must not overflow before it comes to the zero.
         std::uint64_t product = 1;
         for (const auto size : sizes) {
             if (size == 0) continue;

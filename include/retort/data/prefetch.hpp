@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A range whose elements are made ahead of their use, on threads of their own.
+/// Elements made ahead of their use, on other threads.
 #pragma once
 
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/Stream.h>
 
 #include <algorithm>
 #include <concepts>
@@ -23,11 +24,14 @@
 #include <variant>
 #include <vector>
 
-#include <range/v3/range_fwd.hpp>
+#include <range/v3/view/facade.hpp>
 
 #include <retort/core/error.hpp>
 #include <retort/core/ranges.hpp>
-#include <retort/detail/state_iterator.hpp>
+#include <retort/data/detail/closure.hpp>
+#include <retort/data/detail/cursor.hpp>
+#include <retort/data/detail/streams.hpp>
+#include <retort/data/map.hpp>
 
 namespace retort::data {
 
@@ -35,8 +39,7 @@ namespace retort::data {
 struct PrefetchOptions {
     /// Threads that make elements; 0 makes each when it is asked for, on the thread that asks.
     std::int64_t workers = 1;
-    /// How many elements are made ahead of the one in use, at least 1. No more than this many workers have
-    /// work.
+    /// How many elements are made ahead of the one in use, at least 1. No more workers than this are started.
     std::int64_t depth = 2;
 };
 
@@ -51,27 +54,15 @@ inline void check(const PrefetchOptions& options) {
         throw ConfigError(concat("prefetch: expected a depth of 1 or more, found ", options.depth));
 }
 
-/// Does the function ask for the element's position too?
-template <class Function, class Element>
-concept TakesPosition = std::invocable<const Function&, Element, std::int64_t>;
-
-template <class Function, class Element>
-struct PrefetchResultOf : std::invoke_result<const Function&, Element> {};
-template <class Function, class Element>
-    requires TakesPosition<Function, Element>
-struct PrefetchResultOf<Function, Element> : std::invoke_result<const Function&, Element, std::int64_t> {};
-template <class Function, class Element>
-using PrefetchResult = typename PrefetchResultOf<Function, Element>::type;
-
-/// Where the elements come from and where they wait. Lives at one address, which its threads know.
+/// The threads, and the elements that wait for the consumer. Stays at one address, which the threads know.
 template <class Source, class Function>
 class PrefetchState {
     using Reference = std::ranges::range_reference_t<Source>;
-    // What stands in a source may be gone when the source moves on, so each element is taken out of it.
+    // An element may no longer exist when its source advances, so it is taken out of it.
     using Element = std::ranges::range_value_t<Source>;
 
   public:
-    using Value = std::remove_cvref_t<PrefetchResult<Function, Element>>;
+    using Value = MappedValue<Source, Function>;
 
     PrefetchState(Source source, Function function, PrefetchOptions options)
         : source_(std::move(source)), function_(std::move(function)), options_(options) {
@@ -95,13 +86,15 @@ class PrefetchState {
     void start() {
         if (started_)
             throw ConfigError(
-                "prefetch: this range can be gone through once; make another one to begin again");
+                "prefetch: expected one begin(), found a second one: the elements come once; build the "
+                "pipeline "
+                "anew for each epoch, as in fit([&](std::int64_t epoch) { return loader.epoch(epoch) | ...; "
+                "})");
         started_ = true;
-        if (options_.workers == 0) {
-            position_.emplace(std::ranges::begin(source_));
-        } else {
+        if (options_.workers > 0) {
             slots_.resize(static_cast<std::size_t>(options_.depth));
             const auto count = std::min(options_.workers, options_.depth);
+            streams_ = current_streams();
             workers_.reserve(static_cast<std::size_t>(count));
             for (std::int64_t i = 0; i < count; ++i) workers_.emplace_back([this] { work(); });
         }
@@ -128,20 +121,14 @@ class PrefetchState {
   private:
     using Slot = std::variant<std::monostate, Value, std::exception_ptr>;
 
-    Value apply(Element element, std::size_t position) const {
-        // The same modes wherever elements are made: they are thread-local and default to recording
-        // gradients.
-        const c10::InferenceMode ordinary_tensors(false);
-        const c10::NoGradGuard no_grad;
-        if constexpr (TakesPosition<Function, Element>) {
-            return std::invoke(function_, std::move(element), static_cast<std::int64_t>(position));
-        } else {
-            return std::invoke(function_, std::move(element));
-        }
+    Value made(Element element, std::size_t position) const {
+        return apply(function_, std::move(element), static_cast<std::int64_t>(position));
     }
 
     /// The source's next element, or nothing at its end.
     std::optional<Element> pull() {
+        const c10::InferenceMode ordinary_tensors(false);  // as in `apply`
+        const c10::NoGradGuard no_grad;
         if (!position_) {
             position_.emplace(std::ranges::begin(source_));
         } else if (advance_) {
@@ -155,7 +142,7 @@ class PrefetchState {
 
     void make() {
         auto element = pull();
-        if (element) current_.emplace(apply(std::move(*element), taken_++));
+        if (element) current_.emplace(made(std::move(*element), taken_++));
     }
 
     void receive() {
@@ -182,6 +169,7 @@ class PrefetchState {
     }
 
     void work() {
+        set_current_streams(streams_);
         while (true) {
             std::optional<Element> element;
             std::exception_ptr failure;
@@ -197,8 +185,6 @@ class PrefetchState {
                     if (stopped_ || exhausted_) return;
                 }
                 try {
-                    const c10::InferenceMode ordinary_tensors(false);
-                    const c10::NoGradGuard no_grad;
                     element = pull();
                 } catch (...) {
                     failure = std::current_exception();
@@ -219,7 +205,7 @@ class PrefetchState {
             }
             Slot outcome;
             try {
-                outcome.template emplace<1>(apply(std::move(*element), ticket));
+                outcome.template emplace<1>(made(std::move(*element), ticket));
             } catch (...) {
                 outcome.template emplace<2>(std::current_exception());
             }
@@ -252,47 +238,27 @@ class PrefetchState {
     bool exhausted_ = false;
     bool stopped_ = false;
 
+    std::vector<c10::Stream> streams_;
     std::vector<std::thread> workers_;
-};
-
-/// A range that belongs to somebody else.
-template <class Range>
-struct Borrowed {
-    Range* range;
-    auto begin() const { return std::ranges::begin(*range); }
-    auto end() const { return std::ranges::end(*range); }
-    auto size() const
-        requires std::ranges::sized_range<Range>
-    {
-        return std::ranges::size(*range);
-    }
 };
 
 }  // namespace detail
 
-/// What `prefetch` returns: an input range, sized where its source is (`size()` counts all of its elements).
-/// It can be gone through once. Copies are the same range: what one hands out, the others do not. Its threads
-/// end, each after the element that it is making, when the last copy goes.
+/// What `prefetch` returns: an input view, sized where its source is (`size()` counts all of its elements).
+/// It can be iterated once. Copies are the same view: what one hands out, the others do not. Its threads end, each
+/// after the element that it is making, when the last copy goes.
 template <class Source, class Function>
-class Prefetch : public ranges::view_base {
+class Prefetched
+    : public ranges::view_facade<Prefetched<Source, Function>, ranges::range_cardinality<Source>::value>,
+      public std::ranges::view_base {
     using State = detail::PrefetchState<Source, Function>;
 
   public:
-    using iterator = ::retort::detail::StateIterator<State>;
-
-    Prefetch() = default;
-    Prefetch(Source source, Function function, PrefetchOptions options)
+    Prefetched() = default;
+    Prefetched(Source source, Function function, PrefetchOptions options)
         : state_(std::make_shared<State>(std::move(source), std::move(function), options)) {}
 
-    /// Starts the threads and waits for the first element.
-    /// \throws ConfigError if it was called before, and whatever source or function throw.
-    iterator begin() {
-        if (!state_) throw ConfigError("prefetch: expected a range to go through, found an empty Prefetch");
-        state_->start();
-        return iterator(state_.get());
-    }
-    std::default_sentinel_t end() const { return {}; }
-    /// The number of elements, those already gone through among them.
+    /// The number of elements, including those that were handed out.
     std::size_t size() const
         requires std::ranges::sized_range<Source>
     {
@@ -300,44 +266,68 @@ class Prefetch : public ranges::view_base {
     }
 
   private:
+    friend ranges::range_access;
+
+    /// Starts the threads and waits for the first element.
+    auto begin_cursor() {
+        if (!state_) throw ConfigError("prefetch: expected a range to iterate over, found an empty view");
+        state_->start();
+        return detail::Cursor<State>(state_.get());
+    }
+    ranges::default_sentinel_t end_cursor() const { return {}; }
+
     std::shared_ptr<State> state_;
 };
 
-/// The elements of `range`, each after `function`, in the order of the range, made ahead by threads of their
-/// own.
-///
-/// The threads take elements from the range in turn, never two at a time, and apply the function at the same
-/// time, without gradients. A function of two arguments is called as
-/// `function(element, position)` with the element's position in the range (int64, from 0), so that random
-/// numbers can depend on that. What comes out does not depend on how many there are. An exception of range or
-/// function reaches the consumer in the place of its element, after which the range is at its end.
-///
-/// A range given as an lvalue must outlive the result, unless it is a view (which is copied, as range-v3
-/// does); one given as an rvalue is moved in. Elements are copied out of the range, or moved where the range
-/// gives rvalues: for elements that can only be moved, use `ranges::views::move`.
-/// \throws ConfigError if
-/// there are fewer than 0 workers or the depth is below 1.
-template <class Range, class Function = std::identity>
-    requires std::ranges::input_range<Range> && std::move_constructible<Function>
-auto prefetch(Range&& range, PrefetchOptions options = {}, Function function = {}) {
-    static_assert(
-        std::invocable<const Function&, std::ranges::range_value_t<Range>> ||
-            detail::TakesPosition<Function, std::ranges::range_value_t<Range>>,
-        "retort: the function of prefetch must be callable with an element of the range, while const, since "
-        "several threads call it at the same time");
-    static_assert(
-        std::constructible_from<std::ranges::range_value_t<Range>, std::ranges::range_reference_t<Range>>,
-        "retort: prefetch takes elements out of the range; where they can only be moved, pass the range "
-        "through ranges::views::move");
-    detail::check(options);
-    using Plain = std::remove_cvref_t<Range>;
-    if constexpr (!std::is_lvalue_reference_v<Range> || std::ranges::view<Plain> ||
-                  std::derived_from<Plain, ranges::view_base>) {
-        return Prefetch<Plain, Function>(std::forward<Range>(range), std::move(function), options);
-    } else {
-        using Lent = detail::Borrowed<std::remove_reference_t<Range>>;
-        return Prefetch<Lent, Function>(Lent{&range}, std::move(function), options);
+namespace detail {
+
+struct PrefetchTo {
+    PrefetchOptions options;
+
+    template <InputRange Range>
+    auto operator()(Range&& range) const {
+        return prefetched(held(std::forward<Range>(range)));
     }
+
+  private:
+    template <class Source>
+    auto prefetched(Source source) const {
+        static_assert(
+            std::constructible_from<std::ranges::range_value_t<Source>,
+                                    std::ranges::range_reference_t<Source>>,
+            "retort: elements are taken out of the range; where they can only be moved, pass the range "
+            "through ranges::views::move");
+        return Prefetched<Source, std::identity>(std::move(source), {}, options);
+    }
+    template <class Source, class Function>
+    auto prefetched(Mapped<Source, Function> before) const {
+        auto function = before.function();
+        return Prefetched<Source, Function>(std::move(before).source(), std::move(function), options);
+    }
+};
+
+}  // namespace detail
+
+/// A stage of a pipeline: `range | prefetch(options)` are the elements of a range in their order, made ahead of their
+/// use on other threads.
+///
+/// The threads take elements from the range in turn, never two at a time. Where the range is a `map`, or another stage
+/// that is one (`two_views`, `rotated_views`, `to_device`, an epoch of a `Loader`), they apply its function at the same
+/// time. What comes out does not depend on how many there are. An exception of range or function reaches the consumer
+/// in the place of its element, after which the range is at its end. What the threads do on a GPU goes into the streams
+/// that are the consumer's when it calls `begin()`.
+///
+/// ```cpp
+/// loader.epoch(3) | retort::data::map(relabel) | retort::data::prefetch({.workers = 4, .depth = 8})
+/// ```
+/// Elements are taken out of the range, and the range is held, as `map` does.
+/// \throws ConfigError if there are fewer than 0 workers or the depth is below 1. A second `begin()` throws it too, and
+/// any `begin()` or `++` what range or function throw.
+inline auto prefetch(PrefetchOptions options = {}) {
+    detail::check(options);
+    return detail::Closure(detail::PrefetchTo{options});
 }
+/// The same with one thread that makes `depth` elements ahead.
+inline auto prefetch(std::int64_t depth) { return prefetch(PrefetchOptions{.depth = depth}); }
 
 }  // namespace retort::data

@@ -5,7 +5,7 @@
 
 namespace retort::data {
 
-/// The part of a published data set. A validation set is taken from the training part by `stratified_split`.
+/// The part of a published data set. `stratified_split` takes a validation set from the training part.
 enum class Split { train, test };
 
 }  // namespace retort::data

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Takes a validation set from a training set, class by class.
+/// Splits a validation set from a training set, class by class.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,7 +16,7 @@
 
 #include <retort/core/error.hpp>
 #include <retort/data/dataset.hpp>
-#include <retort/data/random.hpp>
+#include <retort/data/detail/random.hpp>
 
 namespace retort::data {
 
@@ -28,7 +28,7 @@ struct StratifiedSplitOptions {
     std::uint64_t seed = 0;
 };
 
-/// The two parts, and where in the data set that was split their samples came from (int64, CPU, ascending).
+/// The two parts, and the numbers of their samples in the data set that was split (int64, CPU, ascending).
 struct TrainValidation {
     Dataset train;
     Dataset validation;
@@ -38,10 +38,9 @@ struct TrainValidation {
 
 /// Splits a labeled data set so that each class is divided in the same proportion. Of a class of n samples,
 /// `floor(validation_fraction * n + 1/2)` go into the validation set, but at least 1 and at most n - 1, so
-/// that each class that occurs does so in both parts. Both keep the order of the data set; samples are
-/// copied.
-/// \throws ConfigError if the fraction is not above 0 and below 1; DataError if there are no targets
-/// or a class has a single sample.
+/// that each class that occurs does so in both parts. Both keep the order of the data set; samples are copied.
+/// \throws ConfigError if the fraction is not above 0 and below 1; DataError if there are no targets or a class has a
+/// single sample.
 inline TrainValidation stratified_split(const Dataset& dataset, StratifiedSplitOptions options = {}) {
     const c10::NoGradGuard no_grad;
     using ::retort::detail::concat;

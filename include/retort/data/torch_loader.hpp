@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A range of the batches of a `torch::data` loader, which is no range by itself. Includes nothing of
-/// `torch::data`.
+/// A range of the batches of a `torch::data` loader, which is not a range itself. Includes nothing of `torch::data`.
 #pragma once
 
-#include <cstddef>
 #include <exception>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
-#include <range/v3/range_fwd.hpp>
-#include <retort/core/batch.hpp>
+#include <range/v3/view/facade.hpp>
 
+#include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
-#include <retort/detail/state_iterator.hpp>
+#include <retort/core/ranges.hpp>
+#include <retort/data/detail/cursor.hpp>
 
 namespace retort::data {
 
@@ -30,7 +28,7 @@ concept TorchLoader = requires(L& loader) {
     loader.end();
 };
 
-/// A loader and how far it has been gone through.
+/// A loader, and its position in an epoch.
 template <class LoaderType>
 class TorchLoaderState {
   public:
@@ -40,8 +38,8 @@ class TorchLoaderState {
     explicit TorchLoaderState(std::unique_ptr<LoaderType> loader)
         : owned_(std::move(loader)), loader_(owned_.get()), end_(loader_->end()) {}
 
-    /// Begins an epoch. LibTorch's loader refuses to while batches of the last one are on their way, so what
-    /// is left of an epoch that was broken off is fetched first and thrown away.
+    /// Begins an epoch. LibTorch's loader refuses to while batches of the last one are in flight, so the rest of an
+    /// epoch that was left early is fetched first and discarded.
     void start() {
         abandon();
         position_.emplace(loader_->begin());
@@ -61,7 +59,7 @@ class TorchLoaderState {
             try {
                 if (!at_end()) next();
             } catch (const std::exception&) {
-                // The error of a batch that nobody asked for any more.
+                // The error of a batch that is no longer wanted.
             }
         }
     }
@@ -75,32 +73,32 @@ class TorchLoaderState {
 
 }  // namespace detail
 
-/// What `batches` returns: an input range of the loader's batches, one epoch for each call of `begin()`. Only
-/// the newest iterator is valid. Copies are the same range. Its length is not known: LibTorch's loaders do
-/// not tell.
+/// What `batches` returns: an input view of the loader's batches, one epoch for each call of `begin()`. Only
+/// the newest iterator is valid. Copies are the same view. Its length is not known: LibTorch's loaders do
+/// not tell. If the last epoch was left early, `begin()` first waits for the loader to make the rest of it, which
+/// LibTorch offers no way to cancel.
 template <class LoaderType>
-class TorchBatches : public ranges::view_base {
+class TorchBatches : public ranges::view_facade<TorchBatches<LoaderType>, ranges::unknown>,
+                     public std::ranges::view_base {
     using State = detail::TorchLoaderState<LoaderType>;
 
   public:
-    using iterator = ::retort::detail::StateIterator<State>;
-
     TorchBatches() = default;
     explicit TorchBatches(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-    /// Begins an epoch. If the last one was broken off, this first waits for the loader to make the rest of
-    /// it, which LibTorch offers no way to cancel.
-    iterator begin() {
-        state_->start();
-        return iterator(state_.get());
-    }
-    std::default_sentinel_t end() const { return {}; }
-
   private:
+    friend ranges::range_access;
+
+    auto begin_cursor() {
+        state_->start();
+        return detail::Cursor<State>(state_.get());
+    }
+    ranges::default_sentinel_t end_cursor() const { return {}; }
+
     std::shared_ptr<State> state_;
 };
 
-/// A range of the batches of a loader of `torch::data::make_data_loader`, for each epoch anew. What a worker
+/// A range of the batches of a loader of `torch::data::make_data_loader`; each `begin()` starts an epoch. What a worker
 /// of the loader throws comes out of the range.
 ///
 /// ```cpp
@@ -121,7 +119,7 @@ auto batches(std::unique_ptr<LoaderType>& loader) {
     if (!loader) throw ConfigError("batches: expected a data loader, found an empty pointer");
     return batches(*loader);
 }
-/// The same with a loader that from now on belongs to the range.
+/// The same with a loader that the range owns.
 template <detail::TorchLoader LoaderType>
 auto batches(std::unique_ptr<LoaderType>&& loader) {
     static_assert(::retort::Batch<typename LoaderType::BatchType>,

@@ -7,10 +7,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <string>
 
 #include <retort/core/error.hpp>
-#include <retort/data/augment/images.hpp>
-#include <retort/data/random.hpp>
+#include <retort/data/detail/description.hpp>
+#include <retort/data/detail/images.hpp>
+#include <retort/data/detail/random.hpp>
 
 namespace retort::data {
 
@@ -51,6 +53,10 @@ struct ColorJitter {
             result = blend(result, gray(result), factor(saturation, result, generator));
         }
         return result;
+    }
+    std::string description() const {
+        return detail::described("ColorJitter", "brightness", brightness, "contrast", contrast, "saturation",
+                                 saturation);
     }
 
   private:

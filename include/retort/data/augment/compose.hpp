@@ -6,10 +6,12 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include <string>
 #include <tuple>
 #include <utility>
 
 #include <retort/data/concept.hpp>
+#include <retort/data/detail/description.hpp>
 
 namespace retort::data {
 
@@ -27,6 +29,14 @@ class Compose {
         std::apply([&](const auto&... transform) { ((images = transform(images, generator)), ...); },
                    transforms_);
         return images;
+    }
+    std::string description() const {
+        std::string text;
+        const auto add = [&](const auto& transform) {
+            text.append(text.empty() ? "" : ", ").append(detail::description_of(transform));
+        };
+        std::apply([&](const auto&... transform) { (add(transform), ...); }, transforms_);
+        return "Compose{" + text + "}";
     }
 
   private:

@@ -8,10 +8,12 @@
 #include <ATen/ops/arange.h>
 
 #include <cstdint>
+#include <string>
 
 #include <retort/core/error.hpp>
-#include <retort/data/augment/images.hpp>
-#include <retort/data/random.hpp>
+#include <retort/data/detail/description.hpp>
+#include <retort/data/detail/images.hpp>
+#include <retort/data/detail/random.hpp>
 
 namespace retort::data {
 
@@ -35,6 +37,7 @@ struct Cutout {
         const auto columns = span(images.size(3), images, generator).unsqueeze(1);
         return images.masked_fill(rows.logical_and(columns).unsqueeze(1), value);
     }
+    std::string description() const { return detail::described("Cutout", "size", size, "value", value); }
 
   private:
     /// Which of the `length` positions the square covers: B x length.

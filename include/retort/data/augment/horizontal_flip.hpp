@@ -8,8 +8,11 @@
 #include <ATen/ops/flip.h>
 #include <ATen/ops/where.h>
 
-#include <retort/data/augment/images.hpp>
-#include <retort/data/random.hpp>
+#include <string>
+
+#include <retort/data/detail/description.hpp>
+#include <retort/data/detail/images.hpp>
+#include <retort/data/detail/random.hpp>
 
 namespace retort::data {
 
@@ -25,6 +28,9 @@ struct HorizontalFlip {
         detail::expect_probability(probability, "HorizontalFlip");
         const auto flipped = detail::uniform(images.size(0), generator, images.device()).lt(probability);
         return at::where(flipped.view({-1, 1, 1, 1}), at::flip(images, {3}), images);
+    }
+    std::string description() const {
+        return detail::described("HorizontalFlip", "probability", probability);
     }
 };
 

@@ -9,11 +9,13 @@
 
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
-#include <retort/data/augment/images.hpp>
+#include <retort/data/detail/description.hpp>
+#include <retort/data/detail/images.hpp>
 
 namespace retort::data {
 
@@ -49,6 +51,9 @@ struct Normalize {
         }
         const auto scaled = detail::unit_range(images, "Normalize");
         return scaled.sub(channels(mean, scaled)).div_(channels(deviation, scaled));
+    }
+    std::string description() const {
+        return detail::described("Normalize", "mean", mean, "deviation", deviation);
     }
 
   private:

@@ -11,11 +11,13 @@
 #include <ATen/ops/index_select.h>
 
 #include <cstdint>
+#include <string>
 
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
-#include <retort/data/augment/images.hpp>
-#include <retort/data/random.hpp>
+#include <retort/data/detail/description.hpp>
+#include <retort/data/detail/images.hpp>
+#include <retort/data/detail/random.hpp>
 
 namespace retort::data {
 
@@ -61,6 +63,10 @@ struct RandomCrop {
         const auto windows = padded(images).unfold(2, height, 1).unfold(3, width, 1);
         const auto sample = at::arange(count, at::TensorOptions(at::kLong).device(device));
         return at::index(windows, {sample, {}, top, left});
+    }
+    std::string description() const {
+        return detail::described("RandomCrop", "padding", padding, "size", size, "mode",
+                                 mode == Padding::zero ? "zero" : "reflect");
     }
 
   private:

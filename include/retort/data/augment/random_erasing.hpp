@@ -9,10 +9,12 @@
 
 #include <cmath>
 #include <cstdint>
+#include <string>
 
 #include <retort/core/error.hpp>
-#include <retort/data/augment/images.hpp>
-#include <retort/data/random.hpp>
+#include <retort/data/detail/description.hpp>
+#include <retort/data/detail/images.hpp>
+#include <retort/data/detail/random.hpp>
 
 namespace retort::data {
 
@@ -60,6 +62,11 @@ struct RandomErasing {
         const auto columns = span(area.div(aspect).sqrt_(), images.size(3), images, generator).unsqueeze(1);
         const auto rectangle = rows.logical_and(columns).logical_and_(erased.view({-1, 1, 1}));
         return images.masked_fill(rectangle.unsqueeze(1), value);
+    }
+    std::string description() const {
+        return detail::described("RandomErasing", "probability", probability, "area_low", area_low,
+                                 "area_high", area_high, "aspect_low", aspect_low, "aspect_high", aspect_high,
+                                 "value", value);
     }
 
   private:

@@ -6,7 +6,7 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
-#include <retort/data/augment/images.hpp>
+#include <retort/data/detail/images.hpp>
 
 namespace retort::data {
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Reads a data file, plain or gzip by its content, and knows where it is in it. For the readers of this
-/// folder.
+/// Reads a data file, plain or gzip by its content, and tracks its position for errors.
 ///
 /// RETORT_WITH_ZLIB=1 (set by the CMake target where zlib is found) lets it read gzip; it must have the same
 /// value in all of a program.
@@ -32,7 +31,7 @@ namespace retort::data::detail {
 
 using Bytes = std::vector<std::uint8_t>;
 
-/// Throws what every reader throws for a malformed file.
+/// Throws the error of a malformed file.
 [[noreturn]] inline void malformed(const std::filesystem::path& path, std::uint64_t offset,
                                    const std::string& expected, const std::string& found) {
     throw DataError(::retort::detail::concat(path.string(), ": at offset ", offset, ": expected ", expected,
@@ -54,14 +53,13 @@ inline std::string hexadecimal(const std::uint8_t* bytes, std::size_t count) {
 /// A regular file that is not empty, opened for reading.
 class File {
   public:
-    /// \throws DataError if there is no such file, or it is a directory, a pipe or a device, or empty, or
-    /// unreadable.
+    /// \throws DataError if there is no such file, or it is a directory, a pipe, a device, empty or unreadable.
     explicit File(std::filesystem::path path) : path_(std::move(path)) {
         std::error_code error;
         const auto status = std::filesystem::status(path_, error);
         if (status.type() == std::filesystem::file_type::not_found) fail("no such file");
         if (error) fail(error.message());
-        // Anything else could block for ever (a pipe) or never end (a device).
+        // Anything else could block forever (a pipe) or never end (a device).
         if (status.type() == std::filesystem::file_type::directory) fail("a directory");
         if (status.type() != std::filesystem::file_type::regular) fail("a pipe, socket or device");
         size_ = std::filesystem::file_size(path_, error);
@@ -109,8 +107,7 @@ class File {
 
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
 
-/// Unpacks a gzip file (RFC 1952), also one of several members, and checks every member's checksum and
-/// length.
+/// Unpacks a gzip file (RFC 1952) of one or more members, and checks the checksum and length of each.
 class Gunzip {
   public:
     explicit Gunzip(File& file) : file_(&file) {
@@ -122,7 +119,7 @@ class Gunzip {
     Gunzip(const Gunzip&) = delete;
     Gunzip& operator=(const Gunzip&) = delete;
 
-    /// Unpacks up to `count` bytes; fewer only where the last member ends and is sound.
+    /// Unpacks up to `count` bytes; fewer only at the end of the last member, if it is sound.
     std::size_t read(std::uint8_t* to, std::size_t count) {
         std::size_t done = 0;
         while (done < count && !finished_) {
@@ -192,8 +189,7 @@ class Gunzip {
 
 #endif
 
-/// The bytes that a file stands for: its own, or what it unpacks to where it is gzip. Which of the two it is
-/// is told by its first bytes, not by its name.
+/// The content of a file: its bytes, or what it unpacks to if it is gzip, which its first bytes tell and not its name.
 class Source {
   public:
     explicit Source(const std::filesystem::path& path) : file_(path) {
@@ -205,7 +201,7 @@ class Source {
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
         gunzip_ = std::make_unique<Gunzip>(file_);
 #else
-        malformed(file_.path(), 0, "plain data, since retort was built without zlib (RETORT_WITH_ZLIB)",
+        malformed(file_.path(), 0, "plain data (retort was built without zlib, RETORT_WITH_ZLIB)",
                   "a gzip file");
 #endif
     }
@@ -213,7 +209,7 @@ class Source {
     const std::filesystem::path& path() const { return file_.path(); }
     /// The number of bytes read so far, counted after unpacking.
     std::uint64_t offset() const { return offset_; }
-    /// How many bytes are left, where that is known without unpacking them.
+    /// How many bytes are left, if that is known without unpacking them.
     std::optional<std::uint64_t> left() const {
         if (packed_) return std::nullopt;
         return file_.size() - std::min(file_.size(), file_.offset());
@@ -231,16 +227,14 @@ class Source {
         return got;
     }
 
-    /// Reads exactly `count` bytes. Never takes more memory than the file turns out to fill, up to a factor
-    /// of two.
+    /// Reads exactly `count` bytes. Never allocates more than twice what the file turns out to hold.
     /// \param what names the bytes in errors, such as "47040000 bytes of images".
-    /// \throws DataError
-    /// if there are fewer.
+    /// \throws DataError if there are fewer.
     Bytes exactly(std::uint64_t count, const std::string& what) {
         const auto start = offset_;
         if (const auto known = left(); known && *known < count) {
             malformed(path(), start, what,
-                      ::retort::detail::concat("a file that ends after ", *known, " bytes more"));
+                      ::retort::detail::concat("a file that ends after ", *known, " more bytes"));
         }
         Bytes bytes;
         auto room = left() ? count : std::min<std::uint64_t>(count, std::uint64_t{1} << 20);
@@ -250,7 +244,7 @@ class Source {
             filled += got;
             if (filled < room) {
                 malformed(path(), start, what,
-                          ::retort::detail::concat("data that end after ", filled, " bytes more"));
+                          ::retort::detail::concat("data that end after ", filled, " more bytes"));
             }
             room = std::min(count, room * 2);
         }
@@ -264,7 +258,7 @@ class Source {
         std::uint8_t byte = 0;
         if (read(&byte, 1) == 0) return;
         malformed(path(), end, "the end of the data",
-                  known ? ::retort::detail::concat(*known, " bytes more") : std::string("more bytes"));
+                  known ? ::retort::detail::concat(*known, " more bytes") : std::string("more bytes"));
     }
 
   private:

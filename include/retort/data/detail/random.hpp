@@ -18,7 +18,7 @@
 namespace retort::data::detail {
 
 /// The purpose of random numbers; each purpose has an independent stream for the same seed.
-enum class Stream : std::uint64_t { order = 1, transform = 2, strong_transform = 3, split = 4 };
+enum class Stream : std::uint64_t { order = 1, batch = 2, second_of_batch = 3, split = 4 };
 
 /// A CPU generator whose numbers are a pure function of `key` (such as seed, epoch and batch) and the purpose.
 inline at::Generator make_generator(std::initializer_list<std::uint64_t> key, Stream stream) {
