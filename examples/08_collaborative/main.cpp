@@ -141,7 +141,7 @@ class Study {
         {
             retort::Cohort cohort{where(), Learner{alone.narrow, options_.optimizer()},
                                   Learner{alone.wide, options_.optimizer()}};
-            fit(ways_[0], cohort, independent, seed);
+            fit(ways_[0], cohort.along(independent), seed);
         }
         auto mutual = retort::mutual_learning<2>();
         {

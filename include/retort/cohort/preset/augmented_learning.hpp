@@ -96,9 +96,9 @@ inline AugmentedResponse augmented_response(const AugmentedLearningOptions& opti
 ///
 ///     const auto teacher = retort::augmented(net, stages, heads, {.backbone = retort::Backbone::frozen});
 ///     retort::Cohort cohort{retort::Learner{teacher, sgd}};
-///     auto graph = retort::augmented_teacher();
+///     auto run = cohort.along(retort::augmented_teacher());
 ///     const retort::data::RotatedViews views{retort::data::cifar100_train()};
-///     cohort.fit(graph, retort::data::Loader{dataset, {.batch_size = 64}, views}, ...);
+///     run.fit(retort::data::Loader{dataset, {.batch_size = 64}, views}, ...);
 ///
 /// Formula: \f$ \mathrm{CE}(z(r_0 x), y) + \sum_h \mathrm{CE}(z_h(r_j x), 4 y + j) \f$ with the views \f$ r_j x \f$ of
 /// a sample; the second part is a mean over all views.
