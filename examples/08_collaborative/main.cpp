@@ -184,11 +184,11 @@ class Study {
     retort::CohortOptions where() const { return {.device = device_.str()}; }
     template <retort::TrainingRun Run>
     void fit(Way& way, Run run, std::uint64_t seed) {
-        const retort::History& history = stages_.fit(
-            way.name + '_' + std::to_string(seed), run, data_.shuffled(options_.batch_size, seed),
-            {.epochs = options_.epochs, .report_every = 20},
-            retort::Validation{data_.in_order(data_.validation)},
-            retort::ProgressBar{{.label = options_.label(seed, way.name)}});
+        const retort::History& history =
+            stages_.fit(way.name + '_' + std::to_string(seed), run, data_.shuffled(options_.batch_size, seed),
+                        {.epochs = options_.epochs, .report_every = 20},
+                        retort::Validation{data_.in_order(data_.validation)},
+                        retort::ProgressBar{{.label = options_.label(seed, way.name)}});
         for (std::size_t i = 0; i < 2; ++i) {
             way.accuracy[i].push_back(
                 100 * run.evaluate(i, data_.in_order(data_.test), retort::metrics::Accuracy{}).value());

@@ -569,7 +569,8 @@ TEST_CASE("heads, students, views and options that do not fit say so") {
     const auto teacher = with_heads(net);
     Cohort cohort{Learner{teacher, sgd}};
     auto graph = retort::augmented_teacher();
-    CHECK(holds(shape([&] { cohort.along(graph).step(batch); }), "expected 4 consecutive views of each sample"));
+    CHECK(holds(shape([&] { cohort.along(graph).step(batch); }),
+                "expected 4 consecutive views of each sample"));
     // Heads of different networks.
     ConvNet other(4);
     const auto one_head = retort::augmented(other, Taps{tap<&ConvOutputs::late>}, {head(8)});

@@ -97,8 +97,9 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
     /// \throws ConfigError if there is not one number of at least 0 for each edge
     void set_iterations(std::vector<std::int64_t> iterations) {
         if (!are_iterations(iterations)) {
-            throw ConfigError(detail::concat("graph: expected a number of steps of at least 0 for each of the ",
-                                             iterations_.size(), " edges, found ", iterations.size(), " numbers"));
+            throw ConfigError(
+                detail::concat("graph: expected a number of steps of at least 0 for each of the ",
+                               iterations_.size(), " edges, found ", iterations.size(), " numbers"));
         }
         iterations_ = std::move(iterations);
     }
@@ -188,8 +189,8 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
         archive("iterations", iterations);
         if (!archive.loading()) return;
         if (!are_iterations(iterations)) {
-            throw CheckpointError(detail::concat(archive.where(), ": iterations: expected ", iterations_.size(),
-                                                 " numbers of at least 0, found others"));
+            throw CheckpointError(detail::concat(archive.where(), ": iterations: expected ",
+                                                 iterations_.size(), " numbers of at least 0, found others"));
         }
         iterations_ = std::move(iterations);
     }

@@ -207,8 +207,7 @@ class Trainer : public detail::RunBase<
     }
 
     template <class B>
-    auto losses_of(const B& batch,
-                   const Weights& weights) {
+    auto losses_of(const B& batch, const Weights& weights) {
         const auto& value = detail::input_of(batch, this->progress());
         using I = std::remove_cvref_t<decltype(value)>;
         static_assert(Forwards<Student, I>,
