@@ -8,6 +8,7 @@
 #include <retort/knowledge/adaptor/for_teacher.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
+#include <retort/knowledge/weighted.hpp>
 #include <retort/optim.hpp>
 
 using namespace retort;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
+#include <small_networks.hpp>
 
 #include <filesystem>
 #include <string>

@@ -122,44 +122,44 @@ namespace detail {
 
 // Whether a class has a member of some name, whatever it is: where it has one, the name is ambiguous in a class derived
 // from it and from a probe. A final class is asked directly; there an overloaded or templated member stays unseen.
-#define RETORT_HOOK(name)                                                                               \
-    struct name {                                                                                       \
-        struct Probe {                                                                                  \
-            int name;                                                                                   \
-        };                                                                                              \
-        template <class T>                                                                              \
-        struct Probed : T, Probe {};                                                                    \
-        /** Whether T has a member of that name. */                                                     \
-        template <class T>                                                                              \
-        static constexpr bool named() {                                                                 \
-            if constexpr (!std::is_class_v<T>) {                                                        \
-                return false;                                                                           \
-            } else if constexpr (std::is_final_v<T>) {                                                  \
-                return requires { &T::name; };                                                          \
-            } else {                                                                                    \
-                return !requires { &Probed<T>::name; };                                                 \
-            }                                                                                           \
-        }                                                                                               \
-        /** Calls it, where it is there; tells whether the run continues. */                            \
-        template <class T, class Context>                                                               \
-        static bool call(T& callback, Context& context) {                                               \
-            if constexpr (requires { callback.name(context); }) {                                       \
-                using Result = decltype(callback.name(context));                                        \
-                static_assert(std::is_void_v<Result> || std::same_as<Result, bool>,                     \
-                              "retort: the hook " #name " of a callback returns nothing or a bool");    \
-                if constexpr (std::is_void_v<Result>) {                                                 \
-                    callback.name(context);                                                             \
-                    return true;                                                                        \
-                } else {                                                                                \
-                    return callback.name(context);                                                      \
-                }                                                                                       \
-            } else {                                                                                    \
-                static_assert(!named<T>(),                                                              \
-                              "retort: a callback has a member " #name                                  \
-                              " that cannot be called with (retort::FitContext&): it would never run"); \
-                return true;                                                                            \
-            }                                                                                           \
-        }                                                                                               \
+#define RETORT_HOOK(name)                                                                                \
+    struct name {                                                                                        \
+        struct Probe {                                                                                   \
+            int name;                                                                                    \
+        };                                                                                               \
+        template <class T>                                                                               \
+        struct Probed : T, Probe {};                                                                     \
+        /** Whether T has a member of that name. */                                                      \
+        template <class T>                                                                               \
+        static constexpr bool named() {                                                                  \
+            if constexpr (!std::is_class_v<T>) {                                                         \
+                return false;                                                                            \
+            } else if constexpr (std::is_final_v<T>) {                                                   \
+                return requires { &T::name; };                                                           \
+            } else {                                                                                     \
+                return !requires { &Probed<T>::name; };                                                  \
+            }                                                                                            \
+        }                                                                                                \
+        /** Calls it, where it is there; tells whether the run continues. */                             \
+        template <class T, class Context>                                                                \
+        static bool call(T& callback, Context& context) {                                                \
+            if constexpr (requires { callback.name(context); }) {                                        \
+                using Result = decltype(callback.name(context));                                         \
+                static_assert(std::is_void_v<Result> || std::same_as<Result, bool>,                      \
+                              "retort: the hook " #name " of a callback must return nothing or a bool"); \
+                if constexpr (std::is_void_v<Result>) {                                                  \
+                    callback.name(context);                                                              \
+                    return true;                                                                         \
+                } else {                                                                                 \
+                    return callback.name(context);                                                       \
+                }                                                                                        \
+            } else {                                                                                     \
+                static_assert(!named<T>(),                                                               \
+                              "retort: a callback has a member " #name                                   \
+                              " that cannot be called with (retort::FitContext&): it would never run");  \
+                return true;                                                                             \
+            }                                                                                            \
+        }                                                                                                \
     };
 
 namespace hook {

@@ -336,7 +336,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
     auto frozen_forward(const L& learner, const I& value) const {
         const at::NoGradGuard no_grad;
         if (frozen_ == FrozenMode::train) return learner.network()->forward(value);
-        const detail::EvalMode eval(learner.module());
+        const EvalMode eval(learner.module());
         return learner.network()->forward(value);
     }
     /// Learnable parts go where the learners are.
