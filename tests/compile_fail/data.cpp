@@ -26,7 +26,7 @@ struct DescribedShift : Shift {
 }  // namespace
 
 #if defined(RETORT_CASE_transform_without_description)
-// expect: retort: a transform or view policy with parameters needs a member `std::string description\(\) const`
+// expect: retort: a transform or view policy with parameters needs a member `std::string description.. const
 namespace transform_without_description {
 [[maybe_unused]] std::string run() { return retort::data::Loader{samples, {}, Shift{}}.description(); }
 }  // namespace transform_without_description

@@ -87,9 +87,8 @@ class PrefetchState {
         if (started_)
             throw ConfigError(
                 "prefetch: expected one begin(), found a second one: the elements come once; build the "
-                "pipeline "
-                "anew for each epoch, as in fit([&](std::int64_t epoch) { return loader.epoch(epoch) | ...; "
-                "})");
+                "pipeline anew for each epoch, as in "
+                "fit([&](std::int64_t epoch) { return loader.epoch(epoch) | ...; })");
         started_ = true;
         if (options_.workers > 0) {
             slots_.resize(static_cast<std::size_t>(options_.depth));
