@@ -98,7 +98,7 @@ TEST_CASE("weights with their terms are the same as a schedule, in type, value a
                             Schedule<retort::Constant, retort::Constant>, retort::Bfloat16>>);
     const retort::Trainer all{net,           retort::Frozen{big}, Knowledge{0.1 * CrossEntropy{}},
                               retort::Sgd{}, retort::Bfloat16{},  {.device = "cpu"}};
-    CHECK(same(trainer.losses(vectors(1)[0]).total, listed.loss(vectors(1)[0]).total));
+    CHECK(same(trainer.losses(vectors(1)[0]).total, listed.losses(vectors(1)[0]).total));
 }
 
 TEST_CASE("an objective without a teacher") {
