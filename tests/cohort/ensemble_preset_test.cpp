@@ -482,10 +482,11 @@ TEST_CASE("rotated views by hand and in a loader, from any batch on") {
     const retort::data::LoaderOptions options{.batch_size = 4, .seed = 3};
     const retort::data::Loader plain_batches{dataset, options, retort::data::HorizontalFlip{}};
     const retort::data::Loader rotated{dataset, options,
-                                      retort::data::RotatedViews{retort::data::HorizontalFlip{}}};
+                                       retort::data::RotatedViews{retort::data::HorizontalFlip{}}};
     CHECK(rotated.size() == 3);
     CHECK(rotated.description() ==
-          "10 samples in batches of 4, shuffled, seed 3, RotatedViews{.transform = HorizontalFlip{.probability = 0.5}}");
+          "10 samples in batches of 4, shuffled, seed 3, RotatedViews{.transform = "
+          "HorizontalFlip{.probability = 0.5}}");
     std::vector<torch::Tensor> inputs;
     for (const auto& batch : plain_batches(1)) inputs.push_back(batch.input);
     std::size_t number = 1;
@@ -560,7 +561,8 @@ TEST_CASE("heads, students, views and options that do not fit say so") {
     const auto shape = [](auto&& function) { return words_of<retort::ShapeError>(function); };
     ConvNet net(4);
     const auto batch = images(1)[0];
-    CHECK(holds(shape([] { retort::data::rotated(torch::zeros({2, 1, 3, 4})); }), "as high as wide"));
+    CHECK(holds(shape([] { retort::data::rotated(torch::zeros({2, 1, 3, 4})); }), "expected square images",
+                "[2, 1, 3, 4]"));
     CHECK(holds(config([] { retort::augmented_peers({.temperature = 0}); }), "temperature"));
     CHECK(holds(config([] { retort::augmented_student<0, 1>({.head_weight = -1}); }),
                 "a head_weight of at least 0"));

@@ -85,21 +85,21 @@ TEST_CASE("What is no readable IDX file is refused with file, offset, expected a
     const std::vector<Case> cases{
         {"", {"at offset 0: expected data, found an empty file"}},
         {bytes({0, 0, 8}),
-         {"at offset 0", "expected the 4 bytes that begin an IDX file", "ends after 3 bytes"}},
+         {"at offset 0", "expected the 4 bytes that begin an IDX file", "ends after 3 more bytes"}},
         {"PK\x03\x04 and more", {"at offset 0", "expected 00 00", "found 50 4b"}},
         {bytes({0, 1, 8, 1, 0, 0, 0, 0}), {"at offset 0", "found 00 01"}},
         {bytes({0, 0, 0x0a, 1, 0, 0, 0, 0}), {"at offset 2", "an IDX type", "found 0a"}},
         {bytes({0, 0, 8, 65}), {"at offset 3", "at most 64 dimensions", "found 65"}},
         {bytes({0, 0, 8, 3, 0, 0, 0, 1, 0, 0}),
-         {"at offset 4", "the sizes of 3 dimensions", "ends after 6 bytes"}},
+         {"at offset 4", "the sizes of 3 dimensions", "ends after 6 more bytes"}},
         {idx(8, {2, 3}, "12345"),
-         {"at offset 12", "expected 6 bytes of data (2 x 3 of uint8)", "after 5 bytes"}},
-        {idx(8, {2, 3}, ""), {"at offset 12", "expected 6 bytes", "after 0 bytes"}},
+         {"at offset 12", "expected 6 bytes of data (2 x 3 of uint8)", "after 5 more bytes"}},
+        {idx(8, {2, 3}, ""), {"at offset 12", "expected 6 bytes", "after 0 more bytes"}},
         {idx(8, {2, 3}, "1234567"), {"at offset 18", "expected the end of the data", "found 1 more bytes"}},
         {idx(8, {0, 3}, "1"), {"at offset 12", "expected the end of the data"}},
         // 16 TiB from a header of 16 bytes; and numbers of bytes that no 64 bits hold.
         {idx(0x0e, {65536, 65536, 512}, "12345678"),
-         {"at offset 16", "17592186044416 bytes", "after 8 bytes"}},
+         {"at offset 16", "17592186044416 bytes", "after 8 more bytes"}},
         {idx(0x0e, {0xffffffff, 0xffffffff, 0xffffffff}, "1"), {"at offset 4", "that a file can fill"}},
         {idx(0x0e, {0, 0xffffffff, 0xffffffff, 0xffffffff}, ""), {"at offset 4", "that a file can fill"}},
     };
@@ -197,13 +197,13 @@ TEST_CASE("Damaged gzip files are refused") {
 
     // Sound gzip, but the IDX file in it is not.
     check(retort_test::gzip(plain.substr(0, 500)),
-          {"at offset 8", "expected 1000 bytes of data", "data that end after 492 bytes"});
+          {"at offset 8", "expected 1000 bytes of data", "data that end after 492 more bytes"});
     check(retort_test::gzip(plain + "x"), {"at offset 1008", "expected the end of the data", "more bytes"});
     check(retort_test::gzip("no IDX"), {"at offset 0", "expected 00 00", "6e 6f"});
     check(retort_test::gzip(""), {"at offset 0", "the 4 bytes that begin"});
     // A header that promises a terabyte takes no more memory than the file fills.
     check(retort_test::gzip(idx(8, {1u << 20, 1u << 20}, std::string(5000, 'x'))),
-          {"at offset 12", "1099511627776 bytes of data", "after 5000 bytes"});
+          {"at offset 12", "1099511627776 bytes of data", "after 5000 more bytes"});
 }
 
 #endif
