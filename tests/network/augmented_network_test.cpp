@@ -4,7 +4,7 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
-#include <retort/network/augmented_network.hpp>
+#include <retort/network.hpp>
 #include <retort/tap.hpp>
 
 namespace augmented_network_test {
