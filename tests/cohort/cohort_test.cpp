@@ -420,7 +420,7 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
                 "step 0"));
     RuntimeGraph<torch::Tensor, PairBatch> outside;
     outside.edge(2, 0, kl);
-    CHECK(holds(config([&] { cohort.along(outside); }), "below 2", "begins at learner 2"));
+    CHECK(holds(config([&] { cohort.along(outside); }), "below 2", "starts at learner 2"));
     TransferGraph timeless{label<0>(CrossEntropy{}, gate::PositiveLinear{})};
     CHECK(holds(config([&] { cohort.along(timeless).step(batch); }), "gate::PositiveLinear", "iterations"));
     CHECK(holds(config([&] { label<0>(CrossEntropy{}, gate::PositiveLinear{.iterations = -1}); }),

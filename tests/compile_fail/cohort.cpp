@@ -22,7 +22,7 @@ using retort_test::vectors;
 namespace {
 
 #if defined(RETORT_CASE_edge_to_absent_learner)
-// expect: retort: an edge begins or ends at a learner that is not there
+// expect: retort: an edge starts or ends at a learner that does not exist
 namespace edge_to_absent_learner {
 [[maybe_unused]] void run() {
     Perceptron a, b;
@@ -62,7 +62,7 @@ namespace along_an_edge {
 #endif
 
 #if defined(RETORT_CASE_gate_needs_losses_per_sample)
-// expect: retort: the gate looks at single samples, and the term has no losses per sample
+// expect: retort: the gate is per-sample, but the term has no losses per sample
 namespace gate_needs_losses_per_sample {
 [[maybe_unused]] void run() {
     [[maybe_unused]] const auto each =
@@ -79,7 +79,7 @@ namespace gate_needs_losses_per_sample {
 #endif
 
 #if defined(RETORT_CASE_label_with_term_that_needs_teacher)
-// expect: retort: a term that needs a teacher stands on an edge from the labels
+// expect: retort: a term that needs a teacher is on an edge from the labels
 namespace label_with_term_that_needs_teacher {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(SoftTarget{}); }
 }  // namespace label_with_term_that_needs_teacher
@@ -90,7 +90,7 @@ namespace label_with_term_that_needs_teacher {
 #endif
 
 #if defined(RETORT_CASE_edge_with_term_that_needs_no_teacher)
-// expect: retort: a term that needs no teacher stands on an edge between learners
+// expect: retort: a term that needs no teacher is on an edge between learners
 namespace edge_with_term_that_needs_no_teacher {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(CrossEntropy{}); }
 }  // namespace edge_with_term_that_needs_no_teacher
@@ -101,7 +101,7 @@ namespace edge_with_term_that_needs_no_teacher {
 #endif
 
 #if defined(RETORT_CASE_gate_without_weight)
-// expect: retort: this is no gate: expected a static constexpr bool per_sample
+// expect: retort: not a gate: expected a static constexpr bool per_sample
 namespace gate_without_weight {
 struct Half {
     static constexpr bool per_sample = false;
@@ -131,7 +131,7 @@ namespace graph_of_terms {
 #endif
 
 #if defined(RETORT_CASE_label_without_targets)
-// expect: retort: the term of an edge needs targets, and the batches have none
+// expect: retort: the term of an edge needs targets, but the batches have none
 namespace label_without_targets {
 [[maybe_unused]] void run() {
     Perceptron a;
@@ -329,7 +329,7 @@ namespace block_that_students_do_not_have {
 #endif
 
 #if defined(RETORT_CASE_edge_with_term_for_teacher)
-// expect: retort: a ForTeacher term stands on an edge, where the source is a constant
+// expect: retort: a ForTeacher term is on an edge, whose source is a constant
 namespace edge_with_term_for_teacher {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(ForTeacher{CrossEntropy{}}); }
 }  // namespace edge_with_term_for_teacher
@@ -340,7 +340,7 @@ namespace edge_with_term_for_teacher {
 #endif
 
 #if defined(RETORT_CASE_edge_with_weighted_term)
-// expect: retort: the term of an edge says what it needs.*the weight of an edge is an argument of its own
+// expect: retort: the term of an edge must declare what it needs.*the weight of an edge is a separate argument
 namespace edge_with_weighted_term {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = label<0>(0.5 * CrossEntropy{}); }
 }  // namespace edge_with_weighted_term
@@ -394,7 +394,7 @@ struct Careless : Plain {
 };
 }  // namespace state_within_gate_on_edge
 #if defined(RETORT_CASE_state_within_gate_on_edge)
-// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+// expect: retort: a policy holds another one with state, but has no member void checkpoint[(]retort::Archive&[)]
 namespace state_within_gate_on_edge {
 [[maybe_unused]] void run() {
     Perceptron net;
@@ -430,7 +430,7 @@ Careless(Term) -> Careless<Term>;
 };
 }  // namespace learnable_parts_within_custom_term_on_edge
 #if defined(RETORT_CASE_learnable_parts_within_custom_term_on_edge)
-// expect: retort: the term in the member .term. has learnable parts, and the term around it
+// expect: retort: the term in the member .term. has learnable parts, but the term that wraps it
 namespace learnable_parts_within_custom_term_on_edge {
 [[maybe_unused]] void run() { [[maybe_unused]] const auto each = edge<1, 0>(Careless{hint()}); }
 }  // namespace learnable_parts_within_custom_term_on_edge

@@ -70,7 +70,7 @@ namespace stage_of_views_on_other_batches {
 #endif
 
 #if defined(RETORT_CASE_prefetch_of_what_can_only_be_moved)
-// expect: retort: elements are taken out of the range; where they can only be moved, pass the range through ranges::views::move
+// expect: retort: elements are copied out of the range; if they can only be moved, pass the range through ranges::views::move
 namespace prefetch_of_what_can_only_be_moved {
 [[maybe_unused]] auto run(std::vector<std::unique_ptr<int>>& values) {
     return values | retort::data::prefetch(2);

@@ -193,7 +193,7 @@ struct Careful : Careless {
 };
 }  // namespace term_without_flags
 #if defined(RETORT_CASE_term_without_flags)
-// expect: retort: every term of a Knowledge says what it needs: static constexpr bool needs_teacher,
+// expect: retort: every term of a Knowledge must declare what it needs: static constexpr bool needs_teacher,
 namespace term_without_flags {
 [[maybe_unused]] void run() { const Knowledge knowledge{Careless{}}; }
 }  // namespace term_without_flags
@@ -383,7 +383,7 @@ template <class Term>
 Negative(Term) -> Negative<Term>;
 }  // namespace state_within_custom_term
 #if defined(RETORT_CASE_state_within_custom_term)
-// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+// expect: retort: a policy holds another one with state, but has no member void checkpoint[(]retort::Archive&[)]
 namespace state_within_custom_term {
 [[maybe_unused]] void run() {
     Perceptron student;
@@ -428,7 +428,7 @@ template <class Term>
 Negative(Term) -> Negative<Term>;
 }  // namespace state_within_twice_nested_term
 #if defined(RETORT_CASE_state_within_twice_nested_term)
-// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+// expect: retort: a policy holds another one with state, but has no member void checkpoint[(]retort::Archive&[)]
 namespace state_within_twice_nested_term {
 [[maybe_unused]] void run() {
     Perceptron student;
@@ -488,7 +488,7 @@ struct Doubled : ScheduleAdaptor<Recalling> {
 };
 }  // namespace state_within_custom_schedule
 #if defined(RETORT_CASE_state_within_custom_schedule)
-// expect: retort: a policy holds one with state, and has no member void checkpoint[(]retort::Archive&[)]
+// expect: retort: a policy holds another one with state, but has no member void checkpoint[(]retort::Archive&[)]
 namespace state_within_custom_schedule {
 [[maybe_unused]] void run() {
     Perceptron student;

@@ -29,7 +29,7 @@ using retort_test::vectors;
 namespace {
 
 #if defined(RETORT_CASE_targets_of_unlabeled_batch)
-// expect: retort: a term of the Knowledge needs targets, and the batches have none
+// expect: retort: a term of the Knowledge needs targets, but the batches have none
 namespace targets_of_unlabeled_batch {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;

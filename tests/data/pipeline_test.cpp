@@ -202,7 +202,7 @@ TEST_CASE("a batch that lost its random numbers, or never had any, is an error")
     };
     auto range = loader.epoch(0) | data::map(forgetful) | data::two_views(weak, strong) | data::prefetch(2);
     RETORT_CHECK_ERROR(ConfigError, range.begin(), "expected random numbers",
-                       "passes its member `random` on");
+                       "must pass on its member `random`");
 }
 
 TEST_CASE("an error of a worker surfaces at the consumer, in the place of its batch") {
@@ -277,7 +277,7 @@ TEST_CASE("fit takes pipelines as ranges and by epoch") {
     // The same epoch again and again can be had, but not of elements that come once.
     CHECK_FALSE(same(trained(loader.epoch(0), 2), expected));
     RETORT_CHECK_ERROR(ConfigError, trained(loader.epoch(0) | data::prefetch(2), 2),
-                       "the elements come once");
+                       "the elements are yielded once");
 }
 
 TEST_CASE("a run on a pipeline resumes in the middle of an epoch, bit for bit") {

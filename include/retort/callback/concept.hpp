@@ -51,7 +51,8 @@
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 
-/// All hooks, in the order of the table: what concerns each of them is made from this list, `macro(name)` by name.
+/// All hooks, in the order of the table: expands `macro(name)` for each. Everything that exists per hook is generated
+/// from it.
 #define RETORT_HOOKS(macro)                                                                            \
     macro(on_restore) macro(on_fit_begin) macro(on_epoch_begin) macro(on_gradients) macro(on_step_end) \
         macro(on_report) macro(on_epoch_end) macro(on_settled) macro(on_fit_end) macro(on_error)
@@ -120,8 +121,8 @@ struct FitContextOf : FitContext {
 
 namespace detail {
 
-// Whether a class has a member of some name, whatever it is: where it has one, the name is ambiguous in a class derived
-// from it and from a probe. A final class is asked directly; there an overloaded or templated member stays unseen.
+// Whether a class has a member of some name, of any kind: if so, the name is ambiguous in a class derived from it and
+// from a probe. A final class is tested directly, which misses overloaded and templated members.
 #define RETORT_HOOK(name)                                                                                \
     struct name {                                                                                        \
         struct Probe {                                                                                   \
@@ -140,7 +141,7 @@ namespace detail {
                 return !requires { &Probed<T>::name; };                                                  \
             }                                                                                            \
         }                                                                                                \
-        /** Calls it, where it is there; tells whether the run continues. */                             \
+        /** Calls it if it exists; returns whether the run continues. */                                 \
         template <class T, class Context>                                                                \
         static bool call(T& callback, Context& context) {                                                \
             if constexpr (requires { callback.name(context); }) {                                        \
@@ -174,7 +175,7 @@ constexpr bool names_any_hook() {
 #undef RETORT_HOOK
 }
 
-/// Passes every hook on to another callback. A class derived from it hides those of which it makes something else.
+/// Forwards every hook to another callback. A class derived from it hides the hooks that it changes.
 template <class C>
 class PassesHooksOn {
   public:

@@ -110,7 +110,7 @@ class EventFile {
         std::filesystem::create_directories(directory, error);
         if (error) {
             throw OutputError(
-                detail::concat(directory.string(), ": cannot make this directory: ", error.message()));
+                detail::concat(directory.string(), ": cannot create this directory: ", error.message()));
         }
         static std::atomic<int> files{0};
         path_ = directory / detail::concat("events.out.tfevents.", static_cast<std::int64_t>(now()), '.',
@@ -151,7 +151,8 @@ class EventFile {
     }
 
     /// A histogram of a tensor's elements: `bins` of equal width between the smallest and the largest.
-    /// Elements that are not finite are left out; nothing is written if none remain. Waits for the tensor's device.
+    /// Elements that are not finite are left out; nothing is written if none remain. Synchronizes with the tensor's
+    /// device.
     void histogram(std::string_view tag, std::int64_t step, const at::Tensor& values,
                    std::int64_t bins = 64) {
         if (bins < 1) throw ConfigError(detail::concat("event file: expected at least 1 bin, found ", bins));

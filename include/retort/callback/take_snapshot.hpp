@@ -22,8 +22,8 @@ namespace retort {
 /// Options of `TakeSnapshot`.
 struct TakeSnapshotOptions {
     std::int64_t every = 1;  ///< take it at the end of every so many epochs; at least 1
-    /// A column of the history: take it instead at the end of each epoch that improves on all before in it. Place the
-    /// callback that fills the column (such as `Validation`) before this one. Empty: none.
+    /// A column of the history: take it instead at the end of each epoch that has the best value so far in it. Place
+    /// the callback that fills the column (such as `Validation`) before this one. Empty: none.
     std::string column{};
     Goal goal = Goal::maximize;  ///< what is better
 };

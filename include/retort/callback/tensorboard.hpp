@@ -31,7 +31,7 @@ struct TensorBoardOptions {
 /// | tab        | tag                                | what                                                    |
 /// |------------|------------------------------------|---------------------------------------------------------|
 /// | scalars    | `epoch/<column>`                   | at the end of an epoch: the history's columns           |
-/// | scalars    | `running/loss`, `running/accuracy` | at every report: means of the running epoch so far      |
+/// | scalars    | `running/loss`, `running/accuracy` | at every report: means over the epoch so far            |
 /// | histograms | `parameters/<name>`                | the student's parameters (`histograms_every`)           |
 /// | text       | `composition`                      | when `fit` begins: trainer, student and environment     |
 ///

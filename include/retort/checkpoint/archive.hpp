@@ -291,7 +291,8 @@ constexpr bool names_checkpoint() {
 
 template <class Member>
 concept HeldState = !std::is_reference_v<Member> && Checkpointed<std::remove_cv_t<Member>>;
-/// Whether a policy holds one with state, in a public member of a usual name. (What private members hold cannot be told.)
+/// Whether a policy holds another one with state, in a public member with a conventional name. (Private members cannot
+/// be inspected.)
 template <class T>
 constexpr bool holds_state() {
     return requires(T& policy) { requires HeldState<decltype(policy.term)>; } ||
@@ -316,7 +317,7 @@ void archive_policy(Archive& archive, std::string_view name, T& policy, std::siz
             !names_checkpoint<std::remove_cv_t<T>>(),
             "retort: a member checkpoint cannot be called with (retort::Archive&): its state would be lost");
         static_assert(!holds_state<std::remove_cv_t<T>>(),
-                      "retort: a policy holds one with state, and has no member void "
+                      "retort: a policy holds another one with state, but has no member void "
                       "checkpoint(retort::Archive&) that stores it: "
                       "the state would be lost. Terms and schedules that hold others are derived from "
                       "retort::TermAdaptor and "

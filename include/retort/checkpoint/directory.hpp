@@ -38,7 +38,7 @@ struct CheckpointName {
                       static_cast<long long>(step));
         return buffer;
     }
-    /// Reads a name; false if it is not one of a checkpoint.
+    /// Parses a name; false if it is not that of a checkpoint.
     static bool read(std::string_view name, CheckpointName& result) {
         constexpr std::string_view begin = "checkpoint-";
         if (!name.starts_with(begin)) return false;
@@ -75,7 +75,7 @@ inline std::filesystem::path newest_checkpoint(const std::filesystem::path& dire
     return directory / names.back().text();
 }
 
-/// A directory that this process alone writes to, created if it is not there. While it is in use it has a file `.lock`.
+/// A directory that only this process writes to, created if missing. While in use it contains a file `.lock`.
 /// Files that a process left half-written are removed: they are not checkpoints.
 class CheckpointDirectory {
   public:
@@ -118,7 +118,7 @@ class CheckpointDirectory {
     void prune(std::size_t keep) const {
         const std::vector<CheckpointName> names = checkpoints_in(path_);
         for (std::size_t i = 0; i + keep < names.size(); ++i) {
-            std::error_code ignored;  // one that is left does no harm
+            std::error_code ignored;  // a leftover file does no harm
             std::filesystem::remove(path_ / names[i].text(), ignored);
         }
     }

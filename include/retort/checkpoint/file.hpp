@@ -6,12 +6,12 @@
 /// |-------|---------|
 /// | 8     | `RETORT` and two characters of the format's version |
 /// | 8     | the length of the file |
-/// | 8     | how many values there are |
+/// | 8     | the number of values |
 /// |       | each value: length of the name (4), name, kind (1), number of dimensions (1), dimensions (8 each), content |
-/// | 8     | checksum (`Hash`) of all before it |
+/// | 8     | checksum (`Hash`) of everything before it |
 ///
-/// All integers are little-endian. Kinds: 0 to 12 are tensors of the types in `state_types`, content their numbers
-/// row by row; 254 an undefined tensor; 255 a text of one dimension.
+/// All integers are little-endian. Kinds: 0 to 12 are tensors of the types in `state_types`, whose content is their
+/// elements row by row; 254 an undefined tensor; 255 a text of one dimension.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -97,7 +97,7 @@ inline std::string encode_state(const StateItems& items) {
     return bytes;
 }
 
-/// Reads `count` values. Whatever the bytes are, they take no more memory than the bytes they fill.
+/// Reads `count` values. Whatever the bytes claim, the values take no more memory than the bytes that hold them.
 /// \throws MalformedBytes
 inline StateItems decode_values(ByteReader& reader, std::uint64_t count) {
     constexpr std::uint64_t least = 6;  // bytes of a value
@@ -171,7 +171,7 @@ inline StateItems decode_state(std::string_view bytes, const std::string& where)
         if (const auto length = reader.number<std::uint64_t>("a length"); length != bytes.size())
             refuse("truncated or damaged: expected ", length, " bytes, found ", bytes.size());
         const auto count = reader.number<std::uint64_t>("a number of values");
-#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // a fuzzer's mutations would all fail here
         Hash hash;
         hash.add(bytes.substr(0, end));
         if (hash.value() != ByteReader(bytes, end).number<std::uint64_t>("a checksum"))
@@ -191,7 +191,7 @@ inline StateItems read_state(const std::filesystem::path& path) {
         throw CheckpointError(error.what());
     }
 }
-/// Whole or not at all.
+/// Writes a file atomically.
 /// \throws OutputError
 inline void write_state(const std::filesystem::path& path, const StateItems& items) {
     write_atomically(path, encode_state(items));

@@ -70,7 +70,7 @@ class StopSignals {
 }  // namespace detail
 
 /// Whether a run with a `Checkpoint` has received SIGINT or SIGTERM. The run has then ended early and can be resumed,
-/// and no other run with a `Checkpoint` starts a step: a program with several trainings ends.
+/// and no other run with a `Checkpoint` starts a step, so that a program with several training runs ends.
 inline bool interrupted() { return detail::StopSignals::received() != 0; }
 /// Clears it.
 inline void clear_interruption() { detail::StopSignals::received() = 0; }

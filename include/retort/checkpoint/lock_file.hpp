@@ -20,8 +20,8 @@
 
 namespace retort::detail {
 
-/// An empty file whose bytes stand for things that one process at a time may hold. The system releases a lock when the
-/// process ends, however it ends; a process that is slow or suspended keeps it. There are no timeouts.
+/// An empty file whose bytes stand for resources that one process at a time may hold. The system releases a lock when
+/// the process ends, however it ends; a process that is slow or suspended keeps it. There are no timeouts.
 ///
 /// The locks are Linux's open file description locks: two objects of one process exclude each other, too. A child of
 /// `fork` that does not execute another program shares its parent's locks.
@@ -40,7 +40,7 @@ class LockFile {
         while (true) {
             LockFile file(path);
             if (!file.take(0)) return std::nullopt;
-            if (file.at_its_path()) return file;  // else it was removed in between by the one that held it
+            if (file.at_its_path()) return file;  // otherwise its holder removed it in the meantime
         }
     }
     LockFile(LockFile&& other) noexcept { *this = std::move(other); }
@@ -67,7 +67,7 @@ class LockFile {
     /// Removes the file.
     /// \pre made by `exclusive`
     void remove() const {
-        std::error_code ignored;  // a file that is left does no harm
+        std::error_code ignored;  // a leftover file does no harm
         std::filesystem::remove(path_, ignored);
     }
 

@@ -43,7 +43,7 @@ inline void restore(const Copies& copies) {
     for (const auto& [tensor, copy] : copies) tensor.detach().copy_(copy);
 }
 
-/// What `RunState` asks of a run: what is saved, and how it comes back.
+/// What `RunState` requires of a run: what is saved, and how it is restored.
 ///
 /// | expression              | meaning                                                                            |
 /// |-------------------------|------------------------------------------------------------------------------------|
@@ -95,7 +95,7 @@ class RunState {
         return items;
     }
 
-    /// Sets what can be set before the first batch; keeps the rest.
+    /// Sets what can be set before the first batch; keeps the rest for later.
     /// \throws CheckpointError; ConfigError if a `fit` is under way, and has called `on_restore` already
     template <StoredRun Run>
     void resume(Run& run, const std::filesystem::path& path) {
@@ -133,8 +133,8 @@ class RunState {
     }
     /// Whether the rest of a checkpoint waits for a first batch.
     bool incomplete() const { return pending_ != nullptr && pending_->rest; }
-    /// Sets the rest: `size()` runs the networks on a first batch, so that all parts get their sizes. It leaves no
-    /// other trace.
+    /// Sets the rest: `size()` runs the networks on a first batch, so that all parts get their sizes. It has no other
+    /// side effects.
     template <StoredRun Run, class Size>
     void complete(Run& run, Size&& size) {
         const std::vector<at::Tensor> random = random_state(run.device());
@@ -147,7 +147,7 @@ class RunState {
         pending_->rest = false;
     }
 
-    /// A `fit` that is under way while it lives.
+    /// Marks a `fit` as under way while it lives.
     class FitGuard {
       public:
         explicit FitGuard(RunState& state) : state_(state) {}
@@ -255,7 +255,7 @@ class RunState {
         archive.in("history", [&] { run.history().checkpoint(archive); });
     }
 
-    /// As many states as there are generators, of their sizes.
+    /// One state for each generator, of its size.
     template <class Run>
     static void archive_random(Archive& archive, const char* name, Run& run,
                                std::vector<at::Tensor>& states) {

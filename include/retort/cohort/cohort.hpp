@@ -35,12 +35,12 @@ namespace retort {
 ///     auto run = cohort.along(graph);
 ///     run.fit(train_batches, {.epochs = 200}, retort::Validation{validation_batches});
 ///
-/// The learners may be of different types. Where their number is known at run time only, or a graph of the
-/// kind `RuntimeGraph` is used, they return one type: `retort::Cohort{std::vector{...}}`.
+/// The learners may be of different types. If their number is known only at run time, or the graph is a `RuntimeGraph`,
+/// their outputs must be of one type: `retort::Cohort{std::vector{...}}`.
 ///
-/// All forwards run in one precision (`Cohort{Bfloat16{}, Learner{...}, ...}`): outputs and what peers see of them are
-/// widened, and all losses compute in float32. Under `Float16` one scale serves all learners, and where the gradients
-/// of one overflow the step is left out for all: a step is one, or the learners would count different ones.
+/// All forward passes run in one precision (`Cohort{Bfloat16{}, Learner{...}, ...}`): the outputs, also as peers see
+/// them, are converted to float32, and all losses compute in it. With `Float16` all learners share one loss scale, and
+/// if one learner's gradients overflow, all skip the step, so that their step counts stay equal.
 /// \tparam Learners `std::tuple<Learner<N>...>` or `std::vector<Learner<N>>`
 template <class Learners, Precision PrecisionPolicy = Float32>
 class Cohort {
@@ -51,7 +51,7 @@ class Cohort {
         requires detail::LearnerPack<Learners>
         : Cohort(std::move(learners), PrecisionPolicy{}, std::move(options)) {}
     /// \param precision `Float32`, `Bfloat16` or `Float16`: see trainer/precision.hpp
-    /// \throws ConfigError as above, or if the device cannot compute so
+    /// \throws ConfigError as above, or if the device does not support the precision
     explicit Cohort(Learners learners, PrecisionPolicy precision, CohortOptions options = {})
         requires detail::LearnerPack<Learners>
         : learners_(std::move(learners)), options_(std::move(options)), precision_(std::move(precision)) {
@@ -62,12 +62,12 @@ class Cohort {
                 const auto found = owner.try_emplace(parameter.value().unsafeGetTensorImpl(), i).first;
                 if (found->second != i) {
                     throw ConfigError(
-                        detail::concat("Cohort: expected learners with parameters of their own, found \"",
+                        detail::concat("Cohort: expected learners that share no parameters, found \"",
                                        parameter.key(), "\" in learners ", found->second, " and ", i,
                                        " (a copied module shares its parameters; clone() makes new ones)"));
                 }
             }
-            // Not owned: the learner keeps its network.
+            // Non-owning: the learner keeps its network alive.
             module_->register_module(
                 detail::concat("learner", i),
                 std::shared_ptr<torch::nn::Module>(std::shared_ptr<void>(), &learner.module()));
@@ -82,7 +82,7 @@ class Cohort {
         });
         detail::check_precision<PrecisionPolicy>(device(), "the learners");
     }
-    /// The same from learners one by one: `Cohort{Learner{...}, Learner{...}}`.
+    /// The same from a list of learners: `Cohort{Learner{...}, Learner{...}}`.
     template <class... N>
         requires(sizeof...(N) > 0 && std::same_as<Learners, std::tuple<Learner<N>...>>)
     explicit Cohort(Learner<N>... learners) : Cohort(Learners(std::move(learners)...)) {}
@@ -100,9 +100,9 @@ class Cohort {
         : Cohort(Learners(std::move(learners)...), std::move(precision), std::move(options)) {}
 
     /// The training of these learners along a graph: a `CohortRun`, which has `step`, `fit`, `save` and `resume`. Each
-    /// call begins another one.
+    /// call creates a new one.
     /// \param graph a `TransferGraph` or a `RuntimeGraph`; the run keeps a copy
-    /// \throws ConfigError if an edge begins or ends at a learner that is not there
+    /// \throws ConfigError if an edge starts or ends at a learner that does not exist
     template <class Graph>
     auto along(Graph graph) const {
         static_assert(detail::GraphOfEdges<Graph>,
@@ -112,7 +112,7 @@ class Cohort {
                                                            std::move(graph));
     }
 
-    /// Measures a learner: see `retort::evaluate`.
+    /// Evaluates a learner: see `retort::evaluate`.
     /// \throws ConfigError if there is no such learner
     template <class Source, class... Metrics>
     auto evaluate(std::size_t learner, Source&& source, const Metrics&... metrics) const {

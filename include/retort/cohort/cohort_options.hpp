@@ -7,16 +7,16 @@
 
 namespace retort {
 
-/// How a learner that does not learn in a step (no incoming edge counts) makes its outputs. Never with a graph.
+/// How a learner that does not learn in a step (no active incoming edge) computes its outputs. Never with gradients.
 enum class FrozenMode {
     evaluate,  ///< in evaluation mode; parameters, buffers and training flags stay as they are
-    train,     ///< in training mode, as the released code of the knowledge transfer graph has it: batch norm
-               ///< uses the statistics of the batch, and its running statistics move on
+    train,     ///< in training mode, as in the released code of the knowledge transfer graph: batch norm
+               ///< uses the statistics of the batch, and updates its running statistics
 };
 
 /// Options of a `Cohort`.
 struct CohortOptions {
-    /// `cpu`, `cuda`, `cuda:N` or `auto`: the learners are moved there. Empty: all are expected on one device.
+    /// `cpu`, `cuda`, `cuda:N` or `auto`: the learners are moved there. Empty: all must be on one device.
     std::string device{};
     FrozenMode frozen = FrozenMode::evaluate;
 };

@@ -43,24 +43,24 @@ namespace retort {
 ///     auto run = cohort.along(graph);
 ///     run.fit(train_batches, {.epochs = 200}, retort::Validation{validation_batches}, retort::Checkpoint{"run/"});
 ///
-/// A run is one training, as a `Trainer` is: it has its own progress, history, optimizers (built in the first step from the
-/// learners' recipes) and counts of the edges' steps; `save` and `resume` hold all of it. It keeps copies of learners and
-/// graph, which share their networks and learnable parts with the originals: both may end before it. Another run of the
-/// cohort, along this or another graph, begins a training of the same networks; who wants one optimizer for several
-/// gives the learner one that exists already.
+/// A run is one training, like a `Trainer`: it has its own progress, history, optimizers (built in the first step from
+/// the learners' recipes) and step counts of the edges, all of which `save` and `resume` include. It keeps copies of
+/// the learners and the graph, which share networks and learnable parts with the originals; these may be destroyed
+/// before it. Another run of the cohort, along this or another graph, trains the same networks with new optimizers; to
+/// share an optimizer between runs, give the learner an existing one.
 ///
-/// A step is simultaneous: all forwards, one for each learner whatever its edges; then all losses, against
-/// peers that are constants; then all backward passes; then all optimizers' steps. The order of the learners
-/// does not matter: to the bit, where the graph lists its edges in the same order and no learner draws random
-/// numbers. A learner none of whose incoming edges counts in a step is frozen in it: see `FrozenMode`. It runs
-/// without a graph, and not at all where no learner learns from it.
+/// A step is simultaneous: all forward passes, one per learner however many edges it has; then all losses, with
+/// peers as constants; then all backward passes; then the steps of all optimizers. The order of the learners does
+/// not matter: results are bit-identical if the graph lists its edges in the same order and no learner draws random
+/// numbers. A learner without an active incoming edge in a step is frozen in that step: see `FrozenMode`. It runs
+/// without gradients, and not at all if no learner learns from it.
 ///
-/// The history has a row an epoch: `epoch`; for each learner i `learning_rate_i`, `loss_i`, its incoming
-/// edges by their names (`cross_entropy_to_0`, `soft_target_1_to_0`; means over the samples, after the
-/// gate and before the weight) and `weight_` their names, `accuracy_i`; `samples`, `seconds`,
-/// `samples_per_second`; then what the callbacks add (`Validation`: `validation_accuracy_i`). Callbacks see
-/// all learners as one module with children `learner0`, `learner1`, ...; the running means are those over
-/// the learners that learn.
+/// The history has one row per epoch: `epoch`; for each learner i `learning_rate_i`, `loss_i`, the losses of its
+/// incoming edges by name (`cross_entropy_to_0`, `soft_target_1_to_0`; means over the samples, after the gate and
+/// before the weight) and their weights with the prefix `weight_`, `accuracy_i`; `samples`, `seconds`,
+/// `samples_per_second`; then what the callbacks add (`Validation`: `validation_accuracy_i`). Callbacks see all
+/// learners as one module with children `learner0`, `learner1`, ...; the running means are those over the learners
+/// that learn.
 ///
 /// `losses`, `step`, `fit`, `save` and `resume` are those of every run (trainer/run_base.hpp).
 template <class Learners, class Graph, Precision PrecisionPolicy = Float32>
@@ -78,11 +78,11 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
           iterations_(graph_.size(), 0) {
         graph_.each([&](std::size_t, const auto& edge) {
             check_position(edge, "ends at", edge.receiver());
-            if_source(edge, [&](auto source) { check_position(edge, "begins at", source); });
+            if_source(edge, [&](auto source) { check_position(edge, "starts at", source); });
         });
     }
 
-    /// Measures a learner: see `retort::evaluate`.
+    /// Evaluates a learner: see `retort::evaluate`.
     /// \throws ConfigError if there is no such learner
     template <class Source, class... Metrics>
     auto evaluate(std::size_t learner, Source&& source, const Metrics&... metrics) const {
@@ -92,7 +92,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
     /// A `std::tuple` or `std::vector` of `Learner`.
     const Learners& learners() const { return learners_; }
     const Graph& graph() const { return graph_; }
-    /// How many steps each edge has made: what its gate counts with.
+    /// How many steps each edge has made: the iterations that its gate sees.
     const std::vector<std::int64_t>& iterations() const { return iterations_; }
     /// \throws ConfigError if there is not one number of at least 0 for each edge
     void set_iterations(std::vector<std::int64_t> iterations) {
@@ -104,7 +104,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
         iterations_ = std::move(iterations);
     }
 
-    // What `detail::RunBase` asks for.
+    // What `detail::RunBase` requires.
     template <class B>
     auto losses_of(const B& batch) {
         return losses_of(batch, /*only_sizes=*/false);
@@ -113,7 +113,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
     void size_parts(const B& batch) {
         losses_of(batch, /*only_sizes=*/true);
     }
-    /// The names of the incoming edges of each learner; edges of equal names are numbered from the second on.
+    /// The names of the incoming edges of each learner; repeated names are numbered from the second on.
     std::vector<std::vector<std::string>> term_names() const {
         std::vector<std::vector<std::string>> result(size());
         graph_.each([&](std::size_t, const auto& edge) {
@@ -154,7 +154,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
                 if (fresh) parts[to].push_back(parameter);
                 if (found->second != to) {
                     throw ConfigError(
-                        detail::concat("graph: expected learnable parts of its own for each learner, found "
+                        detail::concat("graph: expected separate learnable parts for each learner, found "
                                        "one on edges to learners ",
                                        found->second, " and ", to,
                                        " (copies of a term share it); make a new term for each edge"));
@@ -224,7 +224,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
         if constexpr (detail::IsLearnerIndex<P>::value && count > 0) {
             static_assert(
                 P::value < count,
-                "retort: an edge begins or ends at a learner that is not there: learners are counted "
+                "retort: an edge starts or ends at a learner that does not exist: learners are counted "
                 "from 0");
         } else if (position >= size()) {
             throw ConfigError(detail::concat("graph: expected positions below ", size(),
@@ -241,7 +241,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
             function(edge.source());
         }
     }
-    /// Calls `function(receiver's outputs, source's outputs)`; an edge known at run time takes a pointer.
+    /// Calls `function(receiver's outputs, source's outputs)`; a runtime edge takes a pointer.
     template <class E, class Slots, class F>
     static void with_outputs(const E& edge, const Slots& outputs, const Slots& peers, F&& function) {
         const auto& to = *detail::slot(outputs, edge.receiver());
@@ -256,13 +256,14 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
         }
     }
 
-    /// What a step is about.
+    /// What a step computes.
     struct Plan {
         std::vector<double> weights;  // of the edges
-        // Of the learners: has an incoming edge that counts; must run; has an outgoing edge that counts.
+        // Of the learners: has an active incoming edge; must run; has an active outgoing edge.
         std::vector<char> learns, needed, teaches;
     };
-    /// \param only_sizes the networks run for the sizes of learnable parts; gates and schedules may not have their state
+    /// \param only_sizes the networks run only for the sizes of learnable parts; gates and schedules may not have their
+    /// state
     Plan plan(bool only_sizes) const {
         const Progress& progress = this->progress();
         const std::vector<char> none(size(), false);
@@ -339,7 +340,7 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
         const EvalMode eval(learner.module());
         return learner.network()->forward(value);
     }
-    /// Learnable parts go where the learners are.
+    /// Moves learnable parts to the learners' device.
     void place_parts() {
         for (const auto& part : learnable_modules()) part->to(this->device());
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The edges of a transfer graph: who teaches whom, what, and how much of it.
+/// The edges of a transfer graph: who teaches whom, with which term, gate and weight.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -30,10 +30,10 @@
 
 namespace retort {
 
-/// Where the edges of `label` come from.
+/// The source of the edges that `label` creates.
 struct Labels {};
 
-/// A learner by its position in the cohort, known to the compiler.
+/// A learner by its position in the cohort, known at compile time.
 template <std::size_t I>
 using LearnerIndex = std::integral_constant<std::size_t, I>;
 
@@ -43,34 +43,34 @@ template <class T>
 struct IsLearnerIndex : std::false_type {};
 template <std::size_t I>
 struct IsLearnerIndex<std::integral_constant<std::size_t, I>> : std::true_type {};
-/// A position, known to the compiler or at run time.
+/// A position, known at compile time or at run time.
 template <class T>
 concept Position = std::same_as<T, std::size_t> || IsLearnerIndex<T>::value;
 
 }  // namespace detail
 
-/// An edge: what the source knows teaches the receiver. Made by `retort::edge` and `retort::label`.
+/// An edge: the source teaches the receiver. Created by `retort::edge` and `retort::label`.
 ///
-/// The loss of the edge is weight x G(term), with the weight of the schedule and the gate G. A gate that looks
-/// at single samples gets the term's loss of each (`Reduction::none`), and the mean of what passes counts;
-/// other gates leave the term's own reduction.
-/// \tparam Source `Labels`, `LearnerIndex<I>`, or `std::size_t` for a position that is known at run time
+/// The loss of the edge is weight x G(term), with the weight of the schedule and the gate G. A per-sample gate gets
+/// the term's loss of each sample (`Reduction::none`), and the edge's loss is the mean of its results; other gates
+/// keep the term's own reduction.
+/// \tparam Source `Labels`, `LearnerIndex<I>`, or `std::size_t` for a position known only at run time
 /// \tparam Receiver `LearnerIndex<I>`, or `std::size_t`
 template <class Source, detail::Position Receiver, class Term, class GatePolicy, class S>
 class Edge {
-    static_assert(SaysWhatItNeeds<Term>,
-                  "retort: the term of an edge says what it needs: static constexpr bool needs_teacher, "
-                  "needs_target (the weight of an edge is an argument of its own, not a factor of the term)");
     static_assert(
-        detail::forwards_term<Term>(),
-        "retort: the term in the member `term` has learnable parts, and the term around it does not forward "
-        "module, prepared and prepare: derive it from retort::TermAdaptor");
+        SaysWhatItNeeds<Term>,
+        "retort: the term of an edge must declare what it needs: static constexpr bool needs_teacher, "
+        "needs_target (the weight of an edge is a separate argument, not a factor of the term)");
+    static_assert(detail::forwards_term<Term>(),
+                  "retort: the term in the member `term` has learnable parts, but the term that wraps it "
+                  "does not forward "
+                  "module, prepared and prepare: derive it from retort::TermAdaptor");
     static_assert(!detail::trains_teacher<Term>,
-                  "retort: a ForTeacher term stands on an edge, where the source is a constant: a learner "
-                  "learns by its "
-                  "own incoming edges");
+                  "retort: a ForTeacher term is on an edge, whose source is a constant: a learner learns "
+                  "through its own incoming edges");
     static_assert(Gate<GatePolicy>,
-                  "retort: this is no gate: expected a static constexpr bool per_sample and, where it is "
+                  "retort: not a gate: expected a static constexpr bool per_sample and, if it is "
                   "false, double weight(std::int64_t iteration, const retort::Progress&) const; see "
                   "retort/cohort/gate/concept.hpp");
     static_assert(!detail::HasModule<GatePolicy>,
@@ -83,16 +83,16 @@ class Edge {
     static constexpr bool from_labels = std::same_as<Source, Labels>;
     static constexpr bool per_sample = GatePolicy::per_sample;
     static_assert(!from_labels || !Term::needs_teacher,
-                  "retort: a term that needs a teacher stands on an edge from the labels: use "
+                  "retort: a term that needs a teacher is on an edge from the labels: use "
                   "retort::edge<from, to>(term)");
     static_assert(from_labels || Term::needs_teacher,
-                  "retort: a term that needs no teacher stands on an edge between learners: use "
+                  "retort: a term that needs no teacher is on an edge between learners: use "
                   "retort::label<to>(term)");
     static_assert(!per_sample || PerSampleTerm<Term>,
-                  "retort: the gate looks at single samples, and the term has no losses per sample (a member "
+                  "retort: the gate is per-sample, but the term has no losses per sample (no member "
                   "`reduction`)");
 
-    /// \throws ConfigError if the options of term, gate or schedule make no sense
+    /// \throws ConfigError if options of the term, gate or schedule are invalid
     Edge(Source source, Receiver receiver, Term term, GatePolicy gate, S schedule)
         : source_(source),
           receiver_(receiver),
@@ -110,20 +110,20 @@ class Edge {
     const Term& term() const { return term_; }
     const GatePolicy& gate() const { return gate_; }
 
-    /// How much the edge counts in a step; 0: it is not computed.
+    /// The weight of the edge in a step; 0: it is not computed.
     /// \param iteration which step of the edge this is, from 1
     double weight(std::int64_t iteration, const Progress& progress) const {
         return schedule_.weight(progress) * detail::gate_weight(gate_, iteration, progress);
     }
 
-    /// The loss behind the gate, before the weight: a tensor without dimensions.
+    /// The loss after the gate, before the weight: a tensor without dimensions.
     /// \param from the source's outputs as constants; `NoOutputs` on an edge from the labels
     /// \throws ShapeError if the term or the gate gives another shape
     template <class ReceiverOutputs, class SourceOutputs, class B>
     at::Tensor loss(const ReceiverOutputs& to, const SourceOutputs& from, const B& batch,
                     const Progress& progress) const {
         static_assert(!Term::needs_target || LabeledBatch<B>,
-                      "retort: the term of an edge needs targets, and the batches have none");
+                      "retort: the term of an edge needs targets, but the batches have none");
         static_assert(
             ComputesLoss<Term, ReceiverOutputs, SourceOutputs, B>,
             "retort: the term of an edge cannot be called as term(receiver_outputs, source_outputs, "
@@ -131,13 +131,13 @@ class Edge {
         const at::Tensor value = detail::call_term(term_, to, from, batch, progress);
         if constexpr (per_sample) {
             static_assert(SampleGate<GatePolicy, ReceiverOutputs, SourceOutputs, B>,
-                          "retort: a gate that looks at single samples is called as gate(losses, "
-                          "receiver_outputs, source_outputs, batch) const and returns a tensor");
+                          "retort: a per-sample gate must be callable as gate(losses, "
+                          "receiver_outputs, source_outputs, batch) const and return a tensor");
             check(value, 1, "losses of shape [batch] before the gate");
             const at::Tensor passed = gate_(value, to, from, batch);
             if (!passed.defined() || passed.sizes() != value.sizes()) {
                 throw ShapeError(detail::concat(name(), ": expected losses of shape ",
-                                                detail::shape_text(value), " behind the gate, found ",
+                                                detail::shape_text(value), " after the gate, found ",
                                                 detail::shape_text(passed)));
             }
             return passed.mean();
@@ -164,7 +164,7 @@ class Edge {
         detail::archive_policy(archive, "schedule", schedule_);
     }
 
-    /// What histories and errors call it: `soft_target_1_to_0`, `cross_entropy_to_0`.
+    /// Its name in histories and errors: `soft_target_1_to_0`, `cross_entropy_to_0`.
     std::string name() const {
         if constexpr (from_labels) {
             return detail::concat(detail::term_name(term_), "_to_", std::size_t{receiver_});
@@ -202,7 +202,7 @@ class Edge {
     S schedule_;
 };
 
-/// An edge from the labels to a learner, whose position the compiler knows: `label<0>()`.
+/// An edge from the labels to a learner whose position is known at compile time: `label<0>()`.
 /// \param weight a number or a schedule
 template <std::size_t To, class Term = CrossEntropy, class G = gate::Through, class W = double>
 auto label(Term term = {}, G gate = {}, const W& weight = 1.0) {
@@ -210,7 +210,7 @@ auto label(Term term = {}, G gate = {}, const W& weight = 1.0) {
     return Edge<Labels, LearnerIndex<To>, Term, G, S>({}, {}, std::move(term), std::move(gate),
                                                       detail::to_schedule(weight));
 }
-/// The same for a position that is known at run time: `label(to)`.
+/// The same for a position known only at run time: `label(to)`.
 template <class Term = CrossEntropy, class G = gate::Through, class W = double>
 auto label(std::size_t to, Term term = {}, G gate = {}, const W& weight = 1.0) {
     using S = detail::as_schedule<W>;
@@ -218,8 +218,8 @@ auto label(std::size_t to, Term term = {}, G gate = {}, const W& weight = 1.0) {
                                                  detail::to_schedule(weight));
 }
 
-/// An edge between learners, whose positions the compiler knows: with `edge<1, 0>(SoftTarget{})` learner 1
-/// teaches learner 0. With `edge<0, 0>(...)` a learner teaches itself.
+/// An edge between learners whose positions are known at compile time: with `edge<1, 0>(SoftTarget{})` learner 1
+/// teaches learner 0, with `edge<0, 0>(...)` a learner teaches itself.
 /// \param weight a number or a schedule
 template <std::size_t From, std::size_t To, class Term, class G = gate::Through, class W = double>
 auto edge(Term term, G gate = {}, const W& weight = 1.0) {
@@ -227,7 +227,7 @@ auto edge(Term term, G gate = {}, const W& weight = 1.0) {
     return Edge<LearnerIndex<From>, LearnerIndex<To>, Term, G, S>({}, {}, std::move(term), std::move(gate),
                                                                   detail::to_schedule(weight));
 }
-/// The same for positions that are known at run time: `edge(from, to, term)`.
+/// The same for positions known at run time: `edge(from, to, term)`.
 template <class Term, class G = gate::Through, class W = double>
 auto edge(std::size_t from, std::size_t to, Term term, G gate = {}, const W& weight = 1.0) {
     using S = detail::as_schedule<W>;

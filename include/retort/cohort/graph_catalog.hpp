@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Terms and gates by name: makes graphs of descriptions.
+/// Terms and gates by name: builds graphs from descriptions.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,7 +28,7 @@ namespace retort {
 
 namespace detail {
 
-/// A gate whose type is known at run time only.
+/// A type-erased gate.
 struct AnyWeighingGate {
     static constexpr bool per_sample = false;
     std::function<double(std::int64_t, const Progress&)> call;
@@ -70,13 +70,13 @@ struct AnySampleGate {
 
 }  // namespace detail
 
-/// Terms and gates by name, to make a `RuntimeGraph` of the words in a file.
+/// Terms and gates by name, to build a `RuntimeGraph` from a graph file.
 ///
 ///     retort::GraphCatalog<Outputs, Batch> catalog;
 ///     catalog.term("soft_target", retort::SoftTarget{.temperature = 3.0}).gate("easier_half", EasierHalf{});
 ///     auto graph = catalog.build(retort::load_graph("best.graph"));
 ///
-/// It begins with the terms `cross_entropy` and `soft_target` (at temperature 1) and the gates `through`,
+/// It starts with the terms `cross_entropy` and `soft_target` (at temperature 1) and the gates `through`,
 /// `cutoff`, `positive_linear` (options `iterations`, `extra_steps`, `by_epoch`), `negative_linear` (by epoch without
 /// options), `correct` and `outcome` (`both`, `source`, `receiver`, `neither`).
 template <class Outputs = at::Tensor, class B = data::Batch>
@@ -111,8 +111,8 @@ class GraphCatalog {
         });
     }
 
-    /// Makes a term known, or gives its name another meaning. Learnable parts are shared by all edges that one
-    /// catalog makes of it; terms that have some need an entry for each receiver.
+    /// Registers a term, or replaces the one of that name. All edges that a catalog builds from a term share its
+    /// learnable parts, so that a term with learnable parts needs an entry for each receiver.
     template <SaysWhatItNeeds Term>
     GraphCatalog& term(const std::string& name, Term term) {
         terms_[name] = [term = std::move(term), name](Graph& graph, const EdgeDescription& words,
@@ -150,12 +150,12 @@ class GraphCatalog {
         };
         return *this;
     }
-    /// Makes a gate without options known.
+    /// Registers a gate without options.
     template <Gate G>
     GraphCatalog& gate(const std::string& name, G gate) {
         return this->gate(name, [gate = std::move(gate)](Options&) { return gate; });
     }
-    /// Makes a gate with options known: `make(options)` takes those that it knows out of the map.
+    /// Registers a gate with options: `make(options)` removes those that it uses from the map.
     template <std::invocable<std::map<std::string, double>&> Make>
     GraphCatalog& gate(const std::string& name, Make make) {
         gates_[name] = [make = std::move(make), name](const Options& options) {
@@ -171,9 +171,9 @@ class GraphCatalog {
         return *this;
     }
 
-    /// The graph that a description means.
-    /// \throws ConfigError if it has a term or gate that is not known, an option that the gate does not have, or
-    /// terms and gates that do not fit together
+    /// Builds the graph of a description.
+    /// \throws ConfigError if it has an unknown term or gate, an option that the gate does not have, or a term and a
+    /// gate that do not fit together
     Graph build(const GraphDescription& description) const {
         Graph result;
         for (const EdgeDescription& edge : description.edges) {
@@ -187,7 +187,7 @@ class GraphCatalog {
         return result;
     }
 
-    /// Takes an option out of a map, if it is there.
+    /// Moves an option out of a map, if it is there.
     static void take(Options& options, const std::string& name, double& value) {
         if (const auto found = options.find(name); found != options.end()) {
             value = found->second;

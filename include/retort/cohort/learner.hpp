@@ -53,7 +53,7 @@ class Learner {
     const NetworkRef<N>& network() const { return network_; }
     torch::nn::Module& module() const { return network_.module(); }
     const std::string& name() const { return name_; }
-    /// What a run builds the optimizer from; empty where there is none.
+    /// What a run builds the optimizer from; empty if there is none.
     const std::optional<OptimizerPolicy>& optimizer() const { return optimizer_; }
 
   private:

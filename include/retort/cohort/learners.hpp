@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Learners: a tuple of any types where the compiler knows them, else a vector of one type; and a place for what belongs
-/// to each.
+/// Learners: a tuple of any types if known at compile time, otherwise a vector of one type; and a slot for the outputs
+/// of each.
 #pragma once
 
 #include <array>
@@ -46,7 +46,7 @@ void each_of(const std::array<T, N>& row, F&& function) {
     for (std::size_t i = 0; i < N; ++i) function(i, row[i]);
 }
 
-/// How many there are, where the compiler knows; else 0.
+/// The number of learners if known at compile time; otherwise 0.
 template <class T>
 constexpr std::size_t fixed_count = 0;
 template <class... T>
@@ -61,8 +61,8 @@ std::size_t count_of(const std::vector<T>& row) {
     return row.size();
 }
 
-/// The outputs of all learners, each present where its forward has run. One type for all makes positions that
-/// are known at run time possible.
+/// The outputs of all learners, each present if its forward has run. If all are of one type, positions may be known
+/// only at run time.
 template <class Learners, class I>
 struct SlotsOf;
 template <class N, class I>
@@ -79,7 +79,7 @@ struct SlotsOf<std::tuple<Learner<First>, Learner<Rest>...>, I> {
     static type make(std::size_t) { return type{}; }
 };
 
-/// The place of a learner.
+/// The slot of a learner.
 template <class Slots, class P>
 auto& slot(Slots& slots, P position) {
     if constexpr (requires { slots[std::size_t{position}]; }) {
@@ -101,7 +101,7 @@ const T& first_of(const std::vector<T>& row) {
     return row.front();
 }
 
-/// Measures a learner: see `retort::evaluate`.
+/// Evaluates a learner: see `retort::evaluate`.
 /// \throws ConfigError if there is no such learner
 template <class Learners, class Source, class... Metrics>
 auto evaluate_learner(const Learners& learners, std::size_t learner, Source& source,

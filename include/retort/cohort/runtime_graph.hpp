@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Transfer graphs that are put together at run time: from files, by a search.
+/// Transfer graphs that are built at run time: from files, by a search.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -24,8 +24,7 @@ namespace retort {
 
 namespace detail {
 
-/// An edge whose term, gate and schedule are known at run time only. Has the members of `Edge`, so that one
-/// step serves both.
+/// A type-erased edge. Has the members of `Edge`, so that a step handles both alike.
 template <class Outputs, class B>
 class AnyEdge {
   public:
@@ -114,8 +113,8 @@ class AnyEdge {
 
 }  // namespace detail
 
-/// A transfer graph that is put together at run time. The learners must return one type; their number and
-/// architectures may be known at run time only (a base class with a virtual `forward`, in a
+/// A transfer graph that is built at run time. The learners must return one type; their number and
+/// architectures may be known only at run time (a base class with a virtual `forward`, in a
 /// `std::vector<retort::Learner<std::shared_ptr<Base>>>`).
 ///
 ///     retort::RuntimeGraph graph;
@@ -126,7 +125,7 @@ class AnyEdge {
 template <class Outputs = at::Tensor, class B = data::Batch>
 class RuntimeGraph {
   public:
-    /// Adds an edge that `retort::label(to, ...)` or `retort::edge(from, to, ...)` made.
+    /// Adds an edge created by `retort::label(to, ...)` or `retort::edge(from, to, ...)`.
     /// \param term another name for its term, in histories, files and pictures
     template <class E>
         requires detail::IsEdge<E>::value
@@ -158,7 +157,7 @@ class RuntimeGraph {
     void each(F&& function) const {
         for (std::size_t i = 0; i < edges_.size(); ++i) function(i, edges_[i]);
     }
-    /// The graph in words, for files and pictures.
+    /// A description of the graph, for files and pictures.
     GraphDescription description() const {
         GraphDescription result;
         for (const auto& edge : edges_) result.edges.push_back(edge.description());

@@ -20,7 +20,7 @@ struct IsEdge : std::false_type {};
 template <class Source, class Receiver, class Term, class G, class S>
 struct IsEdge<Edge<Source, Receiver, Term, G, S>> : std::true_type {};
 
-/// A `TransferGraph` or a `RuntimeGraph`: edges that can be gone through.
+/// A `TransferGraph` or a `RuntimeGraph`: edges to iterate over.
 template <class G>
 concept GraphOfEdges = requires(const G& graph) {
     { graph.size() } -> std::convertible_to<std::size_t>;
@@ -30,7 +30,7 @@ concept GraphOfEdges = requires(const G& graph) {
 
 }  // namespace detail
 
-/// Which learners teach which, known to the compiler: a step costs what a hand-written step costs.
+/// Which learners teach which, known at compile time: a step costs what a hand-written step costs.
 ///
 ///     retort::TransferGraph graph{
 ///         retort::label<0>(),                                                  // cross-entropy with the labels
@@ -39,9 +39,8 @@ concept GraphOfEdges = requires(const G& graph) {
 ///         retort::edge<0, 1>(retort::SoftTarget{}, retort::gate::PositiveLinear{}, 0.5),
 ///     };
 ///
-/// The loss of a learner is the sum of its incoming edges, in the order in which they stand here. A learner
-/// without any that counts in a step is frozen in this step. Copies of a graph share the learnable parts of
-/// its terms.
+/// The loss of a learner is the sum of its incoming edges, in the order listed here. A learner without an active
+/// incoming edge in a step is frozen in that step. Copies of a graph share the learnable parts of its terms.
 /// Source: Minami, Hirakawa, Yamashita, Fujiyoshi, "Knowledge Transfer Graph for Deep Collaborative Learning",
 /// ACCV 2020.
 template <class... Edges>
@@ -66,7 +65,7 @@ class TransferGraph {
     void each(F&& function) const {
         each(edges_, function);
     }
-    /// The graph in words, for files and pictures.
+    /// A description of the graph, for files and pictures.
     GraphDescription description() const {
         GraphDescription result;
         each([&](std::size_t, const auto& edge) { result.edges.push_back(edge.description()); });

@@ -134,7 +134,7 @@ decltype(auto) input_of(const B& batch, const Progress& progress) {
     static_assert(Batch<B>,
                   "retort: not a batch: expected a tensor, a pair or tuple of tensors, a member "
                   "`input` or `data`, or a "
-                  "function input(batch) beside the type");
+                  "function input(batch) in the namespace of the type");
     const auto& value = input(batch);
     if (!value.defined() || value.dim() == 0 || value.size(0) == 0) {
         throw DataError(concat("batch: expected at least one sample, found ",

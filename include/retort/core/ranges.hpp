@@ -19,8 +19,8 @@
 
 namespace retort::detail {
 
-/// A range that the standard library does not accept as one. range-v3 counts the distances in `iota` over 64-bit
-/// integers by a class of its own, and so those of every view of it.
+/// A range that the standard library does not recognize as one. The difference type of range-v3's `iota` over 64-bit
+/// integers is a class, and so is that of every view of it.
 template <class R>
 concept OtherRange = !std::ranges::input_range<R> && requires(R& range) {
     *range.begin();

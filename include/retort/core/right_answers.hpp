@@ -13,8 +13,8 @@
 
 namespace retort::detail {
 
-/// The number of correct predictions in a batch, only for the plain views if there are several: a tensor on its
-/// device; undefined if the targets are not class indices.
+/// The number of correct predictions in a batch, of the plain views only if there are several: a tensor on the
+/// batch's device; undefined if the targets are not class indices.
 template <class Outputs, class B>
 at::Tensor right_answers(const Outputs& outputs, const B& batch) {
     at::Tensor right;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The batch that a loader makes.
+/// The batch that a loader yields.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +18,7 @@ struct Batch {
     at::Tensor target;
     /// Which samples of the data set these are: B numbers (int64).
     at::Tensor index;
-    /// The random numbers of what is done to the batch.
+    /// The random numbers for transforms of the batch.
     BatchRandom random = {};
 
     /// `retort::to_device(batch, device)`: the batch with all its tensors on `device`.

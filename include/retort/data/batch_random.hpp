@@ -13,23 +13,22 @@
 namespace retort::data {
 
 /// Generators that are a pure function of the loader's seed, the epoch, the number of the batch, and how many of them
-/// the batch has used. It travels with its batch from stage to stage of a pipeline, so that every stage draws numbers
-/// of its own, and the same ones whatever thread it runs on and whatever batches came before.
+/// the batch has used. This object is passed on with its batch from stage to stage of a pipeline, so that every stage
+/// has its own random numbers, whatever thread it runs on and whatever batches came before.
 class BatchRandom {
   public:
-    /// That of a batch that no loader made.
+    /// That of a batch that does not come from a loader.
     BatchRandom() = default;
     BatchRandom(std::uint64_t seed, std::int64_t epoch, std::int64_t number)
         : seed_(seed), epoch_(epoch), number_(number) {}
 
     /// The next generator, on the CPU.
-    /// \throws ConfigError for a batch that no loader made
+    /// \throws ConfigError for a batch that does not come from a loader
     at::Generator next() {
         if (number_ < 0) {
             throw ConfigError(
                 "batch: expected random numbers, found none: they come from a data::Loader; a function that "
-                "makes a "
-                "new batch of one passes its member `random` on");
+                "makes a new batch of one must pass on its member `random`");
         }
         const auto epoch = static_cast<std::uint64_t>(epoch_), number = static_cast<std::uint64_t>(number_);
         const auto used = used_++;

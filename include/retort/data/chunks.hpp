@@ -17,7 +17,7 @@
 
 namespace retort::data {
 
-/// How many pieces `chunks` makes of `count` samples.
+/// The number of chunks of `count` samples.
 /// \throws ConfigError if `batch_size` is below 1 or `count` negative.
 inline std::int64_t chunk_count(std::int64_t count, std::int64_t batch_size, bool drop_last = false) {
     using ::retort::detail::concat;
@@ -72,8 +72,8 @@ class Chunks : public ranges::view_facade<Chunks, ranges::finite>, public std::r
     std::int64_t count_ = 0;
 };
 
-/// The pieces of `batch_size` numbers of a one-dimensional `order`. The last piece may be shorter; with
-/// `drop_last` it is then left out.
+/// Chunks of `batch_size` numbers of a one-dimensional `order`. The last one may be shorter; with `drop_last` it is
+/// then left out.
 /// \throws ConfigError if `batch_size` is below 1 or `order` does not have one dimension.
 inline Chunks chunks(at::Tensor order, std::int64_t batch_size, bool drop_last = false) {
     return Chunks(std::move(order), batch_size, drop_last);

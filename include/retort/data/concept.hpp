@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contracts of what turns samples into what the networks see: transforms, and views of samples.
+/// The contracts of transforms and view policies, which turn samples into the batches that the networks see.
 ///
 /// A **transform** is called as `transform(images, generator)` with B samples and a CPU generator, and returns B
 /// samples, one for each, in the same order and on the same device. It draws all its random numbers from the
-/// generator, other ones for each sample, and processes the whole batch at once. Several threads call one transform
-/// at the same time, each with its own generator, so a call changes neither the transform nor the images that it is
+/// generator, different ones for each sample, and processes the whole batch at once. Several threads call one transform
+/// at the same time, each with its own generator, so a call must change neither the transform nor the images that it is
 /// given.
 ///
 /// ```cpp
@@ -29,8 +29,8 @@
 ///     }
 /// };
 /// ```
-/// What has parameters has a member `std::string description() const` that states them. A checkpoint compares it, so
-/// that a run is not resumed with others.
+/// A transform or view policy with parameters has a member `std::string description() const` that states them.
+/// Checkpoints compare it, so that a run is not resumed with different ones.
 #pragma once
 
 #include <ATen/core/Generator.h>

@@ -21,8 +21,8 @@ struct EpochOrderOptions {
     bool shuffle = true;
 };
 
-/// The numbers from 0 to `count` - 1 (int64, CPU): a permutation that depends on seed and epoch alone, so that any
-/// epoch's order can be had without the earlier ones; ascending without `shuffle`.
+/// The numbers from 0 to `count` - 1 (int64, CPU): a permutation that depends only on seed and epoch, so that any
+/// epoch's order can be computed without the earlier ones; ascending without `shuffle`.
 /// \throws ConfigError if `count` or the epoch is negative.
 inline at::Tensor epoch_order(std::int64_t count, EpochOrderOptions options = {}) {
     using ::retort::detail::concat;

@@ -48,9 +48,9 @@ struct Gather {
 
 }  // namespace detail
 
-/// The batches of a data set. `loader(epoch)` is what a `fit` asks it for: an input view of that epoch's batches, made
-/// ahead on threads. `loader.epoch(epoch)` is the beginning of a pipeline: the same batches, each made when it is
-/// looked at.
+/// The batches of a data set. `loader(epoch)`, which `fit` calls, is an input view of that epoch's batches, prefetched
+/// by worker threads. `loader.epoch(epoch)` is the start of a pipeline: the same batches, each made when it is
+/// dereferenced.
 ///
 /// ```cpp
 /// namespace data = retort::data;
@@ -58,13 +58,13 @@ struct Gather {
 /// for (auto& batch : train(3)) ...
 /// for (auto& batch : train.epoch(3) | ranges::views::take(10) | data::prefetch(2)) ...
 /// ```
-/// The third argument is a transform, without which the samples come as they are in the data set, uint8 images as
-/// uint8; or a view policy (see concept.hpp), such as `TwoViews{weak, strong}` or `RotatedViews{transform}`, which says
-/// what batches are made of.
+/// The third argument is a transform, without which the samples are those of the data set, uint8 images as
+/// uint8; or a view policy (see concept.hpp), such as `TwoViews{weak, strong}` or `RotatedViews{transform}`, which
+/// determines what batches contain.
 ///
-/// The order of the samples is a pure function of seed and epoch, a batch's random numbers one of seed, epoch
-/// and the batch's number. So the batches are the same whatever the number of workers and the prefetch depth,
-/// and any epoch can be had without the earlier ones.
+/// The order of the samples is a pure function of seed and epoch; a batch's random numbers are one of seed, epoch and
+/// the batch's number. So the batches do not depend on the number of workers and the prefetch depth, and any epoch can
+/// be made without the earlier ones.
 ///
 /// A view keeps what it needs: the loader need not outlive it. Batches are on the data set's device.
 template <class Views = NoTransform>
@@ -78,10 +78,10 @@ class Loader {
         detail::check(dataset_, options_);
     }
 
-    /// The batches of epoch `epoch`, 0 or more, from batch number `first` on, as a view of known size. Those before are
+    /// The batches of epoch `epoch`, 0 or more, from batch number `first` on, as a view of known size. Earlier ones are
     /// not made.
-    /// \throws ConfigError if the epoch is negative; DataError if the epoch has fewer batches than `first`. What
-    /// transforms throw comes out of the view.
+    /// \throws ConfigError if the epoch is negative; DataError if the epoch has fewer batches than `first`. Exceptions
+    /// of transforms propagate from the view.
     auto epoch(std::int64_t epoch, std::int64_t first = 0) const {
         if (options_.cycle > 0 && epoch > 0) epoch %= options_.cycle;
         const auto order = epoch_order(dataset_.size(),
@@ -109,7 +109,7 @@ class Loader {
     const Dataset& dataset() const { return dataset_; }
     const LoaderOptions& options() const { return options_; }
 
-    /// What the batches depend on, in words: checkpoints compare it.
+    /// What the batches depend on, as text: checkpoints compare it.
     std::string description() const {
         return ::retort::detail::concat(
             dataset_.size(), " samples in batches of ", options_.batch_size,

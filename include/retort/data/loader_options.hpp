@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How a loader goes through its data set.
+/// How a loader iterates over its data set.
 #pragma once
 
 #include <cstdint>
@@ -12,28 +12,28 @@
 
 namespace retort::data {
 
-/// How a loader goes through its data set.
+/// How a loader iterates over its data set.
 struct LoaderOptions {
     /// Samples in a batch; the last one of an epoch may have fewer.
     std::int64_t batch_size = 64;
-    /// Each epoch in its own order, or always in that of the data set.
+    /// A new random order for every epoch; otherwise always that of the data set.
     bool shuffle = true;
     /// Leave out the last batch of an epoch if it is not full.
     bool drop_last = false;
-    /// Orders and transforms depend on this alone, not on the workers.
+    /// Orders and transforms depend only on this, not on the workers.
     std::uint64_t seed = 0;
-    /// Threads that make the batches of `loader(epoch)`; 0 makes each when it is asked for.
+    /// Threads that make the batches of `loader(epoch)`; 0: each batch is made on request.
     std::int64_t workers = 1;
-    /// Batches that they make ahead of the one in use, at least 1.
+    /// How many batches they make ahead of the one in use, at least 1.
     std::int64_t prefetch = 2;
-    /// Epochs after which orders and transforms repeat: epoch e is epoch e mod `cycle` again, batch for batch, so that
-    /// a teacher's outputs for it can be kept (`retort::Cached`). 0: no epoch repeats.
+    /// Number of epochs after which orders and transforms repeat: epoch e has the same batches as epoch e mod `cycle`,
+    /// so that a teacher's outputs for it can be cached (`retort::Cached`). 0: no epoch repeats.
     std::int64_t cycle = 0;
 };
 
 namespace detail {
 
-/// Throws unless a loader can go through `dataset` like that.
+/// Throws unless a loader with these options can iterate over `dataset`.
 inline void check(const Dataset& dataset, const LoaderOptions& options) {
     using ::retort::detail::concat;
     check(PrefetchOptions{.workers = options.workers, .depth = options.prefetch});

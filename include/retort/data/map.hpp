@@ -26,7 +26,7 @@ namespace retort::data {
 
 namespace detail {
 
-/// Does the function take the element's position too?
+/// Whether the function also takes the element's position.
 template <class Function, class Element>
 concept TakesPosition = std::invocable<const Function&, Element, std::int64_t>;
 
@@ -46,7 +46,7 @@ decltype(auto) apply(const Function& function, Element&& element, std::int64_t p
     }
 }
 
-/// One function after another.
+/// The composition of two functions.
 template <class First, class Second>
 struct Composed {
     First first;
@@ -59,12 +59,12 @@ struct Composed {
     }
 };
 
-/// What a function makes of the elements of a range.
+/// The results of a function for the elements of a range.
 template <class Source, class Function>
 using MappedValue = std::remove_cvref_t<decltype(apply(
     std::declval<const Function&>(), std::declval<std::ranges::range_value_t<Source>>(), std::int64_t{}))>;
 
-/// A value that belongs to one view: copies of the view have none.
+/// A value that belongs to one view: copies of the view do not have it.
 template <class T>
 struct OfOneView : std::optional<T> {
     OfOneView() = default;
@@ -76,7 +76,7 @@ struct OfOneView : std::optional<T> {
     ~OfOneView() = default;
 };
 
-/// For a view to be copied, assigned and made empty, whatever it holds.
+/// Lets a view be copied, assigned and default-constructed, whatever it holds.
 template <class T>
 struct BoxOf : std::type_identity<T> {};
 template <std::copy_constructible T>
@@ -168,7 +168,7 @@ struct MapTo {
         using Element = std::ranges::range_value_t<Source>;
         static_assert(
             std::constructible_from<Element, std::ranges::range_reference_t<Source>>,
-            "retort: elements are taken out of the range; where they can only be moved, pass the range "
+            "retort: elements are copied out of the range; if they can only be moved, pass the range "
             "through ranges::views::move");
         static_assert(
             Maps<Function, Element>,
@@ -190,17 +190,17 @@ struct MapTo {
 
 }  // namespace detail
 
-/// A stage of a pipeline: `range | map(function)` are the elements of a range, each after `function`, which is called
-/// once for each element that is looked at, when it is looked at. Elements that a view leaves out (`drop`, `stride`)
-/// are not made.
+/// A stage of a pipeline: `range | map(function)` yields `function(element)` for the elements of a range. The function
+/// is called once for each element, when it is dereferenced; not for elements that a later view skips (`drop`,
+/// `stride`).
 ///
 /// A function of two arguments is called as `function(element, position)` with the element's position in the range
 /// (int64, from 0). It is called without recording gradients and must be callable while const: a `prefetch` that
 /// directly follows calls it on several threads at the same time. (`ranges::views::transform` takes any function, calls
-/// it whenever an element is looked at, and on one thread at a time.)
+/// it each time an element is dereferenced, and on one thread at a time.)
 ///
-/// Elements are copied out of the range, or moved where the range gives rvalues. A view is copied, a container given
-/// as an lvalue must outlive the result, one given as an rvalue is moved in.
+/// Elements are copied out of the range, or moved if the range yields rvalues. A view is copied, a container passed
+/// as an lvalue must outlive the result, one passed as an rvalue is moved in.
 template <std::copy_constructible Function>
 auto map(Function function) {
     return detail::Closure(detail::MapTo<Function>{std::move(function)});

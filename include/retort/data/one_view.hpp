@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Each sample of a batch after a transform.
+/// The samples of a batch, transformed.
 #pragma once
 
 #include <concepts>

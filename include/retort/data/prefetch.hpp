@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Elements made ahead of their use, on other threads.
+/// Elements made ahead of use, on other threads.
 #pragma once
 
 #include <c10/core/GradMode.h>
@@ -37,9 +37,9 @@ namespace retort::data {
 
 /// How far ahead, and on how many threads.
 struct PrefetchOptions {
-    /// Threads that make elements; 0 makes each when it is asked for, on the thread that asks.
+    /// Threads that make elements; 0: each is made on request, on the requesting thread.
     std::int64_t workers = 1;
-    /// How many elements are made ahead of the one in use, at least 1. No more workers than this are started.
+    /// How many elements are made ahead of the one in use, at least 1. At most this many workers are started.
     std::int64_t depth = 2;
 };
 
@@ -54,7 +54,7 @@ inline void check(const PrefetchOptions& options) {
         throw ConfigError(concat("prefetch: expected a depth of 1 or more, found ", options.depth));
 }
 
-/// The threads, and the elements that wait for the consumer. Stays at one address, which the threads know.
+/// The threads, and the elements that wait for the consumer. Not movable: the threads hold its address.
 template <class Source, class Function>
 class PrefetchState {
     using Reference = std::ranges::range_reference_t<Source>;
@@ -86,8 +86,8 @@ class PrefetchState {
     void start() {
         if (started_)
             throw ConfigError(
-                "prefetch: expected one begin(), found a second one: the elements come once; build the "
-                "pipeline anew for each epoch, as in "
+                "prefetch: expected one begin(), found a second one: the elements are yielded once; build a "
+                "new pipeline for each epoch, as in "
                 "fit([&](std::int64_t epoch) { return loader.epoch(epoch) | ...; })");
         started_ = true;
         if (options_.workers > 0) {
@@ -101,7 +101,7 @@ class PrefetchState {
     }
 
     /// Makes the next element the current one, or none if there is none. An exception of the source or of the
-    /// function comes out here, in the place of its element, and ends the range.
+    /// function is rethrown here, in place of its element, and ends the range.
     void next() {
         current_.reset();
         if (ended_) return;
@@ -174,8 +174,8 @@ class PrefetchState {
             std::exception_ptr failure;
             std::size_t ticket = 0;
             {
-                // One worker at a time waits for room and takes an element; the others queue behind it. The
-                // consumer never takes this mutex, so a slow source does not keep it from what is ready.
+                // One worker at a time waits for room and takes an element; the others wait for it. The
+                // consumer never locks this mutex, so a slow source does not block it while elements are ready.
                 const std::lock_guard pulling(source_mutex_);
                 {
                     std::unique_lock lock(mutex_);
@@ -217,17 +217,17 @@ class PrefetchState {
     PrefetchOptions options_;
     std::size_t size_ = 0;
 
-    // Of the consumer alone.
+    // Used by the consumer only.
     bool started_ = false;
     bool ended_ = false;
     std::optional<Value> current_;
 
-    // Under source_mutex_, where there are workers.
+    // Guarded by source_mutex_, if there are workers.
     std::mutex source_mutex_;
     std::optional<std::ranges::iterator_t<Source>> position_;
     bool advance_ = false;
 
-    // Under mutex_.
+    // Guarded by mutex_.
     std::mutex mutex_;
     std::condition_variable room_;
     std::condition_variable ready_;
@@ -244,8 +244,8 @@ class PrefetchState {
 }  // namespace detail
 
 /// What `prefetch` returns: an input view, sized where its source is (`size()` counts all of its elements).
-/// It can be iterated once. Copies are the same view: what one hands out, the others do not. Its threads end, each
-/// after the element that it is making, when the last copy goes.
+/// It can be iterated once. Copies share the elements: each element is yielded by one of them. When the last copy is
+/// destroyed, its threads end after the elements that they are making.
 template <class Source, class Function>
 class Prefetched
     : public ranges::view_facade<Prefetched<Source, Function>, ranges::range_cardinality<Source>::value>,
@@ -257,7 +257,7 @@ class Prefetched
     Prefetched(Source source, Function function, PrefetchOptions options)
         : state_(std::make_shared<State>(std::move(source), std::move(function), options)) {}
 
-    /// The number of elements, including those that were handed out.
+    /// The number of elements, including those already yielded.
     std::size_t size() const
         requires std::ranges::sized_range<Source>
     {
@@ -294,7 +294,7 @@ struct PrefetchTo {
         static_assert(
             std::constructible_from<std::ranges::range_value_t<Source>,
                                     std::ranges::range_reference_t<Source>>,
-            "retort: elements are taken out of the range; where they can only be moved, pass the range "
+            "retort: elements are copied out of the range; if they can only be moved, pass the range "
             "through ranges::views::move");
         return Prefetched<Source, std::identity>(std::move(source), {}, options);
     }
@@ -307,21 +307,21 @@ struct PrefetchTo {
 
 }  // namespace detail
 
-/// A stage of a pipeline: `range | prefetch(options)` are the elements of a range in their order, made ahead of their
-/// use on other threads.
+/// A stage of a pipeline: `range | prefetch(options)` yields the elements of a range in order, made ahead of use on
+/// other threads.
 ///
-/// The threads take elements from the range in turn, never two at a time. Where the range is a `map`, or another stage
-/// that is one (`two_views`, `rotated_views`, `to_device`, an epoch of a `Loader`), they apply its function at the same
-/// time. What comes out does not depend on how many there are. An exception of range or function reaches the consumer
-/// in the place of its element, after which the range is at its end. What the threads do on a GPU goes into the streams
-/// that are the consumer's when it calls `begin()`.
+/// The threads take elements from the range one at a time. If the range is a `map`, or another stage built on it
+/// (`two_views`, `rotated_views`, `to_device`, an epoch of a `Loader`), they apply its function in parallel. The
+/// results do not depend on the number of threads. An exception of the range or the function reaches the consumer in
+/// place of its element, and ends the range. GPU work of the threads is enqueued on the streams that are current for
+/// the consumer when it calls `begin()`.
 ///
 /// ```cpp
 /// loader.epoch(3) | retort::data::map(relabel) | retort::data::prefetch({.workers = 4, .depth = 8})
 /// ```
-/// Elements are taken out of the range, and the range is held, as `map` does.
-/// \throws ConfigError if there are fewer than 0 workers or the depth is below 1. A second `begin()` throws it too, and
-/// any `begin()` or `++` what range or function throw.
+/// Elements are copied or moved, and the range is held, as in `map`.
+/// \throws ConfigError if the number of workers is negative or the depth is below 1, and from a second `begin()`.
+/// `begin()` and `++` rethrow what the range or the function throws.
 inline auto prefetch(PrefetchOptions options = {}) {
     detail::check(options);
     return detail::Closure(detail::PrefetchTo{options});

@@ -11,7 +11,7 @@
 ///
 /// Means and standard deviations are those of the training pixels, from 0 to 1. The CIFAR-100 numbers and
 /// transforms are those of RepDistiller and mdistiller, which most published results share. For the others
-/// there is no such agreement: the crops are common ones, and digits are not flipped.
+/// there is no such convention: the crops are common ones, and digits are not flipped.
 #pragma once
 
 #include <retort/data/augment/color_jitter.hpp>

@@ -40,7 +40,7 @@ struct RotatedBatch {
     at::Tensor target;
     /// Which samples of the data set these are: B numbers (int64).
     at::Tensor index;
-    /// The random numbers of what is done to the batch.
+    /// The random numbers for transforms of the batch.
     BatchRandom random = {};
 
     /// `retort::to_device(batch, device)`: the batch with all its tensors on `device`.

@@ -16,8 +16,9 @@
 
 namespace retort::data {
 
-/// A view policy: a `Batch` becomes a `RotatedBatch` with each sample four times, after the transform rotated by 0, 90,
-/// 180 and 270 degrees. The plain views are those of a loader with that transform. A batch of 64 samples is 256 images.
+/// A view policy: a `Batch` becomes a `RotatedBatch` with each sample four times, transformed and then rotated by 0,
+/// 90, 180 and 270 degrees. The plain views are those of a loader with that transform. A batch of 64 samples is 256
+/// images.
 ///
 /// ```cpp
 /// retort::data::Loader batches{

@@ -24,7 +24,7 @@ namespace retort::data {
 struct StratifiedSplitOptions {
     /// The part of each class that goes into the validation set, above 0 and below 1.
     double validation_fraction = 0.1;
-    /// Which samples those are depends on this alone.
+    /// The choice of samples depends only on this.
     std::uint64_t seed = 0;
 };
 

@@ -25,9 +25,8 @@ struct MoveTo {
 
 }  // namespace detail
 
-/// A stage of a pipeline: `batches | to_device(device)` are the batches with their tensors on `device`, each as
-/// `retort::to_device(batch, device)` returns it. With a `prefetch` after it, the copies are under way before a step
-/// asks for them.
+/// A stage of a pipeline: `batches | to_device(device)` yields the batches with their tensors on `device`, as
+/// `retort::to_device(batch, device)` does. With a `prefetch` after it, the copies start before a step needs them.
 inline auto to_device(at::Device device) { return map(detail::MoveTo{device}); }
 
 }  // namespace retort::data

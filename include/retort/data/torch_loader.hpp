@@ -20,7 +20,7 @@ namespace retort::data {
 
 namespace detail {
 
-/// What `torch::data::make_data_loader` makes.
+/// What `torch::data::make_data_loader` returns.
 template <class L>
 concept TorchLoader = requires(L& loader) {
     typename L::BatchType;
@@ -38,8 +38,8 @@ class TorchLoaderState {
     explicit TorchLoaderState(std::unique_ptr<LoaderType> loader)
         : owned_(std::move(loader)), loader_(owned_.get()), end_(loader_->end()) {}
 
-    /// Begins an epoch. LibTorch's loader refuses to while batches of the last one are in flight, so the rest of an
-    /// epoch that was left early is fetched first and discarded.
+    /// Begins an epoch. LibTorch's loader refuses this while batches of the previous epoch are in flight, so the rest
+    /// of an epoch that was left early is fetched first and discarded.
     void start() {
         abandon();
         position_.emplace(loader_->begin());
@@ -74,9 +74,9 @@ class TorchLoaderState {
 }  // namespace detail
 
 /// What `batches` returns: an input view of the loader's batches, one epoch for each call of `begin()`. Only
-/// the newest iterator is valid. Copies are the same view. Its length is not known: LibTorch's loaders do
-/// not tell. If the last epoch was left early, `begin()` first waits for the loader to make the rest of it, which
-/// LibTorch offers no way to cancel.
+/// the newest iterator is valid. Copies are the same view. Its length is unknown: LibTorch's loaders do not tell. If
+/// the previous epoch was left early, `begin()` first waits for the loader to make the rest of it, which LibTorch
+/// offers no way to cancel.
 template <class LoaderType>
 class TorchBatches : public ranges::view_facade<TorchBatches<LoaderType>, ranges::unknown>,
                      public std::ranges::view_base {
@@ -98,8 +98,8 @@ class TorchBatches : public ranges::view_facade<TorchBatches<LoaderType>, ranges
     std::shared_ptr<State> state_;
 };
 
-/// A range of the batches of a loader of `torch::data::make_data_loader`; each `begin()` starts an epoch. What a worker
-/// of the loader throws comes out of the range.
+/// A range of the batches of a loader of `torch::data::make_data_loader`; each `begin()` starts an epoch. Exceptions of
+/// the loader's workers propagate from the range.
 ///
 /// ```cpp
 /// auto loader = torch::data::make_data_loader(std::move(set).map(torch::data::transforms::Stack<>()), 64);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Files written whole or not at all.
+/// Files written atomically.
 #pragma once
 
 #include <fcntl.h>
@@ -59,7 +59,7 @@ void write_beside(const std::filesystem::path& target, Write&& write) {
     if (const int code = flush_directory(target.parent_path()); code != 0) fail("flush the directory", code);
 }
 
-/// Writes to `target`, whole or not at all, what `produce(append)` passes to `append(std::string_view)` piece by piece.
+/// Writes to `target`, atomically, what `produce(append)` passes to `append(std::string_view)` piece by piece.
 ///
 /// `append` does not throw, since it may be called through C: after an error further calls do nothing.
 /// \throws OutputError with the path and the system's reason
@@ -83,7 +83,7 @@ void write_pieces(const std::filesystem::path& target, Produce&& produce) {
     });
 }
 
-/// Writes `content` to `target`, whole or not at all.
+/// Writes `content` to `target`, atomically.
 /// \throws OutputError with the path and the system's reason
 inline void write_atomically(const std::filesystem::path& target, std::string_view content) {
     write_pieces(target, [&](auto&& append) { append(content); });

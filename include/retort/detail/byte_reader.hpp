@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Reads numbers and pieces out of untrusted bytes.
+/// Reads numbers and byte ranges from untrusted bytes.
 #pragma once
 
 #include <bit>
@@ -24,7 +24,7 @@ inline std::string excerpt(std::string_view text, std::size_t most = 100) {
         const auto continues = [&](std::size_t at) {
             return (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U;
         };
-        while (most > 0 && continues(most)) --most;  // a character of UTF-8 is not divided
+        while (most > 0 && continues(most)) --most;  // does not split a UTF-8 character
         text = text.substr(0, most);
     }
     std::string result(text);
@@ -35,13 +35,13 @@ inline std::string excerpt(std::string_view text, std::size_t most = 100) {
     return cut ? result + "..." : result;
 }
 
-/// Something that a file should not have, and where. Readers of whole files add the file's name.
+/// Malformed content of a file, and where it is. Readers of whole files add the file's name.
 struct MalformedBytes : DataError {
     MalformedBytes(std::uint64_t offset, std::string_view expected, std::string_view found)
         : DataError(concat("at offset ", offset, ": expected ", expected, ", found ", found)) {}
 };
 
-/// Bytes with a position. Every read is checked against the end.
+/// Bytes with a position. Every read is bounds-checked.
 class ByteReader {
   public:
     explicit ByteReader(std::string_view bytes, std::uint64_t position = 0)

@@ -34,7 +34,7 @@ inline void check_defined(std::string_view where, std::string_view what, const a
 }
 
 /// Logits are [batch, classes], with at least one class, and floating-point.
-/// \param may_be_empty whether they may be those of no sample
+/// \param may_be_empty whether a batch of no samples is allowed
 inline void check_logits(std::string_view where, std::string_view what, const at::Tensor& logits,
                          bool may_be_empty = false) {
     check_defined(where, what, logits);
@@ -68,7 +68,7 @@ inline void check_alike(std::string_view where, std::string_view one_name, const
     check_same_device(where, one_name, one, other_name, other);
 }
 
-/// Which numbers an option may be: finite ones from `low` to `high`.
+/// The values an option may have: finite ones from `low` to `high`.
 struct Range {
     double low;
     double high;
@@ -102,7 +102,7 @@ inline void check_finite(std::string_view who, std::string_view what, double val
         throw ConfigError(concat(who, ": expected a finite ", what, ", found ", value));
 }
 
-/// Throws ConfigError where the options of a policy make no sense; a policy may have no `check`.
+/// Throws ConfigError if the options of a policy are invalid; a policy need not have a `check`.
 template <class Policy>
 void check_policy(const Policy& policy) {
     if constexpr (requires { policy.check(); }) policy.check();

@@ -11,7 +11,7 @@
 
 #include <string>
 
-// Whether LibTorch has torch::inductor::AOTIModelPackageLoader, in the form that it has since.
+// Whether LibTorch has torch::inductor::AOTIModelPackageLoader in its current form.
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6)
 #define RETORT_HAS_PACKAGE_LOADER 1
 #else
@@ -20,7 +20,7 @@
 
 namespace retort::detail::compat {
 
-// Types of elements that only newer versions have: Undefined in others.
+// Element types that only newer versions have; Undefined in the others.
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 1)
 inline constexpr at::ScalarType float8_e4m3fn = at::ScalarType::Float8_e4m3fn;
 inline constexpr at::ScalarType float8_e5m2 = at::ScalarType::Float8_e5m2;
@@ -50,13 +50,14 @@ inline constexpr at::ScalarType float8_e8m0fnu = at::ScalarType::Float8_e8m0fnu;
 inline constexpr at::ScalarType float8_e8m0fnu = at::ScalarType::Undefined;
 #endif
 
-/// Whether the CPU has convolutions, matrix products and their gradients in float16: LibTorch 1.13 has none of them,
-/// versions in between were not tried.
+/// Whether convolutions, matrix products and their gradients in float16 run on the CPU: LibTorch 1.13 has none of them;
+/// versions in between are untested.
 inline constexpr bool float16_on_cpu = TORCH_VERSION_MAJOR > 2 ||
                                        (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6);
 
-/// Whether LibTorch computes with its kernels for AVX2 or later, which depends on the CPU and on the environment variable
-/// ATEN_CPU_CAPABILITY. Only newer versions export the function that says so; all of them say it in their configuration.
+/// Whether LibTorch uses its kernels for AVX2 or later, which depends on the CPU and on the environment variable
+/// ATEN_CPU_CAPABILITY. Only newer versions export the function that tells; all of them state it in their
+/// configuration.
 inline bool kernels_for_avx2() {
     static const bool result = at::show_config().find("CPU capability usage: AVX") != std::string::npos;
     return result;
@@ -74,7 +75,7 @@ inline void set_autocast_type(at::DeviceType device, at::ScalarType type) {
     at::autocast::set_autocast_dtype(device, type);
 }
 #else
-// One pair of functions for the CPU, another for CUDA.
+// Older versions have one pair of functions for the CPU and another for CUDA.
 inline bool autocast_enabled(at::DeviceType device) {
     return device == at::kCPU ? at::autocast::is_cpu_enabled() : at::autocast::is_enabled();
 }

@@ -10,7 +10,7 @@
 
 namespace retort::detail {
 
-/// Cyclic redundancy check of 32 bits over reflected bits; `polynomial` reversed: 0xEDB88320 (zip, PNG), 0x82F63B78
+/// 32-bit cyclic redundancy check, bit-reflected; `polynomial` reversed: 0xEDB88320 (zip, PNG), 0x82F63B78
 /// (Castagnoli's, CRC32C). Eight bytes at a time (Kounavis, Berry, "A Systematic Approach to Building High Performance,
 /// Software-based, CRC Generators", 2005).
 template <std::uint32_t polynomial>

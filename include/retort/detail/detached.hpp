@@ -93,7 +93,7 @@ void change_tensors(T& value, const Change& change) {
     } else {
         constexpr std::size_t count = std::is_aggregate_v<T> ? field_count<T>() : 0;
         static_assert(count > 0 || !std::is_same_v<Change, Widen>,
-                      "retort: the outputs of a forward under a narrow precision contain a type whose "
+                      "retort: the outputs of a forward under reduced precision contain a type whose "
                       "tensors retort does not know: expected tensors, containers of them, and aggregates "
                       "of up to 16 such members");
         static_assert(

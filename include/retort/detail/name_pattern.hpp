@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Parameters chosen by their names.
+/// Parameters selected by name.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,7 @@ inline bool matches(std::string_view pattern, std::string_view name) {
     return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
-/// Levenshtein distance: insertions, deletions and substitutions that turn one text into the other.
+/// Levenshtein distance: the number of insertions, deletions and substitutions that turn one text into the other.
 inline std::size_t edit_distance(std::string_view one, std::string_view other) {
     std::vector<std::size_t> row(other.size() + 1);
     std::iota(row.begin(), row.end(), std::size_t{0});
@@ -52,7 +52,7 @@ inline std::size_t edit_distance(std::string_view one, std::string_view other) {
 
 /// `; did you mean a, b or c?`: the names nearest to a pattern, at most three; nothing where there are none.
 inline std::string did_you_mean(std::string_view pattern, const std::vector<NamedParameter>& parameters) {
-    std::vector<std::pair<std::size_t, std::size_t>> near;  // distance and position: of equal ones the first
+    std::vector<std::pair<std::size_t, std::size_t>> near;  // distance and position: the first among equals
     for (std::size_t i = 0; i < parameters.size(); ++i)
         near.emplace_back(edit_distance(pattern, parameters[i].name), i);
     std::sort(near.begin(), near.end());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Work in pieces on all CPU threads.
+/// Chunks of work on all CPU threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -31,7 +31,7 @@ void parallel_pieces(std::int64_t count, std::int64_t piece, const Work& work) {
     at::Tensor indices = at::arange(pieces, at::kLong);
     auto iterator = at::TensorIterator::borrowing_nullary_op(indices);
     const at::ThreadLocalState here;
-    // Rows of elements, here one: LibTorch derives this form from the simpler one by code that compilers warn about.
+    // The form for rows of elements, here one row: LibTorch wraps the simpler form in code that compilers warn about.
     iterator.for_each(
         [&](char** data, const std::int64_t* strides, std::int64_t size, std::int64_t rows) {
             // With the state of the calling thread: autograd mode, profiler hooks.

@@ -45,7 +45,7 @@ inline at::Tensor gram(const at::Tensor& rows) {
 /// The squared distances of all pairs of rows.
 class SquaredDistancesFunction : public torch::autograd::Function<SquaredDistancesFunction> {
   public:
-    /// By one matrix product, without the differences themselves. Distances are translation-invariant, so the rows
+    /// With one matrix product, without computing the differences. Distances are translation-invariant, so the rows
     /// are centered first, which avoids the cancellation of large norms.
     static at::Tensor distances(const at::Tensor& rows) {
         const at::Tensor centered = rows - rows.mean(0, /*keepdim=*/true);

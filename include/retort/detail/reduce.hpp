@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// How the elements of a loss become what its reduction says.
+/// Applies the reduction of a loss to its elements.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -12,7 +12,7 @@
 
 namespace retort::detail {
 
-/// How the elements of one sample become one value: what `Reduction::none` returns for each.
+/// How the elements of one sample are reduced to one value, which `Reduction::none` returns.
 enum class PerSample { mean, sum };
 
 inline at::Tensor scaled(const at::Tensor& value, double factor) {
@@ -26,7 +26,7 @@ inline at::Tensor per_sample(const at::Tensor& elements, PerSample each) {
     return each == PerSample::mean ? rows.mean(1) : rows.sum(1);
 }
 
-/// Elements [batch, ...] of a loss, reduced. Of one element per sample, `batchmean` and `mean` are the same.
+/// Elements [batch, ...] of a loss, reduced. With one element per sample, `batchmean` and `mean` are the same.
 inline at::Tensor reduce(const at::Tensor& elements, Reduction reduction, PerSample each = PerSample::mean) {
     switch (reduction) {
         case Reduction::none:

@@ -15,7 +15,7 @@
 
 namespace retort::detail {
 
-/// A feature as a matrix with a row per sample, at least in float32.
+/// A feature as a matrix with one row per sample, in float32 or wider.
 /// \throws ShapeError if it is not of shape [batch, ...] with at least one element of a floating-point type
 inline at::Tensor rows(std::string_view where, std::string_view what, const at::Tensor& feature) {
     check_defined(where, what, feature);

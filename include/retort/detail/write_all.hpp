@@ -12,7 +12,7 @@
 
 namespace retort::detail {
 
-/// Writes `bytes` to an open file, in as many system calls as it takes: each may write a part only, or be interrupted
+/// Writes `bytes` to an open file, in as many system calls as it takes: each may write only a part, or be interrupted
 /// by a signal.
 /// \returns the system's error, 0 for none; on error a part may have been written
 inline int write_all(int file, std::string_view bytes) {

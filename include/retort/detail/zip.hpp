@@ -36,7 +36,7 @@ class ZipArchive {
     const std::map<std::string_view, Entry>& entries() const { return entries_; }
 
     /// The bytes of a file, with their checksum verified; null if there is none of this name. A checksum of 0 stands for
-    /// none: Python's torch leaves it out on demand (`set_crc32_options`).
+    /// none: Python's torch omits it on request (`set_crc32_options`).
     /// \throws MalformedBytes if the checksum does not match
     const std::string_view* find(std::string_view name) const {
         const auto found = entries_.find(name);
@@ -46,7 +46,7 @@ class ZipArchive {
                 concat(excerpt(name), ": expected an uncompressed file, found it compressed or encrypted"));
         }
         const std::string_view bytes = found->second.bytes;
-#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // or no changed file would come further than this
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION  // a fuzzer's mutations would all fail here
         if (found->second.checksum != 0) {
             if (const std::uint32_t sum = reflected_crc<0xEDB88320U>(bytes); sum != found->second.checksum) {
                 throw MalformedBytes(static_cast<std::size_t>(bytes.data() - archive_.data()),
@@ -85,7 +85,7 @@ class ZipArchive {
         const std::size_t found = archive_.substr(first).rfind("PK\x05\x06");
         if (found == std::string_view::npos) {
             throw MalformedBytes(archive_.size(), "the end record of a zip archive before",
-                                 "none: the file is truncated, or something else");
+                                 "none: the file is truncated, or not a zip archive");
         }
         const std::size_t at = first + found;
         ByteReader reader(archive_, at);
@@ -139,7 +139,7 @@ class ZipArchive {
         local.take(std::uint64_t{local_name} + local_extra, "header of a file");
         entry.plain = method == 0 && (flags & 1U) == 0 && stored == size;
         entry.bytes = local.take(stored, excerpt(name));
-        // Else few bytes could stand for many, and cost the memory and the time of many.
+        // Otherwise a small archive could expand to far more memory and time than its size.
         if (stored > apart_) throw MalformedBytes(at, "files that do not overlap", "some that do");
         apart_ -= stored;
         if (!entries_.emplace(name, entry).second)

@@ -40,7 +40,7 @@ class Knowledge {
         "retort: some terms of a Knowledge have weights (weight * term) and some have none: give all of them "
         "weights, or none and a Schedule");
     static_assert(((detail::is_weighted<Terms> || SaysWhatItNeeds<Terms>) && ...),
-                  "retort: every term of a Knowledge says what it needs: static constexpr bool "
+                  "retort: every term of a Knowledge must declare what it needs: static constexpr bool "
                   "needs_teacher, needs_target");
 
   public:

@@ -24,7 +24,7 @@ namespace retort {
 /// Options of `LogitEnsemble`.
 struct LogitEnsembleOptions {
     bool learnable =
-        false;  ///< whether the weights are trained; else they are equal, as in the released code
+        false;  ///< whether the weights are trained; otherwise they are equal, as in the released code
 };
 
 /// The weighted mean of students' logits.
@@ -32,8 +32,8 @@ struct LogitEnsembleOptions {
 /// Formula: \f$ \sum_j w_j z_j \f$, w = 1 / N; learnable \f$ w = \sigma(a) \f$ with one parameter a per student,
 /// initially 0.
 /// Shapes: a list of [batch, classes]; [batch, classes].
-/// Gradient: to the weights if they are trained. The students' logits are constants: in none of the sources do the
-/// ensemble's logits train them. Trained weights need a term on the ensemble:
+/// Gradient: to the weights if they are trained. The students' logits are constants: in no source are they trained
+/// through the ensemble's logits. Trained weights need a term on the ensemble:
 /// `CompressedStudentsOptions::ensemble_weight`.
 /// Source: see `compressed_students`. The released code declares weights and never trains them; the softmax is this
 /// library's.
@@ -49,7 +49,7 @@ struct LogitEnsembleImpl : torch::nn::Cloneable<LogitEnsembleImpl> {
     void reset() override {
         if (options_.learnable) weights = register_parameter("weights", at::zeros({students_}));
     }
-    /// \throws ShapeError if there is another number of them, or they do not match
+    /// \throws ShapeError if their number is different, or they do not match
     at::Tensor forward(const std::vector<at::Tensor>& answers) {
         std::vector<at::Tensor> constants;
         constants.reserve(answers.size());

@@ -18,10 +18,10 @@
 
 namespace retort {
 
-/// The attention of OKDDip: a different weighted mean of all peers for each peer.
+/// The attention of OKDDip: for each peer its own weighted mean of all peers.
 ///
 /// Formula: \f$ a = \sigma(Q K^\top) \f$ with the queries and keys of the peers' features (without biases, not
-/// divided by the root of their size); target of peer i \f$ \sum_j a_{ij} z_j \f$.
+/// scaled by the square root of their size); target of peer i \f$ \sum_j a_{ij} z_j \f$.
 /// Shapes: features and branches of each peer, [batch, features] and [batch, classes]; one target per peer.
 /// Source: Chen, Mei, Wang, Feng, Chen, "Online Knowledge Distillation with Diverse Peers", AAAI 2020, as in
 /// the released code, where queries and keys have an eighth of the features. Part of the user's network.

@@ -158,7 +158,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
     template <class Term, class Student, class Teacher, class B>
     static consteval void check_term() {
         static_assert(!Term::needs_target || LabeledBatch<B>,
-                      "retort: a term of the Knowledge needs targets, and the batches have none");
+                      "retort: a term of the Knowledge needs targets, but the batches have none");
         static_assert(!Term::needs_teacher || !std::same_as<Teacher, NoOutputs>,
                       "retort: a term of the Knowledge needs a teacher, and there is none (NoTeacher)");
         using Seen = std::conditional_t<Term::needs_teacher, Teacher, NoOutputs>;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of a gate: how much of a transfer passes along an edge of a transfer graph.
+/// The contract of a gate: how much of a loss passes along an edge of a transfer graph.
 ///
 /// | expression | meaning |
 /// |---|---|
-/// | `G::per_sample` | required, `static constexpr bool`: whether it looks at the losses of the single samples |
-/// | `gate.weight(iteration, progress)` | required where `per_sample` is false, else optional (1); with how much weight the edge counts in this step, a finite `double`. 0: the edge is not computed. `iteration` counts the steps of the edge from 1 |
-/// | `gate(losses, receiver_outputs, source_outputs, batch)` | required where `per_sample` is true; the losses of the samples, [batch], after the gate, [batch]; the edge's loss is their mean. On an edge from the labels the source is `retort::NoOutputs`. No gradient but through `losses` |
-/// | `gate.check()` | optional; throws ConfigError where the options make no sense |
-/// | `gate.checkpoint(archive)` | required where a gate remembers something: stores or sets it (`retort::Archive`); copies share it. Gates have no learnable parts |
-/// | `gate.name()` | optional; what files and pictures call it; default: the name of its type |
+/// | `G::per_sample` | required, `static constexpr bool`: whether it weights the loss of each sample |
+/// | `gate.weight(iteration, progress)` | required if `per_sample` is false, otherwise optional (1); the weight of the edge in this step, a finite `double`. 0: the edge is not computed. `iteration` counts the steps of the edge from 1 |
+/// | `gate(losses, receiver_outputs, source_outputs, batch)` | required if `per_sample` is true; maps the losses of the samples, [batch], to those after the gate, [batch]; the edge's loss is their mean. On an edge from the labels the source is `retort::NoOutputs`. No gradient except through `losses` |
+/// | `gate.check()` | optional; throws ConfigError if an option is invalid |
+/// | `gate.checkpoint(archive)` | required if the gate has state: stores or sets it (`retort::Archive`); copies share it. Gates have no learnable parts |
+/// | `gate.name()` | optional; its name in files and pictures; default: the name of its type |
 /// | `gate.options()` | optional; its options by name, as `std::map<std::string, double>`, for files and pictures |
 ///
 /// A minimal example, the easier half of the samples:
@@ -40,13 +40,13 @@ concept WeighingGate = requires(const G& gate, std::int64_t iteration, const Pro
     { gate.weight(iteration, progress) } -> std::convertible_to<double>;
 };
 
-/// A type that says whether it looks at single samples.
+/// A type that declares whether it is per-sample.
 template <class G>
 concept SaysWhatItGates = requires {
     { G::per_sample } -> std::convertible_to<bool>;
 };
 
-/// A gate, as far as can be told without outputs.
+/// A gate, as far as can be checked without outputs.
 template <class G>
 concept Gate = SaysWhatItGates<G> && (WeighingGate<G> || bool(G::per_sample));
 

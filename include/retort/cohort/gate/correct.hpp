@@ -37,7 +37,7 @@ struct Correct {
     static std::string name() { return "correct"; }
 };
 
-/// A weight for each of the four outcomes of a sample: which of source and receiver are right.
+/// A weight for each of the four outcomes of a sample: source and receiver each right or wrong.
 ///
 /// `Correct` is {1, 1, 0, 0}. The masks are those of the released code of the knowledge transfer graph.
 struct Outcome {

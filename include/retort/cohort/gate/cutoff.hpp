@@ -7,8 +7,8 @@
 
 namespace retort::gate {
 
-/// Nothing passes: the edge is not computed. A learner whose edges are all cut off does not learn: it is a frozen
-/// teacher.
+/// Nothing passes: the edge is not computed. A learner whose incoming edges are all cut off does not learn: it is a
+/// frozen teacher.
 struct Cutoff {
     static constexpr bool per_sample = false;
 

@@ -30,7 +30,7 @@ struct AugmentedLearningOptions {
     std::int64_t views = 4;        ///< of each sample; at least 1
     CrossEntropy labels{};
 
-    /// \throws ConfigError
+    /// \throws ConfigError if an option is out of range
     void check() const {
         for (const auto& [what, weight] :
              {std::pair("a label_weight", label_weight), std::pair("a joint_weight", joint_weight),
@@ -106,7 +106,7 @@ inline AugmentedResponse augmented_response(const AugmentedLearningOptions& opti
 /// Gradient: to the logits of all heads.
 /// Source: see `AugmentedNetwork`.
 /// \param heads the taps of the auxiliary heads' logits: `AllHeads`, or `Taps`
-/// \throws ConfigError if an option is out of range
+/// \throws ConfigError if an option is out of range if an option is out of range
 template <std::size_t Position = 0, class Heads = AllHeads>
 auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads& heads = {}) {
     options.check();
@@ -124,7 +124,7 @@ auto augmented_teacher(const AugmentedLearningOptions& options = {}, const Heads
 /// Shapes: as `augmented_teacher`; as many heads of both, of equal classes.
 /// Gradient: to the student's logits; the teacher's are constants.
 /// Source: see `AugmentedNetwork`.
-/// \throws ConfigError if an option is out of range
+/// \throws ConfigError if an option is out of range if an option is out of range
 template <std::size_t Teacher, std::size_t Student, class StudentHeads = AllHeads,
           class TeacherHeads = AllHeads>
 auto augmented_student(const AugmentedLearningOptions& options = {}, const StudentHeads& student = {},
@@ -146,7 +146,7 @@ auto augmented_student(const AugmentedLearningOptions& options = {}, const Stude
 /// Shapes: as `augmented_student`.
 /// Source: see `AugmentedNetwork`; there N = 2. The sum over more peers is this library's.
 /// \tparam N number of learners, at least 2
-/// \throws ConfigError if an option is out of range
+/// \throws ConfigError if an option is out of range if an option is out of range
 template <std::size_t N = 2, class Heads = AllHeads>
 auto augmented_peers(const AugmentedLearningOptions& options = {}, const Heads& heads = {}) {
     static_assert(N > 1, "retort: learning from each other needs at least two learners");

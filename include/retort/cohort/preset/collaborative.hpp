@@ -35,7 +35,7 @@ struct CollaborativeOptions {
     Reduction reduction = Reduction::mean;
     CrossEntropy labels{};
 
-    /// \throws ConfigError
+    /// \throws ConfigError if an option is out of range
     void check() const {
         for (const auto& [what, weight] :
              {std::pair("a ce_weight", ce_weight), std::pair("a mutual_weight", mutual_weight),
@@ -63,7 +63,7 @@ struct CollaborativeOptions {
 /// second stage from scratch or from the first stage's weights; the examples default to new ones.
 /// Source: Sun, Gou, Yu, Du, Tao, "Collaborative Teacher-Student Learning via Multiple Knowledge Transfer",
 /// 2021, after summaries; no code is public.
-/// \throws ConfigError if an option is out of range
+/// \throws ConfigError if an option is out of range if an option is out of range
 template <class FirstTap, class SecondTap>
 auto collaborative(const FirstTap& first, const SecondTap& second, const CollaborativeOptions& options = {}) {
     options.check();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Graphs in which all learners are trained: independently, or from one another.
+/// Graphs in which all learners are trained: independently, or by one another.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -27,7 +27,7 @@ enum class Padding {
     reflect  ///< the image mirrored at its outermost pixels, which are not repeated
 };
 
-/// Pads each image by `padding` on all sides and crops a window at a position of its own: all positions at which the
+/// Pads each image by `padding` on all sides and crops a window at a random position: all positions at which the
 /// window fits are equally likely. The standard for CIFAR is `{.padding = 4}` on 32 x 32.
 ///
 /// Shapes: B x C x H x W in, B x C x size x size out (H x W if `size` is 0); any type, unchanged.

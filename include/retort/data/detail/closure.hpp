@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the views of this folder share: the right side of `|`, and how they hold their source.
+/// Shared by the views of this folder: the right side of `|`, and how they hold their source.
 #pragma once
 
 #include <concepts>
@@ -21,8 +21,8 @@ concept InputRange = std::ranges::input_range<R> || ::retort::detail::OtherRange
 template <class R>
 concept View = std::ranges::view<R> || ranges::view_<R>;
 
-/// The source as a view holds it: a view is copied or moved, a container that is about to go is moved in, any other
-/// container is referred to.
+/// The source as a view holds it: a view is copied or moved, an rvalue container is moved in, an lvalue container is
+/// referenced.
 template <class Range>
 auto held(Range&& range) {
     using Plain = std::remove_cvref_t<Range>;
@@ -37,8 +37,8 @@ auto held(Range&& range) {
 template <class Range>
 using Held = decltype(held(std::declval<Range>()));
 
-/// A view closure of range-v3, which composes with its others. It also takes from `|` what range-v3 refuses there:
-/// views of the standard library, and containers that are about to go.
+/// A view closure of range-v3, which composes with range-v3's own. Its `|` also accepts what range-v3 refuses there:
+/// views of the standard library, and rvalue containers.
 template <class Function>
 struct Closure : ranges::views::view_closure<Function> {
     explicit Closure(Function stage) : ranges::views::view_closure<Function>(std::move(stage)) {}

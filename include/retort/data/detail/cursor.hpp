@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What range-v3's `view_facade` makes an iterator of, for views that are iterated once.
+/// The cursor from which range-v3's `view_facade` makes an iterator, for single-pass views.
 #pragma once
 
 #include <type_traits>
@@ -10,8 +10,7 @@
 
 namespace retort::data::detail {
 
-/// Iterates over what a `State` makes one after the other: `current()`, `next()`, `at_end()`. Elements may be moved
-/// from.
+/// Iterates over what a `State` yields: `current()`, `next()`, `at_end()`. Elements may be moved from.
 template <class State>
 class Cursor {
   public:

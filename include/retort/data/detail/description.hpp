@@ -30,12 +30,13 @@ std::string description_of(const T& part) {
         static_assert(
             std::is_empty_v<T>,
             "retort: a transform or view policy with parameters needs a member `std::string description() "
-            "const` that states them: checkpoints compare it, so that a run is not resumed with others");
+            "const` that states them: checkpoints compare it, so that a run is not resumed with different "
+            "ones");
         return std::string(::retort::detail::type_name<T>());
     }
 }
 
-/// The shortest text that is this number and no other.
+/// The shortest text that round-trips.
 inline std::string exact(double value) {
     std::array<char, 32> buffer{};
     return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
@@ -55,7 +56,7 @@ void add_fields(std::string& text, std::string_view name, const T& value, const 
     add_fields(text, others...);
 }
 
-/// `Type{.name = value, ...}`, of names and values in turn.
+/// `Type{.name = value, ...}`, from alternating names and values.
 template <class... Fields>
 std::string described(std::string_view type, const Fields&... fields) {
     std::string text(type);

@@ -28,7 +28,7 @@ inline at::Generator make_generator(std::initializer_list<std::uint64_t> key, St
     return at::detail::createCPUGenerator(state);
 }
 
-/// One uniform number from [0, 1) per sample, drawn on the CPU, so that a device changes no result.
+/// One uniform number from [0, 1) per sample, drawn on the CPU, so that results do not depend on the device.
 inline at::Tensor uniform(std::int64_t count, at::Generator& generator, const at::Device& device) {
     return ::retort::to_device(at::rand({count}, generator, at::TensorOptions(at::kFloat)), device);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The streams of a thread, for other threads to join.
+/// The current streams of a thread, for use by other threads.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -12,7 +12,7 @@
 namespace retort::data::detail {
 
 /// The current streams of this thread, one for each device that has any. Current streams are thread-local, so that
-/// another thread's work would not be ordered with that of this one.
+/// work of another thread would otherwise not be ordered with that of this one.
 inline std::vector<c10::Stream> current_streams() {
     std::vector<c10::Stream> streams;
     for (int t = 0; t < static_cast<int>(c10::DeviceType::COMPILE_TIME_MAX_DEVICE_TYPES); ++t) {

@@ -12,7 +12,7 @@
 
 namespace retort::data::detail {
 
-/// \throws ShapeError unless the transform returns as many samples as it is given
+/// \throws ShapeError unless the transform returns as many samples as it gets
 template <class TransformPolicy>
 at::Tensor transformed(const TransformPolicy& transform, const at::Tensor& samples, at::Generator generator) {
     using ::retort::detail::concat;

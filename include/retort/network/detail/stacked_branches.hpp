@@ -15,7 +15,7 @@
 namespace retort::detail {
 
 /// The branches' logits as [batch, branches, classes].
-/// \throws ShapeError if they are not as many as expected, or of different shapes
+/// \throws ShapeError if their number is not the expected one, or their shapes differ
 inline at::Tensor stacked_branches(const char* where, const std::vector<at::Tensor>& branches,
                                    std::size_t expected) {
     if (branches.size() != expected || expected == 0) {
