@@ -115,7 +115,7 @@ TEST_CASE("a run that is over gives its results, one with more epochs goes on") 
     CHECK(same(train(directory.path(), 5, 3, {}, count), train(apart.path(), 5, 1, {})));
     CHECK(steps == 6);
     CHECK(words_of<ConfigError>([&] { train(directory.path(), 4, 4, {}); }) ==
-          "fit: expected more epochs than the 5 that are done already, found 4; FitOptions::epochs counts "
+          "fit: expected more epochs than the 5 that are already done, found 4; FitOptions::epochs counts "
           "all epochs of the "
           "training");
 }
@@ -274,7 +274,8 @@ TEST_CASE("data that are no longer what they were are an error") {
     first.save(directory / "state");
     second.resume(directory / "state");
     CHECK(words_of<retort::DataError>([&] { second.fit(vectors(3), {.epochs = 1}); }) ==
-          "fit: expected the batches of epoch 0 to be what they were, found 3 where 4 have been used");
+          "fit: expected the batches of epoch 0 to be those of the interrupted run, found 3 where 4 have "
+          "been used");
 }
 
 TEST_CASE("a file that is cut off anywhere is refused") {

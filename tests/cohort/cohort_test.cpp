@@ -445,7 +445,7 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
     one.add_param_group(torch::optim::OptimizerParamGroup(b->parameters()));
     Cohort both{Learner{a, one}, Learner{b, one}};
     CHECK(holds(config([&] { both.along(retort::independent<2>()).step(batch); }),
-                "learner 1: expected an optimizer of its own, found that of learner 0"));
+                "learner 1: expected a separate optimizer, found that of learner 0"));
 }
 
 TEST_CASE("a run of a cohort: history, best model, losses that are not finite") {

@@ -257,7 +257,7 @@ namespace term_is_not_const {
 #endif
 
 #if defined(RETORT_CASE_terms_without_knowledge)
-// expect: retort: the terms stand in a retort::Knowledge.*, their weights in a retort::Schedule
+// expect: retort: expected the terms in a retort::Knowledge.* and their weights in a retort::Schedule
 namespace terms_without_knowledge {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -298,7 +298,7 @@ namespace weights_of_some_terms {
 #endif
 
 #if defined(RETORT_CASE_weights_and_schedule)
-// expect: retort: the terms of the Knowledge have weights already [(]weight [*] term[)]: leave out the Schedule
+// expect: retort: the terms of the Knowledge already have weights [(]weight [*] term[)]: leave out the Schedule
 namespace weights_and_schedule {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -317,7 +317,7 @@ namespace weights_and_schedule {
 #endif
 
 #if defined(RETORT_CASE_terms_without_weights)
-// expect: retort: the terms have no weights: give a retort::Schedule.*of one weight for each, or write
+// expect: retort: the terms have no weights: pass a retort::Schedule.*with one weight for each, or write
 namespace terms_without_weights {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -335,7 +335,7 @@ namespace terms_without_weights {
 #endif
 
 #if defined(RETORT_CASE_teacher_term_in_sum)
-// expect: retort: a ForTeacher term stands in the Knowledge itself, not within a Sum
+// expect: retort: a ForTeacher term belongs directly in the Knowledge, not in a Sum
 namespace teacher_term_in_sum {
 [[maybe_unused]] void run() { const Sum sum{SoftTarget{}, ForTeacher{CrossEntropy{}}}; }
 }  // namespace teacher_term_in_sum
@@ -346,7 +346,7 @@ namespace teacher_term_in_sum {
 #endif
 
 #if defined(RETORT_CASE_teacher_term_in_standardized)
-// expect: retort: a ForTeacher term stands around a term that changes logits, not within it
+// expect: retort: ForTeacher must wrap a term that changes logits, not the other way around
 namespace teacher_term_in_standardized {
 [[maybe_unused]] void run() { const Standardized term{ForTeacher{CrossEntropy{}}}; }
 }  // namespace teacher_term_in_standardized
@@ -554,7 +554,7 @@ struct Custom {
 };
 }  // namespace learning_rate_schedule_within_custom_recipe
 #if defined(RETORT_CASE_learning_rate_schedule_within_custom_recipe)
-// expect: retort: a learning-rate schedule goes outside
+// expect: retort: a learning-rate schedule must be outermost
 namespace learning_rate_schedule_within_custom_recipe {
 [[maybe_unused]] void run() {
     Perceptron net;

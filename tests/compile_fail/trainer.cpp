@@ -97,7 +97,7 @@ namespace teacher_takes_other_input {
 #endif
 
 #if defined(RETORT_CASE_teacher_is_bare_network)
-// expect: retort: the teacher is a bare network; say how it teaches: retort::Frozen.network., or
+// expect: retort: the teacher is a bare network; wrap it in a teacher policy: retort::Frozen.network., or
 namespace teacher_is_bare_network {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -116,7 +116,7 @@ namespace teacher_is_bare_network {
 #endif
 
 #if defined(RETORT_CASE_term_needs_absent_teacher)
-// expect: retort: a term of the Knowledge needs a teacher, and there is none [(]NoTeacher[)]
+// expect: retort: a term of the Knowledge needs a teacher, but there is none [(]NoTeacher[)]
 namespace term_needs_absent_teacher {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -467,7 +467,7 @@ namespace validation_of_no_batches {
 #endif
 
 #if defined(RETORT_CASE_schedule_within_fresh_optimizer)
-// expect: retort: a learning-rate schedule goes outside
+// expect: retort: a learning-rate schedule must be outermost
 namespace schedule_within_fresh_optimizer {
 [[maybe_unused]] void run() {
     [[maybe_unused]] const RebuiltEachEpoch fresh{WithLearningRate{Sgd{}, Cosine{.initial = 0.1}}};
@@ -482,7 +482,7 @@ namespace schedule_within_fresh_optimizer {
 #endif
 
 #if defined(RETORT_CASE_cached_teacher_that_learns)
-// expect: retort: the outputs of a teacher that learns along change: it cannot be Cached
+// expect: retort: a teacher that learns along cannot be Cached: its outputs change during training
 namespace cached_teacher_that_learns {
 [[maybe_unused]] void run() {
     Perceptron student, average;
@@ -499,7 +499,7 @@ namespace cached_teacher_that_learns {
 #endif
 
 #if defined(RETORT_CASE_cached_snapshot)
-// expect: retort: the outputs of a teacher that learns along change: it cannot be Cached
+// expect: retort: a teacher that learns along cannot be Cached: its outputs change during training
 namespace cached_snapshot {
 [[maybe_unused]] void run() {
     Perceptron student, past;
@@ -537,7 +537,7 @@ namespace snapshot_that_does_not_teach {
 #endif
 
 #if defined(RETORT_CASE_teacher_term_with_frozen_teacher)
-// expect: retort: a term of the Knowledge trains the teacher [(]ForTeacher[)], and this teacher does not learn: expected
+// expect: retort: a term of the Knowledge trains the teacher [(]ForTeacher[)], but this teacher is not trainable: expected
 namespace teacher_term_with_frozen_teacher {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -558,7 +558,7 @@ namespace teacher_term_with_frozen_teacher {
 #endif
 
 #if defined(RETORT_CASE_trainable_teacher_without_term)
-// expect: retort: nothing would train this teacher: one that is PartiallyTrainable learns from terms of the Knowledge
+// expect: retort: nothing would train this teacher: a PartiallyTrainable teacher needs a retort::ForTeacher.term. in the Knowledge
 namespace trainable_teacher_without_term {
 [[maybe_unused]] void run() {
     Perceptron student, teacher;
@@ -595,7 +595,7 @@ namespace trainable_teacher_in_ensemble {
 #endif
 
 #if defined(RETORT_CASE_teacher_term_behind_teacher)
-// expect: retort: a ForTeacher term has no teacher behind the teacher: expected a term that needs none
+// expect: retort: the term of a ForTeacher cannot need a teacher: the teacher has none
 namespace teacher_term_behind_teacher {
 [[maybe_unused]] const auto term = [] { return ForTeacher{SoftTarget{}}; };
 }  // namespace teacher_term_behind_teacher

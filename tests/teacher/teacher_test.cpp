@@ -182,8 +182,7 @@ TEST_CASE("an auxiliary teacher teaches as soon as it has learned, and not befor
     const retort::Auxiliary auxiliary{net};
     auto copy = auxiliary;  // as a trainer keeps it
     const auto x = torch::rand({2, 1, 8, 8});
-    const std::string words =
-        "Auxiliary: expected an auxiliary teacher that has learned from a teacher (learn)";
+    const std::string words = "Auxiliary: expected an auxiliary teacher that has been trained (learn)";
     CHECK(holds(words_of<retort::ConfigError>([&] { auxiliary(x); }), words));
     CHECK_THROWS_AS(copy.learn([](ConvNet&) { throw std::runtime_error("half-way"); }), std::runtime_error);
     CHECK_FALSE(auxiliary.learned());

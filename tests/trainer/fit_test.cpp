@@ -141,7 +141,7 @@ TEST_CASE("a second fit goes on where the first ended") {
     CHECK(two.history().size() == 4);
     CHECK(two.history().last("epoch") == 3);
     CHECK(words_of<retort::ConfigError>([&] { two.fit(batches, {.epochs = 4}); }) ==
-          "fit: expected more epochs than the 4 that are done already, found 4; FitOptions::epochs counts "
+          "fit: expected more epochs than the 4 that are already done, found 4; FitOptions::epochs counts "
           "all epochs of the "
           "training");
     CHECK(two.history().size() == 4);

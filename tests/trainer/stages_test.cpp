@@ -185,12 +185,11 @@ TEST_CASE("stages need names of their own that are names of folders") {
         return words_of<retort::ConfigError>([&] { stages.fit(name, trainer, vectors(1), {.epochs = 9}); });
     };
     for (const char* name : {"", "..", ".x", "a/b", "a b", "\xc3\xa4"}) {
-        CHECK(holds(refusal(name),
-                    "Stages: expected the name of a stage to be of letters, digits, _, - and ."));
+        CHECK(holds(refusal(name), "Stages: expected a stage name of letters, digits, _, - and ."));
     }
     CHECK(trainer.progress().epoch == 0);
     stages.fit("a-1_b.c", trainer, vectors(1), {.epochs = 1});
-    CHECK(holds(refusal("a-1_b.c"), "expected stages of different names, found \"a-1_b.c\" twice"));
+    CHECK(holds(refusal("a-1_b.c"), "expected stages with different names, found \"a-1_b.c\" twice"));
     CHECK(holds(words_of<retort::ConfigError>([] { Stages{""}; }), "Stages: expected a folder"));
 }
 

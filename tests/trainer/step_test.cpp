@@ -252,7 +252,8 @@ TEST_CASE("a teacher that shares parameters with the student is refused") {
         return words_of<retort::ConfigError>(
             [&] { Trainer{student, std::move(teacher), Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}}; });
     };
-    CHECK(holds(compose(net, Frozen{net}), "teacher: expected parameters of its own, found \"first.weight\"",
+    CHECK(holds(compose(net, Frozen{net}),
+                "teacher: expected no parameters shared with the student, found \"first.weight\"",
                 "clone() makes new ones"));
     CHECK(holds(compose(net, retort::Ensemble{Frozen{other}, Frozen{net}}), "found \"first.weight\""));
     other->last = net->last;
@@ -271,7 +272,7 @@ TEST_CASE("a teacher elsewhere is refused, unless a device is given") {
     Perceptron student;
     CHECK(words_of<retort::ConfigError>([&] {
               Trainer{student, Frozen{teacher}, Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}};
-          }) == "teacher: expected it where the student is, on cpu, found it on meta");
+          }) == "teacher: expected it on the student's device, cpu, found it on meta");
     CHECK(holds(words_of<retort::ConfigError>([&] {
                     Trainer{student,       NoTeacher{}, Knowledge{CrossEntropy{}},
                             Schedule{1.0}, Sgd{},       retort::TrainerOptions{.device = "tpu"}};

@@ -27,8 +27,8 @@ struct LoadOptions {
     /// Every tensor of the module must be in the dictionary, and every one of the dictionary in the module. If false,
     /// what fits is loaded, and the report says what was not.
     bool strict = true;
-    /// Strip the prefix `module.`, which Python's data-parallel wrappers add, where all names of the dictionary have it and
-    /// none of the module's.
+    /// Strip the prefix `module.`, which Python's data-parallel wrappers add, if all names in the dictionary have it
+    /// and none in the module.
     bool strip_module_prefix = true;
 };
 
@@ -65,17 +65,16 @@ inline NameRules rules_for(const StateDict& own, const StateDict& dictionary, co
 
 }  // namespace detail
 
-/// Copies the tensors of a dictionary into those of the same names of a module, whatever their types and devices.
-/// Either all of it happens or, with an error, nothing.
+/// Copies the tensors of a dictionary into those of the same names in a module, converting types and devices. On error
+/// nothing is changed.
 ///
 ///     retort::load_state_dict(*teacher, retort::read_weights("resnet.pt"),
 ///                             {.names = {retort::names::replace("fc.", "classifier.")}});
 ///
 /// A tensor of the module that has several names (tied weights) needs one of them in the dictionary.
-/// \returns what was not loaded; empty where `strict`
-/// \throws DataError where `strict` and names or shapes differ, with all of them listed; where not strict and nothing
-/// at all fits; if the dictionary has different values for two names of one tensor. ConfigError if two names become the
-/// same
+/// \returns what was not loaded; empty if `strict`
+/// \throws DataError if `strict` and names or shapes differ, with all of them listed; if not strict and nothing at all
+/// fits; if the dictionary has different values for two names of one tensor. ConfigError if two names become the same
 inline LoadReport load_state_dict(torch::nn::Module& module, const StateDict& dictionary,
                                   const LoadOptions& options = {}) {
     struct Copy {

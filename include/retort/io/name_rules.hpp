@@ -23,7 +23,7 @@ using NameRules = std::vector<NameRule>;
 
 namespace names {
 
-/// Strips `prefix` where a name begins with it.
+/// Strips `prefix` from names that begin with it.
 inline NameRule strip(std::string prefix) {
     return [prefix = std::move(prefix)](std::string name) -> std::optional<std::string> {
         if (name.starts_with(prefix)) name.erase(0, prefix.size());
@@ -59,7 +59,7 @@ inline NameRule replace_within(std::string from, std::string to) {
     };
 }
 
-/// Leaves out what begins with `prefix`, such as a classifier for other classes.
+/// Leaves out names that begin with `prefix`, such as a classifier for other classes.
 inline NameRule leave_out(std::string prefix) {
     return [prefix = std::move(prefix)](std::string name) -> std::optional<std::string> {
         if (name.starts_with(prefix)) return std::nullopt;

@@ -9,14 +9,14 @@
 
 namespace retort {
 
-/// What a safetensors file says beside its tensors.
+/// The metadata of a safetensors file.
 using Metadata = std::map<std::string, std::string>;
 
 /// What to read of a file of weights.
 struct ReadOptions {
     /// The key of the state dictionary in a file of torch.save, or several with dots between them: "teacher.state_dict".
     /// Empty: where the outermost dictionary holds more than tensors, the first of `state_dict`, `model_state_dict`,
-    /// `model`, `net` and `module` that is there; else the outermost.
+    /// `model`, `net` and `module` that exists; otherwise the outermost.
     std::string key{};
     /// Gets the names of the entries that cannot be read: those that are not dense tensors, and tensors of a type that
     /// this version of LibTorch does not have. Null: such entries are an error.

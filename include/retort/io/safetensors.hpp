@@ -53,7 +53,7 @@ inline StateDict read_safetensors(const std::filesystem::path& path, const ReadO
     }
 }
 
-/// Writes a file in the format safetensors, whole or not at all. Tensors that share memory are written separately, as the
+/// Writes a file in the format safetensors, atomically. Tensors that share memory are written separately, as the
 /// format requires.
 /// \throws OutputError with the system's reason; ConfigError if a tensor has a type that the format lacks, or
 /// retort is built without nlohmann-json

@@ -35,9 +35,9 @@ namespace retort {
 ///     retort::load_state_dict(*teacher, retort::read_weights("teacher.pt"));      // C++
 ///
 /// Nothing in the file is executed. Its data are read once; whatever the file declares is checked against its length before
-/// memory is taken for it. The tensors are on the CPU; those that share memory in Python share it here.
+/// memory is allocated for it. The tensors are on the CPU; those that share memory in Python share it here.
 /// \throws DataError if there is no such file, it is malformed, or holds what cannot be read (see `ReadOptions`);
-/// ConfigError if retort is built without what safetensors need (nlohmann-json)
+/// ConfigError if retort is built without nlohmann-json, which safetensors needs
 inline StateDict read_weights(const std::filesystem::path& path, const ReadOptions& options = {}) {
     if (path.extension() == ".safetensors") return read_safetensors(path, options);
     const detail::MappedFile file(path);
@@ -102,7 +102,7 @@ class PickleWriter {
 
 }  // namespace detail
 
-/// Writes weights, whole or not at all: for Python's `torch.load(path, weights_only=True)`, or, if the name ends in
+/// Writes weights, atomically: for Python's `torch.load(path, weights_only=True)`, or, if the name ends in
 /// `.safetensors`, in that format.
 ///
 ///     retort::write_weights("student.pt", retort::state_dict(*student));          // C++
@@ -119,10 +119,9 @@ inline void write_weights(const std::filesystem::path& path, const StateDict& di
         const at::Tensor& tensor = item.value();
         const detail::ElementTypeNames& type = detail::element_type(tensor, item.key());
         if (type.storage.empty()) {
-            throw ConfigError(
-                detail::concat("tensor ", item.key(),
-                               ": expected a type that files of torch.save have a storage for, found ",
-                               type.torch, " (safetensors may have it)"));
+            throw ConfigError(detail::concat(
+                "tensor ", item.key(), ": expected a type that torch.save has a storage class for, found ",
+                type.torch, " (safetensors may have it)"));
         }
         const at::Tensor plain = detail::in_memory(tensor);
         std::size_t key = contents.size();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Files written whole or not at all.
+/// Files written atomically.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,7 @@
 
 namespace retort {
 
-/// Writes `content` to a file, whole or not at all: to a temporary file in the same directory, which is flushed to disk
+/// Writes `content` to a file, atomically: to a temporary file in the same directory, which is flushed to disk
 /// and renamed. On failure an earlier file of that name is left unchanged.
 /// \throws OutputError with the path and the system's reason
 inline void write_file(const std::filesystem::path& path, std::string_view content) {

@@ -4,17 +4,17 @@
 ///
 /// | expression | meaning |
 /// |---|---|
-/// | `T::needs_teacher` | required, `static constexpr bool`; where false, the term gets `retort::NoOutputs` for the teacher's outputs |
-/// | `T::needs_target` | required, `static constexpr bool`; where true, the batch must have targets |
+/// | `T::needs_teacher` | required, `static constexpr bool`; if false, the term gets `retort::NoOutputs` for the teacher's outputs |
+/// | `T::needs_target` | required, `static constexpr bool`; if true, the batch must have targets |
 /// | `term(student_outputs, teacher_outputs, batch)` | required; the loss, a tensor without dimensions; gradients to the student's outputs and the term's own parameters only |
-/// | `term(..., batch, progress)` | instead of it, for a term that changes with the progress |
+/// | `term(..., batch, progress)` | instead of this, for a term that depends on the progress |
 /// | `T::trains_teacher` | optional, `static constexpr bool`; true: the term sees the teacher's outputs with their graph, and not as constants (`ForTeacher`) |
-/// | `term.name()` | optional; what histories and errors call it; default: the name of its type |
-/// | `term.check()` | optional; throws ConfigError where the options make no sense |
+/// | `term.name()` | optional; its name in histories and errors; default: the name of its type |
+/// | `term.check()` | optional; throws ConfigError if an option is invalid |
 /// | `term.module()` | optional; a `shared_ptr` to the module with the learnable parts, or null |
-/// | `term.prepared()`, `term.prepare(student_outputs, &teacher_outputs, batch)` | optional, together; builds the learnable parts where their sizes come from the first batch, and moves them to its device; the pointer may be null where `prepared()` |
-/// | `term.reduction`, or `term.give_samples()` | optional; a member of type `retort::Reduction`, or a function after which the term returns one loss per sample, [batch]; filters and gates that look at single samples require one of them |
-/// | `term.checkpoint(archive)` | required where a call changes what later calls compute: stores or sets this state (`retort::Archive`). Learnable parts are stored without it |
+/// | `term.prepared()`, `term.prepare(student_outputs, &teacher_outputs, batch)` | optional, together; builds the learnable parts if their sizes come from the first batch, and moves them to its device; the pointer may be null if `prepared()` |
+/// | `term.reduction`, or `term.give_samples()` | optional; a member of type `retort::Reduction`, or a function after which the term returns one loss per sample, [batch]; filters and per-sample gates require one of them |
+/// | `term.checkpoint(archive)` | required if a call changes what later calls compute: stores or sets this state (`retort::Archive`). Learnable parts are stored without it |
 ///
 /// A minimal example:
 ///
@@ -29,8 +29,8 @@
 /// `checkpoint` stores, too (keep it in a `shared_ptr`): adaptors call copies.
 ///
 /// A term that holds other terms is derived from `retort::TermAdaptor`, which forwards all of the above. One that holds a
-/// filter or a schedule stores it in its `checkpoint`. Public members named `term`, `filter`, `schedule` and the like are
-/// checked for it by the compiler; private ones cannot be.
+/// filter or a schedule stores it in its `checkpoint`. For public members named `term`, `filter`, `schedule` and the
+/// like this is checked at compile time; for private ones it cannot be.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -54,7 +54,7 @@ class Module;
 
 namespace retort {
 
-/// A type that says whether it needs a teacher and targets.
+/// A type that declares whether it needs a teacher and targets.
 template <class T>
 concept SaysWhatItNeeds = requires {
     { T::needs_teacher } -> std::convertible_to<bool>;
@@ -111,7 +111,7 @@ concept HasModule = requires(const T& term) { term.module(); };
 template <class T>
 concept HasPrepared = requires(const T& term) { term.prepared(); };
 
-/// Whether a term with a public member `term` has the members that this one needs to be trained.
+/// Whether a term with a public member `term` forwards the members that the inner term needs to be trained.
 template <class T>
 constexpr bool forwards_term() {
     if constexpr (requires(T& outer) { outer.term; }) {
@@ -132,7 +132,7 @@ std::string term_name(const T& term) {
     }
 }
 
-/// Calls a term with or without the progress, whichever it takes. A term that needs no teacher gets none.
+/// Calls a term with or without the progress, whichever it accepts. A term that needs no teacher gets none.
 template <class Term, class Student, class Teacher, class B>
 at::Tensor call_term(const Term& term, const Student& student, const Teacher& teacher, const B& batch,
                      const Progress& progress) {
@@ -145,13 +145,13 @@ at::Tensor call_term(const Term& term, const Student& student, const Teacher& te
     }
 }
 
-/// Shows a term the outputs of a first batch, where it wants to see them.
+/// Passes the outputs of a first batch to a term that needs them.
 template <class T, class Student, class Teacher, class B>
 void prepare_term(T& term, const Student& student, const Teacher* teacher, const B& batch) {
     if constexpr (requires { term.prepare(student, teacher, batch); }) term.prepare(student, teacher, batch);
 }
 
-/// The learnable part of a term; null where it has none.
+/// The learnable part of a term; null if it has none.
 template <class T>
 std::shared_ptr<torch::nn::Module> term_module(const T& term) {
     if constexpr (requires { term.module(); }) {

@@ -31,7 +31,7 @@ namespace retort {
 /// A `Schedule` gives their weights, one for each; or each term has its own (`Weighted`):
 ///
 ///     retort::Knowledge{0.1 * retort::CrossEntropy{}, 0.9 * retort::SoftTarget{.temperature = 4.0}}
-/// \throws ConfigError on construction, if the options of a term make no sense.
+/// \throws ConfigError on construction, if the options of a term are invalid.
 template <class... Terms>
 class Knowledge {
     static_assert(sizeof...(Terms) > 0, "retort: a Knowledge has at least one term");
@@ -56,7 +56,7 @@ class Knowledge {
     const std::tuple<Terms...>& terms() const { return terms_; }
     std::tuple<Terms...>& terms() { return terms_; }
 
-    /// The names of the terms; terms of equal names are numbered from the second on.
+    /// The names of the terms; repeated names are numbered from the second on.
     std::array<std::string, size> names() const {
         std::array<std::string, size> result = std::apply(
             [](const auto&... term) { return std::array<std::string, size>{detail::term_name(term)...}; },
@@ -73,9 +73,8 @@ class Knowledge {
     /// Whether all learnable parts have their sizes.
     bool prepared() const { return detail::terms_prepared(terms_); }
 
-    /// Shows the terms the outputs of a first batch: learnable parts take their sizes, type and device from
-    /// it.
-    /// \param teacher the teacher's outputs; may be null where `prepared()` is true
+    /// Passes the outputs of a first batch to the terms: learnable parts take their sizes, type and device from it.
+    /// \param teacher the teacher's outputs; may be null if `prepared()` is true
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
         detail::prepare_terms(terms_, student, teacher, batch);
@@ -85,22 +84,22 @@ class Knowledge {
     /// the position of the term: `term2`.
     std::shared_ptr<torch::nn::Module> module() const { return detail::terms_module("Knowledge", terms_); }
 
-    /// Stores or sets the state of the terms: their learnable parts and what else they remember.
+    /// Stores or sets the state of the terms, including their learnable parts.
     /// \pre prepared()
     void checkpoint(Archive& archive) {
         detail::archive_module(archive, *module());
         detail::archive_terms(archive, terms_);
     }
 
-    /// The parameters of the learnable parts; give them to the optimizer beside the student's.
+    /// The parameters of the learnable parts; pass them to the optimizer together with the student's.
     std::vector<at::Tensor> parameters() const { return module()->parameters(); }
 
   private:
     std::tuple<Terms...> terms_;
 };
 
-/// Terms with their weights: short for a `Knowledge` of the terms and a `Schedule` of the weights, which a `Trainer` or an
-/// `Objective` takes it apart into.
+/// Terms with their weights: short for a `Knowledge` of the terms and a `Schedule` of the weights, into which a
+/// `Trainer` or an `Objective` splits it.
 template <class... S, class... Terms>
     requires(sizeof...(Terms) > 0)
 class Knowledge<Weighted<S, Terms>...> {
@@ -108,7 +107,7 @@ class Knowledge<Weighted<S, Terms>...> {
     static constexpr std::size_t size = sizeof...(Terms);
     static constexpr bool trains_teacher = (detail::trains_teacher<Terms> || ...);
 
-    /// \throws ConfigError if the options of a term or of a schedule make no sense
+    /// \throws ConfigError if the options of a term or of a schedule are invalid
     explicit Knowledge(const Weighted<S, Terms>&... terms)
         : terms_(terms.term...), schedule_(terms.weight...) {}
 
@@ -125,7 +124,7 @@ class Knowledge<Weighted<S, Terms>...> {
 namespace detail {
 
 struct NoSchedule {};
-/// What a Knowledge consists of: its terms, and the Schedule of their weights, if they have some.
+/// The parts of a Knowledge: its terms, and the Schedule of their weights, if they have weights.
 template <class K>
 struct KnowledgeParts {
     using Terms = K;

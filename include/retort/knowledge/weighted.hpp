@@ -16,8 +16,8 @@ namespace retort {
 ///
 ///     retort::Knowledge{0.1 * retort::CrossEntropy{}, 0.9 * retort::SoftTarget{}}
 ///
-/// The operator is found by the namespace of the term or of the schedule. For a number times a term of another namespace,
-/// write `retort::Weighted{0.5, MyTerm{}}`, or `using retort::operator*;` before it.
+/// The operator is found by argument-dependent lookup in the namespace of the term or the schedule. For a number times
+/// a term of another namespace, write `retort::Weighted{0.5, MyTerm{}}`, or `using retort::operator*;` first.
 template <WeightSchedule S, SaysWhatItNeeds Term>
 struct Weighted {
     S weight;
@@ -54,7 +54,7 @@ struct Unweighted<Weighted<S, T>> {
 /// Whether this is a term with a weight.
 template <class T>
 constexpr bool is_weighted = Unweighted<T>::weighted;
-/// The term of a weighted term; another type as it is.
+/// The term of a weighted term; any other type unchanged.
 template <class T>
 using term_of = typename Unweighted<T>::Term;
 /// The schedule of a weighted term; `Constant` for a term without weight.

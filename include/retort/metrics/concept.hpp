@@ -12,8 +12,8 @@
 ///
 /// A metric is a value: a copy is independent of the original. Nothing it does is recorded by autograd.
 ///
-/// Wrong shapes or options are reported by `update`. What only the values of a tensor tell (a target out of range) is
-/// counted there and reported by `value`, since checking earlier would wait for the device.
+/// Wrong shapes or options are reported by `update`. Invalid values in a tensor (a target out of range) are counted
+/// there and reported by `value`, since checking earlier would wait for the device.
 ///
 /// ```cpp
 /// struct MeanTopLogit {

@@ -66,7 +66,7 @@ struct RetrievalScores {
 ///     const double map = retrieval.scores(queries).mean_average_precision;
 ///
 /// All samples of the gallery are ranked for every query, some queries at a time. Among equal computed distances the
-/// earlier sample of the gallery comes first. (The matrix product that gives the distances may round differently for
+/// earlier sample of the gallery comes first. (The matrix product behind the distances may round differently for
 /// another number of queries at a time.)
 class Retrieval {
   public:

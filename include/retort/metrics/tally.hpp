@@ -96,7 +96,7 @@ inline at::Tensor counts(std::initializer_list<at::Tensor> flags) {
 inline void expect_classes(const std::string& metric, std::int64_t bad, std::int64_t samples) {
     if (bad == 0) return;
     throw DataError(
-        ::retort::detail::concat(metric, ": expected targets from 0 to the number of classes less 1, found ",
+        ::retort::detail::concat(metric, ": expected targets from 0 to the number of classes minus 1, found ",
                                  bad, " of ", samples, " outside"));
 }
 

@@ -37,7 +37,7 @@ class MultiTensorAdamW;
 /// \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon} \f$. With `amsgrad` the root is that of the
 /// largest v so far. Source: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019, Algorithm 2, in the form
 /// of `torch::optim::AdamW`, where \f$ \lambda \f$ is multiplied with the learning rate; Reddi, Kale, Kumar, "On the
-/// convergence of Adam and beyond", ICLR 2018, for `amsgrad` (the largest before its correction, as LibTorch has it).
+/// convergence of Adam and beyond", ICLR 2018, for `amsgrad` (the largest before its bias correction, as in LibTorch).
 ///
 /// Sparse gradients are refused.
 struct AdamW {

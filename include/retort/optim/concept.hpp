@@ -6,7 +6,7 @@
 /// |---|---|
 /// | `r.build(parameters)` | required; a `std::unique_ptr` to a `torch::optim::Optimizer` (or a class derived from it) |
 /// | | or takes a `std::vector<retort::NamedParameter>`, where options depend on names |
-/// | `r.check()` | optional; throws ConfigError where an option is out of its range |
+/// | `r.check()` | optional; throws ConfigError if an option is out of range |
 ///
 /// A trainer also takes an existing optimizer: see `OptimizerPolicy`. The state of an optimizer is stored in
 /// checkpoints by its member `checkpoint(retort::Archive&)`, or by `save` and `load` of `torch::optim::Optimizer`.
@@ -41,7 +41,7 @@ namespace detail {
 /// Whether a recipe has a learning-rate schedule.
 template <class Recipe>
 constexpr bool has_schedule = requires(const Recipe& recipe) { recipe.schedule; };
-/// Whether the recipe in a recipe has a learning-rate schedule that the outer one does not show.
+/// Whether the inner recipe has a learning-rate schedule that the outer one does not expose.
 template <class Recipe>
 constexpr bool hides_schedule() {
     return !has_schedule<Recipe> && requires(const Recipe& recipe) { recipe.recipe.schedule; };

@@ -32,7 +32,7 @@ namespace retort {
 
 class MultiTensorLars;
 
-/// Stochastic gradient descent whose rate follows, layer by layer, the ratio of weights to gradients.
+/// Stochastic gradient descent whose rate is scaled, layer by layer, by the ratio of weight norm to gradient norm.
 ///
 /// Formula: \f$ r = \text{trust} \cdot \|\theta\|_2 / (\|g\|_2 + \lambda \|\theta\|_2 + \epsilon) \f$ for each
 /// parameter tensor, \f$ v \leftarrow \mu v + \eta r (g + \lambda\theta);\; \theta \leftarrow \theta - v \f$; the first
@@ -91,7 +91,7 @@ struct LarsKernel {
     }
 };
 
-/// The Euclidean norm, summed in float64 in an order that follows from the size alone.
+/// The Euclidean norm, summed in float64 in an order that depends only on the size.
 template <class T>
 double norm_of(const T* values, std::int64_t size) {
     constexpr std::int64_t width = 8;

@@ -46,9 +46,9 @@ inline GroupRule no_decay_on_vectors() { return {.below_dimensions = 2, .weight_
 ///                              {.names = "stem.norm.*", .frozen = true}}}
 ///
 /// All rules that match a parameter apply; where they conflict, the last one wins. A rule that matches no parameter
-/// is an error. Frozen parameters get `requires_grad` false at the first step. A learning-rate schedule goes outside,
-/// and scales the rate of every group. Learnable parts that are added later, with another graph of a cohort, have the
-/// recipe's options.
+/// is an error. Frozen parameters get `requires_grad` false at the first step. A learning-rate schedule must be the
+/// outermost recipe; it scales the rate of every group. Learnable parts that are added later, with another graph of a
+/// cohort, have the recipe's options.
 template <class Recipe>
 struct ParameterGroups {
     static_assert(
@@ -57,9 +57,8 @@ struct ParameterGroups {
             recipe.weight_decay;
             typename decltype(recipe.build(std::vector<at::Tensor>()))::element_type::Options;
         },
-        "retort: parameter groups are for retort::Sgd, AdamW and Lars: a learning-rate schedule and "
-        "RebuiltEachEpoch stand "
-        "outside, and LibTorch's own optimizers take groups of their own");
+        "retort: ParameterGroups is for retort::Sgd, AdamW and Lars: a learning-rate schedule and "
+        "RebuiltEachEpoch go around it, and LibTorch's own optimizers take groups themselves");
     Recipe recipe;
     std::vector<GroupRule> rules;
 

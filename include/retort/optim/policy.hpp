@@ -72,16 +72,16 @@ inline void archive_torch_optimizer(Archive& archive, torch::optim::Optimizer& o
 /// value of its type counts as unset: `SGDOptions(0.1).weight_decay(0)` gets the weight decay of the optimizer's
 /// defaults. Set such options after construction, in `param_groups()`.
 ///
-/// One type for all of them: LibTorch's optimizers cost one virtual call a step anyway.
+/// Type-erased: LibTorch's optimizers cost one virtual call per step anyway.
 class OptimizerPolicy {
     using Named = std::vector<NamedParameter>;
 
   public:
     template <OptimizerRecipe Recipe>
     explicit(false) OptimizerPolicy(Recipe recipe) {
-        static_assert(
-            !detail::hides_schedule<Recipe>(),
-            "retort: a learning-rate schedule goes outside: WithLearningRate{...} around the other recipes");
+        static_assert(!detail::hides_schedule<Recipe>(),
+                      "retort: a learning-rate schedule must be outermost: WithLearningRate{...} around the "
+                      "other recipes");
         detail::check_policy(recipe);
         fresh_each_epoch_ = detail::rebuilt_each_epoch<Recipe>();
         const auto shared = std::make_shared<Recipe>(std::move(recipe));
@@ -127,7 +127,7 @@ class OptimizerPolicy {
     torch::optim::Optimizer& optimizer() const { return *optimizer_; }
 
     /// Sets the learning rates for this progress, where they follow a schedule. Before that, rebuilds the optimizer
-    /// at the start of an epoch where the recipe says so (`RebuiltEachEpoch`).
+    /// at the start of an epoch if the recipe requires it (`RebuiltEachEpoch`).
     void set_learning_rate(const Progress& progress) {
         rebuild(progress);
         if (!rate_) return;
@@ -148,7 +148,7 @@ class OptimizerPolicy {
 
     /// Stores or sets the optimizer's state (by its `checkpoint(retort::Archive&)`, or as LibTorch saves it), the
     /// learning rates, and the schedule's state. Other options are not stored.
-    /// \throws CheckpointError if it is another optimizer, for other parameters, or began with other learning rates
+    /// \throws CheckpointError if it is another optimizer, for other parameters, or with other initial learning rates
     /// \pre built()
     void checkpoint(Archive& archive) {
         const torch::optim::Optimizer& optimizer = *optimizer_;  // typeid of a call would evaluate it
@@ -201,7 +201,7 @@ class OptimizerPolicy {
     }
     void rebuild(const Progress& progress) {
         if (!fresh_each_epoch_ || epoch_ == progress.epoch) return;
-        // In the middle of an epoch whose beginning was not seen, the state is that of a checkpoint, and stays.
+        // If the start of this epoch was not seen, the state comes from a checkpoint, and is kept.
         if (epoch_ >= 0 || progress.step == 0) {
             rates_.clear();
             build(Named(built_for_), {});

@@ -28,19 +28,20 @@ constexpr bool rebuilt_each_epoch() {
 
 }  // namespace detail
 
-/// An optimizer that is rebuilt at the start of every epoch: momenta, moments and their bias correction start over. The released code of information flow modeling trains the student this way (Passalis, Tzelepi,
-/// Tefas, CVPR 2020: one call of its training function an epoch).
+/// An optimizer that is rebuilt at the start of every epoch: momenta, moments and their bias correction start over.
+/// The released code of information flow modeling trains the student this way (Passalis, Tzelepi, Tefas, CVPR 2020: it
+/// calls its training function once per epoch).
 ///
 ///     retort::RebuiltEachEpoch{retort::FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(1e-3)}}
 ///
-/// A learning-rate schedule goes outside: `WithLearningRate{RebuiltEachEpoch{...}, Cosine{}}`. Pointers to the
+/// A learning-rate schedule must be outermost: `WithLearningRate{RebuiltEachEpoch{...}, Cosine{}}`. Pointers to the
 /// optimizer are valid for one epoch.
 template <OptimizerRecipe Recipe>
 struct RebuiltEachEpoch {
     static constexpr bool rebuilt_each_epoch = true;
     static_assert(
         !detail::has_schedule<Recipe>,
-        "retort: a learning-rate schedule goes outside: WithLearningRate{RebuiltEachEpoch{...}, ...}");
+        "retort: a learning-rate schedule must be outermost: WithLearningRate{RebuiltEachEpoch{...}, ...}");
     Recipe recipe;
 
     auto build(const std::vector<NamedParameter>& parameters) const {

@@ -32,7 +32,7 @@ class MultiTensorSgd;
 /// - \eta v \f$ (with Nesterov's momentum \f$ \theta - \eta (g + \mu v) \f$); the first v is g. Source:
 /// Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning",
 /// ICML 2013, in the form of `torch::optim::SGD`. Sparse gradients are accepted without momentum and weight decay,
-/// else refused.
+/// otherwise refused.
 struct Sgd {
     double learning_rate = 0.1;  ///< \f$ \eta \f$, at least 0
     double momentum = 0.0;       ///< \f$ \mu \f$, at least 0

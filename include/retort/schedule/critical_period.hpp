@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The weight of intermediate layers in information flow modeling: strong while the critical connections
-/// form.
+/// The weight of intermediate layers in information flow modeling: large while the critical connections form.
 #pragma once
 
 #include <retort/schedule/exponential.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that follows a power of the remaining fraction of a run.
+/// A weight that is a power of the remaining fraction of a run.
 #pragma once
 
 #include <retort/schedule/concept.hpp>

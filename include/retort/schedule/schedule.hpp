@@ -17,7 +17,7 @@ namespace retort {
 /// One schedule per term of a `Knowledge`, in the same order. A plain number is a constant:
 ///
 ///     retort::Schedule{0.1, 0.9, retort::Exponential{.initial = 100.0, .factor = 0.7}}
-/// \throws ConfigError on construction, if the options of a schedule make no sense.
+/// \throws ConfigError on construction, if the options of a schedule are invalid.
 template <class... S>
 class Schedule {
     static_assert((WeightSchedule<S> && ...),
@@ -45,7 +45,7 @@ class Schedule {
             schedules_);
     }
 
-    /// Stores or sets the state of those that have some.
+    /// Stores or sets the state of those that have state.
     void checkpoint(Archive& archive) {
         std::size_t position = 0;
         std::apply(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A weight that grows to what another schedule says.
+/// A weight that ramps up to that of another schedule.
 #pragma once
 
 #include <concepts>

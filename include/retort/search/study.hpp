@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Studies: searches in a file that several processes work on at the same time.
+/// Studies: searches stored in a file, on which several processes work at the same time.
 ///
 /// Needs RETORT_WITH_SQLITE=1 (set by the CMake target where SQLite is found).
 #pragma once
@@ -39,13 +39,13 @@
 
 namespace retort::search {
 
-/// What a study is about: the same for all processes that work on it.
+/// The definition of a study: the same for all processes that work on it.
 struct StudyOptions {
     Space space{};
     /// Which trials are pruned; `std::nullopt`: none, which is random search.
     std::optional<SuccessiveHalving> pruning = SuccessiveHalving{};
     std::uint64_t seed = 0;  ///< points and seeds of the trials are functions of it and their numbers
-    /// What else must be the same, by name: data, epochs, learning rate, meaning of the value.
+    /// Other settings that must be the same, by name: data, epochs, learning rate, meaning of the value.
     std::map<std::string, std::string> settings{};
     /// Seconds to wait while another process writes, which takes milliseconds. Not a part of the study.
     double patience = 60;
@@ -54,12 +54,12 @@ struct StudyOptions {
 /// How long a search runs.
 struct RunOptions {
     std::int64_t trials = 100;  ///< total number in the study, including those of other processes
-    /// Whether to wait until all trials have ended, including those of other processes, to resume those of processes
-    /// that die.
+    /// Whether to wait until all trials have ended, including those of other processes, in order to resume those of
+    /// processes that die.
     bool wait = true;
     std::int64_t failures =
         3;  ///< after this many consecutive exceptions in this process the last one is rethrown
-    /// A trial fails when it was abandoned this often without a new report in between.
+    /// A trial fails after it was abandoned this many times without a new report in between.
     std::int64_t attempts = 10;
     /// Called after each trial that this process has ended, except one whose exception is rethrown.
     std::function<void(const TrialRecord&)> on_end{};
@@ -86,10 +86,10 @@ class Trial {
     /// Seed of its random numbers; from 1 to 2^32.
     std::uint64_t seed() const { return static_cast<std::uint64_t>(record_.seed); }
     const Point& point() const { return point_; }
-    /// What was chosen for a variable.
+    /// The choice for a variable.
     /// \throws ConfigError if there is no such variable
     const std::string& operator[](const std::string& variable) const;
-    /// How often it was started: above 1 where it was resumed after a process died.
+    /// How many times it was started: above 1 if it was resumed after a process died.
     std::int64_t attempt() const { return record_.attempt; }
     /// The value of its last report, including reports of earlier attempts.
     std::optional<double> last() const {
@@ -108,7 +108,7 @@ class Trial {
     [[nodiscard]] bool report(std::int64_t step, double value);
     /// Ends it with its value, which must be finite.
     void complete(double value);
-    /// Ends it without one.
+    /// Ends it without a value.
     void fail(const std::string& reason);
     bool ended() const { return record_.state != TrialState::running; }
 
@@ -156,7 +156,7 @@ concept TrialFunction = std::invocable<F&, Trial&> && requires(F& function, Tria
     { function(trial) } -> std::convertible_to<double>;
 };
 
-/// A search in a file. Draws random points of a space, runs an objective on them, prunes by successive halving.
+/// A search stored in a file. Draws random points of a space, runs an objective on them, prunes by successive halving.
 ///
 ///     retort::search::Space space;
 ///     space.choice("width", {"16", "32"}).choice("optimizer", {"sgd", "adam"});
@@ -173,25 +173,25 @@ concept TrialFunction = std::invocable<F&, Trial&> && requires(F& function, Tria
 ///
 /// Any number of processes may work on one file. Each may be killed at any time; rerun the same program to resume.
 ///
-/// - The file is a database of SQLite with a rollback journal, not a write-ahead log: the log needs shared memory,
+/// - The file is an SQLite database with a rollback journal, not a write-ahead log: the log needs shared memory,
 /// which network file systems do not have, and a search writes little. Every change is a transaction that is flushed
 /// to disk.
 /// - A process that works on a trial holds a lock on a byte of the file `<study>.locks`, which the system releases
 /// when the process ends: a running trial without a lock was abandoned, and the next process that looks for work
-/// resumes it, with the same number, point and seed. Do not remove that file while the study is in use. (If it
-/// happens, a process that has lost its trial to another cannot change it any more.)
+/// resumes it, with the same number, point and seed. Do not remove that file while the study is in use. (If that
+/// happens, a process that has lost its trial to another can no longer change it.)
 /// - Reports of a trial count once, however often it is resumed: an objective with checkpoints (`retort::Checkpoint`
 /// in a directory of `trial.number()`) resumes from them, one without starts over and repeats its reports. Where
 /// training ended early by SIGINT or SIGTERM (`retort::interrupted()`), `run` returns, and the trial can be resumed.
 /// - Points and seeds are functions of the study's seed and the trial's number. The outcomes of trials depend on the
 /// order in which they reach the rungs, which `StudyRecord::decisions` has.
 ///
-/// The options are stored in the file; other options are refused. One object is for one thread.
+/// The options are stored in the file; different ones are refused. An object is for one thread.
 class Study {
   public:
     /// Opens a study, or creates it.
-    /// \throws ConfigError if the study there has other options, with what differs; DataError if the file is something
-    /// else; OutputError if it cannot be written, or is locked for longer than `patience`
+    /// \throws ConfigError if the study in the file has other options, with the difference; DataError if the file is
+    /// not a study; OutputError if it cannot be written, or is locked for longer than `patience`
     explicit Study(const std::filesystem::path& path, StudyOptions options)
         : options_(std::move(options)),
           database_(checked(path, options_), detail::SqliteDatabase::Mode::work, options_.patience) {
@@ -220,10 +220,10 @@ class Study {
 
     const StudyOptions& options() const { return options_; }
     const Space& space() const { return options_.space; }
-    /// Everything, as of now.
+    /// A snapshot of the study.
     StudyRecord record() const { return detail::read_study(database_); }
 
-    /// The next trial to work on: an abandoned one, else a new one; nothing if there are `trials` already.
+    /// The next trial to work on: an abandoned one, otherwise a new one; nothing if there are `trials` already.
     /// \throws OutputError, DataError
     std::optional<Trial> next(const RunOptions& options = {}) {
         detail::SqliteTransaction transaction(database_);
@@ -292,8 +292,8 @@ class Study {
 
     /// Works on the study until it has `trials` trials, and all have ended.
     ///
-    /// An exception of the objective ends its trial as failed; after `failures` in a row it is rethrown, since the
-    /// choices are not the cause then.
+    /// An exception of the objective ends its trial as failed; after `failures` in a row it is rethrown, since then the
+    /// choices are not the cause.
     /// \throws what the objective throws; OutputError, DataError of the study, after which the trial can be resumed
     template <TrialFunction F>
     StudyRecord run(F&& objective, const RunOptions& options = {}) {
@@ -391,7 +391,7 @@ class Study {
                 throw OutputError(
                     detail::concat(database_.where(), ": expected trial ", trial.number(),
                                    " to be this process's, found that another process has resumed it "
-                                   "(was the file of locks removed?)"));
+                                   "(was the lock file removed?)"));
             }
             auto result = change();
             transaction.commit();
@@ -500,7 +500,7 @@ inline void Trial::fail(const std::string& reason) {
 }
 
 /// Reads a study without changing it: for tables, plots and monitoring.
-/// \throws DataError if there is none, or the file is something else; OutputError if a process died while writing and
+/// \throws DataError if there is none, or the file is not a study; OutputError if a process died while writing and
 /// its transaction cannot be rolled back, as folder or file cannot be written
 inline StudyRecord read_study(const std::filesystem::path& path) {
     std::error_code error;

@@ -42,8 +42,8 @@ struct TrialRecord {
     std::vector<std::pair<std::int64_t, double>> reports{};  ///< steps and values, ascending
 };
 
-/// The decision when a trial reached a rung. All decisions of a study, in order and with its rule, can be replayed
-/// and must come out the same.
+/// The decision when a trial reached a rung. Replaying a study's reports in this order by its rule gives the same
+/// decisions.
 struct Decision {
     std::int64_t trial = 0;
     std::int64_t rung = 0;

@@ -13,7 +13,7 @@
 
 namespace retort {
 
-/// A network between a teacher and a student: it is trained by the teacher, and then teaches as `Frozen` does. Until
+/// A network between a teacher and a student: the teacher trains it first, then it teaches as `Frozen` does. Until
 /// it has been trained it refuses to teach, so that trainers can be created in any order and no student learns from
 /// an untrained network.
 ///
@@ -59,7 +59,7 @@ class Auxiliary {
     OutputsOf<N, I> operator()(const I& value) const {
         if (!*learned_) {
             throw ConfigError(
-                "Auxiliary: expected an auxiliary teacher that has learned from a teacher (learn), found one "
+                "Auxiliary: expected an auxiliary teacher that has been trained (learn), found one "
                 "that has not");
         }
         return teacher_(value);

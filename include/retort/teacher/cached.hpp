@@ -77,7 +77,7 @@ void put(const Tap& tap, Outputs& outputs, const at::Tensor& tensor) {
     }
 }
 
-/// The keys of the rows of a tensor: a 128-bit hash of type, shape and content each.
+/// The keys of the rows of a tensor: for each a 128-bit hash of type, shape and content.
 inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
     const at::Tensor memory = in_memory(rows);
     const auto count = static_cast<std::size_t>(memory.size(0));
@@ -109,12 +109,12 @@ inline std::vector<OutputStore::Key> row_keys(const at::Tensor& rows) {
 /// they are read from the store (a member that is a vector cannot be cached: make it an array), as contiguous tensors
 /// on the input's device.
 ///
-/// An input is identified by a hash of its content (128 bits, one per row), however it was augmented: a view that
-/// recurs, bit for bit, is found; any other is computed and added. Making views recur is up to the loader
+/// An input is identified by a hash of its content (128 bits, one per row), however it was augmented: an input that
+/// recurs bit for bit is found; any other is computed and added. Making augmented inputs recur is up to the loader
 /// (`LoaderOptions::cycle`). A batch with a missing row is computed as a whole. In the exact format, a run with the
 /// store is bit-identical to one without it, as long as the batches are those that filled it: in a batch of other
-/// samples, a network may round differently. In the other formats, freshly computed outputs are also returned as they
-/// will be read.
+/// samples, a network may round differently. In the other formats, freshly computed outputs are returned as they would
+/// be read back.
 ///
 /// The store is tied to the teacher by a hash of its parameters and buffers, to the type and shape of inputs and
 /// outputs, to the precision, and to the format; it is refused with any other. The first batch of a run is always
@@ -140,8 +140,9 @@ class Cached {
     explicit Cached(T teacher, CachedOptions options, TapPolicies... taps)
         : state_(std::make_shared<State>(std::move(teacher), std::move(options),
                                          std::tuple<TapPolicies...>(std::move(taps)...))) {
-        static_assert(!LearnsAlong<T>,
-                      "retort: the outputs of a teacher that learns along change: it cannot be Cached");
+        static_assert(
+            !LearnsAlong<T>,
+            "retort: a teacher that learns along cannot be Cached: its outputs change during training");
         const CachedOptions& given = state_->options;
         if (given.directory.empty()) throw ConfigError("Cached: expected a directory, found none");
         if (given.top_k < 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A teacher from a package compiled ahead of time in Python. (Not in the umbrella headers: few need it, and it
-/// requires LibTorch 2.6 or later. Links with LibTorch only.)
+/// A teacher from a package compiled ahead of time in Python. (Not in the umbrella headers, as it requires
+/// LibTorch 2.6 or later. Needs no library other than LibTorch.)
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -52,10 +52,10 @@ namespace retort {
 /// Options of `Compiled`. A package is compiled for one kind of input and does not check it: given any other, it
 /// reads out of bounds. So the kind must be declared here.
 struct CompiledOptions {
-    /// The sizes of the input given to `torch.export`; -1: any (a `Dim` in its `dynamic_shapes`). Required.
+    /// The sizes of the example input passed to `torch.export`; -1: any (a `Dim` in its `dynamic_shapes`). Required.
     std::vector<std::int64_t> input{};
     at::ScalarType type = at::kFloat;  ///< of the input
-    /// Of the example input given to `torch.export`. Inputs in another layout are copied into it.
+    /// Of the example input passed to `torch.export`. Inputs in another layout are converted to it.
     at::MemoryFormat layout = at::MemoryFormat::Contiguous;
     std::string device = "cpu";  ///< `cpu`, `cuda`, `cuda:N` or `auto`: of the kind it was compiled for
     /// Names for the outputs, in order (for nested ones: of their leaves). Empty: the package's own, which exist if
@@ -77,7 +77,8 @@ struct CompiledOptions {
 ///
 /// Its network takes one tensor, and returns a tensor (the logits), a dictionary from names to tensors (whose names
 /// are read if retort is built with nlohmann-json), or any nesting of tensors, named by `CompiledOptions::outputs`.
-/// Evaluation mode is that of the export. Runs without gradient, and outside of autocast: its types are compiled in.
+/// It is in evaluation mode if it was at export. Runs without gradient, and without autocast: its types are compiled
+/// in.
 ///
 /// A package is executable code: load only those you trust. Copies share it. Checkpoints store a hash of its file;
 /// recompiling a network gives a different file.
@@ -196,7 +197,7 @@ class Compiled {
         hash_ = hash.text();
     }
 
-    /// Finds what is known about inputs and outputs before anything runs.
+    /// Determines what is known about inputs and outputs before anything runs.
     void find_names(const std::vector<std::string>& spec) {
         names_ = options_.outputs;
         std::optional<std::size_t> count;
@@ -222,7 +223,7 @@ class Compiled {
                     Json::parse(results.at("context").get<std::string>()).get<std::vector<std::string>>();
             }
         } catch (const Json::exception&) {
-            // An unknown format: the names then come from the options.
+            // Unknown format: the names then come from the options.
         } catch (const std::out_of_range&) {
         }
 #else

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of a teacher: where knowledge comes from.
+/// The contract of a teacher: the source of knowledge.
 ///
 /// | expression | meaning |
 /// |---|---|
 /// | `teacher(input)` | required; the outputs, without gradient, in evaluation mode, the teacher's state untouched |
 /// | `teacher.modules()` | optional; its modules, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
-/// | `teacher.update(progress)` | optional; for a teacher that learns along; called after every step |
+/// | `teacher.update(progress)` | optional; for a teacher that learns along with the student; called after every step |
 /// | `T::learns_along` | optional, `static constexpr bool`; true for a teacher that changes during a run other than by `update` |
 /// | `teacher.trainable_parameters()`, `teacher.with_gradient(input)` | optional, both or neither; for a teacher with parameters trained by `ForTeacher` terms: those parameters, as `std::vector<retort::NamedParameter>`, and its outputs with their graph |
 ///
-/// A teacher that learns along declares what goes into checkpoints in a member `checkpoint(retort::Archive&)`; any
-/// other is left out of them and identified by a hash of its modules.
+/// A teacher that learns along has a member `checkpoint(retort::Archive&)` with what goes into checkpoints; any other
+/// is not stored in them, only identified by a hash of its modules.
 ///
 /// A minimal example:
 ///

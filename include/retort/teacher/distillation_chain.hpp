@@ -22,7 +22,7 @@ void hand_down_from(std::size_t generation, const T& teacher, Train& train, Firs
 
 }  // namespace detail
 
-/// Trains networks one after the other: the first from the teacher, each later one from the one before it.
+/// Trains networks in sequence: the first by the teacher, each later one by the one before it.
 ///
 ///     retort::distillation_chain(retort::Frozen{large},
 ///                       [&](auto& learner, const auto& teacher, std::size_t generation) {
@@ -32,7 +32,7 @@ void hand_down_from(std::size_t generation, const T& teacher, Train& train, Firs
 ///                       assistant, smaller_assistant, student);
 ///
 /// Teacher assistants of any number and kind (Mirzadeh, Farajtabar, Li, Levine, Matsukawa, Ghasemzadeh,
-/// "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020), or generations of equals.
+/// "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020), or generations of equal networks.
 /// \param train `train(network, teacher, generation)`; the teacher is a policy, generations count from 0
 template <class T, class Train, Network... N>
     requires(sizeof...(N) > 0 && !Network<T>)
@@ -40,8 +40,8 @@ void distillation_chain(const T& teacher, Train&& train, N&... networks) {
     detail::hand_down_from(0, teacher, train, networks...);
 }
 
-/// The same for networks of one type whose number is chosen at run time: generations of equals (Furlanello, Lipton,
-/// Tschannen, Itti, Anandkumar, "Born-Again Neural Networks", ICML 2018).
+/// The same for networks of one type whose number is chosen at run time: generations of equal networks (Furlanello,
+/// Lipton, Tschannen, Itti, Anandkumar, "Born-Again Neural Networks", ICML 2018).
 template <class T, class Train, Network N>
     requires(!Network<T> && !detail::ModuleObject<N>)
 void distillation_chain(const T& teacher, Train&& train, std::vector<N>& networks) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Plain training: no teacher at all.
+/// Training without a teacher.
 #pragma once
 
 #include <retort/teacher/concept.hpp>

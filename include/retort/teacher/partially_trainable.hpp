@@ -60,7 +60,7 @@ class RequiresNoGradient {
 ///                                               retort::ForTeacher{retort::CrossEntropy{}}},
 ///                             retort::Schedule{0.5, 0.5, 1.0}, retort::Sgd{.learning_rate = 0.05}};
 ///
-/// Only the selected parameters change, and only by terms that say so (`ForTeacher`): all other terms see the
+/// Only the selected parameters change, and only through `ForTeacher` terms: all other terms see the
 /// teacher's outputs as constants, so that no loss pulls the teacher towards the student. The rest is frozen: no
 /// gradients are computed for it, and the whole network, the selected parts included, runs in evaluation mode, so
 /// that buffers do not change and dropout is off. `requires_grad` and training flags are restored afterwards.
@@ -92,10 +92,10 @@ class PartiallyTrainable {
         for (const NamedParameter& each : all) {
             if (!detail::matches(pattern, each.name) || known(chosen_, each.tensor)) continue;
             if (!each.tensor.requires_grad()) {
-                throw ConfigError(
-                    detail::concat("PartiallyTrainable: expected \"", each.name,
-                                   "\" to require a gradient in order to be trained, found that it "
-                                   "does not (requires_grad_)"));
+                throw ConfigError(detail::concat(
+                    "PartiallyTrainable: expected \"", each.name,
+                    "\" to require a gradient, since it is selected for training, found that it "
+                    "does not (requires_grad_)"));
             }
             chosen_.push_back(each);
         }

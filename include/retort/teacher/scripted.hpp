@@ -113,7 +113,7 @@ class Scripted {
     }
 
   private:
-    /// Finds what can be known of the outputs' names before anything runs.
+    /// Determines what is known about the outputs' names before anything runs.
     void find_names() {
         const auto refuse = [&](const std::string& expected, const std::string& found) {
             throw ConfigError(

@@ -27,7 +27,7 @@ namespace retort {
 ///
 /// The past is a separate network of the same architecture, created by the user. It receives copies of the student's
 /// parameters and buffers on construction and with every `take()`, and teaches as `Frozen` does. Until the first
-/// `take()` it teaches what the student was on construction, which is usually untrained: let its term start later
+/// `take()` it teaches as the student was on construction, usually untrained: let its term start later
 /// (`Phases`), or grow from 0 (`Linear`).
 ///
 /// Snapshots are taken by `TakeSnapshot`, or by a custom loop. Sources, for the idea: Yang, Xie, Su, Yuille,

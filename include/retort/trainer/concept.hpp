@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The contract of a run: what `fit` trains, step by step, and a checkpoint holds. `Trainer` and `CohortRun` are runs.
+/// The contract of a run: what `fit` trains step by step and checkpoints store. `Trainer` and `CohortRun` are runs.
 ///
-/// A run is all that `detail::StoredRun` asks for (checkpoint/run_state.hpp), and
+/// A run has everything that `detail::StoredRun` requires (checkpoint/run_state.hpp), and
 ///
 /// | expression                    | meaning |
 /// |-------------------------------|-----------------------------------------------------------------------|
-/// | `run.state()`                 | what it carries from step to step: a `detail::RunState` of its record; `state().progress` is where it stands |
+/// | `run.state()`                 | its state between steps: a `detail::RunState` of its record; `state().progress` is the current position |
 /// | `run.module()`                | all networks that are trained, as one module |
-/// | `run.parameters()`            | all that is trained; empty before the first step |
+/// | `run.parameters()`            | everything that is trained; empty before the first step |
 /// | `run.learning_parameters()`   | what this step trains, by learner |
 /// | `run.begin_fit()`             | before the first epoch |
 /// | `run.write(history)`          | writes the columns that are not the record's |
-/// | `run.complete(batch)`         | sets what a checkpoint left to a first batch: see `RunState::complete` |
-/// | `run.forward(batch)`          | forward passes and losses: the result of a batch, with its graph |
+/// | `run.complete(batch)`         | restores what needs a first batch: see `RunState::complete` |
+/// | `run.forward(batch)`          | forward passes and losses: the result of a batch, with its autograd graph |
 /// | `run.finite(result)`          | whether all its losses are finite. Waits for the device |
-/// | `run.record_step(record, result, batch, accuracy, first)` | shows a record the losses of a step's first or further batch, and the accuracy if it is wanted |
+/// | `run.record_step(record, result, batch, accuracy, first)` | adds the losses of a step's first or further batch to a record, and the accuracy if requested |
 /// | `run.backward(result, share, first)` | adds the gradients, times `share`, to those of the step; the first batch clears them |
-/// | `run.finish_gradients(factor)`| multiplies what has added up; whether the step is to be made |
-/// | `run.update()`, `run.skip()`  | the optimizers' step, which counts; a step that only counts |
+/// | `run.finish_gradients(factor)`| multiplies the accumulated gradients; returns whether to make the step |
+/// | `run.update()`, `run.skip()`  | makes the step of the optimizers and counts it; only counts it |
 ///
-/// `detail::RunBase` makes a run of little more than its forward passes.
+/// `detail::RunBase` implements most of this; a run adds little more than its forward passes.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -38,7 +38,7 @@
 
 namespace retort {
 
-/// A run, as far as can be told without a batch.
+/// A run, as far as can be checked without a batch.
 template <class R>
 concept TrainingRun = detail::StoredRun<R> && requires(R& run, History& history, double factor) {
     { run.state().progress } -> std::same_as<Progress&>;
@@ -54,7 +54,7 @@ concept TrainingRun = detail::StoredRun<R> && requires(R& run, History& history,
     run.skip();
 };
 
-/// A run that trains on such batches.
+/// A run that trains on batches of type `B`.
 template <class R, class B>
 concept TrainsOn =
     TrainingRun<R> && Batch<B> &&

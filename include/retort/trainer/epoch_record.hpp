@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The numbers of an epoch, gathered on the device and read from it now and then.
+/// The statistics of an epoch, accumulated on the device and read from it occasionally.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,7 +25,7 @@
 
 namespace retort::detail {
 
-/// The numbers of an epoch of one learner: kept as tensors, read all at once.
+/// The statistics of an epoch of one learner: kept as tensors, read all at once.
 class EpochRecord {
   public:
     EpochRecord(std::vector<std::string> names, const Progress& progress)
@@ -38,12 +38,12 @@ class EpochRecord {
     /// The names of the terms.
     const std::vector<std::string>& names() const { return names_; }
 
-    /// \param right how many answers of the batch were right; undefined if unknown
+    /// \param right the number of correct predictions in the batch; undefined if unknown
     /// \param first whether it is the first batch of its step
     void add(const Losses& losses, const at::Tensor& right, std::int64_t samples, bool first = true) {
         if (first) ++steps_;
         Step step{steps_ - 1, samples, right.defined()};
-        // `variable_data` shares the value and forgets the graph, without an operator.
+        // `variable_data` shares the value without the graph, and issues no operator.
         pending_.push_back(losses.total.variable_data());
         for (std::size_t i = 0; i < names_.size(); ++i) {
             weights_[i] = losses.weights[i];
@@ -61,7 +61,7 @@ class EpochRecord {
     }
     void add_seconds(double seconds) { seconds_ += seconds; }
 
-    /// Reads what has come since the last time. Waits for the device.
+    /// Reads what was added since the last call. Waits for the device.
     /// \throws NonFiniteError with the name of the term and the step, if a loss is not finite
     Running read() {
         if (!pending_.empty()) {
@@ -90,7 +90,7 @@ class EpochRecord {
         return {mean(total_, all_), mean(right_, counted_), all_, seconds_};
     }
 
-    /// The columns `loss`, the terms with their weights, and `accuracy`; `suffix` ends `loss` and `accuracy`.
+    /// The columns `loss`, the terms with their weights, and `accuracy`; `suffix` is appended to `loss` and `accuracy`.
     void write_means(History& history, const std::string& suffix) const {
         history.set("loss" + suffix, mean(total_, all_));
         for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -99,7 +99,7 @@ class EpochRecord {
         }
         history.set("accuracy" + suffix, mean(right_, counted_));
     }
-    /// The columns that tell how much was done, and how fast.
+    /// The columns for the amount and the speed of the work.
     void write_counts(History& history) const {
         history.set("samples", static_cast<double>(all_));
         if (skipped_ > 0) history.set("skipped_steps", static_cast<double>(skipped_));
@@ -107,7 +107,7 @@ class EpochRecord {
         history.set("samples_per_second", static_cast<double>(all_) / seconds_);
     }
 
-    /// Stores or sets the numbers of the epoch. Waits for the device.
+    /// Stores or sets the statistics of the epoch. Waits for the device.
     /// \throws NonFiniteError see `read`
     void checkpoint(Archive& archive) {
         if (archive.saving()) read();
@@ -161,7 +161,7 @@ class EpochRecord {
     std::int64_t skipped_ = 0;
 };
 
-/// The numbers of an epoch, of all learners of a run.
+/// The statistics of an epoch, of all learners of a run.
 class RunRecord {
   public:
     struct Learner {
@@ -170,7 +170,7 @@ class RunRecord {
     };
     explicit RunRecord(std::vector<Learner> learners) : learners_(std::move(learners)) {}
 
-    /// The columns that every epoch has, whether or not there is something to write into them.
+    /// The columns that every epoch has, whether or not they get a value.
     /// \throws ConfigError if a term has the name of another column
     std::vector<std::string> columns() const {
         std::vector<std::string> result{"epoch"};
@@ -199,7 +199,7 @@ class RunRecord {
     void add_seconds(double seconds) {
         for (Learner& each : learners_) each.numbers.add_seconds(seconds);
     }
-    /// Reads what has come since the last time. Means over the learners that learn. Waits for the device.
+    /// Reads what was added since the last call. Means over the learners that learn. Waits for the device.
     /// \throws NonFiniteError see `EpochRecord::read`
     Running read() {
         Running result;
@@ -228,7 +228,7 @@ class RunRecord {
         for (const auto& [suffix, numbers] : learners_) numbers.write_means(history, suffix);
         learners_[most_].numbers.write_counts(history);
     }
-    /// Stores or sets the numbers of the epoch. Waits for the device.
+    /// Stores or sets the statistics of the epoch. Waits for the device.
     /// \throws NonFiniteError see `EpochRecord::read`
     void checkpoint(Archive& archive) {
         for (auto& [suffix, numbers] : learners_)
@@ -239,7 +239,7 @@ class RunRecord {
 
   private:
     std::vector<Learner> learners_;
-    std::size_t most_ = 0;  // who has seen the most samples
+    std::size_t most_ = 0;  // the learner that has seen the most samples
 };
 
 }  // namespace retort::detail

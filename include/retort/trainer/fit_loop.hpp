@@ -31,11 +31,11 @@
 
 namespace retort::detail {
 
-/// One call of `fit`: epochs and steps, callbacks, the history. How a step is made is the run's: see `TrainingRun`.
+/// One call of `fit`: epochs and steps, callbacks, the history. The run defines what a step does: see `TrainingRun`.
 template <class Run, class Source, class... Callbacks>
 class FitLoop {
   public:
-    /// \throws ConfigError if an option makes no sense
+    /// \throws ConfigError if an option is out of range
     FitLoop(Run& run, Source& source, const FitOptions& options, Callbacks&... callbacks)
         : run_(run),
           state_(run.state()),
@@ -49,7 +49,7 @@ class FitLoop {
         static_assert(
             BatchSource<std::remove_reference_t<Source>>,
             "retort: batches come from an input range of batches, or from a callable that takes the epoch "
-            "(std::int64_t) and gives one");
+            "(std::int64_t) and returns such a range");
         static_assert((Callback<Callbacks> && ...),
                       "retort: a callback has no hook: see retort/callback/concept.hpp for the names");
         check_options();
@@ -88,8 +88,7 @@ class FitLoop {
     /// \returns whether there is something to train
     bool begin() {
         Progress& progress = state_.progress;
-        const bool by_user =
-            state_.resumed;  // who has resumed from a checkpoint also wants to train from there
+        const bool by_user = state_.resumed;  // the caller has resumed, to train from there
         call<hook::on_restore>();
         const bool resumed = std::exchange(state_.resumed, false);
         check_epochs(resumed);
@@ -118,14 +117,14 @@ class FitLoop {
             },
             callbacks_);
     }
-    /// The same; a run that one of them stops is over.
+    /// The same; if a callback stops the run, the run is over.
     template <class Hook>
     bool ask() {
         const bool proceed = call<Hook>();
         if (!proceed) state_.stopped = true;
         return proceed;
     }
-    /// Not so here: who stops the run at this moment has saved it in order to resume it.
+    /// Here it is not over: a callback that stops the run now has saved it to be resumed.
     bool settled() { return call<hook::on_settled>(); }
 
     /// \returns whether the run continues
@@ -133,7 +132,7 @@ class FitLoop {
         try {
             return try_epoch();
         } catch (...) {
-            // A row is an epoch that has ended, or will in another fit.
+            // Rows are epochs that have ended, or that another fit can end.
             history_.drop_row();
             state_.progress.step = 0;
             state_.record.reset();
@@ -143,17 +142,17 @@ class FitLoop {
     bool try_epoch() {
         context_.running = {};
         context_.ending = false;
-        const bool resumed = state_.record.has_value();  // in the middle of it
+        const bool resumed = state_.record.has_value();  // in the middle of the epoch
         if (!resumed && !begin_epoch()) return false;
         const std::vector<at::Tensor> random = random_state(device_);
-        // Where an epoch's order is drawn from the program's random numbers, it must be drawn as it was.
+        // If the order of an epoch is drawn from the global generators, it must be the same again.
         if (resumed) {
             set_random_state(state_.epoch_random, device_);
         } else {
             state_.epoch_random = random;
         }
-        // What a checkpoint leaves to a first batch is due now, even where the epoch has no batch left: the last one
-        // that was used serves for that.
+        // What needs a first batch must be restored now, even if the epoch has no batch left: the last used batch
+        // serves for that.
         const bool look_back = state_.incomplete() && state_.batches > 0;
         const std::int64_t first = state_.batches - (look_back ? 1 : 0);
         auto&& batches = batches_of_epoch(source_, state_.progress.epoch, first);
@@ -184,25 +183,25 @@ class FitLoop {
         const std::int64_t all = count + (seeks ? first : 0);
         state_.progress.steps_per_epoch = (all + options_.accumulate - 1) / options_.accumulate;
     }
-    /// Goes through batches that the epoch has used before it was interrupted.
-    /// \param number of the batch at hand
+    /// Skips the batches that the epoch used before it was interrupted.
+    /// \param number of the current batch
     template <class Iterator, class End>
     void skip_used(Iterator& it, const End& end, std::int64_t number, bool look_back) {
         for (; number < state_.batches; ++number, ++it) {
             if (it == end) {
                 throw DataError(concat("fit: expected the batches of epoch ", state_.progress.epoch,
-                                       " to be what they were, found ", number, " where ", state_.batches,
-                                       " have been used"));
+                                       " to be those of the interrupted run, found ", number, " where ",
+                                       state_.batches, " have been used"));
             }
             BatchAt<Iterator> used(*it);
             if (look_back && number + 1 == state_.batches) run_.complete(to_device(std::move(used), device_));
         }
     }
 
-    /// \returns whether the epoch has ended: a run that is stopped asks for no further batch
+    /// \returns whether the epoch has ended: a stopped run requests no further batch
     template <class Iterator, class End>
     bool steps(Iterator& it, const End& end) {
-        bool ended = false;  // whether a step has found the end before it had all its batches
+        bool ended = false;  // whether the range ended before a step had all its batches
         while (!ended && it != end) {
             if (!step(it, end, ended)) return false;
             if (!ended) ++it;
@@ -271,7 +270,7 @@ class FitLoop {
         return step;
     }
 
-    /// Writes the row, as far as it is known.
+    /// Writes the columns known so far.
     void end_steps(bool complete) {
         Progress& progress = state_.progress;
         if (complete && progress.step == 0) {
@@ -292,7 +291,8 @@ class FitLoop {
         return proceed;
     }
 
-    /// What checkpoints hold of `fit`: what the batches depend on, where the source says it, and the callbacks' state.
+    /// The part of a checkpoint that belongs to `fit`: what the batches depend on, if the source describes it, and the
+    /// callbacks' state.
     void archive_fit(Archive& archive) {
         archive.expect("batches of a step", std::to_string(options_.accumulate));
         if constexpr (requires { std::string(source_.description()); })
@@ -331,7 +331,7 @@ class FitLoop {
         const bool done = progress.epoch >= options_.epochs;
         if (done && !(resumed && progress.epoch == options_.epochs && !state_.record)) {
             throw ConfigError(concat("fit: expected more epochs than the ", progress.epoch,
-                                     " that are done already, found ", options_.epochs,
+                                     " that are already done, found ", options_.epochs,
                                      "; FitOptions::epochs counts all epochs of the training"));
         }
     }

@@ -34,9 +34,10 @@ struct FitOptions {
     NonFinite non_finite = NonFinite::stop;
     /// How many batches make one optimizer step; at least 1. Their gradients add up, weighted by their numbers of
     /// samples (the last batch, or the last step of an epoch, may be smaller), to those of one large batch, up to
-    /// rounding, for terms that are means over the samples. Not for terms that relate the samples of a batch to each
-    /// other, sums (`Reduction::sum`), means over anything but samples (tokens), batch norm statistics and random
-    /// numbers: these are per batch. Steps, schedules, callbacks and checkpoints count optimizer steps.
+    /// rounding, for terms that are means over the samples. This does not hold for terms that relate the samples of a
+    /// batch to each other, sums (`Reduction::sum`), means over anything other than samples (tokens), batch norm
+    /// statistics and random numbers: these are per batch. Steps, schedules, callbacks and checkpoints count optimizer
+    /// steps.
     std::int64_t accumulate = 1;
 };
 

@@ -69,8 +69,8 @@ class GradientScaler {
         bool finite = true;
         if (!gradients.empty()) {
             at::_foreach_mul_(gradients, 1 / scale_);
-            // Infinity or NaN in any gradient shows in the sum of all squares, which large numbers make infinite,
-            // too: then the largest decides.
+            // Infinity or NaN in any gradient shows in the sum of all squares; but large finite gradients can make the
+            // sum infinite, too: then the largest element decides.
             const auto largest_is_finite = [&] {
                 return std::isfinite(
                     at::stack(at::_foreach_norm(gradients, std::numeric_limits<double>::infinity()))

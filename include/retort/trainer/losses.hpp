@@ -38,7 +38,8 @@ struct Losses {
 
 namespace detail {
 
-/// \param where, name what gives the weight, and of which term
+/// \param where the source of the weight
+/// \param name the name of the term
 /// \throws ConfigError if the weight is not finite
 inline void check_finite_weight(std::string_view where, const std::string& name, double weight,
                                 const Progress& progress) {

@@ -28,26 +28,26 @@ namespace retort {
 /// See the specialization for `Knowledge` and `Schedule` below.
 template <class K, class S>
 class Objective {
-    static_assert(!std::same_as<S, detail::NoSchedule>,
-                  "retort: the terms have no weights: give a retort::Schedule{...} of one weight for each, "
-                  "or write the "
-                  "weights with the terms: retort::Knowledge{0.1 * retort::CrossEntropy{}, ...}");
     static_assert(
-        std::same_as<S, detail::NoSchedule>,
-        "retort: the terms stand in a retort::Knowledge{...}, their weights in a retort::Schedule{...}");
+        !std::same_as<S, detail::NoSchedule>,
+        "retort: the terms have no weights: pass a retort::Schedule{...} with one weight for each, "
+        "or write the weights with the terms: retort::Knowledge{0.1 * retort::CrossEntropy{}, ...}");
+    static_assert(std::same_as<S, detail::NoSchedule>,
+                  "retort: expected the terms in a retort::Knowledge{...} and their weights in a "
+                  "retort::Schedule{...}");
 };
 
-/// Knowledge and Schedule together: the loss of a batch at a progress. A term of weight 0 is not computed.
+/// Knowledge and Schedule together: the loss of a batch at a given progress. A term of weight 0 is not computed.
 ///
 ///     retort::Objective objective{retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{}},
 ///                                 retort::Schedule{0.1, 0.9}};
 ///     at::Tensor loss = objective(student_outputs, teacher_outputs, batch, progress);
 ///
-/// `Objective{Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}}}` is the same, of the same type.
+/// `Objective{Knowledge{0.1 * CrossEntropy{}, 0.9 * SoftTarget{}}}` is equivalent, and of the same type.
 template <class... Terms, class... S>
 class Objective<Knowledge<Terms...>, Schedule<S...>> {
     static_assert((!detail::is_weighted<Terms> && ...),
-                  "retort: the terms of the Knowledge have weights already (weight * term): leave out the "
+                  "retort: the terms of the Knowledge already have weights (weight * term): leave out the "
                   "Schedule, or the "
                   "weights of the terms");
     static_assert(sizeof...(Terms) == sizeof...(S),
@@ -103,8 +103,8 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         return result;
     }
 
-    /// The losses at these weights. Where a term trains the teacher, the others see its outputs as constants.
-    /// \param teacher may be null where `needs_teacher(weights)` is false
+    /// The losses with these weights. If a term trains the teacher, the others see its outputs as constants.
+    /// \param teacher may be null if `needs_teacher(weights)` is false
     template <class Student, class Teacher, class B>
     Losses losses(const Student& student, const Teacher* teacher, const B& batch, const Progress& progress,
                   const Weights& weights) const {
@@ -137,7 +137,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
     Knowledge<Terms...>& knowledge() { return knowledge_; }
     const Schedule<S...>& schedule() const { return schedule_; }
     Schedule<S...>& schedule() { return schedule_; }
-    /// The terms with their weights' types, in words: checkpoints remember it.
+    /// The terms with the types of their weights, as text, for checkpoints.
     std::string description() const {
         std::string result;
         [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -160,7 +160,7 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
         static_assert(!Term::needs_target || LabeledBatch<B>,
                       "retort: a term of the Knowledge needs targets, but the batches have none");
         static_assert(!Term::needs_teacher || !std::same_as<Teacher, NoOutputs>,
-                      "retort: a term of the Knowledge needs a teacher, and there is none (NoTeacher)");
+                      "retort: a term of the Knowledge needs a teacher, but there is none (NoTeacher)");
         using Seen = std::conditional_t<Term::needs_teacher, Teacher, NoOutputs>;
         static_assert(ComputesLoss<Term, Student, Seen, B>,
                       "retort: a term of the Knowledge cannot be called as term(student_outputs, "
@@ -180,9 +180,9 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
             value = detail::call_term(term, student, NoOutputs{}, batch, progress);
         }
         if (!value.defined() || value.dim() != 0) {
-            throw ShapeError(detail::concat(
-                names_[position], ": expected a loss without dimensions, found ", detail::shape_text(value),
-                "; losses per sample (Reduction::none) do not add up to one step"));
+            throw ShapeError(detail::concat(names_[position], ": expected a loss without dimensions, found ",
+                                            detail::shape_text(value),
+                                            "; losses per sample (Reduction::none) cannot be trained on"));
         }
         return value;
     }

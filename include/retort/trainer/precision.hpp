@@ -13,8 +13,8 @@
 ///     retort::Cohort cohort{retort::Bfloat16{}, retort::Learner{a, sgd}, retort::Learner{b, sgd}};
 ///
 /// Student and teacher, or all learners, run under LibTorch's autocast: convolutions and matrix products compute in
-/// the narrow type, parameters, gradients and the optimizer stay in float32. The outputs of the networks are
-/// converted to float32, and the losses, with their learnable parts, compute in it. Outputs are tensors, containers
+/// that type; parameters, gradients and the optimizer stay in float32. The outputs of the networks are
+/// converted to float32, in which the losses and their learnable parts compute. Outputs are tensors, containers
 /// of them, and aggregates of up to 16 such members. `evaluate` measures without autocast.
 #pragma once
 
@@ -37,7 +37,7 @@
 
 namespace retort {
 
-/// Everything in the types of the networks: the default.
+/// Everything in the types of the networks' parameters: the default.
 struct Float32 {
     static constexpr at::ScalarType type = at::kFloat;
 };
@@ -88,7 +88,7 @@ void check_precision(const at::Device& device, std::string_view who) {
     }
 }
 
-/// The result of `forward()`, computed in this precision and converted to float32. Without one it is only the call.
+/// The result of `forward()`, computed in this precision and converted to float32; without autocast a plain call.
 template <class P, class Forward>
 auto in_precision([[maybe_unused]] at::DeviceType device, Forward&& forward) {
     if constexpr (casts_forward<P>) {

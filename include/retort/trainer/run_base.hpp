@@ -40,7 +40,7 @@
 
 namespace retort::detail {
 
-/// A network of a run, and what trains it.
+/// A network of a run, and its optimizer.
 struct RunLearner {
     std::string name;                          ///< in errors: `student`, `learner 1`
     std::string suffix;                        ///< of its columns in the history
@@ -51,13 +51,13 @@ struct RunLearner {
 };
 
 /// What `Trainer` and `CohortRun` share: the skeleton of a step (forward, backward, gradients, optimizers), `fit`, `save`
-/// and `resume`. It makes a `TrainingRun` of a class that derives from it and has
+/// and `resume`. A class that derives from it is a `TrainingRun` if it has
 ///
 /// | expression                | meaning |
 /// |---------------------------|-----------------------------------------------------------------------|
 /// | `run.losses_of(batch)`    | the result of a batch: a class with `losses`, and `each_learning(f)`, which calls `f(position, losses, outputs)` for every learner that learns |
 /// | `run.size_parts(batch)`   | runs the networks on a batch, and no term, so that all learnable parts get their sizes |
-/// | `run.term_names()`        | of every learner, the names of its terms in histories |
+/// | `run.term_names()`        | for every learner, the names of its terms in histories |
 /// | `run.learnable_modules()` | the learnable parts of the terms |
 /// | `run.sized()`             | whether all learnable parts have their sizes |
 /// | `run.build_optimizers()`  | calls `build_optimizer` for every learner that may learn |
@@ -69,8 +69,8 @@ struct RunLearner {
 template <class Run, Precision PrecisionPolicy>
 class RunBase {
   public:
-    /// The forward passes and losses of a batch at the present progress, with their graph. Changes nothing except, with
-    /// the first batch, the sizes of learnable parts that have none yet.
+    /// The forward passes and losses of a batch at the current progress, with their graph. Changes nothing except that
+    /// the first batch determines the sizes of learnable parts.
     template <class B>
     auto forward(const B& batch) {
         complete(batch);
@@ -83,15 +83,16 @@ class RunBase {
     }
     /// All backward passes. The first batch of a step clears the gradients, sets the learning rates and, in the first
     /// step, builds the optimizers; further ones add to the gradients.
-    /// \param share what the losses are multiplied with
+    /// \param share a factor for the losses
     /// \throws ConfigError if a loss does not require grad, or a learner cannot be trained
     template <class Result>
     void backward(const Result& result, double share = 1, bool first = true) {
         for (RunLearner& each : learners_) each.learns = false;
         result.each_learning([&](std::size_t i, const Losses&, const auto&) {
             if (!learners_[i].optimizer) {
-                throw ConfigError(concat(learners_[i].name,
-                                         ": expected an optimizer, as it has terms that count; found none"));
+                throw ConfigError(
+                    concat(learners_[i].name,
+                           ": expected an optimizer, since it has terms to learn from; found none"));
             }
             learners_[i].learns = true;
         });
@@ -111,8 +112,8 @@ class RunBase {
             learners_[i].has_gradients = true;
         });
     }
-    /// Multiplies the gradients of the step, and divides them by the scale of the losses where there is one.
-    /// \returns whether the step is to be made: with scaled losses, whether all gradients are finite
+    /// Multiplies the gradients of the step, and divides them by the loss scale if there is one.
+    /// \returns whether to make the step: with scaled losses, whether all gradients are finite
     bool finish_gradients(double factor = 1) {
         if (factor == 1 && !scaler_) return true;
         std::vector<at::Tensor> all;
@@ -129,13 +130,13 @@ class RunBase {
         self().finish_update();
         skip();
     }
-    /// Counts a step that is not made.
+    /// Counts a step without making it.
     void skip() { ++state_.progress.step; }
 
     /// One step on a batch: `forward`, `backward`, and the step of all optimizers. Counts it in `progress()`.
     ///
-    /// Issues the operators of the hand-written step and no other, and does not wait for the device (except with
-    /// `Float16`, once, where a step whose gradients overflow leaves all parameters as they are).
+    /// Issues exactly the operators of a hand-written step, and does not wait for the device (except once with
+    /// `Float16`, where a step whose gradients overflow leaves all parameters unchanged).
     /// \returns what `forward` returned
     template <class B>
     auto step(const B& batch) {
@@ -149,14 +150,14 @@ class RunBase {
         return result;
     }
 
-    /// Trains until `options.epochs` epochs are done in all.
+    /// Trains until a total of `options.epochs` epochs are done.
     ///
-    /// The history has a row an epoch: see `Trainer` and `CohortRun` for its columns.
-    /// \param source batches: see `BatchSource`; a callable is asked for every epoch's batches
+    /// The history has one row per epoch: see `Trainer` and `CohortRun` for its columns.
+    /// \param source batches: see `BatchSource`; a callable is called for every epoch
     /// \param callbacks see `callback/concept.hpp`
     /// \returns the history of this and all earlier calls
-    /// \throws ConfigError, DataError, ShapeError, OutputError before the first step where they can be;
-    /// NonFiniteError; ConfigError if one of its own hooks calls it
+    /// \throws ConfigError, DataError, ShapeError, OutputError, before the first step where possible; NonFiniteError;
+    /// ConfigError if one of its own callbacks calls it
     template <class Source, class... Callbacks>
     const History& fit(Source&& source, const FitOptions& options, Callbacks&&... callbacks) & {
         FitLoop<Run, Source, Callbacks...>(self(), source, options, callbacks...).run();
@@ -168,19 +169,19 @@ class RunBase {
         return std::move(history_);
     }
 
-    /// Writes everything that the run depends on to a file, whole or not at all: what `Checkpoint` writes. Between two
-    /// steps, or in a callback's `on_settled`. Without a `fit` under way it holds no state of callbacks.
+    /// Writes everything that the run depends on to a file, atomically: what `Checkpoint` writes. Call it between two
+    /// steps, or in a callback's `on_settled`. Without a `fit` under way the file has no state of callbacks.
     /// \throws OutputError if it cannot be written
     void save(const std::filesystem::path& path) { write_state(path, state_.snapshot(self())); }
     /// Resumes from a file (or the newest checkpoint in a directory): `step` and `fit` continue from there, `fit` in the
-    /// middle of an epoch if need be. What takes its size from a first batch (learnable parts, the optimizer's memory)
-    /// is set with that batch.
+    /// middle of an epoch if necessary. Whatever takes its size from a first batch (learnable parts, optimizer state)
+    /// is restored with that batch.
     /// \throws CheckpointError if the file is damaged, or of another composition (see `Checkpoint`); nothing is changed.
     /// ConfigError if a `fit` is under way
     void resume(const std::filesystem::path& path) { state_.resume(self(), path); }
 
-    /// Where the run stands. A custom loop that calls `step` sets `epoch`, `epochs` and `steps_per_epoch` here, if its
-    /// schedules look at them, and `step` to 0 at the start of an epoch.
+    /// The current position of the run. A custom loop that calls `step` sets `epoch`, `epochs` and `steps_per_epoch`
+    /// here, if its schedules use them, and `step` to 0 at the start of an epoch.
     const Progress& progress() const { return state_.progress; }
     Progress& progress() { return state_.progress; }
     const History& history() const { return history_; }
@@ -188,15 +189,15 @@ class RunBase {
     /// All networks that are trained, as one module.
     torch::nn::Module& module() const { return *module_; }
     at::Device device() const { return device_of(*module_); }
-    /// The scaler of the losses; null if the precision needs none.
+    /// The loss scaler; null if the precision needs none.
     const GradientScaler* scaler() const { return scaler_ ? &*scaler_ : nullptr; }
-    /// The optimizer of a learner (of a trainer: of the student); null before the first step, and if nothing trains it.
+    /// The optimizer of a learner (in a trainer: of the student); null before the first step, and if it is not trained.
     torch::optim::Optimizer* optimizer(std::size_t learner = 0) const {
         const std::optional<OptimizerPolicy>& policy = learners_.at(learner).optimizer;
         return policy && policy->built() ? &policy->optimizer() : nullptr;
     }
 
-    // What the loop and checkpoints ask for as well: see `TrainingRun`.
+    // What the loop and checkpoints also require: see `TrainingRun`.
     RunState<RunRecord>& state() { return state_; }
     const std::vector<at::Tensor>& parameters() const { return parameters_; }
     std::vector<std::vector<at::Tensor>> learning_parameters() const {
@@ -272,13 +273,13 @@ class RunBase {
     }
 
   protected:
-    /// \param module all networks of the learners; outlives the run, and where they share one owner is that one
+    /// \param module all networks of the learners; must outlive the run, unless the pointer owns it
     RunBase(std::shared_ptr<torch::nn::Module> module, std::vector<RunLearner> learners,
             const PrecisionPolicy& precision)
         : module_(std::move(module)), learners_(std::move(learners)), scaler_(scaler_of(precision)) {}
 
     const std::vector<RunLearner>& run_learners() const { return learners_; }
-    /// Builds the optimizer of a learner for its network and for learnable parts.
+    /// Builds the optimizer of a learner for its network and learnable parts.
     /// \throws ConfigError if nothing of the network can be trained, or another learner has the same optimizer
     void build_optimizer(std::size_t learner, const std::vector<NamedParameter>& parts) {
         RunLearner& own = learners_[learner];
@@ -293,7 +294,7 @@ class RunBase {
         for (const RunLearner& other : learners_) {
             if (&other == &own || !other.optimizer || !other.optimizer->built()) continue;
             if (&other.optimizer->optimizer() == &own.optimizer->optimizer()) {
-                throw ConfigError(concat(own.name, ": expected an optimizer of its own, found that of ",
+                throw ConfigError(concat(own.name, ": expected a separate optimizer, found that of ",
                                          other.name, ": a step would use it twice"));
             }
         }
@@ -321,8 +322,8 @@ class RunBase {
         }
         return result;
     }
-    /// For those that learn in this step. A learner that has learned before and does not now must not show callbacks
-    /// the gradients of an earlier step.
+    /// For the learners of this step. A learner that learned before but does not now must not show callbacks the
+    /// gradients of an earlier step.
     void clear_gradients() {
         for (RunLearner& each : learners_) {
             if (each.learns) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Trainings that follow one another, and that can be resumed where they stopped.
+/// Training runs in sequence, resumable where they stopped.
 #pragma once
 
 #include <algorithm>
@@ -18,15 +18,14 @@
 
 namespace retort {
 
-/// A run that a signal has ended, and that is saved: what follows it must not begin.
+/// Thrown when a signal has ended a run, which is saved: the following stages must not start.
 struct Interrupted : Error {
     using Error::Error;
 };
 
-/// Trainings that follow one another: hints first and logits then, the initial stages of activation boundaries,
-/// factor transfer or the flow of solution procedures, teacher, auxiliary and student. Each stage is a run of its own, a
-/// trainer or a cohort along a graph, with knowledge, schedules, optimizer and learning rates of its own; stages of one
-/// network share it.
+/// Training runs in sequence: hints, then logits; the initial stages of activation boundaries, factor transfer or the
+/// flow of solution procedures; teacher, auxiliary and student. Each stage is a separate run, a trainer or a cohort
+/// along a graph, with its own knowledge, schedules, optimizer and learning rates; stages may share a network.
 ///
 ///     retort::Stages stages{"run"};
 ///     retort::Trainer hints{student, retort::Frozen{teacher}, retort::Knowledge{retort::Hint{...}},
@@ -36,15 +35,15 @@ struct Interrupted : Error {
 ///                            retort::Schedule{1.0}, retort::WithLearningRate{retort::Sgd{}, retort::Cosine{}}};
 ///     stages.fit("logits", logits, batches, {.epochs = 200});
 ///
-/// With a folder every stage has a `Checkpoint` in a sub-folder of its name, and the same program resumes where it was
-/// stopped: a stage that is over restores its results (network, learnable parts, history, random numbers) without a
-/// step, the one that was stopped continues. The numbers are those of a run that was never stopped. Stages that depend
-/// on one another are told by the checkpoints: one that was made with another teacher is refused.
+/// With a folder, every stage has a `Checkpoint` in a subfolder of its name, and the same program, rerun, resumes where
+/// it stopped: a completed stage restores its results (network, learnable parts, history, random generators) without a
+/// step, the interrupted one continues. Results are those of a run that never stopped. If an earlier stage has changed,
+/// the checkpoints of those that depend on it are refused: they were made with another teacher.
 class Stages {
   public:
     /// Stages that write no files.
     Stages() = default;
-    /// \param folder of this run alone; made if it is not there
+    /// \param folder of this run only; created if missing
     /// \throws ConfigError if the path is empty
     explicit Stages(std::filesystem::path folder, CheckpointOptions options = {})
         : folder_(std::move(folder)), options_(options) {
@@ -52,10 +51,11 @@ class Stages {
     }
 
     /// Runs a stage, or what is left of it: `run.fit(source, options, callbacks...)`.
-    /// \param name of the stage and its sub-folder: letters, digits, `_`, `-` and `.`; each only once
+    /// \param name of the stage and its subfolder: letters, digits, `_`, `-` and `.`; each only once
     /// \param run a `Trainer`, or a cohort along a graph (`CohortRun`)
     /// \returns the run's history
-    /// \throws ConfigError if the name is not one; Interrupted if a signal has ended the stage early; what `fit` throws
+    /// \throws ConfigError if the name is invalid or repeated; Interrupted if a signal has ended the stage early; what
+    /// `fit` throws
     template <TrainingRun Run, class Source, class... Callbacks>
     const History& fit(const std::string& name, Run& run, Source&& source, const FitOptions& options,
                        Callbacks&&... callbacks) {
@@ -78,12 +78,11 @@ class Stages {
             !name.empty() && name.front() != '.' && name.find_first_not_of(allowed) == name.npos;
         if (!fine) {
             throw ConfigError(detail::concat(
-                "Stages: expected the name of a stage to be of letters, digits, _, - and ., found \"", name,
-                "\""));
+                "Stages: expected a stage name of letters, digits, _, - and ., found \"", name, "\""));
         }
         if (std::find(names_.begin(), names_.end(), name) != names_.end()) {
             throw ConfigError(
-                detail::concat("Stages: expected stages of different names, found \"", name, "\" twice"));
+                detail::concat("Stages: expected stages with different names, found \"", name, "\" twice"));
         }
         names_.push_back(name);
     }

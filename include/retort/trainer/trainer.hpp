@@ -33,7 +33,7 @@
 
 namespace retort {
 
-/// What one step computed. Holds no more of the graph than the tensors themselves do.
+/// What one step computed.
 template <class Outputs>
 struct StepResult {
     Losses losses;
@@ -46,7 +46,7 @@ struct StepResult {
     }
 };
 
-/// Trains a student with what a teacher knows.
+/// Trains a student with a teacher's knowledge.
 ///
 ///     retort::Trainer trainer{student, retort::Frozen{teacher},
 ///                             retort::Knowledge{retort::CrossEntropy{}, retort::SoftTarget{.temperature = 4.0}},
@@ -54,14 +54,13 @@ struct StepResult {
 ///                             retort::Sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 5e-4}};
 ///     trainer.fit(train_batches, {.epochs = 240}, retort::ProgressBar{});
 ///
-/// The optimizer is built in the first step, when all learnable parts have their sizes, for the parameters
-/// that require a gradient then: what is unfrozen later is not trained. The trainer changes neither the number
-/// of threads nor the random numbers of the program.
+/// The optimizer is built in the first step, when all learnable parts have their sizes, for the parameters that
+/// require a gradient at that time: parameters unfrozen later are not trained. The trainer changes neither the number
+/// of threads nor the global random generators.
 ///
-/// The history has a row an epoch: `epoch` (from 0), `learning_rate`, `loss`, each term by its name and
-/// `weight_` its name (means over the samples, before the weight; of the steps that computed it),
-/// `accuracy` (on the training batches, in training mode), `samples`, `seconds`, `samples_per_second`;
-/// then what the callbacks add.
+/// The history has one row per epoch: `epoch` (from 0), `learning_rate`, `loss`, each term by name (the mean over the
+/// samples, before the weight, of the steps that computed it) and its weight with the prefix `weight_`, `accuracy` (on
+/// the training batches, in training mode), `samples`, `seconds`, `samples_per_second`; then what the callbacks add.
 ///
 /// `losses`, `step`, `fit`, `save` and `resume` are those of every run (trainer/run_base.hpp).
 template <class Student, class TeacherPolicy, class KnowledgePolicy, class SchedulePolicy,
@@ -73,22 +72,22 @@ class Trainer : public detail::RunBase<
     static_assert(Network<Student>,
                   "retort: the student is not a network: expected a module holder, a shared_ptr to a module, "
                   "or a module");
-    static_assert(!Network<TeacherPolicy>,
-                  "retort: the teacher is a bare network; say how it teaches: retort::Frozen{network}, or "
-                  "retort::NoTeacher{}");
+    static_assert(
+        !Network<TeacherPolicy>,
+        "retort: the teacher is a bare network; wrap it in a teacher policy: retort::Frozen{network}, or "
+        "retort::NoTeacher{}");
     static_assert(
         !detail::trains_teacher<KnowledgePolicy> || LearnsByGradient<TeacherPolicy>,
-        "retort: a term of the Knowledge trains the teacher (ForTeacher), and this teacher does not learn: "
+        "retort: a term of the Knowledge trains the teacher (ForTeacher), but this teacher is not trainable: "
         "expected retort::PartiallyTrainable{network, {.parameters = ...}}");
-    static_assert(
-        !LearnsByGradient<TeacherPolicy> || detail::trains_teacher<KnowledgePolicy>,
-        "retort: nothing would train this teacher: one that is PartiallyTrainable learns from terms of the "
-        "Knowledge that say so, retort::ForTeacher{term}; for one that does not learn, take retort::Frozen");
+    static_assert(!LearnsByGradient<TeacherPolicy> || detail::trains_teacher<KnowledgePolicy>,
+                  "retort: nothing would train this teacher: a PartiallyTrainable teacher needs a "
+                  "retort::ForTeacher{term} in the Knowledge; if it should not learn, use retort::Frozen");
 
   public:
     /// \param student a module holder, a `shared_ptr` to a module, or a module object that outlives the trainer
     /// \param optimizer see `OptimizerPolicy`
-    /// \throws ConfigError if the device does not exist, or the teacher is elsewhere, or shares parameters with the
+    /// \throws ConfigError if the device does not exist, or the teacher is on another one or shares parameters with the
     /// student
     template <class S, class O>
         requires std::same_as<std::remove_cvref_t<S>, Student>
@@ -97,7 +96,7 @@ class Trainer : public detail::RunBase<
         : Trainer(std::forward<S>(student), std::move(teacher), std::move(knowledge), std::move(schedule),
                   std::forward<O>(optimizer), PrecisionPolicy{}, options) {}
     /// \param precision `Float32`, `Bfloat16` or `Float16`: see trainer/precision.hpp
-    /// \throws ConfigError as above, or if the device cannot compute so
+    /// \throws ConfigError as above, or if the device does not support the precision
     template <class S, class O>
         requires std::same_as<std::remove_cvref_t<S>, Student>
     explicit Trainer(S&& student, TeacherPolicy teacher, KnowledgePolicy knowledge, SchedulePolicy schedule,
@@ -137,7 +136,7 @@ class Trainer : public detail::RunBase<
         : Trainer(std::forward<S>(student), std::move(teacher), knowledge.terms(), knowledge.schedule(),
                   std::forward<O>(optimizer), precision, options) {}
 
-    /// Measures the student: see `retort::evaluate`. Metrics that compare with a teacher get this trainer's.
+    /// Evaluates the student: see `retort::evaluate`. Metrics that compare with a teacher get this trainer's.
     template <class Source, class... Metrics>
     auto evaluate(Source&& source, Metrics... metrics) {
         return detail::measured(student_, teacher_, source, std::move(metrics)...);
@@ -150,14 +149,14 @@ class Trainer : public detail::RunBase<
     /// The learnable parts of the knowledge.
     std::shared_ptr<torch::nn::Module> learnable_parts() const { return objective_.knowledge().module(); }
 
-    // What `detail::RunBase` asks for.
+    // What `detail::RunBase` requires.
     template <class B>
     auto losses_of(const B& batch) {
         return losses_of(batch, objective_.weights(this->progress()));
     }
     template <class B>
     void size_parts(const B& batch) {
-        losses_of(batch, Weights{});  // of 0, as neither terms nor schedules have their state yet
+        losses_of(batch, Weights{});  // all 0, since neither terms nor schedules have their state yet
     }
     std::vector<std::vector<std::string>> term_names() const {
         return {std::vector<std::string>(objective_.names().begin(), objective_.names().end())};
@@ -228,7 +227,7 @@ class Trainer : public detail::RunBase<
         return StepResult<decltype(outputs)>{std::move(losses), std::move(outputs)};
     }
 
-    /// What the teacher gives: constants, except where a term trains it.
+    /// The teacher's outputs: constants, unless a term trains it.
     template <class I>
     TeacherOutputsOf<TeacherPolicy, I> taught(const I& value, [[maybe_unused]] bool trained) {
         using Outputs = TeacherOutputsOf<TeacherPolicy, I>;
@@ -255,10 +254,9 @@ class Trainer : public detail::RunBase<
         for (const torch::nn::Module* each : detail::teacher_modules(teacher_)) {
             for (const auto& parameter : each->named_parameters()) {
                 if (own.contains(parameter.value().unsafeGetTensorImpl())) {
-                    throw ConfigError(
-                        detail::concat("teacher: expected parameters of its own, found \"", parameter.key(),
-                                       "\" to be the student's too (a copied module shares its parameters; "
-                                       "clone() makes new ones)"));
+                    throw ConfigError(detail::concat(
+                        "teacher: expected no parameters shared with the student, found \"", parameter.key(),
+                        "\" in both (a copied module shares its parameters; clone() makes new ones)"));
                 }
             }
         }
@@ -268,7 +266,7 @@ class Trainer : public detail::RunBase<
         const at::Device device = detail::device_of(student_.module());
         for (const torch::nn::Module* each : detail::teacher_modules(teacher_)) {
             if (!each->parameters().empty() && detail::device_of(*each) != device) {
-                throw ConfigError(detail::concat("teacher: expected it where the student is, on ", device,
+                throw ConfigError(detail::concat("teacher: expected it on the student's device, ", device,
                                                  ", found it on ", detail::device_of(*each)));
             }
         }
@@ -282,7 +280,7 @@ class Trainer : public detail::RunBase<
 
 namespace detail {
 
-// Tells the Schedule from the optimizer, where the weights are in the Knowledge.
+// Distinguishes a Schedule from the optimizer, which takes its place if the weights are in the Knowledge.
 template <class T>
 concept OptimizerArgument = std::convertible_to<T&, OptimizerPolicy>;
 template <class T>

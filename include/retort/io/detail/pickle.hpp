@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Reads what Python's pickle wrote, as plain data. Nothing in it is called or constructed: classes and calls remain
-/// names with their arguments. The format: Python's `pickletools`.
+/// names with their arguments. For the format see Python's `pickletools`.
 #pragma once
 
 #include <bit>
@@ -68,7 +68,7 @@ class Pickle {
         const Value& value = values_[id];
         return value.kind == Kind::global && value.text == module && value.name == name;
     }
-    /// What a dictionary has under a key; null if that is nothing, or the value is not a dictionary.
+    /// The value of a dictionary under a key; null if there is none, or this is not a dictionary.
     const Value* find(const Value& dictionary, std::string_view key) const {
         if (dictionary.kind != Kind::dict) return nullptr;
         for (std::size_t i = 0; i + 1 < dictionary.items.size(); i += 2) {
@@ -83,13 +83,13 @@ class Pickle {
                find(values_[*value.state], "_parameters") != nullptr &&
                find(values_[*value.state], "_modules") != nullptr;
     }
-    /// What a value is, in a few words, for errors.
+    /// A short description of a value, for errors.
     std::string described(const Value& value) const {
         switch (value.kind) {
             case Kind::none:
                 return "None";
             case Kind::boolean:
-                return "a truth value";
+                return "a boolean";
             case Kind::integer:
             case Kind::big:
                 return "an integer";
@@ -169,7 +169,7 @@ class Pickle {
         const bool fits = pairs ? target.kind == Kind::dict || target.kind == Kind::object
                                 : target.kind == Kind::list || target.kind == Kind::object;
         if (!fits) fail(pairs ? "a dictionary to put into" : "a list to put into", "another value");
-        // What is appended to an object says nothing about tensors, and would be taken for pairs.
+        // What is appended to an object is irrelevant for tensors, and would be mistaken for pairs.
         if (!pairs && target.kind == Kind::object) return;
         target.items.insert(target.items.end(), items.begin(), items.end());
     }

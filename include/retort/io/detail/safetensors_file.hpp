@@ -22,7 +22,7 @@
 
 namespace retort::detail {
 
-/// What a header says of one tensor.
+/// The entry of a header for one tensor.
 struct SafetensorsEntry {
     std::string name{};
     std::string type{};
@@ -44,7 +44,7 @@ class SafetensorsHeader {
     std::vector<SafetensorsEntry>& entries() { return entries_; }
 
     bool null() { return other("null"); }
-    bool boolean(bool) { return other("a truth value"); }
+    bool boolean(bool) { return other("a boolean"); }
     bool number_integer(std::int64_t value) { return other(concat(value)); }
     bool number_float(double, const std::string& text) { return other(excerpt(text)); }
     bool binary(std::vector<std::uint8_t>&) { return other("binary data"); }
@@ -111,7 +111,7 @@ class SafetensorsHeader {
     }
 
   private:
-    /// A value that is none of those that count: an error, or a part of a field that the format does not have.
+    /// A value of any other kind: an error, or part of a field that the format does not have.
     bool other(std::string_view found) const {
         if (depth_ == 0) throw DataError(concat("expected a JSON object as the header, found ", found));
         if (in_metadata_) refuse("texts", found);
@@ -158,7 +158,7 @@ inline StoredTensors parse_safetensors(std::string_view file,
                    offsets.size() == 2 ? concat(offsets[0], " and ", offsets[1]) : concat(offsets.size()));
         }
     }
-    // JSON has no order: the tensors are given that of their data, which has neither gaps nor overlaps.
+    // JSON objects have no order: the tensors get that of their data, which has neither gaps nor overlaps.
     std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
         return std::tie(a.offsets, a.name) < std::tie(b.offsets, b.name);
     });
@@ -191,7 +191,7 @@ inline StoredTensors parse_safetensors(std::string_view file,
         std::int64_t stride = 1;
         for (std::size_t i = tensor.sizes.size(); i-- > 0;) {
             tensor.strides[i] = stride;
-            // Beside a size of 0 the others say nothing about the bytes, and their product may be anything.
+            // If one size is 0, the others say nothing about the bytes, and their product may be anything.
             if (__builtin_mul_overflow(stride, std::max<std::int64_t>(tensor.sizes[i], 1), &stride))
                 stride = 1;
         }

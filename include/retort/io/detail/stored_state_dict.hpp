@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Turns what files say about tensors into tensors.
+/// Turns the descriptions of tensors in files into tensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -63,7 +63,7 @@ inline const ElementTypeNames& element_type(const at::Tensor& tensor, const std:
                              tensor.toString()));
 }
 
-/// Copies the elements; the tensors are views of the copies, and share them where they do so in the file.
+/// Copies the elements; the tensors are views of the copies, and share them if they do so in the file.
 /// \param left_out gets the names of the entries that are not readable tensors; null: they are an error
 inline StateDict to_state_dict(StoredTensors stored, std::vector<std::string>* left_out) {
     const auto readable = [](const StoredTensor& tensor) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a file says about its tensors. Independent of LibTorch, so that it can be fuzzed alone.
+/// The descriptions of tensors in a file. Independent of LibTorch, so that it can be fuzzed alone.
 #pragma once
 
 #include <array>
@@ -110,11 +110,10 @@ struct StoredTensors {
 
 /// More dimensions than any operator of LibTorch takes.
 inline constexpr std::size_t most_dimensions = 64;
-/// A view may repeat elements (`expand` in Python). So many elements are more than a real one has, and few enough to be
-/// copied.
+/// A view may repeat elements (`expand` in Python). This limit is above any real one, and small enough to be copied.
 inline constexpr std::int64_t most_repeated = std::int64_t{1} << 26;
 
-/// Throws unless a tensor is a view of elements that are there.
+/// Throws unless a tensor is a view of existing elements.
 inline void check_stored(const StoredTensor& tensor, const StoredElements& elements) {
     const auto refuse = [&](std::string_view expected, std::string_view found) {
         throw DataError(concat("tensor ", excerpt(tensor.name), ": expected ", expected, ", found ", found));

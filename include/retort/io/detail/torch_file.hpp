@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Finds the tensors of a state dictionary in a file that Python's `torch.save` wrote, in the format of today
-/// (a zip archive) and in that from before version 1.6 (a series of pickles). Independent of LibTorch.
+/// Finds the tensors of a state dictionary in a file that Python's `torch.save` wrote, in the current format
+/// (a zip archive) or in that from before version 1.6 (a series of pickles). Independent of LibTorch.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@
 
 namespace retort::detail {
 
-/// How a pickle names elements outside of it.
+/// How a pickle refers to elements outside of it.
 struct StorageReference {
     std::string_view key{};
     std::optional<ElementType> type{};  ///< none: untyped
@@ -74,7 +74,7 @@ inline StorageReference storage_reference(const Pickle& pickle, const Pickle::Va
     return result;
 }
 
-/// Reads the tensors of one pickle. `storage_of(reference, name)` says which of the stored elements are meant.
+/// Reads the tensors of one pickle. `storage_of(reference, name)` returns which stored elements are meant.
 template <class StorageOf>
 class TensorsOfPickle {
     using Kind = Pickle::Kind;
@@ -83,18 +83,19 @@ class TensorsOfPickle {
     using Pairs = std::vector<std::pair<std::string_view, Id>>;
 
   public:
-    /// \param most how many sizes all tensors may have together: a file has a byte for each at least
+    /// \param most maximum number of sizes of all tensors together: a file has at least a byte for each
     TensorsOfPickle(const Pickle& pickle, std::uint64_t most, StorageOf storage_of)
         : pickle_(pickle), left_(most), storage_of_(std::move(storage_of)) {}
 
-    /// Adds the tensors of the dictionary that `path` leads to: a key, or keys with dots between them; empty: the one
-    /// under the first of the usual keys, or the outermost.
+    /// Adds the tensors of the dictionary at `path`: a key, or keys with dots between them; empty: the one under the
+    /// first of the usual keys, or the outermost.
     void read(std::string_view path, StoredTensors& result) {
         Pairs pairs = dictionary(pickle_.root(), "the file");
         if (path.empty()) {
             for (const std::string_view usual :
                  {"state_dict", "model_state_dict", "model", "net", "module"}) {
-                if (all_tensors(pairs)) break;  // a checkpoint may have a tensor beside its epoch
+                if (all_tensors(pairs))
+                    break;  // a checkpoint may also contain a single tensor, such as its epoch
                 if (const Value* inner = find(pairs, usual); inner != nullptr && is_dictionary(*inner)) {
                     pairs = dictionary(*inner, usual);
                     break;
@@ -184,7 +185,7 @@ class TensorsOfPickle {
             return rebuilt(pickle_[pair.second]).arguments != nullptr;
         });
     }
-    /// \throws DataError if none of the entries is a tensor, with what there is instead
+    /// \throws DataError if none of the entries is a tensor, with what they are instead
     void check_any(const Pairs& pairs) const {
         const auto is = [&](auto&& what) {
             return std::find_if(pairs.begin(), pairs.end(),
@@ -223,7 +224,7 @@ class TensorsOfPickle {
                 return result;
             if (arguments.kind != Kind::tuple || arguments.items.empty()) return {};
             if (pickle_.is_global(callee, "torch._tensor", "_rebuild_from_type_v2")) {
-                // A tensor with attributes. What classes derived from it make of the elements only they know.
+                // A tensor with attributes. Derived classes may interpret the elements in their own way.
                 if (arguments.items.size() < 3 ||
                     !(pickle_.is_global(arguments.items[1], "torch", "Tensor") ||
                       pickle_.is_global(arguments.items[1], "torch.nn.parameter", "Parameter")))
@@ -402,7 +403,7 @@ inline StoredTensors read_torch_legacy(std::string_view file, std::string_view p
     StoredTensors result;
     std::map<std::string_view, Wanted> wanted;
     // All storages follow in the order of `keys`, also those of what is not in the state dictionary; their
-    // element types are known from what refers to them only.
+    // element types are known only from what refers to them.
     for (const Pickle::Value& value : content.values()) {
         if (value.kind != Kind::stored) continue;
         const StorageReference storage = storage_reference(content, value, "of the file");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A term of which not all samples count, or not all the same.
+/// A term with a weight for each sample.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -20,13 +20,13 @@
 
 namespace retort {
 
-/// A term whose samples count as a filter says.
+/// A term whose samples are weighted by a filter.
 ///
 ///     retort::Filtered{retort::SoftTarget{}, retort::CorrectTeacher{}}
 ///     retort::Filtered{retort::SoftTarget{}, [](auto&, auto&, const auto& batch) { return batch.weight; }}
 ///
 /// Formula: with the loss \f$ l_i \f$ and the weight \f$ w_i \f$ of each sample, \f$ \sum_i w_i l_i / B \f$
-/// (`batchmean`, the default), \f$ \sum_i w_i l_i / \sum_i w_i \f$ (`mean`: over those that count; 0 where
+/// (`batchmean`, the default), \f$ \sum_i w_i l_i / \sum_i w_i \f$ (`mean`: over those that count; 0 if
 /// none does), \f$ \sum_i w_i l_i \f$ (`sum`), or \f$ w_i l_i \f$ (`none`). The term's own reduction does not
 /// matter.
 /// Gradient: as the term's; none through the weights.
@@ -52,8 +52,8 @@ class Filtered : public TermAdaptor<Term> {
                           const Progress& progress) const {
         static_assert(
             SampleFilter<Filter, Student, Teacher, B>,
-            "retort: a filter is called as filter(student_outputs, teacher_outputs, batch) const and "
-            "returns a tensor");
+            "retort: a filter must be callable as filter(student_outputs, teacher_outputs, batch) const and "
+            "return a tensor");
         const at::Tensor losses = this->call(student, teacher, batch, progress);
         at::Tensor weights = filter(student, teacher, batch);
         if (!weights.defined() || weights.sizes() != losses.sizes() || weights.device() != losses.device()) {

@@ -16,8 +16,8 @@
 
 namespace retort {
 
-/// A term on logits that sees only some of the classes, as if there were no others: a mask of classes,
-/// without logits of minus infinity.
+/// A term on logits that sees only some of the classes, as if there were no others: a class mask without logits of
+/// minus infinity.
 ///
 ///     retort::OnClasses{retort::SoftTarget{}, torch::tensor({0, 3, 7})}
 ///
@@ -25,7 +25,7 @@ namespace retort {
 template <SaysWhatItNeeds Term>
 struct OnClasses : detail::LogitsAdaptor<OnClasses<Term>, Term> {
     static_assert(!Term::needs_target,
-                  "retort: OnClasses is for terms without targets, whose class indices it would shift");
+                  "retort: OnClasses is for terms without targets: it would shift their class indices");
 
     at::Tensor classes;  ///< class indices of type Long, on the device of the logits
 

@@ -27,8 +27,8 @@ namespace functional {
 /// deviation.
 /// Shapes: [batch, classes], at least 2 classes.
 /// Gradient: through mean and deviation too.
-/// Hazards: equal logits of a sample have deviation 0, and a gradient of the order of 1 / epsilon.
-/// \throws ConfigError if epsilon is not above 0; ShapeError if these are no logits of 2 classes or more.
+/// Hazards: a sample with equal logits has deviation 0, and a gradient of the order of 1 / epsilon.
+/// \throws ConfigError if epsilon is not above 0; ShapeError if these are not logits of at least 2 classes.
 inline at::Tensor standardize(const at::Tensor& logits, double epsilon = 1e-7) {
     detail::check_range("standardize", "an epsilon", epsilon, detail::above(0));
     detail::check_logits("standardize", "logits", logits);
@@ -50,8 +50,7 @@ inline at::Tensor standardize(const at::Tensor& logits, double epsilon = 1e-7) {
 ///
 /// Formula: the term's, on \f$ (z - \mathrm{mean}(z)) / (\epsilon + \mathrm{std}(z)) \f$ over the classes of
 /// each sample (`functional::standardize`).
-/// Hazards: with 2 classes all that is left is the sign. Cross-entropy with the targets belongs on the raw
-/// logits.
+/// Hazards: with 2 classes only the sign is left. Apply cross-entropy with the targets to the raw logits.
 /// Source: Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024; temperature
 /// 2 and weight 9 beside cross-entropy of weight 0.1 are the released defaults.
 template <SaysWhatItNeeds Term>

@@ -33,7 +33,7 @@ class Sum : public TermAdaptor<detail::term_of<Terms>...> {
     using Base = TermAdaptor<detail::term_of<Terms>...>;
     static_assert(
         !Base::trains_teacher,
-        "retort: a ForTeacher term stands in the Knowledge itself, not within a Sum: the other terms "
+        "retort: a ForTeacher term belongs directly in the Knowledge, not in a Sum: the other terms "
         "would train the teacher, too");
 
   public:
@@ -57,9 +57,9 @@ class Sum : public TermAdaptor<detail::term_of<Terms>...> {
                 ...);
         }(std::index_sequence_for<Terms...>{});
         if (!result.defined()) {
-            throw ConfigError(detail::concat(this->name(), ": expected a weight other than 0 in epoch ",
-                                             progress.epoch, ", step ", progress.step,
-                                             ", found none: give the whole Sum a weight of 0 there"));
+            throw ConfigError(detail::concat(
+                this->name(), ": expected a weight other than 0 in epoch ", progress.epoch, ", step ",
+                progress.step, ", found none: for such steps give the whole Sum a weight of 0"));
         }
         return result;
     }

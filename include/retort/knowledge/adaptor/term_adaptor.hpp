@@ -34,8 +34,8 @@ namespace retort {
 ///
 ///     retort::Knowledge{retort::CrossEntropy{}, SquareRoot{retort::SoftTarget{}}}
 ///
-/// One that holds a filter or a schedule besides stores it in its `checkpoint`, after the base's; one that calls its
-/// terms with other outputs shows them these in `prepare`, too.
+/// A term adaptor that also holds a filter or a schedule stores it in its `checkpoint`, after the base's; one that
+/// calls its terms with other outputs also passes these to their `prepare`.
 template <SaysWhatItNeeds... Terms>
 class TermAdaptor {
     static_assert(sizeof...(Terms) > 0, "retort: a TermAdaptor holds at least one term");
@@ -53,9 +53,9 @@ class TermAdaptor {
     const auto& term() const { return std::get<0>(terms_); }
     const std::tuple<Terms...>& terms() const { return terms_; }
 
-    /// \throws ConfigError if the options of a term make no sense
+    /// \throws ConfigError if the options of a term are invalid
     void check() const { detail::check_terms(terms_); }
-    /// The name of the term; of several, all with + in between.
+    /// The name of the term; of several, their names joined by +.
     std::string name() const {
         std::string result;
         detail::each_term(terms_, [&](const auto& each) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A term between two places of one network: self-distillation.
+/// A term between two layers of one network: self-distillation.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,30 +16,30 @@
 
 namespace retort {
 
-/// A term whose teacher is the student itself: what one tap reads is taught by what another one reads.
+/// A term whose teacher is the student itself: the tensor of one tap teaches that of another.
 ///
 ///     retort::Within{retort::CrossEntropy{}, retort::tap<&Outputs::exits, 0>}          // an exit and the labels
 ///     retort::Within{retort::SoftTarget{}, retort::tap<&Outputs::exits, 0>, retort::tap<&Outputs::logits>}
 ///
-/// It needs no teacher, so that it stands in the `Knowledge` of a trainer without one, and on the edges from
-/// the labels of a transfer graph. The term sees the tensors that the taps read as outputs: a term on logits
-/// takes them as logits; one with taps of its own takes `retort::itself`.
+/// It needs no teacher, so that it can be used in the `Knowledge` of a trainer without one, and on the edges from the
+/// labels of a transfer graph. The term gets the tensors of the taps as outputs: a term on logits takes them as logits;
+/// for one with taps of its own, use `retort::itself`.
 /// Gradient: as the term's. Most terms take their teacher as a constant, so that the deeper exit does not learn
 /// from the shallower one.
 template <SaysWhatItNeeds Term, class To, class From = To>
 class Within : public TermAdaptor<Term> {
     static_assert(
         !detail::trains_teacher<Term>,
-        "retort: a term Within one network has no other teacher to train: ForTeacher stands around it");
+        "retort: a term Within one network has no other teacher to train: ForTeacher must wrap Within");
 
   public:
     static constexpr bool needs_teacher = false;
 
-    /// What the tap `to` reads, and the labels.
+    /// The tap `to`, and the labels.
     Within(Term term, To to)
         requires(!Term::needs_teacher)
         : TermAdaptor<Term>(std::move(term)), to_(to), from_(std::move(to)) {}
-    /// What the tap `to` reads, taught by what `from` reads.
+    /// The tap `to`, taught by the tap `from`.
     Within(Term term, To to, From from)
         requires(bool(Term::needs_teacher))
         : TermAdaptor<Term>(std::move(term)), to_(std::move(to)), from_(std::move(from)) {}

@@ -58,7 +58,7 @@ class Chain {
         std::vector<std::int64_t> sizes = student.vec();
         return std::apply(
             [&](const auto&... part) {
-                // Braces: from left to right.
+                // Braces evaluate from left to right.
                 std::tuple holders{built(part, sizes, teacher)...};
                 return std::apply(
                     [](auto&... holder) {
@@ -86,7 +86,7 @@ class Chain {
         if (!sizes.empty()) {
             const at::NoGradGuard guard;
             sizes[0] = 1;
-            holder->eval();  // a trial must not change batch norm statistics
+            holder->eval();  // this trial forward must not change batch norm statistics
             sizes = holder->forward(at::zeros(sizes)).sizes().vec();
             holder->train();
         }

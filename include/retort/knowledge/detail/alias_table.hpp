@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Random numbers as a pure function of a counter, and constant-time draws from a distribution; all in tensor
-/// operators, so that a device draws what the CPU draws, without synchronizing.
+/// operators, so that a device draws the same numbers as the CPU, without synchronizing.
 #pragma once
 
 #include <ATen/TensorOperators.h>
@@ -61,8 +61,8 @@ struct AliasTable {
 };
 
 /// The table for weights [n], at least 0 and not all 0. Outcomes below the average take the rest of their share from
-/// the heavy ones in order; which one supplies which follows from the running sums of deficits and surpluses, so that
-/// nothing loops over the outcomes.
+/// the heavy ones in order; the assignment follows from the running sums of deficits and surpluses, without a loop over
+/// the outcomes.
 /// \throws ConfigError
 inline AliasTable alias_table(const at::Tensor& weights) {
     if (!weights.defined() || weights.dim() != 1 || weights.numel() == 0) {

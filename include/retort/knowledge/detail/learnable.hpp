@@ -19,7 +19,7 @@
 
 namespace retort::detail {
 
-/// Lets learnable parts draw their initial values without advancing the random numbers of the program: at weight 0 a
+/// Lets learnable parts draw their initial values without advancing the global generator: at weight 0 a
 /// term must not change a run. The numbers follow from the program's seed and from `salt`.
 class ScopedSeed {
   public:
@@ -64,7 +64,7 @@ class Learnable {
     auto* operator->() const {
         if (!built()) {
             throw ConfigError(
-                "knowledge: the sizes of a learnable part are not given; call prepare with the outputs of a "
+                "knowledge: the sizes of a learnable part are unknown; call prepare with the outputs of a "
                 "first batch");
         }
         return state_->holder.get();

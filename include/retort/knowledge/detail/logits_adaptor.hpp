@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The base of terms that show another term changed logits.
+/// The base of terms that pass changed logits to another term.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +19,7 @@ namespace retort::detail {
 template <class Derived, SaysWhatItNeeds Term>
 class LogitsAdaptor : public TermAdaptor<Term> {
     static_assert(!trains_teacher<Term>,
-                  "retort: a ForTeacher term stands around a term that changes logits, not within it: "
+                  "retort: ForTeacher must wrap a term that changes logits, not the other way around: "
                   "ForTeacher{Standardized{...}}");
 
   public:

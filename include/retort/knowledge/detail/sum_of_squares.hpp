@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Sums of squares whose gradient is twice what was squared.
+/// Sums of squares, with a custom gradient.
 #pragma once
 
 #include <ATen/TensorOperators.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What is done to all terms of a tuple: checks, learnable parts, state.
+/// Operations on all terms of a tuple: checks, learnable parts, state.
 #pragma once
 
 #include <torch/nn/module.h>
@@ -28,9 +28,9 @@ template <class... Terms>
 void check_terms(const std::tuple<Terms...>& terms) {
     static_assert(
         (forwards_term<Terms>() && ...),
-        "retort: the term in the member `term` has learnable parts or trains the teacher, and the term "
-        "around it "
-        "does not forward module, prepared, prepare and trains_teacher: derive it from retort::TermAdaptor");
+        "retort: the term in the member `term` has learnable parts or trains the teacher, but the term "
+        "that wraps it does not forward module, prepared, prepare and trains_teacher: derive it from "
+        "retort::TermAdaptor");
     each_term(terms, [](const auto& term) { check_policy(term); });
 }
 

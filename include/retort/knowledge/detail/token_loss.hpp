@@ -200,10 +200,10 @@ class TokenLossEngine {
 
     at::TensorOptions options() const { return loss_.first().options().dtype(type_); }
 
-    /// The words of a sparse teacher and their log-probabilities, followed by the rest's; sums to 1.
+    /// The words of a sparse teacher and their log-probabilities, followed by that of the rest; sums to 1.
     void prepare(const SparseTeacher& teacher) {
         words_ = teacher.indices;
-        // Ignored tokens may name anything.
+        // Ignored tokens may have any indices.
         if (loss_.ignored.defined()) words_ = words_.masked_fill(loss_.ignored.unsqueeze(1), 0);
         const at::Tensor chosen = teacher.log_probabilities.to(type_);
         at::Tensor rest;

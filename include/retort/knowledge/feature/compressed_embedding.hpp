@@ -23,8 +23,8 @@
 
 namespace retort {
 
-/// Options of `CompressedEmbedding` and `functional::embedding_distance`. Our sources do not state the paper's
-/// values: these are this library's choice.
+/// Options of `CompressedEmbedding` and `functional::embedding_distance`. The available sources do not state the
+/// paper's values: these are this library's choice.
 struct CompressedEmbeddingOptions {
     /// The distance of two embeddings.
     enum class Distance {
@@ -134,8 +134,8 @@ struct CompressionParts {
 /// from the cross-entropy. Never negative.
 /// Reductions: elements are the samples.
 /// Learnable: compressor (by default `LinearMap`) and classifier, built from the first batch.
-/// Source: Ding, Lerch, "Embedding Compression for Teacher-to-Student Knowledge Transfer", 2024; our sources have the
-/// idea but not the formula, so the distance and the weights are this library's choice.
+/// Source: Ding, Lerch, "Embedding Compression for Teacher-to-Student Knowledge Transfer", 2024; the available sources
+/// give the idea but not the formula, so the distance and the weights are this library's choice.
 template <class StudentTap, class TeacherTap, Connector C = LinearMap>
 class CompressedEmbedding : public detail::FeatureTerm<StudentTap, TeacherTap, detail::CompressionParts<C>> {
     using Base = detail::FeatureTerm<StudentTap, TeacherTap, detail::CompressionParts<C>>;

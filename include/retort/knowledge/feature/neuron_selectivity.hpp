@@ -69,8 +69,8 @@ inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor
 /// average-pooled to the size of the smaller.
 /// Gradient: to the student's feature. Memory: batch x the smaller of channels^2 and positions^2, not batch x
 /// channels x channels x positions.
-/// Reductions: elements are the samples. Published benchmarks use weight 50 (released code; the paper's is not known
-/// to us).
+/// Reductions: elements are the samples. Published benchmarks use weight 50 (released code; the paper's is
+/// unknown).
 /// Source: Huang, Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017,
 /// polynomial kernel with d = 2, c = 0.
 template <class StudentTap, class TeacherTap>

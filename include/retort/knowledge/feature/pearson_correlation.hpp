@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Pearson correlation of features: equal up to the scale and the offset of each channel.
+/// Pearson correlation of features: invariant to the scale and offset of each channel.
 #pragma once
 
 #include <ATen/core/Reduction.h>

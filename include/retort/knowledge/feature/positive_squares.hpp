@@ -21,7 +21,7 @@ namespace functional {
 /// Formula: \f$ \sum_{i:\, s_i > 0 \vee t_i > 0} (s_i - t_i)^2 \f$, a plain sum: not divided by the batch.
 /// Shapes: both equal.
 /// Gradient: to the student's feature; the teacher's is a constant.
-/// Source: released code of Be Your Own Teacher (an unofficial one).
+/// Source: an unofficial implementation of Be Your Own Teacher.
 /// \throws ShapeError
 inline at::Tensor positive_squares(const at::Tensor& student, const at::Tensor& teacher) {
     detail::check_alike("positive_squares", "the student's feature", student, "the teacher's", teacher);

@@ -93,7 +93,7 @@ struct SrrlParts {
 ///     retort::Srrl{retort::tap<&SmallOutputs::body>, retort::tap<&BigOutputs::stage3>, big->classifier}
 ///
 /// Formula: \f$ \alpha \, \mathrm{mean} (\bar f_s - \bar f_t)^2 + \beta \, \mathrm{mean} (W_t \bar f_s -
-/// z_t)^2 \f$ with \f$ f_s = r(F_s) \f$ by the connector, \f$ \bar f \f$ the mean over the positions, \f$ W_t
+/// z_t)^2 \f$ with \f$ f_s = r(F_s) \f$ from the connector, \f$ \bar f \f$ the mean over the positions, \f$ W_t
 /// \f$ the teacher's classifier and \f$ z_t \f$ the teacher's logits. Never negative; 0 at equality.
 /// Shapes: features [batch, channels, height, width]; a feature of shape [batch, channels] counts as a map of
 /// one position. The sizes of the maps may differ.

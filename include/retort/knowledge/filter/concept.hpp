@@ -9,7 +9,7 @@
 /// | `filter.check()` | optional; throws ConfigError for invalid options |
 /// | `filter.checkpoint(archive)` | required for filters with state: stores or restores it (`retort::Archive`); copies share it. Filters have no learnable parts |
 ///
-/// A minimal example, samples that come with a weight in the user's own batch:
+/// A minimal example, for a custom batch with a weight for each sample:
 ///
 ///     [](const auto&, const auto&, const auto& batch) { return batch.weight; }
 #pragma once

@@ -43,7 +43,7 @@ struct InformationFlowOptions {
     /// The authors' released code: the diagonal counts, mean over the batch^2 pairs. The default, as the published
     /// weights of the layers (1 for the last, 100 * 0.7^epoch for the others) refer to this scale.
     static InformationFlowOptions released() { return {}; }
-    /// The paper's formula as others report it: k != i, the sum over all pairs; larger by about batch^2.
+    /// The paper's formula as reported by others: k != i, the sum over all pairs; larger by about batch^2.
     static InformationFlowOptions paper() { return {.diagonal = false, .reduction = Reduction::sum}; }
 
     /// \throws ConfigError

@@ -142,8 +142,8 @@ inline at::Tensor matched_vectors(const at::Tensor& student, const at::Tensor& g
     return at::matmul(vectors, choice);
 }
 
-/// The differences between student and teacher in how the vectors of two layers, [batch, size, count] each, compare
-/// with one another, summed per sample: \f$ \sum (\exp(-(a \ominus b)^2 / 8) - \exp(-(a^t \ominus b^t)^2 / 8))^2 \f$
+/// The differences between student and teacher in the relations between the vectors of two layers, [batch, size, count]
+/// each, summed per sample: \f$ \sum (\exp(-(a \ominus b)^2 / 8) - \exp(-(a^t \ominus b^t)^2 / 8))^2 \f$
 /// over all pairs of elements. The gradient is computed with the value, so that no tensor of all pairs outlives the
 /// forward pass.
 class PairDifferences : public torch::autograd::Function<PairDifferences> {

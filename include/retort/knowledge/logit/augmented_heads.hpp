@@ -53,7 +53,7 @@ inline at::Tensor joint_labels(const at::Tensor& target, std::int64_t views = 4)
 /// Soft targets for every head of the student from the corresponding head of the teacher.
 ///
 /// Formula: \f$ \sum_h T^2\, \mathrm{KL}(\sigma(z^t_h / T) \,\|\, \sigma(z^s_h / T)) \f$, mean over all views.
-/// Shapes: lists of logits, [batch * views, classes of the head] each; including the main head, if it takes part.
+/// Shapes: lists of logits, [batch * views, classes of the head] each; including the main head if it is to be matched.
 /// Gradient: to the student's logits.
 /// Source: Yang, An, Cai, Xu, "Hierarchical Self-supervised Augmented Knowledge Distillation", IJCAI 2021; four
 /// rotations, temperature 3 and weights 1 are the released code's.

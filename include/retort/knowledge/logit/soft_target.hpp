@@ -61,8 +61,8 @@ struct SoftTarget {
     Form form = Form::forward;
     double beta = 0.5;      ///< of `symmetric` and `jensen_shannon`
     double epsilon = 1e-8;  ///< of `guarded` and `shifted`
-    /// Whether the teacher's logits are constants. False lets the gradient reach them if they have a graph, as some
-    /// released code of online distillation does: teachers of trainers and peers of cohorts have none, exits of one
+    /// Whether the teacher's logits are constants. False lets gradients reach them if they have a graph, as in some
+    /// released code of online distillation: teachers of trainers and peers of cohorts have none, exits of one
     /// network (`Within`) do.
     bool detach = true;
 

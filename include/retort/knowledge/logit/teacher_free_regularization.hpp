@@ -25,10 +25,10 @@ namespace retort {
 /// of probabilities, of which the most probable class counts.
 /// Gradient: to the student's logits.
 /// Reductions: `mean` (default), `batchmean` (larger by the number of classes), `sum`, `none` (one value per sample).
-/// Hazards: u, already a distribution, still goes through a softmax, so that a high T makes it nearly uniform; and
-/// the division by the classes makes it weak, which the released code compensates with multipliers of up to 100.
-/// Kept, as the code is the only form the source states. Related: `CrossEntropy` with a label smoothing of \f$ \alpha
-/// C / (C - 1) \f$ is that work's label smoothing of \f$ \alpha \f$; `SoftTarget::teacher_free()` is its
+/// Hazards: u, already a distribution, is passed through a softmax, so that a high T makes it nearly uniform; and the
+/// division by the number of classes makes the loss small, which the released code compensates with multipliers of up
+/// to 100. Kept, since the code is the only form the source states. Related: `CrossEntropy` with a label smoothing of
+/// \f$ \alpha C / (C - 1) \f$ is that work's label smoothing of \f$ \alpha \f$; `SoftTarget::teacher_free()` is its
 /// self-distillation.
 /// Source: Yuan, Tay, Li, Wang, Feng, "Revisiting Knowledge Distillation via Label Smoothing Regularization", CVPR
 /// 2020, as released; temperature 20 and probability 0.99 are its values, with cross-entropy.

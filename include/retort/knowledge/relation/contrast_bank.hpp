@@ -193,8 +193,8 @@ inline at::Tensor noise_contrast(const at::Tensor& vectors, const at::Tensor& ba
 
 namespace detail {
 
-/// Moves buffers; those of floating-point type become float64 if `type` is, else float32; no others change their
-/// type, unlike with LibTorch's own `Module::to`.
+/// Moves buffers; those of floating-point type become float64 if `type` is, otherwise float32; the others keep their
+/// type, unlike in LibTorch's own `Module::to`.
 inline void buffers_to(torch::nn::Module& module, std::optional<at::Device> device, at::ScalarType type) {
     for (auto& buffer : module.named_buffers(/*recurse=*/false)) {
         at::Tensor& tensor = buffer.value();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Contrastive representation distillation (CRD): a sample has similar representations in both networks, unlike those of other samples.
+/// Contrastive representation distillation (CRD): the representations of a sample in both networks attract each other,
+/// those of different samples repel.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -68,7 +69,7 @@ struct QueueNegatives {
     }
 };
 
-/// Contrast within the batch: only a temperature.
+/// Contrast within the batch: has only a temperature.
 class ContrastBatchImpl : public torch::nn::Module {
   public:
     explicit ContrastBatchImpl(double temperature)

@@ -97,7 +97,7 @@ inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Te
 /// Gradient: to both embeddings, as both come from trained maps; pass a detached tensor if one is a constant.
 /// Reduction: fixed; a batch of one has no neighbors: 0.
 /// Hazards: depends on the order of the samples, and is not the loss of the paper, although published tables quote it
-/// as such. 0 as soon as every other sample agrees.
+/// as such. 0 as soon as every second sample agrees.
 /// Source: RepDistiller, with weight 0.02.
 /// \throws ShapeError
 inline at::Tensor neighbor_differences(const at::Tensor& student, const at::Tensor& teacher) {

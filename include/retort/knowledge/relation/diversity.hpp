@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Diversity: different noise should give different outputs. For generators, which replace data that a teacher's
-/// owner keeps private.
+/// Diversity: different noise should give different outputs. For generators that replace private data of a teacher.
 #pragma once
 
 #include <ATen/TensorOperators.h>

@@ -86,7 +86,7 @@ class FusedOptimizer : public torch::optim::Optimizer {
     /// Options of a parameter group.
     using Options = GroupOptions<Recipe>;
 
-    /// \throws ConfigError if the options make no sense
+    /// \throws ConfigError if an option is out of range
     FusedOptimizer(std::vector<at::Tensor> parameters, const Recipe& defaults)
         : FusedOptimizer(std::vector<Group>{Group(std::move(parameters))}, defaults) {}
     /// \param defaults options of the groups that have none
@@ -98,7 +98,7 @@ class FusedOptimizer : public torch::optim::Optimizer {
 
     /// Adds a group with its options, or with the defaults where it has none. (LibTorch 2.12 and later replace options of
     /// types other than their own by the defaults, so that this must not be called through the base.)
-    /// \throws ConfigError if the options are of another optimizer, or make no sense
+    /// \throws ConfigError if the options are of another optimizer, or out of range
     void add_param_group(const Group& group) {
         if (group.has_options()) {
             const auto* const options = dynamic_cast<const Options*>(&group.options());
@@ -228,7 +228,7 @@ class FusedOptimizer : public torch::optim::Optimizer {
             states_[i].repeated = repeated;
         });
     }
-    /// Goes through all parameters; updates those that are not dense, and leaves the dense ones to `finish`.
+    /// Iterates over all parameters; updates those that are not dense, and leaves the dense ones to `finish`.
     void gather() {
         std::size_t position = 0;
         for (Group& group : param_groups_) {

@@ -25,8 +25,8 @@ inline constexpr int update_block = 16;
 #define RETORT_UPDATE_LOOP _Pragma("GCC ivdep")
 #endif
 
-// LibTorch's kernels for AVX2 and later compute a * b + c with one rounding, those for older CPUs with two. Ours
-// follow them. Where the program is not compiled for such a CPU, separate functions are.
+// LibTorch's kernels for AVX2 and later compute a * b + c with one rounding, those for older CPUs with two; ours do
+// the same. If the program is not compiled for AVX2, separate functions are.
 #if defined(__x86_64__) && !defined(__FMA__)
 #define RETORT_UPDATE_FOR_AVX2 __attribute__((target("avx2,fma")))
 #endif
@@ -45,7 +45,7 @@ template <bool fused, class T>
 template <bool fused, class T>
 [[gnu::always_inline]] inline void square_roots(T (&values)[update_block]) {
 #if defined(__x86_64__) && (defined(RETORT_UPDATE_FOR_AVX2) || defined(__AVX__))
-    // The compiler computes roots one by one, as std::sqrt may have to set errno.
+    // The compiler does not vectorize std::sqrt, which may have to set errno.
     if constexpr (fused) {
         constexpr std::size_t width = 32 / sizeof(T);
         struct Lanes {
@@ -77,7 +77,7 @@ template <bool fused, class Kernel>
 template <class Kernel>
 RETORT_UPDATE_FOR_AVX2 void run_for_avx2(const Kernel& kernel, std::int64_t begin, std::int64_t end) {
     run_blocks<true>(kernel, begin, end);
-    // SSE instructions that follow are slow until this.
+    // Without this, SSE instructions that follow would be slow.
     __asm__ volatile("vzeroupper");
 }
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// RAII for SQLite: databases, prepared statements and transactions, with errors as messages.
+/// RAII for SQLite: databases, prepared statements and transactions, with errors as exceptions.
 #pragma once
 
 #if !defined(RETORT_WITH_SQLITE) || !RETORT_WITH_SQLITE
@@ -134,7 +134,7 @@ class SqliteDatabase {
     /// \param patience seconds that every access waits while another process holds the lock
     /// \throws OutputError if it cannot be opened
     SqliteDatabase(const std::filesystem::path& path, Mode mode, double patience) : where_(path.string()) {
-        std::error_code error;  // what is not there is created, or an error of SQLite
+        std::error_code error;  // a missing file is created, or reported by SQLite
         const auto type = std::filesystem::status(path, error).type();
         using Type = std::filesystem::file_type;
         if (type == Type::fifo || type == Type::character || type == Type::block || type == Type::socket)
@@ -166,13 +166,13 @@ class SqliteDatabase {
     std::unique_ptr<sqlite3, Close> database_;
 };
 
-/// Everything between construction and `commit()` happens as a whole or not at all.
+/// Everything between construction and `commit()` is atomic.
 class SqliteTransaction {
   public:
     enum class Kind { read, write };
 
-    /// A transaction that will write takes the write lock at its beginning: one that began as a reader could meet
-    /// another reader doing the same, and neither could continue.
+    /// A transaction that will write takes the write lock at its start: two that both start as readers and then write
+    /// would deadlock.
     explicit SqliteTransaction(const SqliteDatabase& database, Kind kind = Kind::write)
         : database_(database) {
         database.run(kind == Kind::write ? "BEGIN IMMEDIATE" : "BEGIN");

@@ -104,7 +104,7 @@ inline TrialRecord trial_of(const SqliteStatement& row) {
     return trial;
 }
 
-/// Everything, at one point in time.
+/// A snapshot of everything.
 inline StudyRecord read_study(const SqliteDatabase& database) {
     StudyRecord result;
     const SqliteTransaction moment(database, SqliteTransaction::Kind::read);

@@ -38,10 +38,10 @@ namespace retort::detail {
 /// followed by records of one size: key (two u64), content, hash of both (u64); numbers are little-endian. No process
 /// changes a file that another one writes, and each record is appended by a single system call, so that all of them
 /// can add at the same time, and a killed one leaves at most a partial record at the end, which is skipped. What
-/// others add while this process runs is seen the next time it opens the store.
+/// other processes add meanwhile is seen the next time this one opens the store.
 ///
 /// A file is flushed to disk when its process closes the store. If the whole system fails before, records of that
-/// process may be missing, which is harmless, or be zeros, which their checksums detect (see `find`): flushing every
+/// process may be missing, which is harmless, or be zeros, which their checksums detect (see `find`). Flushing every
 /// batch would make training wait for the disk, for outputs that the teacher can recompute.
 class OutputStore {
   public:

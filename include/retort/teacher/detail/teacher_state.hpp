@@ -13,7 +13,7 @@
 
 namespace retort::detail {
 
-/// Stores or restores the state of a teacher that has some; otherwise compares the hash of its modules.
+/// Stores or restores the state of a teacher with state; otherwise compares the hash of its modules.
 /// \param hash of its modules, if known already; otherwise it is computed and stored there
 /// \throws ConfigError if a teacher learns along and does not declare what goes into a checkpoint; CheckpointError if
 /// it is another teacher
