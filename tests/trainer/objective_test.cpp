@@ -154,8 +154,7 @@ TEST_CASE("a loss that is no number is named with its term") {
     };
     CHECK(words(CrossEntropy{.reduction = retort::Reduction::none}) ==
           "cross_entropy: expected a loss without dimensions, found [2]; losses per sample (Reduction::none) "
-          "do not "
-          "add up to one step");
+          "cannot be trained on");
     CHECK(holds(words(SoftTarget{.reduction = retort::Reduction::none}), "soft_target: expected a loss"));
     CHECK(holds(words(Given{}), "Given: expected a loss without dimensions, found an undefined tensor"));
     CHECK(holds(words(Given{torch::rand({1})}), "found [1]"));
