@@ -14,7 +14,7 @@ required_conan_version = ">=2.0"
 
 class RetortConan(ConanFile):
     name = "retort"
-    description = "Knowledge distillation on LibTorch as policies that the compiler composes"
+    description = "Knowledge distillation for LibTorch as policies composed at compile time"
     license = "BSL-1.0"
     topics = ("knowledge-distillation", "libtorch", "deep-learning", "header-only")
     package_type = "header-library"

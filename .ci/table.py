@@ -4,8 +4,8 @@
 
     table.py <folder of logs> <README> <part>...
 
-Prints the table, and fails where the README has another one between its marks. A row is what a configuration of a part
-said ("retort 0.1.0 with LibTorch 2.6, GNU 14.2.0"); what the part proves stands below.
+Prints the table, and fails if the README has a different one between its marks. A row is what a configuration of a part
+printed ("retort 0.1.0 with LibTorch 2.6, GNU 14.2.0"); what the part proves is listed below.
 """
 import pathlib
 import re

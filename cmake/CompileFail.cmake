@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# Mistakes that must not compile, each with the message that a user must see. tests/compile_fail/README.md says how a
-# case is written.
+# Mistakes that must not compile, each with the message that a user must see. tests/compile_fail/README.md explains how
+# to write a case.
 #
 #   retort_compile_fail_file(<source> <control target>)
 #
 # registers a ctest test compile_fail/<case> for every case of the source. The control target compiles the source
-# without any case, thus all twins; a case is compiled with the same command and its macro defined.
+# without any case, that is, all twins; a case is compiled with the same command and its macro defined.
 
 find_package(Python3 COMPONENTS Interpreter QUIET)
 
@@ -17,7 +17,7 @@ function(retort_compile_fail_cases source result)
     set(${result} "${lines}" PARENT_SCOPE)
 endfunction()
 
-# With a folder as the last argument: where the words of all cases are, compiled at once.
+# The optional last argument is a folder with the compiler's output for all cases, compiled at once.
 function(retort_compile_fail_test name source case)
     add_test(
         NAME ${name}

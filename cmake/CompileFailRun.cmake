@@ -5,13 +5,13 @@
 #   cmake -D source=<file> -D case=<name> -D commands=<compile_commands.json> -D compiler_id=<id> [-D said=<folder>] -P <this file>
 cmake_minimum_required(VERSION 3.25)
 
-# As it stands: FATAL_ERROR alone would break the lines of the text.
+# NOTICE prints the text verbatim; FATAL_ERROR alone would rewrap its lines.
 function(fail text)
     message(NOTICE "${text}")
     message(FATAL_ERROR "compile_fail/${case}")
 endfunction()
 
-# --- what the case expects -----------------------------------------------------------------------------------------
+# --- the expected message ------------------------------------------------------------------------------------------
 
 file(READ "${source}" text)
 string(FIND "${text}" "#if defined(RETORT_CASE_${case})" begin)
@@ -26,7 +26,7 @@ if(end EQUAL -1 OR end GREATER closing)
 endif()
 string(SUBSTRING "${text}" 0 ${end} text)
 
-# Expressions may hold anything, so they are cut out by position, not through lists.
+# Expressions may contain any characters, so they are cut out by position, not through lists.
 set(expected_count 0)
 set(mark "// expect: ")
 string(LENGTH "${mark}" mark_length)
@@ -45,7 +45,7 @@ if(expected_count EQUAL 0)
     fail("${source}: case ${case} has no line `// expect: <regular expression>`")
 endif()
 
-# --- what the compiler said of all cases at once (compile_fail_group.py), if it is enough ---------------------------
+# --- the compiler's output for all cases at once (compile_fail_group.py), if it suffices ----------------------------
 
 math(EXPR last "${expected_count} - 1")
 if(said AND EXISTS "${said}/${case}.said")
@@ -77,7 +77,7 @@ if(NOT command)
     fail("${source} is not in ${commands}")
 endif()
 separate_arguments(command UNIX_COMMAND "${command}")
-# Without source lines: the expected words must come from the compiler, not from a line of ours that it shows.
+# Without source lines: the expected message must come from the compiler, not from a source line that it shows.
 if(compiler_id STREQUAL "GNU")
     set(quiet -fno-diagnostics-show-caret -fdiagnostics-color=never)
 else()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# The flags of our own tests, examples and benchmarks. They are never put on `retort` itself, where they would reach
-# everybody who links it.
+# Flags for the project's tests, examples and benchmarks. They are never set on `retort` itself, which would pass them to
+# all users.
 option(RETORT_WARNINGS_AS_ERRORS "Warnings in tests, examples and benchmarks are errors" OFF)
 
 add_library(retort_flags INTERFACE)
@@ -14,10 +14,10 @@ if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
                   -Wshadow
                   -Wconversion
                   $<$<BOOL:${RETORT_WARNINGS_AS_ERRORS}>:-Werror>
-                  # A precompiled header that does not fit would silently be parsed again, which costs minutes.
+                  # A mismatched precompiled header would silently be parsed again, which costs minutes.
                   -Winvalid-pch)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # Shows why an inner concept does not hold, not only that it does not.
+    # Shows why a nested concept is not satisfied, not only that it is not.
     target_compile_options(retort_flags INTERFACE -fconcepts-diagnostics-depth=4)
 endif()

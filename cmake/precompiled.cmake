@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# One precompiled header for tests and examples. Parsing LibTorch takes most of the time of a compilation. Only other
-# people's headers are in it: a change in retort's own rebuilds no more than what includes it.
+# One precompiled header for tests and examples. Parsing LibTorch takes most of the time of a compilation. It contains
+# only third-party headers: a change in retort's own rebuilds only what includes it.
 find_package(Catch2 REQUIRED)
 
 file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/precompiled.cpp" CONTENT "")

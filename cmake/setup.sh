@@ -1,22 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 #
-# Makes sure that everything that retort's build needs is on this machine.
+# Installs everything that retort's build needs on this machine.
 #
 #   cmake/setup.sh && cmake --workflow --preset test
 #
-# Debian and Ubuntu: installs what is missing with apt (through sudo where it is not run by root).
-# Elsewhere, and where CMAKE_PREFIX_PATH or Torch_DIR points to a LibTorch of your own: says what is missing and how to
-# get it, and changes nothing. Silent when nothing is missing. The exit status is 0 if everything is there at the end.
+# Debian and Ubuntu: installs what is missing with apt (through sudo if not run by root).
+# On other systems, and if CMAKE_PREFIX_PATH or Torch_DIR points to your own LibTorch: prints what is missing and how to
+# get it, and changes nothing. Silent if nothing is missing. The exit status is 0 if everything is present at the end.
 set -eu
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# --- a LibTorch of the user's own -----------------------------------------------------------------------------------
+# --- the user's own LibTorch ----------------------------------------------------------------------------------------
 
 own_torch=
-# shellcheck disable=SC2020 # two characters, each into a new line
+# shellcheck disable=SC2020 # either character becomes a newline
 prefixes=$(printf '%s' "${CMAKE_PREFIX_PATH-}" | tr ':;' '\n\n')
 if [ -n "${Torch_DIR-}" ]; then
     if [ ! -f "$Torch_DIR/TorchConfig.cmake" ]; then
@@ -38,7 +38,7 @@ else
     IFS=$old_ifs
 fi
 
-# PyPI's default wheel is built for CUDA: its CMake files stop where there is no CUDA toolkit.
+# PyPI's default wheel is built for CUDA: its CMake files fail without a CUDA toolkit.
 if [ -n "$own_torch" ] && [ -e "$own_torch/../../../lib/libtorch_cuda.so" ] && [ -z "${CUDA_HOME-}${CUDACXX-}${CUDAToolkit_ROOT-}" ] &&
     ! have nvcc && [ ! -x /usr/local/cuda/bin/nvcc ]; then
     say "the LibTorch of $own_torch is built for CUDA, and its CMake files need a CUDA toolkit, which is not here. Either"
@@ -50,8 +50,8 @@ fi
 
 # --- what is missing ------------------------------------------------------------------------------------------------
 
-packages= # as Debian calls them
-words=    # as a person calls them
+packages= # their Debian names
+words=    # their common names
 missing() {
     packages="$packages $1"
     words="$words
@@ -65,11 +65,11 @@ have cmake || missing cmake "CMake 3.25 or later"
 have ninja || missing ninja-build "Ninja"
 have gnuplot || missing gnuplot-nox "gnuplot (draws the plots of the examples)"
 
-# One run of the preprocessor finds all headers, or none where there is no compiler yet.
+# One run of the preprocessor finds all headers, or none if there is no compiler yet.
 headers=$(
     have "$compiler" || exit 0
     include=$(printf '%s\n' "$prefixes" | sed -n 's|^\(/.*\)$|-I\1/include|p')
-    # shellcheck disable=SC2086 # one word per folder; a folder with a blank in its name is not searched
+    # shellcheck disable=SC2086 # one word per folder; a folder with a space in its name is not searched
     "$compiler" -E -P -x c++ $include - 2>/dev/null <<'HEADERS' || true
 #if __has_include(<range/v3/version.hpp>)
 range_v3
@@ -123,7 +123,7 @@ if [ -z "$own_torch" ]; then
     fi
 fi
 
-# What is there, but too old, is not replaced behind anybody's back.
+# Installed programs that are too old are not replaced without asking.
 too_old=
 if have cmake; then
     version=$(cmake --version | sed -n '1s/.*version \([0-9]*\.[0-9]*\).*/\1/p')
@@ -147,7 +147,7 @@ fi
 
 [ -n "$packages" ] || exit 0
 
-# --- install it, or say how -----------------------------------------------------------------------------------------
+# --- install it, or print how ---------------------------------------------------------------------------------------
 
 if [ -n "$own_torch" ] || ! have apt-get; then
     [ -z "$own_torch" ] || say "using the LibTorch of $own_torch; nothing is installed beside it by itself."
@@ -176,7 +176,7 @@ say "installing$packages"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! apt update >"$log" 2>&1 </dev/null; then
-    # A broken third-party list must not stop what the other lists can give.
+    # A broken third-party package list must not block the other lists.
     cat "$log" >&2
     say "apt-get update failed; trying with the package lists that are there."
 fi

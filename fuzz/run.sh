@@ -4,7 +4,7 @@
 # Runs every fuzzer on its corpus: fuzz/run.sh <build folder> [executions of each]
 #
 # `fuzz/run.sh build/fuzz 1450000` with all seven is 10.15 million executions, about half an hour on one core. Clang 19
-# with LibTorch 2.6 (Debian 13: apt-get install clang libclang-rt-19-dev) found nothing in them.
+# with LibTorch 2.6 (Debian 13: apt-get install clang libclang-rt-19-dev) found no failures in them.
 set -eu
 build=$1
 runs=${2:-1000000}

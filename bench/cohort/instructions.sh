@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 #
-# The instructions of a step of mutual learning, hand-written and by a cohort, counted by valgrind (callgrind): a number
-# without noise, whatever the load of the machine. Takes about ten minutes.
+# The instructions of a step of mutual learning, hand-written and by a cohort, counted by valgrind (callgrind): a
+# noise-free number, whatever the load of the machine. Takes about ten minutes.
 #
 #   cmake --preset bench && cmake --build build/bench --target bench_cohort && bench/cohort/instructions.sh
 set -eu

@@ -19,7 +19,7 @@ endforeach()
 
 # Milliseconds of CPU time that the compiler takes for <name>.cpp, into `result`.
 function(measure name result)
-    # Nothing is written, and no cache in front of the compiler hides what it does.
+    # Nothing is written, and no compiler cache distorts the measurement.
     string(REGEX REPLACE " -o [^ ]+" " -o /dev/null" command "${command_${name}}")
     string(REGEX REPLACE "^[^ ]*ccache " "" command "${command}")
     string(REGEX REPLACE " -M[DTF]+( [^- ][^ ]*)?" "" command "${command}")
@@ -52,7 +52,7 @@ foreach(name IN ITEMS torch_only with_retort)
         message(FATAL_ERROR "compile_time: ${name}.cpp is not in ${DATABASE}: configure with RETORT_BUILD_BENCH=ON")
     endif()
 endforeach()
-foreach(run RANGE 1 3)  # in turn, so that what else the machine does falls on both
+foreach(run RANGE 1 3)  # alternating, so that other load on the machine affects both
     foreach(name IN ITEMS torch_only with_retort)
         measure(${name} milliseconds)
         list(APPEND times_${name} ${milliseconds})

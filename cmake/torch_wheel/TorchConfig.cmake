@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# LibTorch out of PyPI's default wheel, without its CUDA half. The wheel's own TorchConfig.cmake asks for a CUDA toolkit
+# LibTorch from PyPI's default wheel, without its CUDA half. The wheel's own TorchConfig.cmake requires a CUDA toolkit
 # when CMake configures; a program that computes on the CPU links libtorch_cpu and libc10, which need no toolkit.
 #
 #   export CMAKE_PREFIX_PATH=$(python3 -c 'import torch; print(torch.utils.cmake_prefix_path)')
@@ -40,7 +40,7 @@ if(NOT TARGET torch)
                    INTERFACE_INCLUDE_DIRECTORIES "${TORCH_INCLUDE_DIRS}"
                    INTERFACE_COMPILE_OPTIONS "${TORCH_CXX_FLAGS}"
                    INTERFACE_LINK_LIBRARIES "${RETORT_TORCH_WHEEL}/lib/libc10.so"
-                   # What libtorch_cpu itself needs is found by its own run path, not when a program is linked.
+                   # The dependencies of libtorch_cpu are found through its own run path, not when a program is linked.
                    INTERFACE_LINK_OPTIONS "-Wl,--unresolved-symbols=ignore-in-shared-libs")
 endif()
 set(TORCH_LIBRARIES torch)

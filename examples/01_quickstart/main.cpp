@@ -88,7 +88,7 @@ void describe(CLI::App& app, Options& options) {
         "                       Python's torch.load");
 }
 
-/// What teacher and students are trained on, what selects the best epoch, and what is only looked at in the end.
+/// The samples for training teacher and students, for selecting the best epoch, and for the final test.
 struct Data {
     std::string name{};
     retort::data::Dataset teacher{};
@@ -155,8 +155,8 @@ double throughput(models::SmallCnn& net, const at::Tensor& images) {
     return rates[2];
 }
 
-/// Trains, selects the best epoch on the validation samples, and only then looks at the test samples. The network is
-/// left at its best epoch.
+/// Trains, selects the best epoch on the validation samples, and only then evaluates on the test samples. The network
+/// is left at its best epoch.
 template <class Trainer>
 void train(Result& result, models::SmallCnn& net, Trainer trainer, const Data& data,
            const retort::data::Dataset& samples, std::int64_t epochs, const Options& options,

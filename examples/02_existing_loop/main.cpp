@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// retort inside an existing training loop: networks, loop and optimizer stay as they are, and the loss gets a second
-/// part. No trainer is involved.
+/// retort inside an existing training loop: networks, loop and optimizer stay unchanged, and the loss gets a second
+/// term. No trainer is involved.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>

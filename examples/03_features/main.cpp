@@ -41,7 +41,7 @@ struct Options {
     examples::Machine machine;
 };
 
-/// Fills in what the command line leaves open: the published protocol for CIFAR-100, minutes of training for the
+/// Fills in the options that were not given: the published protocol for CIFAR-100, minutes of training for the
 /// letters.
 void fill_in(Options& options) {
     const bool letters = options.data.empty();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Custom policies: a knowledge term, a schedule and a callback. Each is a plain type that meets a contract; none
-/// derives from anything. The contracts: <retort/knowledge/concept.hpp>, <retort/schedule/concept.hpp> and
+/// Custom policies: a knowledge term, a schedule and a callback. Each is a plain type that satisfies a contract,
+/// without a base class. The contracts: <retort/knowledge/concept.hpp>, <retort/schedule/concept.hpp> and
 /// <retort/callback/concept.hpp>.
 #include <torch/torch.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Information flow modeling: a teacher, an auxiliary teacher between it and a small student, and a student that
-/// learns every layer of the auxiliary teacher; compared with other ways to teach the same student.
+/// learns every layer of the auxiliary teacher; compared with other methods of teaching the same student.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
@@ -65,7 +65,7 @@ struct Options {
     examples::Machine machine;
 };
 
-/// Fills in what the command line leaves open: the paper's protocol for CIFAR, minutes of training for the letters.
+/// Fills in the options that were not given: the paper's protocol for CIFAR, minutes of training for the letters.
 void fill_in(Options& options) {
     const bool letters = options.data.empty();
     const auto choose = [&](std::int64_t& value, std::int64_t published, std::int64_t small) {
@@ -492,7 +492,7 @@ void describe(CLI::App& app, Options& options) {
         "  hint, pkt         the teacher's representation through a linear map, or by its neighborhoods\n"
         "  information_flow  every layer of the auxiliary teacher, with the critical period\n"
         "  constant_weights  the same without the critical period\n"
-        "  adaptive_period   the same with a period that ends by the gradient\n"
+        "  adaptive_period   the same with a period that ends when gradients fall\n"
         "  no_auxiliary      every layer from the teacher's layer of nearest information content\n"
         "Writes to the folder of --out:\n"
         "  information_flow.svg  divergence of each layer from the auxiliary's, by epoch (drawn by gnuplot)\n"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What is learned when: the divergence of the information flow of each layer by epoch, with the phases marked.
+/// The divergence of the information flow of each layer by epoch, with the phases marked.
 #pragma once
 
 #include <algorithm>

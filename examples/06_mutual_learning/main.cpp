@@ -46,7 +46,7 @@ void describe(CLI::App& app, Options& options) {
         "  <name>_<seed>.csv    all measurements, by epoch");
 }
 
-/// A graph that is neither: all learn from the labels; the first one from the last where that is right, the others
+/// A third graph: all learn from the labels; the first one from the last where that is right, the others
 /// from the first, with growing weight.
 Graph example_graph(std::size_t learners) {
     const retort::SoftTarget transfer{.temperature = 1.0};

@@ -133,13 +133,13 @@ class Search {
     }
 
     /// Loads the weights of independent training into a network that only teaches. The first process that needs them
-    /// trains them; concurrent ones arrive at the same weights.
-    /// \param checkpoints a folder of the caller, so that a process killed meanwhile has not trained in vain
+    /// trains them; concurrent ones compute the same weights.
+    /// \param checkpoints a folder of the caller, so that a process killed meanwhile does not lose its training
     void know(const std::string& name, models::ImageNetwork& network, const fs::path& checkpoints) const {
         const fs::path file = beside("teachers") / (name + ".pt");
         if (!fs::exists(file)) {
             fs::create_directories(file.parent_path());
-            // The caller's random numbers are left unchanged.
+            // The state of the caller's random generator is left unchanged.
             at::Generator generator = at::detail::getDefaultCPUGenerator();
             const at::Tensor before = generator.get_state();
             torch::manual_seed(options_.search_seed);
@@ -263,7 +263,7 @@ class Workers {
     }
     Workers(const Workers&) = delete;
     Workers& operator=(const Workers&) = delete;
-    /// They end when the search does, also after an error of this process.
+    /// They end when the search ends, also after an error in this process.
     ~Workers() { wait(); }
     void wait() {
         for (const pid_t process : processes_) {

@@ -15,7 +15,7 @@ namespace transfer_graph {
 
 using namespace retort::search;
 
-/// One line per trial: its state, how far it came, its last value, and the best complete value so far.
+/// One line per trial: its state, the number of epochs, its last value, and the best value of complete trials so far.
 inline std::string trials_csv(const StudyRecord& record) {
     std::ostringstream stream;
     stream.precision(std::numeric_limits<double>::max_digits10);

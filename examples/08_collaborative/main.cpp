@@ -231,7 +231,7 @@ int main(int argc, char** argv) {
         "Yu,\n"
         "Du, Tao, \"Collaborative Teacher-Student Learning via Multiple Knowledge Transfer\", 2021; the "
         "paper's\n"
-        "weights are not known: see --help for the defaults.)"};
+        "weights are unknown: see --help for the defaults.)"};
     Options options;
     describe(app, options);
     return examples::run(app, argc, argv, [&] { Study(options).run(); });

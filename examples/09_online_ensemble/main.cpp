@@ -80,7 +80,7 @@ void describe(CLI::App& app, Options& options) {
         "anew");
 }
 
-/// A classifier that results from training: logits that could be used afterwards.
+/// A classifier that results from training, usable afterwards.
 struct Answer {
     std::string name;
     std::int64_t parameters = 0;  ///< of this classifier
@@ -200,7 +200,7 @@ class Study {
     auto plain(std::uint64_t seed) const { return data_.shuffled(options_.batch_size, seed); }
 
     void one_run(Way& way, std::uint64_t seed) {
-        // Networks that are only counted draw their random numbers before.
+        // Networks that are created only to count parameters draw their random numbers before the seed is set.
         std::array<std::int64_t, students> sizes{};
         for (std::size_t j = 0; j < students; ++j) sizes[j] = parameters_of(j);
         torch::manual_seed(seed);

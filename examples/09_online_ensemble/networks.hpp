@@ -36,7 +36,7 @@ inline torch::nn::Sequential make_stem(const ResidualOptions& options) {
     return stem;
 }
 
-/// What follows the stem: the rest of a `ResidualNet`.
+/// The part of a `ResidualNet` after the stem.
 struct BodyImpl : torch::nn::Module {
     explicit BodyImpl(const ResidualOptions& options) {
         std::int64_t width = options.stem;
@@ -66,7 +66,7 @@ TORCH_MODULE(Body);
 /// The logits and features of branches.
 struct BranchOutputs {
     std::vector<at::Tensor> branches;  ///< logits of each
-    std::vector<at::Tensor> groups;    ///< what each peer learns from (`PeerBranches`)
+    std::vector<at::Tensor> groups;    ///< the targets of each peer (`PeerBranches`)
     at::Tensor ensemble;               ///< `GatedBranches`: the gated mean; `PeerBranches`: the peers' mean
     at::Tensor logits;                 ///< `GatedBranches`: of branch 0; `PeerBranches`: of the leader
 };

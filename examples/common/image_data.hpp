@@ -53,7 +53,7 @@ struct ImageData {
         return retort::data::Compose{retort::data::RandomCrop{.padding = padding},
                                      retort::data::HorizontalFlip{.probability = flip}, normalize};
     }
-    /// Training batches: shuffled, each image shifted and perhaps mirrored.
+    /// Training batches: shuffled, each image shifted and randomly mirrored.
     auto shuffled(std::int64_t batch_size, std::uint64_t seed) const {
         return retort::data::Loader{
             train, {.batch_size = batch_size, .drop_last = true, .seed = seed}, moved()};

@@ -23,7 +23,8 @@
 
 namespace examples {
 
-/// For options that are a number above 0, or of at least 0. (CLI11's own name the largest floating-point number.)
+/// For options that are a number above 0, or of at least 0. (CLI11's own validators print the largest floating-point
+/// number.)
 inline CLI::Validator number_from(double least, bool least_itself, const char* words) {
     return CLI::Validator(
         [=](const std::string& text) {

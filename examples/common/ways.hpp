@@ -86,8 +86,8 @@ struct TrainWay {
     std::function<void(const std::string& name, models::ImageNetwork&)> know{};
 };
 
-/// Trains the learners along a graph, selects the best epoch of each on the validation samples, and only then looks
-/// at the test samples.
+/// Trains the learners along a graph, selects the best epoch of each on the validation samples, and only then evaluates
+/// on the test samples.
 inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
     // All methods start from the same weights and see the same batches.
     torch::manual_seed(seed);
@@ -125,7 +125,7 @@ inline void train(Way& way, std::uint64_t seed, const TrainWay& with) {
 }
 
 /// The table of all methods, and the difference of each to the first.
-/// \param most of at most so many learners
+/// \param most the maximum number of learners to print
 inline void print_table(const std::vector<Way>& ways, int seeds, std::size_t most) {
     const auto& networks = ways[0].words.learners;
     most = std::min(most, networks.size());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the residual networks of the examples return.
+/// The outputs of the residual networks of the examples.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# An overlay port that installs the checkout in which it lies:
+# An overlay port that installs the checkout that contains it:
 #
 #   vcpkg install retort --overlay-ports=<checkout>/cmake/vcpkg/ports
 
