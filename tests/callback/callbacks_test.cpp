@@ -66,7 +66,7 @@ TEST_CASE("a run stops after so many epochs without improvement") {
     EarlyStopping stopping{{.patience = 2}};
     CHECK(stopping.best_epoch() == -1);
     CHECK(std::isnan(stopping.best()));
-    CHECK(Run(none).measure({0.1, 0.3, 0.3, 0.2, 0.9}, stopping) == 4);  // as good is not better
+    CHECK(Run(none).measure({0.1, 0.3, 0.3, 0.2, 0.9}, stopping) == 4);  // equal is not better
     CHECK(stopping.best_epoch() == 1);
     CHECK(stopping.best() == 0.3);
     EarlyStopping patient{{.patience = 3}};
@@ -74,7 +74,7 @@ TEST_CASE("a run stops after so many epochs without improvement") {
     CHECK(patient.best_epoch() == 4);
 }
 
-TEST_CASE("small values may be good, and small steps no improvement") {
+TEST_CASE("smaller can be better, and small differences are no improvement") {
     torch::nn::Module none;
     EarlyStopping down{{.goal = Goal::minimize, .patience = 2}};
     CHECK(Run(none).measure({3, 2, 2.5, 1, 1.5, 1.2, 0}, down) == 6);
@@ -86,7 +86,7 @@ TEST_CASE("small values may be good, and small steps no improvement") {
     CHECK(Run(none).measure({1, 1.2, 1.25, 9}, creeping) == 3);
 }
 
-TEST_CASE("epochs that were not measured do not end a run, but do pass") {
+TEST_CASE("unmeasured epochs do not end a run, but count") {
     torch::nn::Module none;
     EarlyStopping stopping{{.patience = 1}};
     CHECK(Run(none).measure({none_measured, 0.5, none_measured, 0.6, none_measured, 0.6, none_measured, 0.9},
@@ -107,7 +107,7 @@ TEST_CASE("a column that is never filled, or infinite, is an error that names it
           }) == "BestModel: expected a finite value of \"validation_accuracy\" in epoch 1, found inf");
 }
 
-TEST_CASE("a column that nobody fills is refused before the first epoch") {
+TEST_CASE("a column that no callback fills is refused before the first epoch") {
     torch::nn::Module none;
     EarlyStopping stopping{{.column = "validation_top5"}};
     CHECK(words_of<retort::ConfigError>([&] { Run(none).measure({0.5}, stopping); }) ==
@@ -120,7 +120,7 @@ TEST_CASE("a column that nobody fills is refused before the first epoch") {
                 "BestModel: ", "found none;"));
 }
 
-TEST_CASE("a patience or margin that makes no sense is refused") {
+TEST_CASE("an invalid patience or margin is refused") {
     CHECK(
         holds(words_of<retort::ConfigError>([] { EarlyStopping({.patience = 0}); }),
               "EarlyStopping: expected a patience of at least 1 and a margin of at least 0, found 0 and 0"));
@@ -128,7 +128,7 @@ TEST_CASE("a patience or margin that makes no sense is refused") {
     CHECK_THROWS_AS(EarlyStopping({.margin = none_measured}), retort::ConfigError);
 }
 
-TEST_CASE("the best model comes back: parameters and buffers") {
+TEST_CASE("the best model is restored: parameters and buffers") {
     torch::manual_seed(1);
     ConvNet net;
     std::vector<std::vector<torch::Tensor>> states;
@@ -136,7 +136,7 @@ TEST_CASE("the best model comes back: parameters and buffers") {
     run.before_epoch_end = [&] {
         const torch::NoGradGuard no_grad;
         for (auto& each : net->parameters()) each.add_(1);
-        net->forward(torch::randn({3, 1, 8, 8}));  // moves the statistics
+        net->forward(torch::randn({3, 1, 8, 8}));  // changes the statistics
         states.push_back(state(*net));
     };
     BestModel best;
@@ -153,7 +153,7 @@ TEST_CASE("the best model comes back: parameters and buffers") {
     CHECK(same(state(*other), states[2]));
 }
 
-TEST_CASE("the best model may be kept without being given back") {
+TEST_CASE("the best model can be kept without being restored") {
     Perceptron net;
     Run run(*net);
     BestModel best{{.restore = false}};
@@ -169,7 +169,7 @@ TEST_CASE("the best model may be kept without being given back") {
     CHECK(close(net->last->bias, last[3] - 1));
 }
 
-TEST_CASE("a best model goes back into its own kind of module only, as a whole or not at all") {
+TEST_CASE("a best model is copied only into a matching module, completely or not at all") {
     Perceptron net, wide(9);
     BestModel best;
     CHECK(holds(words_of<retort::ConfigError>([&] { best.restore(*net); }),
@@ -192,7 +192,7 @@ TEST_CASE("batch norm without statistics has nothing to keep") {
     CHECK_NOTHROW(best.on_fit_end(run.context));
 }
 
-TEST_CASE("a run that was stopped before its first measurement keeps the student as it is") {
+TEST_CASE("a run stopped before its first measurement leaves the student unchanged") {
     Perceptron net;
     Run run(*net);
     BestModel best;
@@ -225,7 +225,7 @@ TEST_CASE("gradients are clipped by their common norm, as LibTorch clips them") 
     }
 }
 
-TEST_CASE("gradients are clipped by value, then by norm; what has no gradient is left out") {
+TEST_CASE("gradients are clipped by value, then by norm; parameters without gradient are skipped") {
     const auto a = torch::zeros({2}).requires_grad_(), b = torch::zeros({1}).requires_grad_();
     a.mutable_grad() = torch::tensor({-9.0F, 3.0F});
     torch::nn::Module none;
@@ -241,7 +241,7 @@ TEST_CASE("gradients are clipped by value, then by norm; what has no gradient is
     CHECK_NOTHROW(GradientClipping{.max_norm = 1.0}.on_gradients(run.context));
 }
 
-TEST_CASE("zero gradients stay zero, bounds that make no sense are refused") {
+TEST_CASE("zero gradients stay zero, invalid bounds are refused") {
     const auto a = torch::zeros({2}).requires_grad_();
     a.mutable_grad() = torch::zeros({2});
     torch::nn::Module none;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Checkpoints: files, directories, what is refused, signals. That bits agree is law 9 (tests/laws/resume_test.cpp).
+/// Checkpoints: files, directories, what is refused, signals. Bit-identical results are law 9
+/// (tests/laws/resume_test.cpp).
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -55,7 +56,7 @@ constexpr Sgd sgd{.learning_rate = 0.1, .momentum = 0.9};
 auto plain(const Perceptron& student) {
     return Trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, sgd};
 }
-/// A run of some epochs in a process of its own random numbers; gives the student.
+/// A run of some epochs with its own random seed; returns the student.
 template <class... Callbacks>
 std::vector<torch::Tensor> train(const std::filesystem::path& directory, std::int64_t epochs,
                                  std::uint64_t seed, const CheckpointOptions& options,
@@ -67,7 +68,7 @@ std::vector<torch::Tensor> train(const std::filesystem::path& directory, std::in
                 Checkpoint{directory, quiet(options)});
     return state(*student);
 }
-/// The file that a run of one epoch leaves.
+/// The checkpoint of a run of one epoch.
 std::string a_checkpoint() {
     const TemporaryDirectory directory;
     train(directory.path(), 1, 1, {});
@@ -76,7 +77,7 @@ std::string a_checkpoint() {
 std::string refusal_of(const std::string& bytes) {
     return words_of<CheckpointError>([&] { decode_state(bytes, "file"); });
 }
-/// Gives bytes their checksum.
+/// Appends the checksum to bytes.
 std::string signed_again(std::string bytes) {
     bytes.resize(bytes.size() - 8);
     retort::detail::Hash hash;
@@ -98,14 +99,14 @@ TEST_CASE("the last checkpoints are kept, by epochs and by steps, and the end of
     train(directory / "c/deep", 2, 1, {.every_epochs = 0, .every_steps = 2, .keep = 9});
     CHECK((retort::detail::checkpoints_in(directory / "c/deep") ==
            std::vector<retort::detail::CheckpointName>{{0, 2}, {1, 2}, {2, 0}}));
-    // Nothing else lies there.
+    // Nothing else is there.
     std::size_t files = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(directory.path()))
         files += entry.is_regular_file() ? 1 : 0;
     CHECK(files == 9);
 }
 
-TEST_CASE("a run that is over gives its results, one with more epochs goes on") {
+TEST_CASE("a completed run restores its results, one with more epochs resumes") {
     const TemporaryDirectory directory, apart;
     const auto three = train(directory.path(), 3, 1, {});
     int steps = 0;
@@ -120,7 +121,7 @@ TEST_CASE("a run that is over gives its results, one with more epochs goes on") 
           "training");
 }
 
-TEST_CASE("a run that a callback stopped is over; resumed by hand it goes on") {
+TEST_CASE("a run that a callback stopped is over; resumed manually it continues") {
     const TemporaryDirectory directory, apart;
     const auto stop_at = [](std::int64_t epoch, std::int64_t step) {
         return retort::on_step_end([=](FitContext& context) {
@@ -132,17 +133,17 @@ TEST_CASE("a run that a callback stopped is over; resumed by hand it goes on") {
     torch::manual_seed(9);
     Perceptron student(8, 0.3);
     auto trainer = plain(student);
-    trainer.resume(directory.path());  // the newest in it
+    trainer.resume(directory.path());  // the newest checkpoint in it
     CHECK(same(state(*student), stopped));
     CHECK(trainer.progress() == retort::Progress{1, 0, 2, 3});
     CHECK(trainer.history().size() == 2);
     CHECK(trainer.history().last("samples") == 12);
-    torch::rand({100});  // what is drawn in between does not matter
+    torch::rand({100});  // random numbers drawn in between do not matter
     trainer.fit(vectors(3), {.epochs = 3}, Checkpoint{directory.path(), quiet()});
     CHECK(same(state(*student), train(apart.path(), 3, 1, {})));
 }
 
-TEST_CASE("a state is saved and resumed in a loop of one's own") {
+TEST_CASE("a state is saved and resumed in a custom loop") {
     const TemporaryDirectory directory;
     const auto batches = images(4);
     torch::manual_seed(1);
@@ -160,21 +161,21 @@ TEST_CASE("a state is saved and resumed in a loop of one's own") {
     first.save(directory / "state");
     for (std::size_t i = 2; i < 4; ++i) first.step(batches[i]);
     second.resume(directory / "state");
-    CHECK(second.optimizer() == nullptr);  // before a batch the sizes of the parts are not known
-    second.save(directory / "again");      // nothing is lost that waits
-    // In brackets, so that a difference is not printed: thousands of bytes keep Catch2 busy for minutes.
+    CHECK(second.optimizer() == nullptr);  // before the first batch the sizes of the parts are unknown
+    second.save(directory / "again");      // pending state is not lost
+    // In parentheses, so that a difference is not printed: Catch2 would take minutes for thousands of bytes.
     CHECK((read_file(directory / "again") == read_file(directory / "state")));
     for (std::size_t i = 2; i < 4; ++i) second.step(batches[i]);
     CHECK(same(state(*one), state(*other)));
     CHECK(same(state(*first.learnable_parts()), state(*second.learnable_parts())));
-    // Back again, with what was built in the meantime.
+    // Back again, with the parts built in the meantime.
     second.resume(directory / "state");
     for (std::size_t i = 2; i < 4; ++i) second.step(batches[i]);
     CHECK(same(state(*one), state(*other)));
     CHECK(directory.names() == std::vector<std::string>{"again", "state"});
 }
 
-TEST_CASE("a checkpoint from before the first step is no way back") {
+TEST_CASE("a checkpoint from before the first step cannot be resumed after one") {
     const TemporaryDirectory directory;
     Perceptron student;
     auto trainer = plain(student);
@@ -189,7 +190,7 @@ TEST_CASE("a checkpoint from before the first step is no way back") {
     CHECK_FALSE(same(state(*fresh), before));
 }
 
-TEST_CASE("what another composition saved is refused, with what differs, and nothing is changed") {
+TEST_CASE("a checkpoint of another composition is refused with the difference, and nothing is changed") {
     const TemporaryDirectory directory;
     torch::manual_seed(1);
     Perceptron student, teacher, other_teacher;
@@ -260,12 +261,12 @@ TEST_CASE("other callbacks or data are refused before the first step") {
                 "fit/0/column: this run has \"loss\""));
     CHECK(holds(run({.batch_size = 6, .seed = 1}, retort::EarlyStopping{{.column = "accuracy"}}),
                 "fit/data: this run has \"12 samples in batches of 6, shuffled, seed 1, NoTransform\""));
-    // Without state a callback may come and go.
+    // Callbacks without state may be added and removed.
     CHECK(run({.batch_size = 4, .seed = 1}, retort::GradientClipping{.max_norm = 1},
               retort::EarlyStopping{{.column = "accuracy"}}) == "");
 }
 
-TEST_CASE("data that are no longer what they were are an error") {
+TEST_CASE("changed data are an error") {
     const TemporaryDirectory directory;
     Perceptron student, again;
     auto first = plain(student), second = plain(again);
@@ -278,7 +279,7 @@ TEST_CASE("data that are no longer what they were are an error") {
           "been used");
 }
 
-TEST_CASE("a file that is cut off anywhere is refused") {
+TEST_CASE("a file truncated anywhere is refused") {
     const std::string bytes = a_checkpoint();
     REQUIRE(refusal_of(bytes) == "");
     bool refused = true;
@@ -311,7 +312,7 @@ TEST_CASE("a changed bit anywhere is found") {
     CHECK(refusal_of(changed) == "file: written in version 09 of the format, this program reads 01");
 }
 
-TEST_CASE("whatever a file says, it is read within its bounds, or refused") {
+TEST_CASE("whatever a file contains, it is read within its bounds or refused") {
     const std::string bytes = a_checkpoint();
     std::uint64_t random = 1;
     const auto below = [&](std::uint64_t end) {
@@ -358,7 +359,7 @@ TEST_CASE("whatever a file says, it is read within its bounds, or refused") {
                 "expected the end after the last value, found 4 more bytes"));
 }
 
-TEST_CASE("tensors of every type and text come back; other types are refused") {
+TEST_CASE("tensors of every type and texts round-trip; other types are refused") {
     StateItems items;
     const auto generator = at::detail::createCPUGenerator(1);
     for (const auto type : retort::detail::state_types) {
@@ -429,7 +430,7 @@ TEST_CASE("values that are missing, of another kind, or too many are refused") {
     CHECK_NOTHROW(trainer.resume(directory / "state"));
 }
 
-TEST_CASE("the newest checkpoint is never passed over silently") {
+TEST_CASE("the newest checkpoint is never silently ignored") {
     const TemporaryDirectory directory;
     train(directory.path(), 2, 1, {});
     const auto newest = directory / "checkpoint-000002-00000000.retort";
@@ -448,7 +449,7 @@ TEST_CASE("the newest checkpoint is never passed over silently") {
                 "no checkpoint"));
 }
 
-TEST_CASE("files half-written by a process that died are no checkpoints, and go") {
+TEST_CASE("half-written files of a dead process are not checkpoints, and are removed") {
     const TemporaryDirectory directory;
     write_file(directory / "checkpoint-000009-00000000.retort.part123", "half");
     write_file(directory / "notes.part1", "mine");
@@ -488,7 +489,7 @@ TEST_CASE("a directory that cannot be used is an error before the first step") {
     CHECK_THROWS_AS(Checkpoint(""), ConfigError);
 }
 
-TEST_CASE("a trainer that has begun does not go back to an earlier run's directory, nor ahead of itself") {
+TEST_CASE("a trainer that has started resumes neither an earlier run's directory nor a later state") {
     const TemporaryDirectory directory;
     train(directory.path(), 3, 1, {});
     Perceptron student(8, 0.3);
@@ -499,7 +500,7 @@ TEST_CASE("a trainer that has begun does not go back to an earlier run's directo
                 "checkpoint-000003-00000000.retort: is later than this trainer"));
 }
 
-TEST_CASE("a full disk ends the run with an error, and leaves what was there") {
+TEST_CASE("a full disk ends the run with an error, and earlier files remain") {
     const TemporaryDirectory directory;
     train(directory.path(), 1, 1, {});
     const auto before = read_file(directory / "checkpoint-000001-00000000.retort");
@@ -518,7 +519,7 @@ TEST_CASE("a full disk ends the run with an error, and leaves what was there") {
     CHECK(same(train(directory.path(), 3, 7, {}), train(apart.path(), 3, 1, {})));
 }
 
-TEST_CASE("a signal ends the step, saves, and ends the run; the same command goes on") {
+TEST_CASE("a signal ends the step, saves, and ends the run; the same command resumes") {
     const TemporaryDirectory directory, apart;
     const auto undisturbed = train(apart.path(), 3, 1, {});
     for (const int signal : {SIGTERM, SIGINT}) {
@@ -540,7 +541,7 @@ TEST_CASE("a signal ends the step, saves, and ends the run; the same command goe
         CHECK(interrupted(1) == retort::Progress{1, 3, 2, 3});
         CHECK(retort::interrupted());
         CHECK(steps == 5);
-        CHECK(interrupted(1).step == 2);  // what comes behind in the program takes no step
+        CHECK(interrupted(1).step == 2);  // later runs of the program take no step
         CHECK(steps == 5);
         CHECK(std::signal(signal, before) == SIG_DFL);  // as it was before
         retort::clear_interruption();
@@ -553,9 +554,9 @@ TEST_CASE("a signal ends the step, saves, and ends the run; the same command goe
 }
 
 namespace {
-constexpr auto raises = "a step that raises a signal in a program of its own";
-/// The status of this test program, run anew for the case above. Not a fork: neither OpenMP's nor autograd's threads
-/// survive one (https://github.com/pytorch/pytorch/wiki/Autograd-and-Fork).
+constexpr auto raises = "a step that raises a signal in a separate process";
+/// The exit status of this test program, run again for the case above. Not a fork: neither OpenMP's nor autograd's
+/// threads survive one (https://github.com/pytorch/pytorch/wiki/Autograd-and-Fork).
 int in_program_of_its_own(int times, bool signals, const std::filesystem::path& directory) {
     const std::string text = std::to_string(times) + (signals ? "s" : "-") + directory.string();
     const pid_t child = ::fork();
@@ -580,7 +581,7 @@ TEST_CASE(raises) {
     ::_exit(77);
 }
 
-TEST_CASE("the second signal ends the program as usual, and one that is not asked for the first") {
+TEST_CASE("the second signal ends the program as usual; without `signals` the first one does") {
     const TemporaryDirectory directory;
     int status = in_program_of_its_own(2, true, directory.path());
     CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM));
@@ -590,7 +591,7 @@ TEST_CASE("the second signal ends the program as usual, and one that is not aske
     CHECK((WIFEXITED(status) && WEXITSTATUS(status) == 77));
 }
 
-TEST_CASE("handlers are given back after an error, too") {
+TEST_CASE("handlers are restored after an error, too") {
     const TemporaryDirectory directory;
     const auto before = std::signal(SIGTERM, SIG_DFL);
     Checkpoint checkpoint(directory.path(), quiet());
@@ -600,12 +601,12 @@ TEST_CASE("handlers are given back after an error, too") {
                                   retort::on_step_end([](FitContext&) { throw std::runtime_error("mine"); })),
                       "mine");
     CHECK(std::signal(SIGTERM, before) == SIG_DFL);
-    // Nor does it hold on to its directory.
+    // Its directory is released, too.
     CHECK_NOTHROW(train(directory.path(), 1, 1, {}));
 }
 
 namespace {
-/// Counts what it has seen, and remembers it.
+/// Counts what it has seen, as state.
 struct Counter {
     std::int64_t seen = 0;
     std::vector<double> losses{};
@@ -654,7 +655,7 @@ std::vector<torch::Tensor> average(const std::filesystem::path& directory, std::
 }
 }  // namespace
 
-TEST_CASE("a callback of one's own has its state in checkpoints") {
+TEST_CASE("the state of a custom callback is in checkpoints") {
     const TemporaryDirectory directory;
     Counter first, second;
     train(directory.path(), 2, 1, {}, first);
@@ -667,7 +668,7 @@ TEST_CASE("a callback of one's own has its state in checkpoints") {
     CHECK_FALSE(second.flag);
 }
 
-TEST_CASE("a teacher that learns along is saved; one that does not say how is refused") {
+TEST_CASE("a teacher that learns along is saved; one without a member checkpoint is refused") {
     const TemporaryDirectory directory, apart;
     average<SavedAverage>(directory.path(), 1, 2);
     CHECK(same(average<SavedAverage>(directory.path(), 2, 4), average<SavedAverage>(apart.path(), 1, 4)));
@@ -676,7 +677,7 @@ TEST_CASE("a teacher that learns along is saved; one that does not say how is re
                 "learns along (update), but has no member checkpoint(retort::Archive&)"));
 }
 
-TEST_CASE("a moving average of the student goes on where it was") {
+TEST_CASE("a moving average of the student resumes where it was") {
     const auto run = [](const std::filesystem::path& directory, std::uint64_t seed, std::int64_t epochs) {
         torch::manual_seed(seed);
         Perceptron student, teacher;

@@ -27,7 +27,7 @@ History three_rows() {
 }
 }  // namespace
 
-TEST_CASE("a history has named columns and a row an epoch") {
+TEST_CASE("a history has named columns and one row per epoch") {
     const History history = three_rows();
     CHECK(history.size() == 3);
     CHECK_FALSE(history.empty());
@@ -39,7 +39,7 @@ TEST_CASE("a history has named columns and a row an epoch") {
     CHECK(history.last("accuracy") == 0.25);
 }
 
-TEST_CASE("the best row is the first of equals; what was not measured is not best") {
+TEST_CASE("the best row is the first among equals; unmeasured rows are never best") {
     const History history = three_rows();
     CHECK(history.best("accuracy") == 1);
     CHECK(history.best("loss") == 0);
@@ -47,7 +47,7 @@ TEST_CASE("the best row is the first of equals; what was not measured is not bes
     CHECK(history.best("accuracy", true) == 2);
 }
 
-TEST_CASE("columns and rows that are not there are named") {
+TEST_CASE("missing columns and rows are named") {
     History history = three_rows();
     CHECK(words_of<retort::ConfigError>([&] { history.at(0, "lr"); }) ==
           "history: expected one of the columns loss, accuracy; found \"lr\"");
@@ -65,14 +65,14 @@ TEST_CASE("columns and rows that are not there are named") {
     CHECK_NOTHROW(none.drop_row());
 }
 
-TEST_CASE("a row can be taken back") {
+TEST_CASE("a row can be dropped") {
     History history = three_rows();
     history.drop_row();
     CHECK(history.size() == 2);
     CHECK(history.last("accuracy") == 0.5);
 }
 
-TEST_CASE("as CSV: a header, empty where nothing was measured, numbers that read back exactly") {
+TEST_CASE("as CSV: a header, empty where nothing was measured, numbers that round-trip") {
     CHECK(three_rows().csv() == "loss,accuracy\n3,\n1,0.5\n1,0.25\n");
     History history;
     CHECK(history.csv() == "\n");
@@ -104,7 +104,7 @@ TEST_CASE("names with commas, quotes and line ends are quoted") {
     CHECK(history.csv() == "plain name,\"hint(a,b)\",\"say \"\"x\"\"\",\"two\nlines\"\n1,2,3,4\n");
 }
 
-TEST_CASE("JSON lines leave out what was not measured") {
+TEST_CASE("JSON lines omit unmeasured values") {
     History history = three_rows();
     CHECK(history.json_lines() ==
           "{\"loss\":3}\n{\"loss\":1,\"accuracy\":0.5}\n{\"loss\":1,\"accuracy\":0.25}\n");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the progress bar writes: to a file, and to a terminal.
+/// The output of the progress bar: to a file, and to a terminal.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -72,9 +72,10 @@ TEST_CASE("to a file: a plain line at the end of every epoch") {
     CHECK(read_file(directory / "log").find('\033') == std::string::npos);
 }
 
-TEST_CASE("to a terminal: a bar that moves in one line, which is ended") {
+TEST_CASE("to a terminal: a bar updated on one line, which is terminated") {
     const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
-    if (terminal < 0 || ::grantpt(terminal) != 0 || ::unlockpt(terminal) != 0) return;  // no terminals here
+    if (terminal < 0 || ::grantpt(terminal) != 0 || ::unlockpt(terminal) != 0)
+        return;  // no pseudo-terminals here
     const int other_end = ::open(::ptsname(terminal), O_RDWR | O_NOCTTY);
     REQUIRE(other_end >= 0);
     std::FILE* stream = ::fdopen(other_end, "w");
@@ -84,7 +85,7 @@ TEST_CASE("to a terminal: a bar that moves in one line, which is ended") {
         two_epochs(bar, run);
     }
     std::fclose(stream);
-    // The kernel hands the text over in pieces; when the other end is closed, reading ends in an error.
+    // The kernel delivers the text in pieces; when the other end is closed, reading fails.
     std::string text;
     std::array<char, 4096> piece{};
     for (ssize_t count = 0; (count = ::read(terminal, piece.data(), piece.size())) > 0;) {
@@ -98,7 +99,7 @@ TEST_CASE("to a terminal: a bar that moves in one line, which is ended") {
     CHECK(text.back() == '\n');
 }
 
-TEST_CASE("a width that makes no sense is the smallest; a stream without a file is no terminal") {
+TEST_CASE("an invalid width becomes the smallest; a stream without a file is not a terminal") {
     std::string buffer(4096, '\0');
     std::FILE* memory = ::fmemopen(buffer.data(), buffer.size(), "w");
     REQUIRE(memory != nullptr);
@@ -111,7 +112,7 @@ TEST_CASE("a width that makes no sense is the smallest; a stream without a file 
     CHECK(buffer.starts_with("epoch 1/2"));
 }
 
-TEST_CASE("a run resumed after epoch 3 counts its own time") {
+TEST_CASE("a run resumed after epoch 3 measures its own time") {
     const TemporaryDirectory directory;
     std::FILE* file = std::fopen((directory / "log").c_str(), "w");
     Run run;

@@ -24,7 +24,7 @@ using namespace retort_test;
 using retort::EventFile;
 
 namespace {
-/// The fields of a message: numbers as they are, lengths and what they hold, fixed ones as their bytes.
+/// The fields of a message: varints as numbers, length-delimited fields as their content, fixed-size ones as bytes.
 struct Field {
     std::uint64_t number = 0;
     std::string bytes{};
@@ -104,7 +104,7 @@ TEST_CASE("checksums are those of the standards") {
     CHECK(retort::detail::reflected_crc<0xEDB88320u>("123456789") == 0xCBF43926u);
     CHECK(retort::detail::reflected_crc<0x82F63B78u>("123456789") == 0xE3069283u);
     CHECK(retort::detail::reflected_crc<0x82F63B78u>(std::string(32, '\0')) == 0x8A9136AAu);  // RFC 3720, B.4
-    // Of every length: bit by bit, as they are defined.
+    // For every length: bit by bit, by definition.
     std::string bytes;
     for (int i = 0; i < 40; ++i) {
         std::uint32_t crc = 0xFFFFFFFFu;
@@ -117,7 +117,7 @@ TEST_CASE("checksums are those of the standards") {
     }
 }
 
-TEST_CASE("an event file holds numbers, histograms and texts") {
+TEST_CASE("an event file contains scalars, histograms and texts") {
     const TemporaryDirectory directory;
     EventFile file(directory / "a/b");
     file.scalar("loss", 300, 0.25);
@@ -151,7 +151,7 @@ TEST_CASE("an event file holds numbers, histograms and texts") {
     CHECK_THROWS_AS(file.histogram("x", 0, torch::rand(3), 0), retort::ConfigError);
 }
 
-TEST_CASE("pictures are PNG files with the pixels in them") {
+TEST_CASE("images are PNG files with their pixels") {
     const TemporaryDirectory directory;
     EventFile file(directory.path());
     const auto gray = torch::tensor({0.0, 0.5, 2.0, -1.0, 1.0, std::nan("")}).view({1, 2, 3});
@@ -242,7 +242,7 @@ TEST_CASE("a directory that cannot be written is an error before the first step;
     CHECK(words == file.path().string() + ": cannot write: File too large");
 }
 
-TEST_CASE("a run and its resumption are two files, the second from the step on with which it begins") {
+TEST_CASE("a run and its resumption write two files, the second from its first step on") {
     const TemporaryDirectory directory;
     const auto batches = vectors(3);
     const auto train = [&](std::int64_t epochs) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Measuring a network, alone and at the end of every epoch.
+/// Evaluation of a network, alone and at the end of every epoch.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -43,7 +43,7 @@ double by_hand(Perceptron net, const std::vector<PairBatch>& batches) {
 }
 }  // namespace
 
-TEST_CASE("the accuracy of a network, in evaluation mode and without a trace") {
+TEST_CASE("the accuracy of a network, in evaluation mode and without side effects") {
     torch::manual_seed(1);
     Perceptron net(16, 0.5);
     net->last->eval();
@@ -118,7 +118,7 @@ TEST_CASE("validation writes a column at the end of every epoch") {
     }
 }
 
-TEST_CASE("validation does not move the training") {
+TEST_CASE("validation does not affect training") {
     torch::manual_seed(1);
     Perceptron a(8, 0.3), b(8, 0.3);
     copy_state(*a, *b);
@@ -167,7 +167,7 @@ TEST_CASE("two sets of batches need two names") {
     CHECK(history.last("validation_accuracy") == Approx(by_hand(net, one)));
 }
 
-TEST_CASE("batches for validation are kept if they are a temporary, referred to otherwise") {
+TEST_CASE("batches for validation are stored if passed as a temporary, referenced otherwise") {
     const auto batches = vectors(1);
     Validation reference{batches};
     Validation value{vectors(1)};
@@ -187,7 +187,7 @@ TEST_CASE("best model, early stopping and validation every second epoch work tog
     retort::EarlyStopping stopping{{.patience = 3}};
     const auto& history =
         trainer.fit(vectors(1), {.epochs = 20}, Validation{held_out}.every(2), best, stopping);
-    CHECK(best.best_epoch() == 1);  // the first that was measured; nothing gets better without learning
+    CHECK(best.best_epoch() == 1);  // the first measured one; without learning nothing improves
     CHECK(history.size() ==
           6);  // epochs 3 and 5 are no better: the third epoch without is 4, the next measured 5
     CHECK_THROWS_AS(

@@ -29,7 +29,7 @@ std::vector<torch::Tensor> copies(const std::vector<torch::Tensor>& tensors) {
 }
 }  // namespace
 
-TEST_CASE("the average is that of the formula, and the training does not see it") {
+TEST_CASE("the average follows the formula, and training is unaffected") {
     const auto batches = images(4);
     for (const bool warm_up : {true, false}) {
         for (const bool buffers : {true, false}) {
@@ -67,7 +67,7 @@ TEST_CASE("the average is that of the formula, and the training does not see it"
     }
 }
 
-TEST_CASE("callbacks during the average measure it, and the student has its own weights again") {
+TEST_CASE("callbacks within `during` see the average, and the student's weights are restored") {
     const auto batches = images(4), validation = images(2, 20, 8);
     torch::manual_seed(1);
     ConvNet net, other;
@@ -84,7 +84,7 @@ TEST_CASE("callbacks during the average measure it, and the student has its own 
         other->named_buffers()[buffer.key()].copy_(buffer.value());
     CHECK(history.last("average_accuracy") == retort::evaluate(other, validation).value());
     CHECK(history.last("validation_accuracy") == retort::evaluate(net, validation).value());
-    // An error on the way gives the weights back, too.
+    // After an error the weights are restored, too.
     CHECK_THROWS_AS(trainer.fit(batches, {.epochs = 3}, average,
                                 average.during(retort::on_epoch_end([&](retort::FitContext&) {
                                     seen = copies(net->parameters());
@@ -96,7 +96,7 @@ TEST_CASE("callbacks during the average measure it, and the student has its own 
     CHECK_FALSE(same(seen, net->parameters()));
 }
 
-TEST_CASE("who wants to see the average comes behind it") {
+TEST_CASE("callbacks that see the average come after it") {
     ConvNet net;
     auto trainer = trainer_of(net);
     WeightAverage average;
@@ -109,7 +109,7 @@ TEST_CASE("who wants to see the average comes behind it") {
     CHECK(trainer.history().empty());
 }
 
-TEST_CASE("a run with an average resumes, and may hand it over") {
+TEST_CASE("a run with an average resumes, and can hand it over") {
     const auto batches = images(4);
     const auto run = [&](const ConvNet& net, int stop, const std::filesystem::path& path, bool hand_over) {
         WeightAverage average{{.decay = 0.9, .hand_over = hand_over}};

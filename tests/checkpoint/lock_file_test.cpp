@@ -14,7 +14,7 @@ namespace lock_file_test {
 using namespace retort_test;
 using retort::detail::LockFile;
 
-TEST_CASE("a byte is held by one object at a time") {
+TEST_CASE("a byte is locked by one object at a time") {
     const TemporaryDirectory directory;
     LockFile one(directory / "locks"), other(directory / "locks");
     CHECK(one.take(3));
@@ -27,7 +27,7 @@ TEST_CASE("a byte is held by one object at a time") {
     CHECK_FALSE(one.take(4));
 }
 
-TEST_CASE("a file is held by one object at a time, and removed by it") {
+TEST_CASE("a file is locked by one object at a time, which removes it") {
     const TemporaryDirectory directory;
     const auto path = directory / "lock";
     {
@@ -37,14 +37,14 @@ TEST_CASE("a file is held by one object at a time, and removed by it") {
         one->remove();
         CHECK(directory.names().empty());
     }
-    // One that opened the file before it was removed does not get the lock of what nobody can find any more.
+    // One that opened the file before its removal does not get the lock of the removed file.
     LockFile late(path);
     std::filesystem::remove(path);
     CHECK(late.take(0));
     CHECK(LockFile::exclusive(path));
 }
 
-TEST_CASE("the lock of a process that was killed is free") {
+TEST_CASE("the lock of a killed process is free") {
     const TemporaryDirectory directory;
     const auto path = directory / "lock";
     int ready[2];
@@ -67,7 +67,7 @@ TEST_CASE("the lock of a process that was killed is free") {
     ::close(ready[1]);
 }
 
-TEST_CASE("a file that cannot be locked is an error, and not one that is locked") {
+TEST_CASE("a file that cannot be locked is an error, unlike one that is already locked") {
     const TemporaryDirectory directory;
     CHECK(holds(words_of<retort::OutputError>([&] { LockFile(directory / "no" / "lock"); }),
                 "cannot open or create: No such file"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Learners that teach themselves: branches, exits and ensembles of one network, beside reference values.
+/// Learners that teach themselves: branches, exits and ensembles of one network, against reference values.
 #include <golden.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -20,12 +20,12 @@ using retort::tap;
 using retort::Taps;
 
 namespace {
-/// What a network with branches gives.
+/// The outputs of a network with branches.
 struct Branches {
     std::vector<torch::Tensor> exits, features, groups;
     torch::Tensor logits, feature, mean;
 };
-/// The sum of a graph's edges, as the step of a learner has it.
+/// The sum of a graph's edges, as in a learner's step.
 template <class Graph>
 torch::Tensor loss_of(const Graph& graph, const Branches& outputs, const torch::Tensor& target,
                       const retort::Progress& progress = {}) {
@@ -176,7 +176,7 @@ TEST_CASE("a network that teaches itself trains in a cohort of one as in a train
     CHECK(soft.name() == "soft_target(tap,logits)");
 }
 
-TEST_CASE("a ramp rises along its curve") {
+TEST_CASE("a ramp follows its curve") {
     const retort::RampUp ramp{.epochs = 80};
     CHECK(ramp.weight({.epoch = 0}) == Approx(std::exp(-5.0)));
     CHECK(ramp.weight({.epoch = 40}) == Approx(std::exp(-1.25)));

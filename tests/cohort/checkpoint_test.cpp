@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Cohorts that are saved and resumed by hand: law 9 for several learners, and what is refused.
+/// Cohorts that are saved and resumed manually: law 9 for several learners, and errors.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -33,8 +33,8 @@ namespace {
 const auto late = tap<&ConvOutputs::late>;
 const Sgd sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-3};
 
-/// Three learners with dropout and batch norm: a learnable connector, gates that count, a term that ends, a schedule of
-/// the learning rate, another optimizer.
+/// Three learners with dropout and batch norm: a learnable connector, gates with counters, a term that ends, a schedule
+/// of the learning rate, another optimizer.
 struct Three {
     explicit Three(std::uint64_t seed) {
         torch::manual_seed(seed);
@@ -59,7 +59,7 @@ struct Three {
     ConvNet a{nullptr}, b{nullptr}, c{nullptr};
 };
 
-/// All that a file holds, and all but wall-clock times of the history.
+/// Everything in a file, and the history except wall-clock times.
 template <retort::TrainingRun Run>
 std::map<std::string, torch::Tensor> all_of(Run& run) {
     const TemporaryDirectory directory;
@@ -96,7 +96,7 @@ auto stop_at(std::int64_t epoch, std::int64_t step) {
 
 }  // namespace
 
-TEST_CASE("law 9: a cohort that is saved in the middle of an epoch goes on there, bit for bit") {
+TEST_CASE("law 9: a cohort saved in the middle of an epoch resumes there, bit for bit") {
     const auto batches = images(4);
     Three whole(1);
     auto undisturbed = whole.cohort().along(Three::graph());
@@ -119,13 +119,13 @@ TEST_CASE("law 9: a cohort that is saved in the middle of an epoch goes on there
         second.resume(directory / "state");
         CHECK(second.progress().epoch == epoch);
         CHECK(second.progress().step == step);
-        torch::rand({50});  // what is drawn in between does not matter
+        torch::rand({50});  // random numbers drawn in between do not matter
         second.fit(batches, {.epochs = 3, .report_every = 2});
         check_same(all_of(second), expected);
     }
 }
 
-TEST_CASE("law 9: a cohort is saved and resumed in a loop of one's own, forwards and backwards") {
+TEST_CASE("law 9: a cohort is saved and resumed in a custom loop, forwards and backwards") {
     const auto batches = images(4);
     const TemporaryDirectory directory;
     Three one(1), other(2);
@@ -142,13 +142,13 @@ TEST_CASE("law 9: a cohort is saved and resumed in a loop of one's own, forwards
     const auto expected = all_of(first);
 
     second.resume(directory / "state");
-    CHECK(second.optimizer(0) == nullptr);  // before a batch the sizes of the connector are not known
+    CHECK(second.optimizer(0) == nullptr);  // before the first batch the sizes of the connector are unknown
     second.save(directory / "again");
     CHECK(read_file(directory / "again") == read_file(directory / "state"));
     for (std::size_t i = 2; i < 4; ++i) second.step(batches[i]);
     check_same(all_of(second), expected);
     CHECK(second.iterations() == std::vector<std::int64_t>(6, 4));
-    // Back again, with what was built in the meantime.
+    // Back again, with the parts built in the meantime.
     second.resume(directory / "state");
     for (std::size_t i = 2; i < 4; ++i) second.step(batches[i]);
     check_same(all_of(second), expected);
@@ -158,7 +158,7 @@ TEST_CASE("law 9: a cohort is saved and resumed in a loop of one's own, forwards
     check_same(all_of(second), expected);
 }
 
-TEST_CASE("a graph that is put together at run time is resumed the same way") {
+TEST_CASE("a graph built at run time is resumed the same way") {
     const auto batches = vectors(4);
     const auto run = [&](bool interrupt) {
         const TemporaryDirectory directory;
@@ -177,14 +177,14 @@ TEST_CASE("a graph that is put together at run time is resumed the same way") {
         first.save(directory / "state");
         auto fresh = make(2);
         fresh.resume(directory / "state");
-        CHECK(fresh.optimizer(0) != nullptr);  // nothing waits for a batch
+        CHECK(fresh.optimizer(0) != nullptr);  // nothing needs a batch
         fresh.fit(batches, {.epochs = 2});
         return all_of(fresh);
     };
     check_same(run(true), run(false));
 }
 
-TEST_CASE("what another cohort or graph saved is refused, and nothing is changed") {
+TEST_CASE("a checkpoint of another cohort or graph is refused, and nothing is changed") {
     const TemporaryDirectory directory;
     const auto batches = vectors(2);
     torch::manual_seed(1);
@@ -222,8 +222,7 @@ TEST_CASE("what another cohort or graph saved is refused, and nothing is changed
     CHECK(holds(words_of<CheckpointError>([&] { run.resume(directory / "state"); }), "truncated"));
 }
 
-TEST_CASE(
-    "a checkpoint holds its own run: what another one of the same cohort has learned is not lost in it") {
+TEST_CASE("a checkpoint holds its own run, and the networks as other runs of the cohort have trained them") {
     const TemporaryDirectory directory;
     const auto batches = vectors(4);
     TransferGraph graph{label<0>(), label<1>(), edge<1, 0>(SoftTarget{})};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Steps of cohorts beside loops that are written by hand, bit for bit; law 5; frozen learners; graphs that are
-/// put together at run time; runs.
+/// Steps of cohorts against hand-written loops, bit for bit; law 5; frozen learners; graphs that are
+/// built at run time; runs.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -37,15 +37,15 @@ const Sgd sgd{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 5e-4};
 torch::optim::SGDOptions sgd_by_hand() {
     return torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(5e-4);
 }
-/// A copy with parameters of its own.
+/// A copy with separate parameters.
 template <class Holder>
 Holder twin(const Holder& net, Holder copy) {
     copy_state(*net, *copy);
     return copy;
 }
 Perceptron twin(const Perceptron& net) { return twin(net, Perceptron(net->first->weight.size(0))); }
-/// KL(source || receiver) at temperature 1: the mean over the samples, and of each. (Other tests compare the
-/// loss itself with what is written by hand.)
+/// KL(source || receiver) at temperature 1: the mean over the samples, or per sample. (Other tests compare the
+/// loss itself with hand-written code.)
 torch::Tensor divergence(const torch::Tensor& receiver, const torch::Tensor& source) {
     return retort::functional::soft_target(receiver, source, {.temperature = 1.0});
 }
@@ -73,7 +73,7 @@ struct Hardest {
 };
 }  // namespace
 
-TEST_CASE("a graph of three learners with all gates steps like a loop that is written by hand") {
+TEST_CASE("a graph of three learners with all gates steps like a hand-written loop") {
     torch::manual_seed(1);
     Perceptron a(8), b(6), c(7);
     std::vector<Perceptron> hand{twin(a), twin(b), twin(c)};
@@ -152,7 +152,7 @@ TEST_CASE("law 5: the order of the learners changes nothing") {
     CHECK(same(state(*b), state(*b2)));
 }
 
-TEST_CASE("law 1: one edge from the labels trains like a trainer with cross-entropy, whole runs too") {
+TEST_CASE("law 1: one edge from the labels trains like a trainer with cross-entropy, also whole runs") {
     torch::manual_seed(3);
     ConvNet net(4, 0.3);
     ConvNet other = twin(net, ConvNet(4, 0.3));
@@ -185,7 +185,7 @@ TEST_CASE("law 1: one edge from the labels trains like a trainer with cross-entr
                                                      "validation_accuracy_0"});
 }
 
-TEST_CASE("learners of different types, with hints between them, step like a loop that is written by hand") {
+TEST_CASE("learners of different types, with hints between them, step like a hand-written loop") {
     torch::manual_seed(5);
     ConvNet a(4);
     struct Flat : torch::nn::Module {
@@ -231,7 +231,7 @@ TEST_CASE("learners of different types, with hints between them, step like a loo
     CHECK(same(state(*hint.module()), state(*connector)));
 }
 
-TEST_CASE("a learner that nothing reaches is frozen: evaluation mode, or as released") {
+TEST_CASE("a learner without active incoming edges is frozen: in evaluation mode, or as released") {
     torch::manual_seed(6);
     for (const bool released : {false, true}) {
         ConvNet student(4), teacher(6);
@@ -259,7 +259,8 @@ TEST_CASE("a learner that nothing reaches is frozen: evaluation mode, or as rele
     }
 }
 
-TEST_CASE("law 3: who learns nothing and teaches nobody does not run; edges of weight 0 are not computed") {
+TEST_CASE(
+    "law 3: a learner that neither learns nor teaches does not run; edges of weight 0 are not computed") {
     struct CountingImpl : torch::nn::Module {
         CountingImpl() : body(register_module("body", torch::nn::Linear(4, 3))) {}
         torch::Tensor forward(const torch::Tensor& x) {
@@ -279,7 +280,7 @@ TEST_CASE("law 3: who learns nothing and teaches nobody does not run; edges of w
     CHECK((a->calls == 1 && b->calls == 1 && c->calls == 0));
     CHECK((*open.calls == 1 && *shut.calls == 0));
 
-    // However many edges, one forward.
+    // One forward pass, however many edges.
     TransferGraph full{edge<1, 0>(open), edge<2, 0>(open), edge<0, 1>(open), edge<2, 1>(open),
                        edge<0, 2>(open), edge<1, 2>(open), label<0>()};
     cohort.along(full).step(vectors(1)[0]);
@@ -287,7 +288,7 @@ TEST_CASE("law 3: who learns nothing and teaches nobody does not run; edges of w
     CHECK(*open.calls == 7);
 }
 
-TEST_CASE("a graph put together at run time steps to the same bits as one that the compiler knows") {
+TEST_CASE("a graph built at run time steps to the same bits as one known at compile time") {
     torch::manual_seed(7);
     std::vector<Perceptron> nets{Perceptron(8), Perceptron(6), Perceptron(7)};
     std::vector<Perceptron> copies;
@@ -313,7 +314,7 @@ TEST_CASE("a graph put together at run time steps to the same bits as one that t
     CHECK(open_run.iterations() == fixed_run.iterations());
 }
 
-TEST_CASE("a gate of one's own gets the losses of the samples") {
+TEST_CASE("a custom gate gets the losses of the samples") {
     torch::manual_seed(8);
     Perceptron a, b;
     Cohort cohort{Learner{a, sgd}, Learner{b}};
@@ -327,7 +328,7 @@ TEST_CASE("a gate of one's own gets the losses of the samples") {
     CHECK(run.progress().step == 0);
 }
 
-TEST_CASE("each run along a graph is a training of its own: progress, history, optimizers") {
+TEST_CASE("each run along a graph is a separate training: progress, history, optimizers") {
     torch::manual_seed(9);
     ConvNet a(4), b(6);
     ConvNet hand = twin(a, ConvNet(4));
@@ -342,7 +343,7 @@ TEST_CASE("each run along a graph is a training of its own: progress, history, o
     CHECK(second.size() == 1);
     CHECK(second.last("epoch") == 0);
     CHECK(first.progress().epoch == 2);
-    // As two trainers, one after the other: the second begins without momentum.
+    // Like two trainers in sequence: the second starts without momentum.
     for (const std::int64_t epochs : {2, 1}) {
         retort::Trainer trainer{hand, retort::NoTeacher{}, retort::Knowledge{CrossEntropy{}},
                                 retort::Schedule{1.0}, sgd};
@@ -351,7 +352,7 @@ TEST_CASE("each run along a graph is a training of its own: progress, history, o
     CHECK(same(state(*a), state(*hand)));
 }
 
-TEST_CASE("a run needs neither cohort nor graph to live on, and both can be temporaries") {
+TEST_CASE("a run outlives cohort and graph, and both can be temporaries") {
     torch::manual_seed(9);
     Perceptron a(8), b(6);
     Perceptron hand_a = twin(a), hand_b = twin(b);
@@ -371,7 +372,7 @@ TEST_CASE("a run needs neither cohort nor graph to live on, and both can be temp
     CHECK(moved.evaluate(1, batches).value() == retort::evaluate(b, batches).value());
 }
 
-TEST_CASE("another graph brings its learnable parts to an optimizer that exists") {
+TEST_CASE("the learnable parts of another graph are added to an existing optimizer") {
     torch::manual_seed(9);
     ConvNet a(4), b(6);
     torch::optim::SGD optimizer(a->parameters(), sgd_by_hand());
@@ -393,11 +394,11 @@ TEST_CASE("another graph brings its learnable parts to an optimizer that exists"
     run.fit(batches, {.epochs = 2});
     other.fit(batches, {.epochs = 2});
     cohort.along(second).fit(batches,
-                             {.epochs = 1});  // the parts of a graph that is used again are there already
+                             {.epochs = 1});  // the parts of a graph that is used again are already in it
     CHECK(optimizer.param_groups().size() == 2);
 }
 
-TEST_CASE("cohorts and graphs that cannot work say so") {
+TEST_CASE("invalid cohorts and graphs are errors") {
     Perceptron a, b;
     const auto batch = vectors(1)[0];
     const auto config = [](auto&& function) { return words_of<retort::ConfigError>(function); };
@@ -433,14 +434,14 @@ TEST_CASE("cohorts and graphs that cannot work say so") {
     TransferGraph shared{edge<2, 0>(hint), edge<2, 1>(hint)};
     CHECK(holds(config([&] { three.along(shared).step(images(1)[0]); }), "learners 0 and 1",
                 "new term for each edge"));
-    // Nothing has been counted.
+    // Nothing was counted.
     auto run = cohort.along(timeless);
     CHECK_THROWS_AS(run.step(batch), retort::ConfigError);
     CHECK(run.progress().step == 0);
     CHECK(run.iterations()[0] == 0);
     CHECK(holds(config([&] { run.set_iterations({1, 2}); }), "each of the 1 edges, found 2"));
     CHECK(holds(config([&] { run.set_iterations({-1}); }), "at least 0"));
-    // One optimizer for two learners would make two steps in one.
+    // One optimizer for two learners would make two updates per step.
     torch::optim::SGD one(a->parameters(), sgd_by_hand());
     one.add_param_group(torch::optim::OptimizerParamGroup(b->parameters()));
     Cohort both{Learner{a, one}, Learner{b, one}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// HSAKD and BOC-KD as graphs: beside reference values, beside steps that are written by hand, and what they leave alone.
+/// HSAKD and BOC-KD as graphs: against reference values and hand-written steps, and what they leave unchanged.
 #include <golden.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -46,7 +46,7 @@ torch::Tensor loss_of(const Graph& graph, const std::vector<Outputs>& outputs, c
     return total;
 }
 
-/// A ConvNet with two heads, behind both of its maps.
+/// A ConvNet with two heads, after both of its maps.
 torch::nn::Sequential head(std::int64_t channels, std::int64_t classes = 12) {
     using namespace torch::nn;
     return Sequential(Conv2d(ConvNetImpl::conv(channels, 6)), BatchNorm2d(6), ReLU(),
@@ -71,7 +71,7 @@ torch::Tensor divergence(const torch::Tensor& receiver, const torch::Tensor& sou
 torch::Tensor joint(const torch::Tensor& target) { return retort::functional::joint_labels(target, 4); }
 torch::Tensor plain(const torch::Tensor& rows) { return rows.slice(0, 0, rows.size(0), 4); }
 
-/// How often each module of a network runs.
+/// The number of forward passes of each module of a network.
 struct CountedConvNetImpl : ConvNetImpl {
     using ConvNetImpl::ConvNetImpl;
     ConvOutputs forward(const torch::Tensor& images) {
@@ -134,7 +134,7 @@ TEST_CASE("augmented_teacher, augmented_student and augmented_peers agree with H
 }
 
 namespace {
-/// What a student of the reference gives.
+/// The outputs of a student of the reference.
 struct Mapped {
     torch::Tensor logits;
     std::vector<torch::Tensor> maps;
@@ -178,13 +178,13 @@ void compare_compressed(const golden::Case& reference) {
         const auto value = loss_of(graph, std::vector{outputs}, batch.second);
         if (torch::isfinite(reference.value()).template item<bool>()) {
             CHECK(golden::agrees(reference, value, leaves));
-        } else {  // 0 log 0 of a written-out entropy there
+        } else {  // 0 log 0 in its explicit entropy
             CHECK(torch::isfinite(value).template item<bool>());
         }
     };
     if (reference.option("adaptation") == 1) {
         check(retort::compressed_students<N>(Taps{tap<&Mapped::maps, 0>, tap<&Mapped::maps, 1>}, options));
-    } else {  // means over the channels, of which there may be different numbers
+    } else {  // means over the channels, whose numbers may differ
         check(retort::compressed_students<N>(Taps{[](const Mapped& each) { return each.maps.at(0).mean(1); },
                                                   [](const Mapped& each) { return each.maps.at(1).mean(1); }},
                                              options, retort::Identity{}));
@@ -203,7 +203,7 @@ TEST_CASE("compressed_students agree with BOC-KD's released code") {
     CHECK(compared == 6);
 }
 
-TEST_CASE("law 2: a step of two augmented peers is the step that is written by hand, to the bit") {
+TEST_CASE("law 2: a step of two augmented peers is the hand-written step, bit for bit") {
     torch::manual_seed(1);
     CountedConvNet a(4), b(6);
     const auto one = retort::augmented(a, maps, {head(4), head(8)});
@@ -245,7 +245,7 @@ TEST_CASE("law 2: a step of two augmented peers is the step that is written by h
     CHECK(operators_of([&] { run.step(batch); }) == expected);
     CHECK(same(state(*one), state(*first)));
     CHECK(same(state(*two), state(*second)));
-    CHECK(a->forwards == 4);  // one forward for each step
+    CHECK(a->forwards == 4);  // one forward pass per step
     CHECK(b->forwards == 4);
 }
 
@@ -264,7 +264,7 @@ TEST_CASE("law 5: the order of augmented peers does not matter") {
     CHECK(same(straight.second, swapped.second));
 }
 
-TEST_CASE("a student with heads learns along a graph as in a trainer, and its teacher stays as it is") {
+TEST_CASE("a student with heads learns along a graph as in a trainer, and its teacher is unchanged") {
     torch::manual_seed(3);
     ConvNet big(6), small(4), twin(4);
     const auto teacher = with_heads(big), student = with_heads(small), other = with_heads(twin);
@@ -287,7 +287,7 @@ TEST_CASE("a student with heads learns along a graph as in a trainer, and its te
     CHECK(same(state(*student), state(*other)));
     CHECK(same(state(*teacher), before));
 
-    // On the plain views only, by hand.
+    // On the plain views only, computed manually.
     auto plain_graph = retort::augmented_student<0, 1>({.head_weight = 0, .plain_responses = true});
     const auto batch = turned(images(1)[0]);
     const auto result = cohort.along(plain_graph).losses(batch);
@@ -341,7 +341,7 @@ TEST_CASE("samples of several views count once, and the accuracy is that of the 
 }
 
 namespace {
-/// Behind a stem of 4 channels: one map, and logits.
+/// After a stem of 4 channels: one map, and logits.
 struct StudentOutputs {
     torch::Tensor logits, map;
 };
@@ -368,14 +368,14 @@ auto ensemble_of(retort::StemEnsembleOptions options = {}) {
 const Taps student_maps{tap<&StudentOutputs::map>};
 }  // namespace
 
-TEST_CASE("law 2: a step of compressed students is the step that is written by hand, adaptations included") {
+TEST_CASE("law 2: a step of compressed students is the hand-written step, including adaptations") {
     torch::manual_seed(7);
     const auto net = ensemble_of(), hand = ensemble_of();
     copy_state(*net, *hand);
     const auto batch = images(1)[0];
     Cohort cohort{Learner{net, sgd}};
     auto graph = retort::compressed_students<3>(student_maps);
-    // The adaptations are learned from the first step on: of 2 students, weight and bias.
+    // The adaptations are learned from the first step on: weight and bias for 2 students.
     auto run = cohort.along(graph);
     run.step(batch);
     std::size_t learned_parts = 0;
@@ -399,7 +399,7 @@ TEST_CASE("law 2: a step of compressed students is the step that is written by h
     torch::optim::SGD ours(net->parameters(), sgd_by_hand());
     Cohort again{Learner{net, ours}};
     auto second = again.along(fresh);
-    const auto loss = second.losses(batch)[0].total;  // gives the adaptations their sizes
+    const auto loss = second.losses(batch)[0].total;  // determines the sizes of the adaptations
     fresh.each([&](std::size_t, const auto& edge) {
         if (edge.module()) parts.push_back(edge.module());
     });
@@ -442,7 +442,7 @@ TEST_CASE("law 2: a step of compressed students is the step that is written by h
     for (std::size_t i = 0; i < 2; ++i) CHECK(same(state(*parts[i]), state(*adaptations[i])));
 }
 
-TEST_CASE("the weights of an ensemble learn where a term teaches them") {
+TEST_CASE("the weights of an ensemble learn if a term trains them") {
     const auto batch = images(1)[0];
     torch::manual_seed(9);
     const auto net = ensemble_of({.weights = {.learnable = true}});
@@ -454,12 +454,12 @@ TEST_CASE("the weights of an ensemble learn where a term teaches them") {
     auto silent = retort::compressed_students<3>(student_maps);
     cohort.along(silent).step(batch);
     const auto& weights = net->ensemble()->weights;
-    CHECK(same(weights, torch::zeros({3})));  // nothing teaches them
+    CHECK(same(weights, torch::zeros({3})));  // nothing trains them
     auto graph = retort::compressed_students<3>(student_maps, {.ensemble_weight = 0.5});
     const auto result = cohort.along(graph).step(batch);
     CHECK_FALSE(same(weights, torch::zeros({3})));
     CHECK(result.losses[0].terms.back().defined());
-    // The ensemble's own loss reaches the weights alone.
+    // The ensemble's own loss trains only the weights.
     net->zero_grad();
     cross_entropy(net->forward(batch.first).logits, batch.second).backward();
     for (const auto& each : net->named_parameters()) {
@@ -470,7 +470,7 @@ TEST_CASE("the weights of an ensemble learn where a term teaches them") {
     }
 }
 
-TEST_CASE("rotated views by hand and in a loader, from any batch on") {
+TEST_CASE("rotated views, manually and in a loader, from any batch on") {
     const auto image = torch::tensor({1, 2, 3, 4}, torch::kByte).view({1, 1, 2, 2});
     const auto views = retort::data::rotated(torch::cat({image, image + 4}));
     REQUIRE(views.sizes() == torch::IntArrayRef({8, 1, 2, 2}));
@@ -501,8 +501,8 @@ TEST_CASE("rotated views by hand and in a loader, from any batch on") {
 }
 
 namespace {
-/// All that a cohort has when it was trained in one go, and when it was saved in the middle of an epoch and another one went
-/// on: `make(seed)` gives a cohort.
+/// Everything in a cohort trained without interruption, and in one saved in the middle of an epoch and resumed by
+/// another one: `make(seed)` returns a cohort.
 template <class Make, class Graph, class Source>
 void check_resumed(Make&& make, Graph&& graph_of, const Source& source) {
     const TemporaryDirectory directory;
@@ -535,7 +535,7 @@ void check_resumed(Make&& make, Graph&& graph_of, const Source& source) {
 }
 }  // namespace
 
-TEST_CASE("law 9: augmented peers and compressed students go on in the middle of an epoch, bit for bit") {
+TEST_CASE("law 9: augmented peers and compressed students resume in the middle of an epoch, bit for bit") {
     auto generator = at::detail::createCPUGenerator(5);
     const auto dataset = retort::data::in_memory(torch::randn({12, 1, 8, 8}, generator),
                                                  torch::randint(0, 3, {12}, generator, torch::kLong), 3);
@@ -556,7 +556,7 @@ TEST_CASE("law 9: augmented peers and compressed students go on in the middle of
         retort::data::Loader{dataset, options, retort::data::HorizontalFlip{}});
 }
 
-TEST_CASE("heads, students, views and options that do not fit say so") {
+TEST_CASE("mismatched heads, students, views and options are errors") {
     const auto config = [](auto&& function) { return words_of<retort::ConfigError>(function); };
     const auto shape = [](auto&& function) { return words_of<retort::ShapeError>(function); };
     ConvNet net(4);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Graphs in words: files that read back, malformed files, pictures, and graphs made of words.
+/// Graphs as text: files that round-trip, malformed files, pictures, and graphs built from text.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -46,7 +46,7 @@ struct EasierHalf {
 };
 }  // namespace
 
-TEST_CASE("a graph's file reads back as the same graph, which steps to the same bits") {
+TEST_CASE("a graph file round-trips to a graph that steps to the same bits") {
     const TemporaryDirectory folder;
     const GraphDescription words = example();
     const auto path = folder / "best.graph";
@@ -87,7 +87,7 @@ TEST_CASE("a graph's file reads back as the same graph, which steps to the same 
     for (std::size_t i = 0; i < 3; ++i) CHECK(same(state(*nets[i]), state(*twins[i])));
 }
 
-TEST_CASE("malformed files are answered with the line and what was expected there") {
+TEST_CASE("errors of malformed files name the line and what was expected there") {
     const auto error = [](const std::string& text) {
         return words_of<retort::DataError>([&] { retort::parse_graph(text, "x.graph"); });
     };
@@ -120,7 +120,7 @@ TEST_CASE("malformed files are answered with the line and what was expected ther
     CHECK(words_of<retort::DataError>([] {
               retort::load_graph("/nowhere/x.graph");
           }).find("/nowhere/x.graph") != std::string::npos);
-    // No prefix of a good file is anything but an error or a graph.
+    // Every prefix of a good file is an error or a graph.
     const std::string whole = retort::graph_text(example());
     for (std::size_t length = 0; length < whole.size(); ++length) {
         try {
@@ -130,7 +130,7 @@ TEST_CASE("malformed files are answered with the line and what was expected ther
     }
 }
 
-TEST_CASE("what a file cannot hold is refused before it is written") {
+TEST_CASE("what a file cannot represent is refused before writing") {
     const TemporaryDirectory folder;
     const auto refused = [&](const auto& graph) {
         return words_of<retort::ConfigError>([&] { retort::save_graph(graph, folder / "x.graph"); });
@@ -143,7 +143,7 @@ TEST_CASE("what a file cannot hold is refused before it is written") {
     CHECK_FALSE(std::filesystem::exists(folder / "x.graph"));
 }
 
-TEST_CASE("a catalog names what it does not know, and takes terms and gates of one's own") {
+TEST_CASE("a catalog names unknown entries, and takes custom terms and gates") {
     const auto error = [](const std::string& lines) {
         return words_of<retort::ConfigError>(
             [&] { Catalog().build(retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\n" + lines)); });

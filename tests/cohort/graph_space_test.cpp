@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The graphs among which a search chooses, and what of a graph a learner sees.
+/// The space of graphs of a search, and the part of a graph that affects a learner.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -19,7 +19,7 @@ using retort::GraphSpace;
 using retort::Learner;
 using retort::Sgd;
 
-TEST_CASE("the space of graphs has the size that is known of it") {
+TEST_CASE("the space of graphs has the published size") {
     const auto size = [](std::size_t learners) {
         return GraphSpace({.learners = learners, .target = "a", .architectures = {"a", "b", "c"}})
             .space()
@@ -37,7 +37,7 @@ TEST_CASE("the space of graphs has the size that is known of it") {
               .size() == "4");
 }
 
-TEST_CASE("a point is a graph, all of which can be drawn, built, saved and read") {
+TEST_CASE("every point is a graph that can be drawn, built, saved and read") {
     const GraphSpace graphs({.learners = 3, .target = "small one", .architectures = {"small one", "large"}});
     const auto& space = graphs.space();
     const std::vector<std::string> words{"large",   "small one", "correct", "positive_linear",
@@ -67,7 +67,7 @@ TEST_CASE("a point is a graph, all of which can be drawn, built, saved and read"
     CHECK(seen.size() > 290);
 }
 
-TEST_CASE("gates of a space may have options, and are one's own choice") {
+TEST_CASE("gates of a space may have options, and can be chosen freely") {
     const GraphSpace graphs(
         {.learners = 2,
          .gates = {"positive_linear extra_steps=0", "outcome both=0.5", "through weight=0.25"},
@@ -92,8 +92,8 @@ TEST_CASE("gates of a space may have options, and are one's own choice") {
     CHECK(holds(words_of<ConfigError>([&] { shut.space().draw(0, 0); }), "found none", "learner 0 learns"));
 }
 
-TEST_CASE("a learner learns the same bits along what of a graph leads to it") {
-    // 3 teaches 2 teaches 0; 1 only listens, 4 stands alone, and what 1 would tell 0 is cut off.
+TEST_CASE("a learner trains to the same bits along the part of a graph that leads to it") {
+    // 3 teaches 2 teaches 0; 1 only learns, 4 is isolated, and the edge from 1 to 0 is cut off.
     const GraphDescription graph = retort::parse_graph(
         "retort graph 1\nlearner 0\nlearner 1\nlearner 2\nlearner 3\nlearner 4\n"
         "label 0 cross_entropy through\nedge 1 0 soft_target cutoff\nedge 2 0 soft_target correct\n"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Law 2 for cohorts: a step issues the operators of the hand-written step, by name and number, but for the
-/// detaching of peers, which costs none; and none that waits for the device.
+/// Law 2 for cohorts: a step issues the operators of the hand-written step, by name and number, except for the
+/// detaching of peers, which needs none; and none that waits for the device.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -21,7 +21,7 @@ namespace gate = retort::gate;
 
 namespace {
 torch::optim::SGDOptions options() { return torch::optim::SGDOptions(0.05).momentum(0.9).weight_decay(5e-4); }
-/// What `step` issues once all is built.
+/// The operators of `step` once everything is built.
 template <class Step>
 std::map<std::string, std::size_t> operators_of(Step&& step) {
     for (int i = 0; i < 3; ++i) step();
@@ -32,7 +32,7 @@ std::map<std::string, std::size_t> operators_of(Step&& step) {
     for (const char* name : {"aten::detach", "detach"}) result.erase(name);
     return result;
 }
-/// Mutual learning of perceptrons by hand.
+/// Hand-written mutual learning of perceptrons.
 struct ByHand {
     explicit ByHand(std::size_t count) {
         for (std::size_t i = 0; i < count; ++i) {
@@ -62,7 +62,7 @@ struct ByHand {
 };
 }  // namespace
 
-TEST_CASE("law 2: mutual learning of three, by a graph that the compiler knows and by one that it does not") {
+TEST_CASE("law 2: mutual learning of three, along a compile-time and along a run-time graph") {
     torch::manual_seed(1);
     const auto batch = vectors(1)[0];
     ByHand hand(3);
@@ -85,7 +85,8 @@ TEST_CASE("law 2: mutual learning of three, by a graph that the compiler knows a
     CHECK(operators_of([&] { open_run.step(batch); }) == expected);
 }
 
-TEST_CASE("law 2: gates and frozen learners cost what they say, and nothing waits for the device") {
+TEST_CASE(
+    "law 2: gates and frozen learners issue only their own operators, and nothing waits for the device") {
     torch::manual_seed(2);
     const auto batch = images(1)[0];
     ConvNet student(4), teacher(6), hand(4), hand_teacher(6);

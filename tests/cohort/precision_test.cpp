@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Cohorts in narrow types and with scaled losses; what `fit` has for a trainer, for each learner.
+/// Cohorts in reduced precision and with scaled losses; the options of `fit`, for each learner.
 #include <precision_cases.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -28,7 +28,7 @@ namespace gate = retort::gate;
 
 namespace {
 const Sgd sgd{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 5e-4};
-/// Notes the type that its forward has.
+/// Records the type of its forward pass.
 struct WatchedImpl : torch::nn::Module {
     explicit WatchedImpl(std::int64_t width) : net(register_module("net", Perceptron(width))) {}
     torch::Tensor forward(const torch::Tensor& input) {
@@ -53,7 +53,7 @@ Perceptron twin(const Perceptron& net) {
 }
 }  // namespace
 
-TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, to the bit") {
+TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, bit for bit") {
     torch::manual_seed(1);
     Watched a(8), b(6), teacher(10);
     const auto batches = vectors(4);
@@ -101,7 +101,7 @@ TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, t
     for (const Watched& each : {a, b, teacher}) CHECK(each->seen == at::kBFloat16);
     CHECK_FALSE(retort::detail::compat::autocast_enabled(at::kCPU));
 
-    // Learners whose number is known at run time only compute alike.
+    // A number of learners known only at run time gives the same results.
     torch::manual_seed(1);
     Watched c(8), d(6);
     const Watched e(10);
@@ -114,14 +114,14 @@ TEST_CASE("mutual learning in bfloat16 is the hand-written loop with autocast, t
     CHECK(same(d->parameters(), b->parameters()));
 }
 
-TEST_CASE("float32 is what a cohort has without a precision") {
+TEST_CASE("float32 is the precision of a cohort without one") {
     Perceptron a, b;
     Cohort plain{Learner{a, sgd}}, said{retort::Float32{}, Learner{b, sgd}};
     STATIC_REQUIRE(std::is_same_v<decltype(plain), decltype(said)>);
 }
 
 TEST_CASE(
-    "a cohort in float16: LibTorch 2.6 or later on processors, where it learns, or a sentence that says so") {
+    "a cohort in float16 learns on CPUs with LibTorch 2.6 or later, and is refused with earlier versions") {
     torch::manual_seed(1);
     Watched a(8), b(6);
     const auto make = [&] {
@@ -142,7 +142,7 @@ TEST_CASE(
     CHECK(a->seen == at::kHalf);
     CHECK(b->seen == at::kHalf);
     CHECK(run.scaler()->factor() == 256.0);
-    // As in float32, but for the precision.
+    // As in float32, except for the precision.
     Cohort wide{Learner{twins.first, sgd}, Learner{twins.second, sgd}};
     const auto& expected = wide.along(wide_graph).fit(batches, {.epochs = 4});
     for (const char* loss : {"loss_0", "loss_1"}) {
@@ -152,8 +152,7 @@ TEST_CASE(
     }
 }
 
-TEST_CASE(
-    "a scale that is a power of two changes no bit; a step that overflows for one is left out for all") {
+TEST_CASE("a power-of-two scale changes no bit; a step that overflows for one learner is skipped by all") {
     const auto batches = vectors(6);
     const auto run = [&](auto precision, const auto& seen, std::int64_t when) {
         torch::manual_seed(1);
@@ -187,7 +186,7 @@ TEST_CASE(
     const auto skipped = run(Scaled{{.initial = 1024.0}}, batches, 2);
     CHECK(same(skipped.first, run(retort::Float32{}, left, -1).first));
     CHECK(skipped.second == 512.0);
-    // A step by hand, too.
+    // A manual step, too.
     torch::manual_seed(1);
     Perceptron net(8), other = twin(net);
     Cohort cohort{Scaled{{.initial = 4.0}}, Learner{net, sgd}};
@@ -202,7 +201,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "law 9: a cohort in bfloat16, or with scaled losses, resumes to the bit, and not in another precision") {
+    "law 9: a cohort in bfloat16, or with scaled losses, resumes bit for bit, and not in another precision") {
     const auto batches = vectors(4);
     const TemporaryDirectory directory;
     const auto run = [&](auto precision, const char* file, int steps, bool save, bool resume) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Graphs that have names, beside reference values and beside losses that are written by hand.
+/// Named graphs, against reference values and hand-written losses.
 #include <golden.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -24,14 +24,14 @@ using retort::tap;
 namespace gate = retort::gate;
 
 namespace {
-/// Gives logits that it was told.
+/// Returns given logits.
 struct Told : torch::nn::Module {
     explicit Told(const torch::Tensor& values)
         : logits(register_parameter("logits", values.detach().clone())) {}
     torch::Tensor forward(const torch::Tensor&) { return logits + 0; }
     torch::Tensor logits;
 };
-/// A cohort of learners that give the logits of a case.
+/// A cohort of learners that return the logits of a case.
 struct ToldCohort {
     explicit ToldCohort(const golden::Case& reference, const std::string& key = "logits") {
         std::vector<Learner<std::shared_ptr<Told>>> learners;
@@ -92,7 +92,7 @@ TEST_CASE("whole graphs agree with the released code of the knowledge transfer g
             }
         }
         REQUIRE(graph.size() == count * count);
-        // The iteration of the step that comes.
+        // The iteration of the next step.
         auto run = told.cohort->along(graph);
         run.set_iterations(std::vector<std::int64_t>(
             graph.size(), static_cast<std::int64_t>(reference.option("iteration")) - 1));
@@ -112,7 +112,7 @@ TEST_CASE("whole graphs agree with the released code of the knowledge transfer g
     CHECK(compared == 3);
 }
 
-TEST_CASE("single edges agree with the released gates, labels' edges too") {
+TEST_CASE("single edges agree with the released gates, also edges from the labels") {
     int compared = 0;
     for (const golden::Case& reference : golden::cases("ktg__dcl")) {
         if (!reference.has_option("gate")) continue;
@@ -245,7 +245,7 @@ TEST_CASE("a chain with an assistant: the student waits, then the assistant is f
     CHECK_THROWS_AS((retort::teacher_assistant<0, 1, 2>({})), retort::ConfigError);
 }
 
-TEST_CASE("CTSL-MKT's losses are those of its parts, and weights of 0 leave parts out") {
+TEST_CASE("CTSL-MKT's losses are the sums of their parts, and weights of 0 omit parts") {
     torch::manual_seed(3);
     ConvNet a(4), b(6), a_alone(4), b_alone(6);
     const auto batch = images(1)[0];

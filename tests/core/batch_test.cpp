@@ -11,7 +11,7 @@ namespace batch_test {
 using namespace retort_test;
 
 namespace users {
-struct Own {  // members of other names; functions say what is what
+struct Own {  // members with other names; functions define their meaning
     torch::Tensor images, labels;
     friend torch::Tensor input(const Own& batch) { return batch.images; }
     friend torch::Tensor target(const Own& batch) { return batch.labels; }
@@ -27,7 +27,7 @@ struct Members {
     torch::Tensor input, target;
     int tag = 0;
 };
-struct Both {  // a function goes before a member
+struct Both {  // a function takes precedence over a member
     torch::Tensor input, better;
     friend const torch::Tensor& input(const Both& batch) { return batch.better; }
 };
@@ -78,7 +78,7 @@ TEST_CASE("input and target of every known kind of batch") {
     CHECK(is_the(retort::input(both), z));
 }
 
-TEST_CASE("input does not copy what a batch holds") {
+TEST_CASE("input does not copy the tensors of a batch") {
     const std::pair pair{torch::rand({2}), torch::rand({2})};
     STATIC_REQUIRE(std::is_same_v<decltype(retort::input(pair)), const torch::Tensor&>);
     CHECK(&retort::input(pair) == &pair.first);
@@ -102,7 +102,7 @@ TEST_CASE("to_device moves every tensor that it knows, and keeps the rest") {
     CHECK((own.images.device() == meta && own.labels.device() == meta));
 }
 
-TEST_CASE("to_device issues no operator where there is nothing to move") {
+TEST_CASE("to_device issues no operator if there is nothing to move") {
     const auto x = torch::rand({2, 3});
     OperatorCount count;
     const auto same_place = retort::to_device(std::pair{x, torch::Tensor()}, at::Device(at::kCPU));
@@ -111,7 +111,7 @@ TEST_CASE("to_device issues no operator where there is nothing to move") {
     CHECK_FALSE(same_place.second.defined());
 }
 
-TEST_CASE("a batch that cannot be moved says so") {
+TEST_CASE("a batch that cannot be moved is an error") {
     const users::Unmoved batch{torch::rand({2})};
     CHECK_NOTHROW(retort::to_device(batch, at::Device(at::kCPU)));
     const auto words = words_of<retort::ShapeError>([&] { retort::to_device(batch, at::Device(at::kMeta)); });

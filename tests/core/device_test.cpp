@@ -17,7 +17,7 @@ TEST_CASE("devices by name") {
     CHECK(found.type() == (at::hasCUDA() ? at::kCUDA : at::kCPU));
 }
 
-TEST_CASE("what is no device says so") {
+TEST_CASE("an invalid device is an error") {
     for (const std::string name : {"", "gpu", "CPU", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:1x",
                                    "cuda:1234", "cuda 0", "cuda: 0", "auto "}) {
         const auto words = words_of<retort::ConfigError>([&] { device(name); });
@@ -25,7 +25,7 @@ TEST_CASE("what is no device says so") {
     }
 }
 
-TEST_CASE("a CUDA device that is not there says so") {
+TEST_CASE("a missing CUDA device is an error") {
     if (at::hasCUDA()) {
         CHECK(device("cuda") == at::Device(at::kCUDA, 0));
         CHECK(device("cuda:0") == at::Device(at::kCUDA, 0));
@@ -39,7 +39,7 @@ TEST_CASE("a CUDA device that is not there says so") {
     }
 }
 
-TEST_CASE("threads as asked for") {
+TEST_CASE("the requested number of threads") {
     const int before = at::get_num_threads();
     retort::set_threads(1);
     CHECK(at::get_num_threads() == 1);
@@ -60,7 +60,7 @@ TEST_CASE("time in epochs") {
     STATIC_REQUIRE_FALSE(retort::Progress{.epoch = 1} == retort::Progress{.step = 1});
 }
 
-TEST_CASE("every error is a retort::Error and keeps its words") {
+TEST_CASE("every error is a retort::Error and keeps its message") {
     const auto check = [](const auto& error) {
         const retort::Error& base = error;
         CHECK(std::string(base.what()) == "words");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a program says of itself.
+/// The environment of a program.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -13,7 +13,7 @@ using retort::Environment;
 using retort::detail::blas_among;
 using retort::detail::is_reference_blas;
 
-TEST_CASE("this program knows what it computes with") {
+TEST_CASE("the environment of this program") {
     const int before = at::get_num_threads();
     at::set_num_threads(1);
     const Environment here = retort::environment();
@@ -45,7 +45,7 @@ TEST_CASE("the library for matrix products is found among those that are loaded"
     for (const std::string& file : {within, open, mkl, std::string()}) CHECK_FALSE(is_reference_blas(file));
 }
 
-TEST_CASE("what makes a program slow is said") {
+TEST_CASE("warnings name what makes a program slow") {
     Environment slow{.blas = "/x/libblas.so.3", .reference_blas = true, .threads = 1, .cores = 8};
     REQUIRE(slow.warnings().size() == 2);
     CHECK(holds(slow.warnings()[0], "reference BLAS (/x/libblas.so.3)", "libopenblas0-pthread"));

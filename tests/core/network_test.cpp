@@ -45,7 +45,7 @@ std::vector<bool> flags(const torch::nn::Module& module) {
 }
 }  // namespace
 
-TEST_CASE("a network is kept as it is: shared with its owner, or referred to") {
+TEST_CASE("a network is shared with its owner, or referenced") {
     Perceptron holder;
     const NetworkRef<Perceptron> by_holder(holder);
     CHECK(&*by_holder == holder.get());
@@ -67,7 +67,7 @@ TEST_CASE("a holder that is shared outlives its first owner") {
     CHECK(reference->forward(torch::rand({1, 4})).sizes() == at::IntArrayRef({1, 3}));
 }
 
-TEST_CASE("nothing is no network") {
+TEST_CASE("an empty holder is not a network") {
     const std::string expected = "network: expected a module, found an empty holder or null pointer";
     CHECK(words_of<retort::ConfigError>([] { NetworkRef<Perceptron>(Perceptron(nullptr)); }) == expected);
     CHECK(words_of<retort::ConfigError>([] {
@@ -75,7 +75,7 @@ TEST_CASE("nothing is no network") {
           }) == expected);
 }
 
-TEST_CASE("evaluation mode ends with every training flag as it was") {
+TEST_CASE("all training flags are restored after evaluation mode") {
     Tree tree;
     const auto with = [&](const std::vector<bool>& wanted) {
         auto each = wanted.begin();
@@ -103,7 +103,7 @@ TEST_CASE("evaluation mode ends with every training flag as it was") {
     }
 }
 
-TEST_CASE("evaluation mode ends with an error too") {
+TEST_CASE("training flags are restored after an error, too") {
     Tree tree;
     tree->leaf->eval();
     const auto before = flags(*tree);
@@ -115,7 +115,7 @@ TEST_CASE("evaluation mode ends with an error too") {
     CHECK(flags(*tree) == before);
 }
 
-TEST_CASE("what is trained: each parameter once, and only those that require a gradient") {
+TEST_CASE("trainable parameters: each once, and only those that require a gradient") {
     Tied net;
     CHECK(net.parameters().size() == 6);
     const auto found = retort::detail::trainable_parameters(net);

@@ -44,7 +44,7 @@ static_assert(Transform<ToUnitRange> && Transform<ColorJitter> && Transform<Cuto
 static_assert(Transform<Compose<>> && Transform<Compose<RandomCrop, Compose<HorizontalFlip>>>);
 static_assert(!Transform<NotConst> && !Transform<GivesNothing> && !Transform<int>);
 
-TEST_CASE("A crop is a window of the padded image, the one that its two numbers say") {
+TEST_CASE("A crop is the window of the padded image that its two random numbers select") {
     const auto mode = GENERATE(Padding::zero, Padding::reflect);
     const auto type = GENERATE(torch::kUInt8, torch::kFloat32, torch::kFloat64);
     const auto images = torch::randint(1, 256, {200, 3, 7, 5}).to(type);
@@ -87,8 +87,8 @@ TEST_CASE("Mirrored padding is LibTorch's") {
     }
 }
 
-TEST_CASE("Crops take every place, each equally often") {
-    // The image is its own map: the corner of a window tells where the window was.
+TEST_CASE("Crops take every position, equally often") {
+    // Pixels hold their positions: the corner of a window tells where it was.
     const auto images = (numbered(1, 1, 9, 9) + 1).expand({8100, 1, 9, 9});
     const auto corner = apply(RandomCrop{.padding = 0, .size = 1}, images).flatten().to(torch::kInt64) - 1;
     const auto counts = torch::bincount(corner, {}, 81);
@@ -96,7 +96,7 @@ TEST_CASE("Crops take every place, each equally often") {
     CHECK(counts.min().item<std::int64_t>() > 55);
     CHECK(counts.max().item<std::int64_t>() < 150);
     const auto padded = apply(RandomCrop{.padding = 4}, torch::ones({8100, 1, 9, 9}));
-    // The places from -4 to 4 leave between 5 and 9 rows of the image in the window.
+    // The offsets from -4 to 4 leave between 5 and 9 rows of the image in the window.
     const auto rows = padded.amax({1, 3}).sum(1).to(torch::kInt64);
     const auto by_rows = torch::bincount(rows, {}, 10);
     CHECK(by_rows.narrow(0, 0, 5).sum().item<std::int64_t>() == 0);
@@ -110,7 +110,7 @@ TEST_CASE("A crop without padding and of full size changes nothing") {
     CHECK(apply(RandomCrop{.padding = 1, .size = 3}, images).sizes() == torch::IntArrayRef({4, 3, 3, 3}));
 }
 
-TEST_CASE("Flips mirror each image for itself, in the proportion asked for") {
+TEST_CASE("Flips mirror each image independently, with the given probability") {
     const auto images = torch::rand({4000, 2, 3, 4});
     const double probability = GENERATE(0.0, 0.25, 0.5, 1.0);
     const auto result = apply(HorizontalFlip{probability}, images);
@@ -139,7 +139,7 @@ TEST_CASE("Images are normalized channel by channel") {
     CHECK(same(fractions, copy));
 }
 
-TEST_CASE("The unit range is what uint8 is divided to") {
+TEST_CASE("uint8 is divided to the unit range") {
     CHECK(close(apply(ToUnitRange{}, torch::tensor({0, 51, 255}, torch::kUInt8)),
                 torch::tensor({0.0, 0.2, 1.0}), 1e-6));
     const auto floats = torch::rand({3});
@@ -147,7 +147,7 @@ TEST_CASE("The unit range is what uint8 is divided to") {
     RETORT_CHECK_ERROR(ShapeError, apply(ToUnitRange{}, torch::zeros({3}, torch::kInt64)), "uint8", "Long");
 }
 
-TEST_CASE("Color jitter does what its formulas say, image by image") {
+TEST_CASE("Color jitter follows its formulas, image by image") {
     const auto channels = GENERATE(1, 3);
     const auto images = torch::rand({50, channels, 4, 3});
     const auto copy = images.clone();
@@ -175,7 +175,7 @@ TEST_CASE("Color jitter does what its formulas say, image by image") {
     CHECK(std::get<0>(at::_unique(brightness)).numel() > 40);
 }
 
-TEST_CASE("Color jitter takes uint8, stays from 0 to 1, and options of 0 leave images alone") {
+TEST_CASE("Color jitter takes uint8, stays from 0 to 1, and options of 0 leave images unchanged") {
     const auto images = torch::randint(256, {20, 3, 4, 4}, torch::kUInt8);
     const auto result = apply(ColorJitter{.brightness = 2.0, .contrast = 2.0, .saturation = 2.0}, images);
     CHECK(result.scalar_type() == torch::kFloat32);
@@ -185,7 +185,7 @@ TEST_CASE("Color jitter takes uint8, stays from 0 to 1, and options of 0 leave i
     CHECK(same(apply(ColorJitter{.brightness = 0, .contrast = 0, .saturation = 0}, floats), floats));
 }
 
-TEST_CASE("Cutout blanks one square an image, also over the edge, at every place") {
+TEST_CASE("Cutout blanks one square per image, also across the border, at every position") {
     const std::int64_t size = GENERATE(3, 4);
     const auto images = torch::ones({6000, 2, 10, 8});
     const auto result = apply(Cutout{.size = size, .value = -2.0}, images);
@@ -214,7 +214,7 @@ TEST_CASE("Cutout blanks one square an image, also over the edge, at every place
     CHECK(apply(Cutout{.size = 100}, images).abs().max().item<float>() == 0.0F);
 }
 
-TEST_CASE("Random erasing blanks one rectangle of the area and form asked for") {
+TEST_CASE("Random erasing blanks one rectangle of the given area and aspect ratio") {
     const RandomErasing erasing{.probability = 0.3, .area_low = 0.1, .area_high = 0.2, .value = 5.0};
     const auto images = torch::zeros({4000, 3, 40, 30});
     const auto result = apply(erasing, images);
@@ -235,7 +235,7 @@ TEST_CASE("Random erasing blanks one rectangle of the area and form asked for") 
     CHECK(aspect.min().item<double>() > 0.25);
     CHECK(aspect.max().item<double>() < 4.0);
     CHECK(std::abs(aspect.log().mean().item<double>()) < 0.1);
-    // It gets into every corner, and never everywhere.
+    // It reaches every corner, and never covers everything.
     CHECK(chosen.mean(0).min().item<double>() > 0.0);
     CHECK(same(apply(RandomErasing{.probability = 0.0}, images), images));
     CHECK(apply(RandomErasing{.probability = 1.0,
@@ -289,7 +289,7 @@ TEST_CASE(
     check(RandomErasing{});
 }
 
-TEST_CASE("Options and images that do not fit a transform are refused") {
+TEST_CASE("Invalid options and images are refused") {
     const auto images = torch::rand({2, 3, 8, 8});
     const auto flat = torch::rand({2, 8});
     RETORT_CHECK_ERROR(ShapeError, apply(RandomCrop{}, flat), "RandomCrop",

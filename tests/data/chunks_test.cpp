@@ -19,7 +19,7 @@ static_assert(ranges::random_access_range<retort::data::Chunks>);
 static_assert(ranges::sized_range<retort::data::Chunks>);
 static_assert(ranges::view_<retort::data::Chunks>);
 
-TEST_CASE("Chunks cut an order into pieces") {
+TEST_CASE("Chunks split an order") {
     const auto order = torch::tensor({5, 3, 1, 4, 2}, torch::kInt64);
     const auto pieces = chunks(order, 2);
     REQUIRE(ranges::size(pieces) == 3);
@@ -34,7 +34,7 @@ TEST_CASE("Chunks cut an order into pieces") {
     CHECK(ranges::size(chunks(order.narrow(0, 0, 0), 2)) == 0);
 }
 
-TEST_CASE("Chunks go through the views of range-v3") {
+TEST_CASE("Chunks compose with the views of range-v3") {
     const auto sizes = chunks(torch::arange(10), 4) |
                        ranges::views::transform([](const torch::Tensor& piece) { return piece.numel(); }) |
                        ranges::to<std::vector>();
@@ -45,7 +45,7 @@ TEST_CASE("Chunks go through the views of range-v3") {
     CHECK(sum == 15);
 }
 
-TEST_CASE("Chunks of nothing, or of what is no order, are refused") {
+TEST_CASE("Chunks of no samples, or of an invalid order, are refused") {
     RETORT_CHECK_ERROR(ConfigError, chunks(torch::arange(3), 0), "batch_size", "found 0");
     RETORT_CHECK_ERROR(ConfigError, chunks(torch::arange(3), -1), "found -1");
     RETORT_CHECK_ERROR(ConfigError, chunks(torch::zeros({2, 2}), 1), "one-dimensional");

@@ -19,7 +19,7 @@ torch::Tensor targets(std::vector<std::int64_t> values) { return torch::tensor(v
 
 }  // namespace
 
-TEST_CASE("A data set shares the tensors that it is made of") {
+TEST_CASE("A data set shares its tensors") {
     const auto inputs = torch::rand({3, 2});
     const auto set = in_memory(inputs, targets({0, 2, 1}), 3);
     CHECK(set.inputs.is_same(inputs));
@@ -30,7 +30,7 @@ TEST_CASE("A data set shares the tensors that it is made of") {
     CHECK(unlabeled.size() == 2);
 }
 
-TEST_CASE("Tensors that are no data set are refused") {
+TEST_CASE("Tensors that are not a data set are refused") {
     const auto inputs = torch::rand({3, 2});
     RETORT_CHECK_ERROR(DataError, in_memory({}, targets({0}), 1), "undefined tensor");
     RETORT_CHECK_ERROR(DataError, in_memory(torch::tensor(1.0), {}, 1), "without dimensions");
@@ -48,7 +48,7 @@ TEST_CASE("Tensors that are no data set are refused") {
     RETORT_CHECK_ERROR(DataError, in_memory(inputs, {}, -1), "0 or more", "found -1");
 }
 
-TEST_CASE("NaN and infinity are found wherever they are") {
+TEST_CASE("NaN and infinity are found anywhere") {
     // 3000 samples of 2000 numbers take two steps of the search.
     auto inputs = torch::zeros({3000, 2000});
     const auto value =
@@ -77,7 +77,7 @@ TEST_CASE("A subset has the chosen samples in the chosen order") {
     RETORT_CHECK_ERROR(ConfigError, subset(set, {}), "at least one index");
 }
 
-TEST_CASE("A data set moves to a device as a batch does") {
+TEST_CASE("A data set moves to a device like a batch") {
     const auto set = in_memory(torch::rand({2, 2}), targets({0, 1}), 2);
     const auto moved = retort::to_device(set, torch::kCPU);
     CHECK(moved.inputs.is_same(set.inputs));

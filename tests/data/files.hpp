@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the tests of the readers share: bytes of data files, made manually.
+/// Shared by the tests of the readers: bytes of data files, made manually.
 #pragma once
 
 #include <retort_test.hpp>
@@ -71,6 +71,6 @@ std::string complaint(Action&& action, const std::vector<std::string>& parts) {
 
 }  // namespace retort_test
 
-/// Checks that an expression throws, and that the message has all of the words after it.
+/// Checks that an expression throws, and that the message contains all of the given texts.
 #define RETORT_CHECK_ERROR(exception, expression, ...) \
     CHECK(retort_test::complaint<exception>([&] { (void)(expression); }, {__VA_ARGS__}) == std::string())

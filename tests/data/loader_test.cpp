@@ -59,7 +59,7 @@ static_assert(std::ranges::input_range<Epoch> && std::ranges::sized_range<Epoch>
 static_assert(retort::LabeledBatch<retort::data::Batch> && retort::LabeledBatch<TwoViewBatch> &&
               retort::LabeledBatch<RotatedBatch>);
 
-/// Says which samples it was given.
+/// Returns which samples it was given.
 struct Broken {
     at::Tensor operator()(const at::Tensor& images, at::Generator&) const {
         if (images.size(0) == 3) throw std::runtime_error("the transform's own");
@@ -101,7 +101,7 @@ TEST_CASE("Without shuffling the order is the data set's, every epoch") {
     }
 }
 
-TEST_CASE("Batches do not depend on workers, depth, or what was done before") {
+TEST_CASE("Batches do not depend on workers, depth, or earlier use") {
     const auto set = pictures(50);
     const auto transform =
         Compose{RandomCrop{}, HorizontalFlip{}, ColorJitter{}, RandomErasing{.area_high = 0.2}};
@@ -120,7 +120,7 @@ TEST_CASE("Batches do not depend on workers, depth, or what was done before") {
     const Loader loader{set, other, transform};
     torch::manual_seed(static_cast<std::uint64_t>(workers * 10 + depth));
     for (auto& batch : loader(3)) {
-        if (batch.input.defined()) break;  // an epoch broken off changes nothing
+        if (batch.input.defined()) break;  // an abandoned epoch changes nothing
     }
     // Out of order, and two epochs at the same time.
     auto one = loader(3);
@@ -138,7 +138,7 @@ TEST_CASE("Batches do not depend on workers, depth, or what was done before") {
 }
 
 TEST_CASE(
-    "Random numbers differ between epochs, batches and seeds, and the consumer's generator is left alone") {
+    "Random numbers differ between epochs, batches and seeds, and the consumer's generator is unchanged") {
     const auto set = in_memory(torch::rand({1, 1, 32, 32}).expand({64, 1, 32, 32}), {}, 0);
     const auto inputs = [&](std::uint64_t seed, std::int64_t epoch) {
         const Loader loader{set, {.batch_size = 32, .shuffle = false, .seed = seed}, RandomCrop{}};
@@ -155,7 +155,7 @@ TEST_CASE(
     CHECK(same(first[0].input, inputs(0, 0)[0].input));
 }
 
-TEST_CASE("A batch is what seed, epoch and its number make of the data set") {
+TEST_CASE("A batch is a function of the data set, seed, epoch and its number") {
     const auto set = pictures(20);
     const auto weak = Compose{RandomCrop{}, HorizontalFlip{}};
     const auto strong = RandomErasing{.area_high = 0.2};
@@ -182,7 +182,7 @@ TEST_CASE("A batch is what seed, epoch and its number make of the data set") {
     }
 }
 
-TEST_CASE("A loader's epochs begin at any batch, in order of their numbers") {
+TEST_CASE("A loader's epochs can start at any batch, in order") {
     const auto set = pictures(20);
     const Loader loader{set, {.batch_size = 6, .seed = 8}, RandomCrop{}};
     const auto whole = all(loader(2));
@@ -196,7 +196,7 @@ TEST_CASE("A loader's epochs begin at any batch, in order of their numbers") {
     RETORT_CHECK_ERROR(DataError, loader.epoch(2, -1), "found -1");
 }
 
-TEST_CASE("A description names all that the batches depend on") {
+TEST_CASE("A description names everything that the batches depend on") {
     const auto set = numbered(12);
     const auto words = [&](const LoaderOptions& options, const auto& views) {
         return Loader{set, options, views}.description();
@@ -205,7 +205,7 @@ TEST_CASE("A description names all that the batches depend on") {
     CHECK(
         words({.batch_size = 5, .shuffle = false, .drop_last = true, .cycle = 3}, NoTransform{}) ==
         "12 samples in batches of 5, in order, full batches only, seed 0, a cycle of 3 epochs, NoTransform");
-    // Nor on workers and depth, which change no batch.
+    // Workers and depth, which change no batch, are not part of it.
     CHECK(words({.workers = 3, .prefetch = 9}, NoTransform{}) == Loader{set}.description());
     const std::string before = "12 samples in batches of 64, shuffled, seed 0, ";
     const std::string crop = "RandomCrop{.padding = 4, .size = 0, .mode = zero}";
@@ -239,7 +239,7 @@ TEST_CASE("An epoch outlives its loader") {
     check_same(all(range), expected);
 }
 
-TEST_CASE("Samples without labels make batches without targets") {
+TEST_CASE("Samples without labels yield batches without targets") {
     const Loader loader{in_memory(torch::rand({4, 2}), {}, 0), {.batch_size = 3}};
     for (const auto& batch : loader(0)) {
         CHECK_FALSE(batch.target.defined());
@@ -247,7 +247,7 @@ TEST_CASE("Samples without labels make batches without targets") {
     }
 }
 
-TEST_CASE("Batches go through the views of range-v3, and move to a device with all their tensors") {
+TEST_CASE("Batches compose with the views of range-v3, and move to a device with all their tensors") {
     const Loader loader{numbered(10), {.batch_size = 2}};
     std::int64_t count = 0;
     for (auto&& batch : loader(0) | ranges::views::take(3)) count += batch.input.size(0);
@@ -261,7 +261,7 @@ TEST_CASE("Batches go through the views of range-v3, and move to a device with a
     CHECK(retort::to_device(batch, torch::kCPU).index.is_same(batch.index));
 }
 
-TEST_CASE("Two views: the weak one is the loader's, the strong one has numbers of its own") {
+TEST_CASE("Two views: the weak one is the loader's, the strong one has separate random numbers") {
     const auto set = pictures(20);
     const std::int64_t workers = GENERATE(0, 1, 3);
     const LoaderOptions options{.batch_size = 6, .seed = 8, .workers = workers};
@@ -279,7 +279,7 @@ TEST_CASE("Two views: the weak one is the loader's, the strong one has numbers o
     const auto again = all(Loader{
         set, {.batch_size = 6, .seed = 8, .workers = 2}, TwoViews{cifar100_train(), cifar100_strong()}}(1));
     for (std::size_t b = 0; b < batches.size(); ++b) CHECK(same(again[b].strong, batches[b].strong));
-    // The same transform on both sides sees different numbers.
+    // The same transform on both sides gets different random numbers.
     const auto twins = all(Loader{set, options, TwoViews{RandomCrop{}, RandomCrop{}}}(0));
     CHECK_FALSE(same(twins[0].input, twins[0].strong));
     const auto meta = retort::to_device(batches[0], torch::kMeta);
@@ -289,7 +289,7 @@ TEST_CASE("Two views: the weak one is the loader's, the strong one has numbers o
     CHECK(meta.index.is_meta());
 }
 
-TEST_CASE("Loaders that cannot work are refused when they are made") {
+TEST_CASE("Invalid loaders are refused on construction") {
     const auto set = numbered(5);
     using Options = LoaderOptions;
     RETORT_CHECK_ERROR(ConfigError, (Loader<>{set, Options{.batch_size = 0}}), "batch_size", "found 0");
@@ -305,7 +305,7 @@ TEST_CASE("Loaders that cannot work are refused when they are made") {
                        "batch_size");
 }
 
-TEST_CASE("A transform that fails, or gives another number of samples, is found out") {
+TEST_CASE("A transform that fails, or returns another number of samples, is an error") {
     const auto set = numbered(8);
     const std::int64_t workers = GENERATE(0, 2);
     const Loader loader{set, {.batch_size = 5, .workers = workers}, Broken{}};
@@ -319,7 +319,7 @@ TEST_CASE("A transform that fails, or gives another number of samples, is found 
     RETORT_CHECK_ERROR(std::runtime_error, failing.begin(), "the transform's own");
 }
 
-TEST_CASE("A data set on a GPU gives the batches that it gives on the CPU") {
+TEST_CASE("A data set on a GPU yields the same batches as on the CPU") {
     if (!torch::cuda::is_available()) {
         WARN("no CUDA device here: skipped");
         return;

@@ -45,7 +45,7 @@ static_assert(std::default_initializable<Squares> && std::copyable<Squares>);
 
 }  // namespace
 
-TEST_CASE("map applies a function to each element, once, when it is looked at") {
+TEST_CASE("map applies a function to each element, once, when it is dereferenced") {
     std::vector<int> seen;
     auto range = numbers(10) | map([&](int x) {
                      seen.push_back(x);
@@ -60,7 +60,7 @@ TEST_CASE("map applies a function to each element, once, when it is looked at") 
     CHECK(seen == std::vector<int>{0});
     ++it;
     CHECK(seen == std::vector<int>{0});
-    // Elements that are left out are not made; those that a filter looks at are made once.
+    // Skipped elements are not made; those that a filter reads are made once.
     seen.clear();
     CHECK((range | ranges::views::drop(2) | ranges::views::stride(3) | ranges::to<std::vector>()) ==
           std::vector<int>{4, 25, 64});
@@ -71,7 +71,7 @@ TEST_CASE("map applies a function to each element, once, when it is looked at") 
     CHECK(seen == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9});
 }
 
-TEST_CASE("a mapped range of several passes can be iterated several times, copies on their own") {
+TEST_CASE("a mapped multi-pass range can be iterated several times, copies independently") {
     auto range = numbers(4) | map(square);
     CHECK(all(range) == std::vector<int>{0, 1, 4, 9});
     CHECK(all(range) == std::vector<int>{0, 1, 4, 9});
@@ -87,7 +87,7 @@ TEST_CASE("a mapped range of several passes can be iterated several times, copie
     CHECK(all(range) == std::vector<int>{0, 1, 4, 9});
 }
 
-TEST_CASE("stages follow each other, and a function may ask for the position") {
+TEST_CASE("stages compose, and a function may take the position") {
     const std::vector<std::string> words{"a", "b", "c"};
     const auto numbered = [](std::string word, std::int64_t position) {
         return word + std::to_string(position);
@@ -101,8 +101,8 @@ TEST_CASE("stages follow each other, and a function may ask for the position") {
     CHECK(all(words | stages) == std::vector<std::string>{"b0b0"});
 }
 
-TEST_CASE("stages in a row run on all threads of a prefetch after them") {
-    // Every element waits until three of them are being made: with fewer threads this would not end.
+TEST_CASE("consecutive stages run on all threads of a prefetch after them") {
+    // Every element waits until three of them are being made: with fewer threads this would not terminate.
     std::atomic<int> begun = 0;
     const auto meet = [&](int x) {
         ++begun;
@@ -115,7 +115,7 @@ TEST_CASE("stages in a row run on all threads of a prefetch after them") {
     CHECK(all(range) == std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8});
 }
 
-TEST_CASE("lvalues are referred to, rvalues are kept, views of both libraries are copied") {
+TEST_CASE("lvalues are referenced, rvalues are stored, views of both libraries are copied") {
     std::vector<int> values{1, 2, 3};
     auto lent = values | map(square);
     values.push_back(4);
@@ -132,14 +132,14 @@ TEST_CASE("lvalues are referred to, rvalues are kept, views of both libraries ar
     auto piped = values | std::views::transform([](int x) { return x + 1; }) | map(square);
     CHECK(all(piped) == std::vector<int>{4, 9, 16, 25});
     CHECK(all(values | map(square) | std::views::take(2)) == std::vector<int>{1, 4});
-    // Numbers of 64 bits, of which range-v3 makes no range of the standard library.
+    // 64-bit numbers, from which range-v3 does not make a range of the standard library.
     auto wide =
         ranges::views::iota(std::int64_t{2}, std::int64_t{5}) | map([](std::int64_t x) { return x * x; });
     CHECK(wide.size() == 3);
     CHECK(all(wide) == std::vector<std::int64_t>{4, 9, 16});
 }
 
-TEST_CASE("elements that can only be moved are moved") {
+TEST_CASE("move-only elements are moved") {
     std::vector<std::unique_ptr<int>> source;
     for (int i = 0; i < 3; ++i) source.push_back(std::make_unique<int>(i));
     auto range = source | ranges::views::move | map([](std::unique_ptr<int> value) {
@@ -152,7 +152,7 @@ TEST_CASE("elements that can only be moved are moved") {
     CHECK(source.front() == nullptr);
 }
 
-TEST_CASE("an exception comes out where the element is looked at") {
+TEST_CASE("an exception is thrown where the element is dereferenced") {
     auto range = numbers(3) | map([](int x) {
                      if (x == 1) throw std::runtime_error("one");
                      return x;
@@ -165,7 +165,7 @@ TEST_CASE("an exception comes out where the element is looked at") {
     CHECK(*it == 2);
 }
 
-TEST_CASE("elements are made without gradients and as ordinary tensors, whatever the modes of the thread") {
+TEST_CASE("elements are made without gradients and as normal tensors, whatever the modes of the thread") {
     const auto weight = torch::ones({2}, torch::requires_grad());
     auto range = numbers(2) | map([&](int x) { return weight * x; });
     {

@@ -30,7 +30,7 @@ void check_set(const retort::data::Dataset& set) {
 
 }  // namespace
 
-TEST_CASE("MNIST is read under every name that it is published with") {
+TEST_CASE("MNIST is read under all published names") {
     const TemporaryDirectory directory;
     const auto first = GENERATE(as<std::string>{}, "train-", "t10k-");
     const auto infix = GENERATE(as<std::string>{}, "-", ".");
@@ -44,7 +44,7 @@ TEST_CASE("MNIST is read under every name that it is published with") {
 }
 
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
-TEST_CASE("MNIST is read from packed files, and from plain ones where both are there") {
+TEST_CASE("MNIST is read from compressed files, and from plain ones if both exist") {
     const TemporaryDirectory directory;
     write_file(directory / "train-images-idx3-ubyte.gz", retort_test::gzip(images));
     write_file(directory / "train-labels.idx1-ubyte.gz", retort_test::gzip(labels));

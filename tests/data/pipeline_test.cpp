@@ -68,7 +68,7 @@ bool equal(const std::vector<B>& a, const std::vector<B>& b) {
     return result;
 }
 
-/// What a user's stage that mixes samples would be: it draws from the batch's own random numbers.
+/// A custom stage that mixes samples: it draws from the batch's random numbers.
 struct Mixed {
     data::Batch operator()(data::Batch batch) const {
         auto generator = batch.random.next();
@@ -151,7 +151,7 @@ TEST_CASE("an epoch as a view is the loader's epoch, and composes with the views
     CHECK(equal(all(loader.epoch(3) | std::views::filter(has_first) | data::prefetch(2)), with_first));
 }
 
-TEST_CASE("stages of the library give what the loader gives, whatever the threads") {
+TEST_CASE("the library's stages yield the same as the loader, whatever the threads") {
     const auto set = pictures();
     const data::Loader plain{set, options};
     const std::int64_t workers = GENERATE(0, 1, 3);
@@ -173,7 +173,7 @@ TEST_CASE("stages of the library give what the loader gives, whatever the thread
               .size() == 4);
 }
 
-TEST_CASE("what several stages draw is independent, and the same in any pipeline") {
+TEST_CASE("random numbers of several stages are independent, and the same in any pipeline") {
     const data::Loader loader{pictures(), options, weak};
     const auto reference = all(loader.epoch(1) | data::map(Mixed{}));
     const std::int64_t workers = GENERATE(0, 2);
@@ -181,7 +181,7 @@ TEST_CASE("what several stages draw is independent, and the same in any pipeline
     CHECK(equal(all(loader(1) | data::map(Mixed{})), reference));
     CHECK(equal(all(loader(1, 2) | data::map(Mixed{})), {reference.begin() + 2, reference.end()}));
     CHECK_FALSE(equal(all(loader.epoch(2) | data::map(Mixed{})), reference));
-    // A stage twice draws other numbers the second time.
+    // A stage used twice draws different numbers the second time.
     const data::Loader plain{pictures(), options};
     const auto drawn = [](data::Batch batch) {
         auto generator = batch.random.next();
@@ -195,7 +195,7 @@ TEST_CASE("what several stages draw is independent, and the same in any pipeline
     }
 }
 
-TEST_CASE("a batch that lost its random numbers, or never had any, is an error") {
+TEST_CASE("a batch without random numbers is an error") {
     const data::Loader loader{pictures(), options};
     const auto forgetful = [](const data::Batch& batch) {
         return data::Batch{batch.input, batch.target, batch.index};
@@ -205,7 +205,7 @@ TEST_CASE("a batch that lost its random numbers, or never had any, is an error")
                        "must pass on its member `random`");
 }
 
-TEST_CASE("an error of a worker surfaces at the consumer, in the place of its batch") {
+TEST_CASE("an error of a worker reaches the consumer in place of its batch") {
     const data::Loader loader{pictures(), options};
     const std::int64_t workers = GENERATE(0, 1, 3);
     auto range = loader.epoch(0) | data::map([](data::Batch batch, std::int64_t number) {
@@ -228,7 +228,7 @@ TEST_CASE("an error of a worker surfaces at the consumer, in the place of its ba
                        "the third");
 }
 
-TEST_CASE("a pipeline that is half consumed, or not at all, ends without hanging") {
+TEST_CASE("a partly consumed or unused pipeline ends without hanging") {
     const data::Loader loader{pictures(), options, weak};
     for (int round = 0; round < 50; ++round) {
         const data::PrefetchOptions ahead{.workers = round % 4, .depth = 1 + round % 3};
@@ -274,7 +274,7 @@ TEST_CASE("fit takes pipelines as ranges and by epoch") {
         once));
     auto lvalue = loader.epoch(0);
     CHECK(same(trained(lvalue, 1), once));
-    // The same epoch again and again can be had, but not of elements that come once.
+    // The same epoch can be repeated, but not with elements that are yielded once.
     CHECK_FALSE(same(trained(loader.epoch(0), 2), expected));
     RETORT_CHECK_ERROR(ConfigError, trained(loader.epoch(0) | data::prefetch(2), 2),
                        "the elements are yielded once");

@@ -59,8 +59,8 @@ TEST_CASE("Prefetched elements come in order, whatever the threads") {
     CHECK(found == squares(count));
 }
 
-TEST_CASE("Order does not depend on which element takes longest") {
-    // The first element waits until another thread has begun the second: it is finished last and yet comes
+TEST_CASE("The order does not depend on which element takes longest") {
+    // The first element waits until another thread has begun the second: it finishes last and yet comes
     // first.
     std::mutex mutex;
     std::condition_variable changed;
@@ -78,7 +78,7 @@ TEST_CASE("Order does not depend on which element takes longest") {
     CHECK(expected == 20);
 }
 
-TEST_CASE("No more is made ahead than the depth says") {
+TEST_CASE("No more is made ahead than the depth allows") {
     const std::int64_t workers = GENERATE(1, 3);
     const std::int64_t depth = GENERATE(1, 2, 5);
     std::atomic<int> made = 0;
@@ -97,7 +97,7 @@ TEST_CASE("No more is made ahead than the depth says") {
     CHECK(made.load() == 50);
 }
 
-TEST_CASE("Elements are made ahead of their use") {
+TEST_CASE("Elements are made ahead of use") {
     std::mutex mutex;
     std::condition_variable changed;
     int made = 0;
@@ -110,13 +110,13 @@ TEST_CASE("Elements are made ahead of their use") {
                  prefetch({.workers = 1, .depth = 3});
     auto it = range.begin();
     CHECK(*it == 0);
-    // Without asking for more, three more get made. (Waits for ever if they do not.)
+    // Without further requests, three more are made. (Otherwise this waits forever.)
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return made == 4; });
     CHECK(made == 4);
 }
 
-TEST_CASE("Without workers everything is made on the thread that asks, when it asks") {
+TEST_CASE("Without workers everything is made on request, on the requesting thread") {
     std::set<std::thread::id> threads;
     int made = 0;
     auto range = numbers(5) | map([&](int x) {
@@ -130,7 +130,7 @@ TEST_CASE("Without workers everything is made on the thread that asks, when it a
     CHECK(threads == std::set<std::thread::id>{std::this_thread::get_id()});
 }
 
-TEST_CASE("An exception of the function comes in the place of its element and ends the range") {
+TEST_CASE("An exception of the function comes in place of its element and ends the range") {
     const auto options = all_options();
     auto range = numbers(100) | map([](int x) {
                      if (x >= 7) throw std::runtime_error("element " + std::to_string(x));
@@ -152,13 +152,13 @@ TEST_CASE("An exception of the function comes in the place of its element and en
     CHECK(it == range.end());
 }
 
-TEST_CASE("An exception of the first element comes out of begin") {
+TEST_CASE("An exception of the first element is thrown from begin") {
     auto range =
         numbers(3) | map([](int) -> int { throw std::runtime_error("first"); }) | prefetch(all_options());
     RETORT_CHECK_ERROR(std::runtime_error, range.begin(), "first");
 }
 
-TEST_CASE("An exception of the source comes in the place of its element and ends the range") {
+TEST_CASE("An exception of the source comes in place of its element and ends the range") {
     const auto options = all_options();
     const auto source = numbers(100) | ranges::views::transform([](int x) {
                             if (x == 5) throw std::runtime_error("source");
@@ -176,7 +176,7 @@ TEST_CASE("An exception of the source comes in the place of its element and ends
     CHECK(message == "source");
 }
 
-TEST_CASE("A range may be left early, or never begun") {
+TEST_CASE("A range may be left early, or never started") {
     const auto options = all_options();
     std::atomic<int> running = 0;
     {
@@ -206,7 +206,7 @@ TEST_CASE("A range may be left early, or never begun") {
     }
 }
 
-TEST_CASE("Many short lives leave nothing behind") {
+TEST_CASE("Many short-lived ranges leave nothing behind") {
     for (int round = 0; round < 300; ++round) {
         auto range = numbers(20) | map(square) | prefetch({.workers = round % 4, .depth = 1 + round % 3});
         int left = round % 22;
@@ -217,7 +217,7 @@ TEST_CASE("Many short lives leave nothing behind") {
     SUCCEED();
 }
 
-TEST_CASE("Elements that can only be moved are moved") {
+TEST_CASE("Move-only elements are moved") {
     const auto options = all_options();
     const auto make = [](int x) { return std::make_unique<int>(x); };
     {
@@ -250,11 +250,11 @@ TEST_CASE("Elements that can only be moved are moved") {
     }
 }
 
-TEST_CASE("Lvalues are referred to, rvalues are kept, views are copied") {
+TEST_CASE("Lvalues are referenced, rvalues are stored, views are copied") {
     const auto options = all_options();
     std::vector<int> values{1, 2, 3};
     auto lent = values | prefetch(options);
-    values[1] = 20;  // not begun yet
+    values[1] = 20;  // not started yet
     CHECK((lent | ranges::to<std::vector>()) == std::vector<int>{1, 20, 3});
     auto owned = std::vector<int>{4, 5, 6} | map(square) | prefetch(options);
     CHECK(owned.size() == 3);
@@ -270,7 +270,7 @@ TEST_CASE("Single-pass sources work, and elements do not change when the source 
     CHECK((range | ranges::to<std::vector>()) == std::vector<int>{1, 4, 9, 16, 25});
 }
 
-TEST_CASE("Prefetched ranges go through the views of range-v3, and copies are the same range") {
+TEST_CASE("Prefetched ranges compose with the views of range-v3, and copies share the range") {
     const auto options = all_options();
     auto range = numbers(100) | map(square) | prefetch(options);
     auto copy = range;
@@ -279,7 +279,7 @@ TEST_CASE("Prefetched ranges go through the views of range-v3, and copies are th
     RETORT_CHECK_ERROR(ConfigError, copy.begin(), "once");
 }
 
-TEST_CASE("A function may ask for the position") {
+TEST_CASE("A function may take the position") {
     const auto options = all_options();
     const std::vector<std::string> words{"a", "b", "c"};
     auto range =
@@ -288,7 +288,7 @@ TEST_CASE("A function may ask for the position") {
     CHECK((range | ranges::to<std::vector>()) == std::vector<std::string>{"a0", "b1", "c2"});
 }
 
-TEST_CASE("Elements are made without gradients and as ordinary tensors, whatever the consumer's modes") {
+TEST_CASE("Elements are made without gradients and as normal tensors, whatever the consumer's modes") {
     const auto options = all_options();
     const auto weight = torch::ones({2}, torch::requires_grad());
     {

@@ -34,8 +34,8 @@ void check_set(std::int64_t channels, std::int64_t side, const Eval& eval, const
 
 }  // namespace
 
-TEST_CASE("The presets give images of the shape, type and range that the networks take") {
-    // The ranges are (0 - mean) / deviation to (1 - mean) / deviation of the channels furthest out.
+TEST_CASE("The presets return images of the shape, type and range that the networks take") {
+    // The ranges are (0 - mean) / deviation to (1 - mean) / deviation of the most extreme channels.
     check_set(3, 32, cifar100_eval(), cifar100_train(), cifar100_strong(), -1.89825, 2.02537);
     check_set(3, 32, cifar10_eval(), cifar10_train(), cifar10_strong(), -1.98948, 2.12641);
     check_set(1, 28, fashion_mnist_eval(), fashion_mnist_train(), fashion_mnist_strong(), -0.81020, 2.02267);

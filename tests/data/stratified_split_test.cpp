@@ -38,7 +38,7 @@ std::vector<std::int64_t> per_class(const Dataset& set) {
 
 }  // namespace
 
-TEST_CASE("A split takes the same part of each class, rounded to the nearest, and each sample once") {
+TEST_CASE("A split takes the same fraction of each class, rounded to nearest, and each sample once") {
     const auto set = spread({100, 10, 14, 15, 16, 2, 0, 35});
     const auto split = stratified_split(set, {.validation_fraction = 0.1, .seed = 3});
     // 10, 1, 1.4, 1.5, 1.6, 0.2 (at least one), none, 3.5
@@ -49,7 +49,7 @@ TEST_CASE("A split takes the same part of each class, rounded to the nearest, an
     const auto all =
         std::get<0>(torch::sort(torch::cat({split.train.inputs, split.validation.inputs}).flatten()));
     CHECK(same(all, torch::arange(set.size())));
-    // The index tensors say where the samples came from, ascending.
+    // The index tensors hold the original positions of the samples, ascending.
     CHECK(same(split.train.inputs.flatten(), split.train_index));
     CHECK(same(split.validation.inputs.flatten(), split.validation_index));
     CHECK(same(split.validation.targets, set.targets.index_select(0, split.validation_index)));
@@ -57,7 +57,7 @@ TEST_CASE("A split takes the same part of each class, rounded to the nearest, an
     CHECK(split.validation_index.diff().gt(0).all().item<bool>());
 }
 
-TEST_CASE("At least one sample of each class stays on either side") {
+TEST_CASE("Both sides have at least one sample of each class") {
     const auto set = spread({2, 3, 100});
     CHECK(per_class(stratified_split(set, {.validation_fraction = 0.001}).validation) ==
           std::vector<std::int64_t>{1, 1, 1});
@@ -65,7 +65,7 @@ TEST_CASE("At least one sample of each class stays on either side") {
           std::vector<std::int64_t>{1, 1, 1});
 }
 
-TEST_CASE("A split depends on its seed alone, and its samples are drawn evenly") {
+TEST_CASE("A split depends only on its seed, and its samples are drawn uniformly") {
     const auto set = spread({20, 20});
     const auto first = stratified_split(set, {.validation_fraction = 0.25, .seed = 1});
     torch::manual_seed(77);
@@ -81,7 +81,7 @@ TEST_CASE("A split depends on its seed alone, and its samples are drawn evenly")
     CHECK(times.max().item<float>() < 140);
 }
 
-TEST_CASE("A split that cannot be made is refused") {
+TEST_CASE("An impossible split is refused") {
     const auto set = spread({5, 5});
     for (const double fraction : {0.0, 1.0, -0.5, 2.0, std::numeric_limits<double>::quiet_NaN()}) {
         RETORT_CHECK_ERROR(ConfigError, stratified_split(set, {.validation_fraction = fraction}),

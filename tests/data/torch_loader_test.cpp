@@ -53,7 +53,7 @@ const std::vector<float> ten{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
 
 }  // namespace
 
-TEST_CASE("A torch loader's batches are a range, for each epoch anew") {
+TEST_CASE("The batches of a torch loader are a range, which restarts for each epoch") {
     const std::size_t workers = GENERATE(0U, 1U, 3U);
     auto loader = make(workers);
     auto by_pointer = batches(loader);
@@ -67,7 +67,7 @@ TEST_CASE("A torch loader's batches are a range, for each epoch anew") {
     CHECK(numbers(copy) == ten);
 }
 
-TEST_CASE("An epoch that is broken off does not keep the next one from beginning") {
+TEST_CASE("An abandoned epoch does not prevent the next one") {
     const std::size_t workers = GENERATE(0U, 1U, 3U);
     auto loader = make(workers);
     auto range = batches(loader);
@@ -83,7 +83,7 @@ TEST_CASE("An epoch that is broken off does not keep the next one from beginning
     CHECK(numbers(range) == ten);
 }
 
-TEST_CASE("What a loader's worker throws comes out of the range, and the next epoch begins all the same") {
+TEST_CASE("Exceptions of a loader's worker propagate from the range, and the next epoch still works") {
     const std::size_t workers = GENERATE(0U, 2U);
     auto range = batches(make(workers, 10, 5));
     for (int epoch = 0; epoch < 3; ++epoch) {
@@ -93,13 +93,13 @@ TEST_CASE("What a loader's worker throws comes out of the range, and the next ep
     }
 }
 
-TEST_CASE("A loader of nothing gives an empty range") {
+TEST_CASE("A loader of an empty data set is an empty range") {
     auto range = batches(make(1, 0));
     CHECK(range.begin() == range.end());
     CHECK(numbers(range).empty());
 }
 
-TEST_CASE("An empty pointer is no loader") {
+TEST_CASE("An empty pointer is refused") {
     decltype(make(0)) nothing;
     RETORT_CHECK_ERROR(retort::ConfigError, batches(nothing), "empty pointer");
     RETORT_CHECK_ERROR(retort::ConfigError, batches(std::move(nothing)), "empty pointer");

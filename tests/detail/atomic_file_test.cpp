@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Files that are either there as a whole or not at all.
+/// Atomically written files.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -19,7 +19,7 @@ using retort::detail::write_atomically;
 using retort::detail::write_beside;
 
 namespace {
-/// Runs `function` in a process that may write files of at most `bytes`; tells what it returns.
+/// Runs `function` in a process that may write files of at most `bytes`; returns its result.
 template <class Function>
 int with_file_limit(rlim_t bytes, Function&& function) {
     const pid_t child = ::fork();
@@ -40,7 +40,7 @@ int with_file_limit(rlim_t bytes, Function&& function) {
 }
 }  // namespace
 
-TEST_CASE("a file is written, and replaced, as a whole") {
+TEST_CASE("a file is written and replaced atomically") {
     const TemporaryDirectory directory;
     write_atomically(directory / "a.csv", "one");
     CHECK(read_file(directory / "a.csv") == "one");
@@ -51,7 +51,7 @@ TEST_CASE("a file is written, and replaced, as a whole") {
     CHECK(directory.names() == std::vector<std::string>{"a.csv"});
 }
 
-TEST_CASE("a directory that is not there, or no directory, is an error before and while writing") {
+TEST_CASE("a missing directory, or a file in its place, is an error before and while writing") {
     const TemporaryDirectory directory;
     write_file(directory / "file", "old");
     for (const auto& path :
@@ -64,8 +64,8 @@ TEST_CASE("a directory that is not there, or no directory, is an error before an
     CHECK(directory.names() == std::vector<std::string>{"file"});
 }
 
-TEST_CASE("a directory that may not be written is an error") {
-    if (::geteuid() == 0) return;  // may write everywhere
+TEST_CASE("an unwritable directory is an error") {
+    if (::geteuid() == 0) return;  // root may write everywhere
     const TemporaryDirectory directory;
     std::filesystem::permissions(directory.path(),
                                  std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
@@ -76,7 +76,7 @@ TEST_CASE("a directory that may not be written is an error") {
     CHECK(directory.names().empty());
 }
 
-TEST_CASE("a directory in the place of the file is an error, and stays") {
+TEST_CASE("a directory in place of the file is an error, and stays") {
     const TemporaryDirectory directory;
     std::filesystem::create_directory(directory / "a.csv");
     CHECK(words_of<retort::OutputError>([&] { check_writable(directory / "a.csv"); }) ==
@@ -87,7 +87,7 @@ TEST_CASE("a directory in the place of the file is an error, and stays") {
     CHECK(std::filesystem::is_directory(directory / "a.csv"));
 }
 
-TEST_CASE("a disk that is full leaves the old file and no part of the new one") {
+TEST_CASE("a full disk leaves the old file and no part of the new one") {
     const TemporaryDirectory directory;
     write_file(directory / "a.csv", "old");
     const int result = with_file_limit(1000, [&] {
@@ -100,7 +100,7 @@ TEST_CASE("a disk that is full leaves the old file and no part of the new one") 
     CHECK(directory.names() == std::vector<std::string>{"a.csv"});
 }
 
-TEST_CASE("a device that is full is an error") {
+TEST_CASE("a full device is an error") {
     if (!std::filesystem::exists("/dev/full")) return;
     const TemporaryDirectory directory;
     const auto target = directory / "a";
@@ -112,7 +112,7 @@ TEST_CASE("a device that is full is an error") {
     CHECK(std::filesystem::exists("/dev/full"));
 }
 
-TEST_CASE("what a writer throws comes through, and its file goes") {
+TEST_CASE("exceptions of a writer propagate, and its file is removed") {
     const TemporaryDirectory directory;
     CHECK_THROWS_AS(write_beside(directory / "a",
                                  [](const std::filesystem::path& path) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Untrusted bytes, and the files that they come from.
+/// Untrusted bytes, and the files they come from.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -17,7 +17,7 @@ using retort::detail::ByteReader;
 using retort::detail::excerpt;
 using retort::detail::MappedFile;
 
-TEST_CASE("a reader gives what there is, and says where something is missing") {
+TEST_CASE("a reader returns what is there, and names the position of what is missing") {
     std::string bytes("\x01\x02\x03\x04line\nrest", 13);
     retort::detail::append_number(bytes, std::uint16_t{0x0605});
     ByteReader reader(bytes);
@@ -39,7 +39,7 @@ TEST_CASE("a reader gives what there is, and says where something is missing") {
           "at offset 15: expected data at offset 16, found the end");
 }
 
-TEST_CASE("messages quote a line of a file at most") {
+TEST_CASE("messages quote at most one line of a file") {
     CHECK(excerpt("layer.weight") == "layer.weight");
     CHECK(excerpt(std::string_view("a\nb\0c\x7f", 6)) == "a?b?c?");
     CHECK(excerpt(std::string(1000, 'x')) == std::string(100, 'x') + "...");
@@ -47,7 +47,7 @@ TEST_CASE("messages quote a line of a file at most") {
     CHECK(excerpt("\x80\x80\x80", 2) == "...");
 }
 
-TEST_CASE("the bytes of regular files alone are read; nothing else blocks") {
+TEST_CASE("only regular files are read; nothing else blocks") {
     const TemporaryDirectory directory;
     const auto refusal = [](const std::filesystem::path& path) {
         return words_of<retort::DataError>([&] { MappedFile file(path); });

@@ -17,7 +17,7 @@ std::string words(Number value, const Range& range) {
 }
 }  // namespace
 
-TEST_CASE("ranges of options, with one wording") {
+TEST_CASE("ranges of options, with uniform messages") {
     const double nan = std::nan(""), infinity = std::numeric_limits<double>::infinity();
     struct Case {
         Range range;
@@ -46,7 +46,7 @@ TEST_CASE("ranges of options, with one wording") {
     CHECK_NOTHROW(retort::detail::check_finite("Policy", "option", -3));
 }
 
-TEST_CASE("options of a policy are checked where it has a check") {
+TEST_CASE("options of a policy are checked if it has a check") {
     struct Checked {
         void check() const { throw ConfigError("no"); }
     };

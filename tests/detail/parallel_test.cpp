@@ -14,7 +14,7 @@ using namespace retort_test;
 using retort::detail::parallel_pieces;
 
 namespace {
-/// So many threads for one test.
+/// The number of threads for one test.
 class Threads {
   public:
     explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
@@ -43,7 +43,7 @@ TEST_CASE("parallel_pieces covers the range once, on every number of threads") {
     }
 }
 
-TEST_CASE("parallel_pieces works on several threads, as the thread that calls it") {
+TEST_CASE("parallel_pieces works on several threads, with the state of the calling thread") {
     if (at::get_parallel_info().find("OpenMP") == std::string::npos) {
         WARN("skipped: this LibTorch has no OpenMP");
         return;

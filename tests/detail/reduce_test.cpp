@@ -35,7 +35,7 @@ TEST_CASE("elements of samples are reduced") {
     }
 }
 
-TEST_CASE("where each sample has one element, batchmean is mean") {
+TEST_CASE("with one element per sample, batchmean is mean") {
     const auto losses = torch::rand({6}, torch::kFloat64);
     CHECK(reduce(losses, Reduction::none).is_same(losses));
     for (const Reduction mean : {Reduction::mean, Reduction::batchmean}) {
@@ -45,7 +45,7 @@ TEST_CASE("where each sample has one element, batchmean is mean") {
     CHECK(same(reduce(losses, Reduction::sum), losses.sum()));
 }
 
-TEST_CASE("reductions issue the operators of the expressions written out") {
+TEST_CASE("reductions issue the operators of the explicit expressions") {
     const auto elements = torch::rand({6, 5}), losses = torch::rand({6});
     const auto same_operators = [](const std::function<void()>& ours, const std::function<void()>& theirs) {
         CHECK(operators(ours) == operators(theirs));
@@ -61,7 +61,7 @@ TEST_CASE("reductions issue the operators of the expressions written out") {
                    [&] { elements.sum() * 0.1; });
 }
 
-TEST_CASE("what the sum of all elements is divided by") {
+TEST_CASE("the divisor of the sum of all elements") {
     using retort::detail::divisor;
     CHECK(divisor(Reduction::none, 6, 5) == 1);
     CHECK(divisor(Reduction::sum, 6, 5) == 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The networks of the examples are the published ones: parameter counts, shapes of what lies on the way.
+/// The networks of the examples are the published ones: parameter counts, shapes of intermediate layers.
 #include <retort_test.hpp>
 
 #include "../../examples/common/glyphs.hpp"
@@ -27,12 +27,12 @@ TEST_CASE("residual networks have as many parameters as the published ones") {
     CHECK(models::parameter_count(*models::wide_resnet(40, 2)) == 2255156);
 }
 
-TEST_CASE("residual networks refuse a depth that has no such network") {
+TEST_CASE("residual networks refuse an impossible depth") {
     CHECK_THROWS_AS(models::resnet(21), std::invalid_argument);
     CHECK_THROWS_AS(models::wide_resnet(17, 2), std::invalid_argument);
 }
 
-TEST_CASE("residual networks hand out stem, stages and pooled features") {
+TEST_CASE("residual networks return stem, stages and pooled features") {
     using Shape = std::vector<std::int64_t>;
     const at::Tensor images = at::rand({2, 3, 32, 32});
     const auto narrow = models::resnet(8, 7)->forward(images);
@@ -49,7 +49,7 @@ TEST_CASE("residual networks hand out stem, stages and pooled features") {
     CHECK(shape(wide.logits) == Shape{2, 7});
 }
 
-TEST_CASE("auxiliary heads are copies of the stages that remain, with classifiers of their own") {
+TEST_CASE("auxiliary heads are copies of the remaining stages, with separate classifiers") {
     const models::ResidualOptions options{.depth = 14, .stem = 4, .stages = {4, 8, 16}, .classes = 5};
     auto heads = models::residual_heads(options, 20);
     const auto outputs = models::ResidualNet(options)->forward(at::rand({2, 3, 16, 16}));
@@ -57,7 +57,7 @@ TEST_CASE("auxiliary heads are copies of the stages that remain, with classifier
     for (std::size_t i = 0; i < 3; ++i) {
         auto& head = heads[i];
         CHECK(shape(head->forward(outputs.stages[i])) == std::vector<std::int64_t>{2, 20});
-        // Two blocks a stage, then mean, flattening and classifier.
+        // Two blocks per stage, then mean, flattening and classifier.
         CHECK(head->size() == (i == 0 ? 4 : 2) + 3);
     }
     CHECK(shape(heads[2][1]->as<models::ResidualBlock>()->forward(outputs.stages[2])) ==
@@ -68,7 +68,7 @@ TEST_CASE("the networks of information flow modeling are those of the paper") {
     using Shape = std::vector<std::int64_t>;
     CHECK(models::parameter_count(*models::cnn1()) == 15050);
     CHECK(models::parameter_count(*models::cnn1_auxiliary()) == 57994);
-    // The stem's normalization has 128 parameters more than the ResNet-18 that others publish 11171146 of.
+    // The stem's normalization has 128 parameters more than the usual ResNet-18, published with 11171146.
     CHECK(models::parameter_count(*models::PreActivationNet()) == 11171146 + 128);
     const at::Tensor images = at::rand({2, 3, 32, 32});
     const auto small = models::cnn1()->forward(images);
@@ -88,7 +88,7 @@ TEST_CASE("the networks of information flow modeling are those of the paper") {
     CHECK(shape(large.layers[2]) == Shape{2, 16, 2, 2});
     CHECK(shape(large.layers[3]) == Shape{2, 32});
     CHECK(shape(large.logits) == Shape{2, 7});
-    // Layers are activations, as the paper's are: never negative.
+    // Layers are activations, as in the paper: never negative.
     for (const auto& each : small.layers) CHECK(each.min().item<float>() >= 0);
 }
 
@@ -97,7 +97,7 @@ TEST_CASE("the small network classifies gray images of 28 pixels") {
     CHECK(shape(net->forward(at::rand({3, 1, 28, 28}))) == std::vector<std::int64_t>{3, 6});
 }
 
-TEST_CASE("the built-in data set depends on its seed alone") {
+TEST_CASE("the built-in data set depends only on its seed") {
     const auto first = examples::glyphs({.samples = 200, .seed = 3});
     const int threads = at::get_num_threads();
     at::set_num_threads(threads == 1 ? 2 : 1);

@@ -9,7 +9,7 @@ namespace readme_test {
 
 using namespace retort_test;
 
-TEST_CASE("the program in the README is the one that is built") {
+TEST_CASE("the program in the README is examples/00_readme") {
     const std::filesystem::path root = RETORT_SOURCE_DIRECTORY;
     const std::string readme = read_file(root / "README.md");
     const std::string opening = "```cpp\n";
@@ -19,14 +19,14 @@ TEST_CASE("the program in the README is the one that is built") {
 }
 
 #if defined(RETORT_README_PROGRAM)
-TEST_CASE("the program in the README distils on a folder of IDX files") {
+TEST_CASE("the program in the README distills on a folder of IDX files") {
     const TemporaryDirectory folder;
     for (const auto& [split, count] : {std::pair<std::string, unsigned>{"train", 2560}, {"t10k", 640}}) {
         std::string pixels(static_cast<std::size_t>(count) * 784, '\0');
         std::string labels(count, '\0');
         for (std::size_t i = 0; i < count; ++i) {
             labels[i] = static_cast<char>(i % 10);
-            // Each class has a pattern of its own, about as bright as Fashion-MNIST is on average.
+            // Each class has a separate pattern, about as bright as Fashion-MNIST on average.
             std::mt19937 pattern(static_cast<unsigned>(i % 10));
             for (std::size_t p = 0; p < 784; ++p) pixels[i * 784 + p] = static_cast<char>(pattern() % 147);
         }

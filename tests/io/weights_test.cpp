@@ -48,7 +48,7 @@ struct NetImpl : torch::nn::Module {
 };
 TORCH_MODULE(Net);
 
-/// The ResNet-18 of weights.py, built of other parts under other names.
+/// The ResNet-18 of weights.py, built from other modules with other names.
 struct ResNet18Impl : torch::nn::Module {
     ResNet18Impl() {
         for (std::int64_t i = 0; i < 4; ++i) {
@@ -102,7 +102,7 @@ retort::NameRules to_public() {
             names::replace("classifier.", "fc.")};
 }
 
-/// Lets weights.py do something. \returns what it says, if it fails or there is no Python with torch here
+/// Runs a command of weights.py. \returns its output, if it fails or there is no Python with torch here
 std::string python(const char* what, const std::filesystem::path& file,
                    const std::filesystem::path& expected) {
     const std::string program = RETORT_TEST_PYTHON;
@@ -118,7 +118,7 @@ std::string python(const char* what, const std::filesystem::path& file,
     return status == 0 ? std::string() : retort::detail::concat("status ", status, ": ", content_of(log));
 }
 
-/// A pickle, value after value, of what Python's torch writes.
+/// A pickle as Python's torch writes it, value by value.
 class Pickled {
   public:
     explicit Pickled(std::string bytes = {}) : bytes_(std::move(bytes)) {}
@@ -228,7 +228,7 @@ std::string sums(const StateDict& dictionary) {
 
 }  // namespace
 
-TEST_CASE("all types of elements, as Python's torch wrote them") {
+TEST_CASE("all element types, as written by Python's torch") {
     for (const char* file : {"types.pt", "types_legacy.pt"}) {
         INFO(file);
         const StateDict read = read_weights(stored(file));
@@ -242,13 +242,13 @@ TEST_CASE("all types of elements, as Python's torch wrote them") {
         CHECK(read["empty"].sizes() == torch::IntArrayRef({0, 3}));
         CHECK(torch::equal(read["transposed"], torch::arange(6.0F).reshape({2, 3}).t()));
         CHECK(torch::equal(read["part"], torch::tensor({2.0F, 5.0F, 8.0F})));
-        // What is one tensor in Python is one here.
+        // Tensors that are shared in Python are shared here.
         CHECK(read["tied.a"].data_ptr() == read["tied.b"].data_ptr());
         check_equal(read, everything());
     }
 }
 
-TEST_CASE("a network with batch normalization gives Python's answers") {
+TEST_CASE("a network with batch normalization gives Python's outputs") {
     const StateDict answers = read_weights(stored("net_answers.pt"));
     for (const char* file : {"net.pt", "wrapped.pt", "wrapped_legacy.pt"}) {
         INFO(file);
@@ -282,7 +282,7 @@ TEST_CASE("parameters are tensors") {
     CHECK(net->convolution->weight.requires_grad());
 }
 
-TEST_CASE("the state of a module has the names and the order of Python's") {
+TEST_CASE("the state of a module has Python's names and order") {
     Net net;
     std::vector<std::string> names, python;
     for (const auto& item : retort::state_dict(*net)) names.push_back(item.key());
@@ -290,7 +290,7 @@ TEST_CASE("the state of a module has the names and the order of Python's") {
     CHECK(names == python);
 }
 
-TEST_CASE("what does not fit is listed, and nothing is loaded") {
+TEST_CASE("mismatches are listed, and nothing is loaded") {
     Net net;
     StateDict wrong = read_weights(stored("net.pt"));
     wrong["norm.weight"] = torch::ones({5});
@@ -309,7 +309,7 @@ TEST_CASE("what does not fit is listed, and nothing is loaded") {
     CHECK_THROWS_AS(retort::load_state_dict(*net, other, {.strict = false}), retort::DataError);
 }
 
-TEST_CASE("rules give tensors other names") {
+TEST_CASE("rules rename tensors") {
     namespace names = retort::names;
     Net net;
     StateDict renamed("tensor");
@@ -338,7 +338,7 @@ TEST_CASE("rules give tensors other names") {
     CHECK(left.missing == std::vector<std::string>{"head.1.weight", "head.1.bias"});
 }
 
-TEST_CASE("what is written reads back, in both formats") {
+TEST_CASE("written weights round-trip, in both formats") {
     const TemporaryDirectory folder;
     const StateDict all = everything();
     write_weights(folder.path() / "all.pt", all);
@@ -369,7 +369,7 @@ TEST_CASE("what is written reads back, in both formats") {
     CHECK(torch::equal(net->forward(x), copy->forward(x)));
 }
 
-TEST_CASE("Python reads what is written") {
+TEST_CASE("Python reads written weights") {
     const TemporaryDirectory folder;
     const auto sum_file = folder.path() / "sums.txt";
     save_bytes(sum_file, sums(everything()));
@@ -378,7 +378,9 @@ TEST_CASE("Python reads what is written") {
     CHECK(python("check", file, sum_file) == "");
 }
 
-TEST_CASE("a public checkpoint of a residual network gives Python's answers here, and what it became there") {
+TEST_CASE(
+    "a public checkpoint of a residual network gives Python's outputs here, and trained further here, the "
+    "same in Python") {
     const StateDict answers = read_weights(stored("resnet18_answers.pt"));
     const TemporaryDirectory folder;
     for (const char* file : {"resnet18.pth.tar", "resnet18_legacy.pth.tar"}) {
@@ -391,13 +393,13 @@ TEST_CASE("a public checkpoint of a residual network gives Python's answers here
         net->eval();
         CHECK((net->forward(answers["x"]) - answers["y"]).abs().max().item<double>() < 1e-6);
 
-        // Names, order and values come back as they were.
+        // Names, order and values round-trip.
         StateDict back = retort::renamed(retort::state_dict(*net), to_public());
         const StateDict bare = retort::renamed(checkpoint, {retort::names::strip("module.")});
         check_equal(back, bare);
         CHECK(back.keys() == bare.keys());
 
-        // And once the network has gone on learning, Python gives its answers.
+        // After further training, Python computes the same outputs.
         torch::optim::SGD optimizer(net->parameters(), torch::optim::SGDOptions(0.05));
         net->train();
         net->forward(torch::randn({16, 3, 32, 32})).square().mean().backward();
@@ -433,8 +435,7 @@ TEST_CASE("other files are refused with a reason") {
     CHECK_THAT(error_of(folder.path() / "a.safetensors"), Contains("bytes of a header"));
 }
 
-TEST_CASE(
-    "damaged files are refused or read as something whole, at every length and with every byte changed") {
+TEST_CASE("files truncated anywhere or with any byte changed are refused or read completely") {
     const TemporaryDirectory folder;
     StateDict real("tensor");
     for (const auto& item : everything()) {
@@ -460,7 +461,7 @@ TEST_CASE(
             } catch (const retort::Error&) {
             }
         }
-        // Checksums find every change of the data in an archive.
+        // Checksums detect every change of the data in an archive.
         if (source.filename() == "types.pt") {
             std::string damaged = whole;
             const std::string eight(reinterpret_cast<const char*>(everything()["float64"].data_ptr()), 8);
@@ -471,9 +472,9 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("a file cannot ask for more memory than it is long") {
+TEST_CASE("a file cannot cause allocations larger than itself") {
     const TemporaryDirectory folder;
-    // A tensor of 2^40 elements that all look at the same one, as expand() makes them.
+    // A tensor of 2^40 elements that all refer to the same one, as made by expand().
     const std::string numbers = "\x8a\x08";
     std::string pickle;
     pickle.append("\x80\x02}(", 4).append("X\x01\0\0\0a", 6).append("ctorch._utils\n_rebuild_tensor_v2\n((");
@@ -512,12 +513,12 @@ TEST_CASE("entries that cannot be read are refused, or left out and named") {
     std::vector<std::string> left_out{"before"};
     CHECK(read_weights(stored("net.pt"), {.left_out = &left_out}).size() == 8);
     CHECK(left_out.empty());
-    // A file without any tensor is none of weights.
+    // A file without any tensor is not a file of weights.
     CHECK_THROWS_WITH(read_weights(stored("no_tensors.pt"), {.left_out = &left_out}),
                       Contains("\"numbers\": expected a dense tensor, found a list"));
 }
 
-TEST_CASE("a state dictionary under another key is found by it, and the keys are named") {
+TEST_CASE("a state dictionary under another key is selected by it, and errors name the keys") {
     for (const auto& [file, key, keys] : {std::tuple("student_key.pt", "student", "epoch, student"),
                                           {"params_ema.pt", "params_ema", "params_ema"}}) {
         INFO(file);
@@ -538,7 +539,7 @@ TEST_CASE("a state dictionary under another key is found by it, and the keys are
     CHECK_THROWS_AS(read_weights(folder.path() / "b.safetensors", {.key = "a"}), retort::ConfigError);
 }
 
-TEST_CASE("a pickled module is called that") {
+TEST_CASE("errors recognize a pickled module") {
     CHECK_THAT(
         error_of(stored("yolo_like.pt")),
         Contains("\"model\": expected a dense tensor, found an object of torch.nn.modules.container.") &&
@@ -622,7 +623,7 @@ TEST_CASE("tensors as newer versions of Python's torch rebuild them") {
         CHECK(read(untyped("uint16", 8)).to(torch::kLong)[1].item<std::int64_t>() == 0x3f80);
     }
 
-    // With attributes: of tensors and parameters, not of what classes derived from them make of the elements.
+    // With attributes: of tensors and parameters, not of classes derived from them.
     const auto derived = [](const char* module, const char* name) {
         Pickled result;
         result.global("torch._tensor", "_rebuild_from_type_v2").raw("(");
@@ -635,7 +636,7 @@ TEST_CASE("tensors as newer versions of Python's torch rebuild them") {
                       Contains("found an object of torch._tensor._rebuild_from_type_v2"));
 }
 
-TEST_CASE("a checksum of 0 is none") {
+TEST_CASE("a checksum of 0 means none") {
     const TemporaryDirectory folder;
     std::string bytes = content_of(stored("net.pt"));
     for (const auto& [signature, at] : {std::pair("PK\x03\x04", std::size_t{14}), {"PK\x01\x02", 16}}) {
@@ -646,7 +647,7 @@ TEST_CASE("a checksum of 0 is none") {
     check_equal(read_weights(folder.path() / "net.pt"), read_weights(stored("net.pt")));
 }
 
-TEST_CASE("conjugated and negated tensors are written as what they are") {
+TEST_CASE("conjugated and negated tensors are written with their values") {
     const TemporaryDirectory folder;
     const auto complex = torch::complex(torch::arange(3.0F), torch::arange(3.0F) + 1);
     StateDict dictionary("tensor");
@@ -686,7 +687,7 @@ TEST_CASE("tied weights need one of their names") {
         Contains("emb.weight and head.weight: expected equal values, since they are one tensor"));
 }
 
-TEST_CASE("what a file repeats is not copied as often") {
+TEST_CASE("repeated content of a file is not copied repeatedly") {
     const TemporaryDirectory folder;
     const auto path = folder.path() / "a.pt";
     const std::string storage(4, '\0');
@@ -698,7 +699,7 @@ TEST_CASE("what a file repeats is not copied as often") {
     for (int i = 0; i < 1'000; ++i) items.raw(std::string_view("h\0h\1", 4));
     save_pickle(path, items, storage);
     const retort::detail::MappedFile file(path);
-    // Of the parser: no tensor is made yet.
+    // In the parser: no tensor is created yet.
     CHECK_THROWS_WITH(retort::detail::read_torch_zip(file.bytes(), ""), Contains("expected each name once"));
     CHECK(error_of(path).size() < 1000);
 
@@ -721,7 +722,7 @@ TEST_CASE("what a file repeats is not copied as often") {
     CHECK_THROWS_WITH(read_weights(path, {.left_out = &left_out}),
                       Contains("sizes, found 64") || Contains("strides, found 64"));
 
-    // Entries of an archive that are the same bytes.
+    // Entries of an archive that share their bytes.
     std::string archive = content_of(stored("types.pt"));
     const std::size_t first = archive.find("PK\x01\x02");
     const std::size_t second = archive.find("PK\x01\x02", first + 1);
@@ -732,7 +733,7 @@ TEST_CASE("what a file repeats is not copied as often") {
     CHECK_THAT(error_of(path), Contains("expected files that do not overlap, found some that do"));
 }
 
-TEST_CASE("headers of safetensors are read without recursion, and quoted in a line at most") {
+TEST_CASE("headers of safetensors are read without recursion, and quoted in at most one line") {
     const TemporaryDirectory folder;
     const auto path = folder.path() / "a.safetensors";
     const auto refusal = [&](const std::string& header, const std::string& data = {}) {
@@ -781,7 +782,7 @@ TEST_CASE("headers of safetensors are read without recursion, and quoted in a li
     CHECK(read_weights(path)["a"].scalar_type() == torch::kComplexFloat);
 }
 
-TEST_CASE("pipes, devices and sparse files do not keep a reader") {
+TEST_CASE("pipes, devices and sparse files do not block a reader") {
     const TemporaryDirectory folder;
     for (const char* name : {"pipe.pt", "pipe.safetensors"}) {
         const auto path = folder.path() / name;
@@ -798,7 +799,7 @@ TEST_CASE("pipes, devices and sparse files do not keep a reader") {
     }
 }
 
-TEST_CASE("an unwritable place leaves nothing behind") {
+TEST_CASE("an unwritable location leaves nothing behind") {
     const TemporaryDirectory folder;
     CHECK_THROWS_AS(write_weights(folder.path() / "no" / "such.pt", everything()), retort::OutputError);
     std::filesystem::create_directory(folder.path() / "taken.pt");

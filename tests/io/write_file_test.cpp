@@ -11,7 +11,7 @@ namespace write_file_test {
 
 using namespace retort_test;
 
-TEST_CASE("write_file replaces a file as a whole, or leaves it unchanged") {
+TEST_CASE("write_file replaces a file atomically, or leaves it unchanged") {
     const TemporaryDirectory directory;
     retort::check_writable(directory / "a.csv");
     CHECK(directory.names().empty());

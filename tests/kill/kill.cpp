@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Kills runs at random moments, some while they save, starts them again with the same command until they end, and
-/// compares weights and histories bit for bit with those of a run that nobody disturbed:
+/// Kills runs at random moments, some while they save, restarts them with the same command until they end, and
+/// compares weights and histories bit for bit with those of an undisturbed run:
 ///
 ///     kill <case> <runs> <seed>
 ///
-/// Each run is a process of its own: `kill <case> --run <directory> <results>`. A case is a function that trains in a
-/// directory and gives what shall be compared; a new one gets a line in `cases`.
+/// Each run is a separate process: `kill <case> --run <directory> <results>`. A case is a function that trains in a
+/// directory and returns what is compared; a new one needs a line in `cases`.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -43,14 +43,14 @@ using retort::detail::StateItems;
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-// --- what is trained ---------------------------------------------------------------------------------------------
+// --- the runs ---------------------------------------------------------------------------------------------------
 
 void add(StateItems& results, const std::string& name, const torch::nn::Module& module) {
     for (const auto& tensor : state(module)) {
         results.push_back({retort::detail::concat(name, results.size()), tensor});
     }
 }
-/// All columns but those of wall-clock time.
+/// All columns except wall-clock times.
 void add(StateItems& results, const std::string& name, const retort::History& history) {
     for (const std::string& column : history.columns()) {
         if (column == "seconds" || column == "samples_per_second") continue;
@@ -75,7 +75,7 @@ auto optimizer() {
                                     retort::Cosine{.every = retort::Every::step}};
 }
 
-/// A student with dropout, batch norm, a learnable connector and a memory bank; the best model comes back.
+/// A student with dropout, batch norm, a learnable connector and a memory bank; the best model is restored.
 StateItems pair(const fs::path& directory) {
     torch::manual_seed(1);
     ConvNet teacher(6), student(4, 0.3);
@@ -121,7 +121,7 @@ StateItems cohort(const fs::path& directory) {
     return results;
 }
 
-/// A teacher, an assistant that it teaches, and a student that the assistant teaches: one run after the other.
+/// A teacher, an assistant that it teaches, and a student that the assistant teaches: runs in sequence.
 StateItems stages(const fs::path& directory) {
     torch::manual_seed(1);
     const auto batches = loader();
@@ -147,7 +147,7 @@ StateItems stages(const fs::path& directory) {
 using Case = StateItems (*)(const fs::path&);
 const std::map<std::string, Case> cases{{"pair", &pair}, {"cohort", &cohort}, {"stages", &stages}};
 
-// --- how it is killed --------------------------------------------------------------------------------------------
+// --- killing them ------------------------------------------------------------------------------------------------
 
 struct Command {
     std::string program, name;

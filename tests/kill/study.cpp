@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Processes work on one study; one of them is killed every now and then, and another one started in its place. At the
-/// end no trial may be lost or counted twice, the file must be sound, and each decision about a trial must be the one
-/// that a replay of all decisions in their order makes:
+/// Processes work on one study; now and then one of them is killed, and another one started in its place. At the
+/// end no trial may be lost or counted twice, the file must be valid, and each decision about a trial must be the one
+/// that a replay of all decisions in order gives:
 ///
 ///     kill_study <processes> <kills> <trials> <seed> [<milliseconds between kills>]
 ///
-/// Kills end with the trials. A worker is a process of its own: `kill_study --work <study> <trials> <log>`.
+/// Kills end with the trials. A worker is a separate process: `kill_study --work <study> <trials> <log>`.
 #include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -45,7 +45,7 @@ StudyOptions study_options() {
     return {.space = space, .seed = 7, .settings = {{"epochs", std::to_string(epochs)}}};
 }
 
-/// The value of a trial after an epoch: a pure function, so that a report can be told from another trial's.
+/// The value of a trial after an epoch: a pure function, so that reports of different trials differ.
 double value_of(std::int64_t trial, std::int64_t seed, const std::vector<std::string>& words,
                 std::int64_t epoch) {
     const double quality = static_cast<double>(seed % 1000) / 1000 + (words[0] == "a" ? 0.0 : 0.3) +
@@ -54,7 +54,7 @@ double value_of(std::int64_t trial, std::int64_t seed, const std::vector<std::st
     return quality + (1.0 + 0.3 * noise) / static_cast<double>(epoch);
 }
 
-/// \param log gets a line for each report that was begun, and each that came back
+/// \param log gets a line for each report that was started, and each that returned
 int work(const char* path, std::int64_t trials, const char* log) {
     const int file = ::open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     const auto say = [&](const char* what, std::int64_t trial, std::int64_t epoch, bool answer) {
@@ -96,7 +96,7 @@ pid_t start(const fs::path& study, std::int64_t trials, const fs::path& log) {
     ::_exit(126);
 }
 
-// --- what must hold ----------------------------------------------------------------------------------------------
+// --- checks ------------------------------------------------------------------------------------------------------
 
 int errors = 0;
 template <class... Parts>
@@ -105,7 +105,7 @@ void expect(bool holds, const Parts&... parts) {
     if (++errors <= 20) std::fprintf(stderr, "%s\n", retort::detail::concat(parts...).c_str());
 }
 
-/// The rule, written down anew: sorts everything.
+/// The rule, implemented independently: sorts everything.
 bool promoted(double value, std::vector<double> values) {
     std::sort(values.begin(), values.end());
     long index = static_cast<long>(values.size()) / 2 - 1;
@@ -116,7 +116,7 @@ bool promoted(double value, std::vector<double> values) {
 void check(const StudyRecord& record, std::int64_t trials) {
     expect(static_cast<std::int64_t>(record.trials.size()) == trials, "expected ", trials, " trials, found ",
            record.trials.size());
-    // The replay: one decision after the other, by nothing but those before.
+    // The replay: each decision from the earlier ones only.
     std::map<std::int64_t, std::vector<double>> rungs;
     std::map<std::int64_t, std::vector<Decision>> of_trial;
     for (std::size_t i = 0; i < record.decisions.size(); ++i) {
@@ -174,7 +174,7 @@ void check(const StudyRecord& record, std::int64_t trials) {
     }
 }
 
-/// What came back from the study before a process was killed must be in it.
+/// Reports that returned before a process was killed must be in the study.
 void check_log(const StudyRecord& record, const fs::path& path) {
     std::ifstream stream(path);
     std::string what;
@@ -240,7 +240,7 @@ int kill_workers(std::size_t processes, int kills, std::int64_t trials, std::uin
         }
         if (workers.empty() || !more) continue;
         const std::size_t victim = random() % workers.size();
-        // Half of the kills wait for a moment in which somebody writes.
+        // Half of the kills wait for a moment in which a process writes.
         if (random() % 2 == 0) {
             for (int i = 0; i < 20000 && !fs::exists(journal); ++i)
                 std::this_thread::sleep_for(std::chrono::microseconds(10));
@@ -253,14 +253,14 @@ int kill_workers(std::size_t processes, int kills, std::int64_t trials, std::uin
             while_writing += fs::exists(journal) ? 1 : 0;
         }
         workers[victim] = start(study, trials, log);
-        // Who looks on sees what was, and more.
+        // A reader sees everything seen before, and more.
         try {
             const std::vector<Decision> now = read_study(study).decisions;
             expect(now.size() >= before.size() && std::equal(before.begin(), before.end(), now.begin()),
                    "decisions have changed");
             before = now;
         } catch (const retort::DataError& error) {
-            expect(before.empty(), error.what());  // nobody had come to make it yet
+            expect(before.empty(), error.what());  // no process had created it yet
         }
     }
     sound(study);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Terms together, under scheduled temperatures, and added up.
+/// Several terms, scheduled temperatures, and sums.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -66,7 +66,7 @@ TEST_CASE("terms are named by themselves or by their type; equal names are numbe
           std::array<std::string, 3>{"a", "a_2", "a_2_2"});
 }
 
-TEST_CASE("options are checked when terms come together") {
+TEST_CASE("options are checked when terms are composed") {
     CHECK_THROWS_AS((Knowledge{CrossEntropy{}, SoftTarget{.temperature = -1.0}}), retort::ConfigError);
     CHECK_THROWS_AS((Knowledge{CrossEntropy{.label_smoothing = 2.0}}), retort::ConfigError);
     CHECK_NOTHROW(Knowledge<CrossEntropy, SoftTarget>());
@@ -86,11 +86,11 @@ TEST_CASE("learnable parts form one module, named by the position of the term") 
     knowledge.prepare(student, &teacher, torch::Tensor());
     CHECK(knowledge.prepared());
     CHECK(knowledge.parameters().size() == 4);
-    CHECK(unsized.prepared());  // a copy shares what is learned
+    CHECK(unsized.prepared());  // a copy shares the learnable parts
     CHECK(Knowledge{CrossEntropy{}}.parameters().empty());
 }
 
-TEST_CASE("a knowledge that is prepared takes no teacher to be shown a batch") {
+TEST_CASE("a prepared knowledge needs no teacher for another batch") {
     Knowledge knowledge{CrossEntropy{},
                         Hint{tap<&ConvOutputs::early>, tap<&ConvOutputs::late>, retort::Conv1x1{4, 6}}};
     REQUIRE(knowledge.prepared());
@@ -119,7 +119,7 @@ TEST_CASE("a temperature can follow a schedule") {
                 "expected a temperature above 0, found 0"));
 }
 
-TEST_CASE("the learnable part of a term with a scheduled temperature stays learnable") {
+TEST_CASE("the learnable part of a term with a scheduled temperature is still trained") {
     Knowledge knowledge{retort::Tempered{Projected{}, retort::Constant{3.0}}};
     CHECK_FALSE(knowledge.prepared());
     const auto student = torch::rand({2, 5}), teacher = torch::rand({2, 5});
@@ -143,7 +143,7 @@ TEST_CASE("a sum of terms is one term") {
     const retort::Sum weighted{0.5 * CrossEntropy{}, 2.0 * SoftTarget{}};
     CHECK(close(weighted(student, teacher, batch, {}), 0.5 * hard + 2.0 * soft, 1e-6));
     CHECK(weighted.name() == "cross_entropy+soft_target");
-    // Weights may follow schedules; a term of weight 0 is not computed, and one of them must count.
+    // Weights may follow schedules; a term of weight 0 is not computed, and one weight must not be 0.
     const retort::Sum ending{CrossEntropy{},
                              retort::Linear{.initial = 2.0, .final = 0.0, .epochs = 2} * SoftTarget{}};
     CHECK(close(ending(student, teacher, batch, {.epoch = 1}), hard + soft, 1e-6));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A step of several batches is the step of the large batch, but for rounding: gradients, schedules, progress, history; and a
-/// run of such steps resumes.
+/// A step of several batches is the step of the large batch, up to rounding: gradients, schedules, progress, history;
+/// and a run of such steps resumes.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -33,7 +33,7 @@ Batches doubles(std::int64_t batches, std::int64_t samples) {
     for (auto& [input, target] : result) input = input.to(torch::kFloat64);
     return result;
 }
-/// The samples of all batches, cut anew.
+/// The samples of all batches, split differently.
 Batches cut(const Batches& batches, const std::vector<std::int64_t>& sizes) {
     std::vector<torch::Tensor> inputs, targets;
     for (const auto& [input, target] : batches) {
@@ -128,13 +128,12 @@ TEST_CASE("a cohort's accumulated batches make the step of the large batch") {
     }
 }
 
-TEST_CASE(
-    "a run of accumulated batches that is interrupted goes on, to the bit; with other steps it is refused") {
+TEST_CASE("an interrupted run of accumulated batches resumes bit for bit; with other steps it is refused") {
     const Batches batches = doubles(8, 4);
     const Perceptron whole = net(1);
     trainer_of(whole).fit(batches, {.epochs = 3, .accumulate = 3});
     std::FILE* const silent = std::fopen("/dev/null", "w");
-    // The third step of an epoch has two batches only.
+    // The third step of an epoch has only two batches.
     for (const int stop : {5, 6}) {
         const Perceptron first = net(1), second = net(1);
         TemporaryDirectory directory;
@@ -155,7 +154,7 @@ TEST_CASE(
     std::fclose(silent);
 }
 
-TEST_CASE("a step with a loss that is not finite in one of its batches is left out as a whole") {
+TEST_CASE("a step with a non-finite loss in one of its batches is skipped completely") {
     Batches batches = doubles(6, 4);
     batches[4].first.fill_(std::nan(""));
     const Perceptron skipping = net(1), shorter = net(1);

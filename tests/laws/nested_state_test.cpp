@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Law 9 for what policies hold: the state and the learnable parts of terms, filters, schedules and gates are stored,
-/// trained and resumed wherever they stand: within adaptors, within these, and on the edges of graphs.
+/// Law 9 for nested policies: the state and the learnable parts of terms, filters, schedules and gates are stored,
+/// trained and resumed wherever they are: in adaptors, in nested adaptors, and on the edges of graphs.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -80,7 +80,7 @@ struct Recalling {
 using FromLabels = Recalling<false>;
 using Taught = Recalling<true>;
 
-/// A number that something outside changes between two steps.
+/// A number that is changed from outside between two steps.
 struct Number {
     std::string label;
     std::shared_ptr<double> value;
@@ -98,7 +98,7 @@ struct NumberFilter : Number {
         return torch::full({retort::logits(student).size(0)}, *value);
     }
 };
-/// A gate that closes a little with each call.
+/// A gate that closes slightly with each call.
 struct ClosingGate : Number {
     static constexpr bool per_sample = true;
     torch::Tensor operator()(const torch::Tensor& losses, const auto&, const auto&, const auto&) const {
@@ -107,7 +107,7 @@ struct ClosingGate : Number {
     }
 };
 
-/// Makes the numbers of a composition, and changes them.
+/// Creates the numbers of a composition, and changes them.
 struct Numbers {
     template <class T>
     T make(const char* label) {
@@ -121,7 +121,7 @@ struct Numbers {
     std::vector<std::shared_ptr<double>> all{};
 };
 
-/// Custom adaptors, as the contracts show them.
+/// Custom adaptors, as in the contracts.
 template <retort::SaysWhatItNeeds Term>
 struct SquareRoot : retort::TermAdaptor<Term> {
     torch::Tensor operator()(const auto& student, const auto& teacher, const auto& batch,
@@ -158,7 +158,7 @@ void check_same(const State& a, const State& b) {
     }
 }
 
-/// What makes steps: a trainer or a cohort, with its networks.
+/// A trainer or a cohort, with its networks.
 struct Run {
     virtual ~Run() = default;
     virtual void step(const PairBatch& batch) = 0;
@@ -167,8 +167,8 @@ struct Run {
 };
 using Make = std::function<std::unique_ptr<Run>(Numbers&, std::uint64_t seed)>;
 
-/// A run of four steps gives the same bits where it is saved after the second and resumed by another object; all
-/// memories and numbers are in the file, and the third step changes all learnable parts.
+/// A run of four steps gives the same bits if it is saved after the second and resumed by another object; all
+/// states and numbers are in the file, and the third step changes all learnable parts.
 /// \param terms the labels of the terms
 /// \param numbers the labels of the numbers
 void check_resumes(const Make& make, const std::vector<std::string>& terms,
@@ -230,7 +230,8 @@ struct Networks {
         torch::manual_seed(7);
         teacher = Perceptron(5);
         torch::manual_seed(seed);
-        if (seed != 7) teacher->last->reset_parameters();  // what learns may begin as it likes
+        if (seed != 7)
+            teacher->last->reset_parameters();  // the initial values of trained parts do not matter
         student = Perceptron(8, 0.3);
     }
     Perceptron teacher{nullptr}, student{nullptr};
@@ -277,7 +278,7 @@ const retort::Sgd sgd{.learning_rate = 0.05, .momentum = 0.9};
 
 }  // namespace
 
-TEST_CASE("what adaptors of terms and schedules hold is trained, stored and resumed") {
+TEST_CASE("contents of adaptors of terms and schedules are trained, stored and resumed") {
     check_resumes(
         [](Numbers& numbers, std::uint64_t seed) {
             return trainer_of(seed, [&](Networks& nets) {
@@ -321,7 +322,7 @@ TEST_CASE("what adaptors of terms and schedules hold is trained, stored and resu
          "phase in warm-up", "warm-up in phase in warm-up", "custom", "rate"});
 }
 
-TEST_CASE("so it is within adaptors within adaptors, of weighted terms, and for a teacher that learns") {
+TEST_CASE("so are those of nested adaptors, of weighted terms, and for a trainable teacher") {
     check_resumes(
         [](Numbers& numbers, std::uint64_t seed) {
             return trainer_of(seed, [&](Networks& nets) {
@@ -348,7 +349,7 @@ TEST_CASE("so it is within adaptors within adaptors, of weighted terms, and for 
          "of a sum in a sum", "innermost"});
 }
 
-TEST_CASE("so it is on the edges of a graph that the compiler knows") {
+TEST_CASE("so are those on the edges of a compile-time graph") {
     check_resumes(
         [](Numbers& numbers, std::uint64_t seed) {
             retort::TransferGraph graph{
@@ -369,7 +370,7 @@ TEST_CASE("so it is on the edges of a graph that the compiler knows") {
         {"gate", "weight", "temperature", "closing gate", "filter", "closing gate of an edge", "phase"});
 }
 
-TEST_CASE("so it is on the edges of a graph that is put together at run time") {
+TEST_CASE("so are those on the edges of a run-time graph") {
     check_resumes(
         [](Numbers& numbers, std::uint64_t seed) {
             using Graph = retort::RuntimeGraph<torch::Tensor, PairBatch>;
@@ -393,8 +394,8 @@ TEST_CASE("so it is on the edges of a graph that is put together at run time") {
         {"gate", "closing gate", "temperature", "gate of an edge", "weight", "closing gate of an edge"});
 }
 
-TEST_CASE("a schedule's state is back before the first batch sizes the learnable parts") {
-    // Until then the schedule of this new object would say that nothing has a weight.
+TEST_CASE("a schedule's state is restored before the first batch determines the sizes of learnable parts") {
+    // Until then the schedule of this new object would give all weights as 0.
     const auto batches = vectors(2);
     const TemporaryDirectory directory;
     const auto number = [](double value) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Law 2: a step issues the operators of the hand-written step, by name and number, and none that waits for
-/// the device. Law 3: what has weight 0 is not computed.
+/// the device. Law 3: terms of weight 0 are not computed.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -31,7 +31,7 @@ using retort::Trainer;
 
 namespace {
 using Counts = std::map<std::string, std::size_t>;
-/// What `step` issues once all is built.
+/// The operators of `step` once everything is built.
 template <class Step>
 Counts operators_of(Step&& step) {
     for (int i = 0; i < 3; ++i) step();
@@ -40,7 +40,7 @@ Counts operators_of(Step&& step) {
     count.stop();
     return count.by_name();
 }
-/// The operators whose numbers differ, with both numbers.
+/// The operators whose counts differ, with both counts.
 std::string difference(const Counts& ours, const Counts& theirs) {
     std::map<std::string, std::pair<std::size_t, std::size_t>> all;
     for (const auto& [name, count] : ours) all[name].first = count;
@@ -54,13 +54,13 @@ std::string difference(const Counts& ours, const Counts& theirs) {
 }
 /// The classical loss with temperature 4 in a hand-written loop, which calls the library's function for the soft part: the law
 /// is about what objective and trainer add. That the function itself needs fewer operators than the written-out formula is a
-/// test of its own, below.
+/// separate test, below.
 torch::Tensor distillation(const torch::Tensor& student, const torch::Tensor& teacher,
                            const torch::Tensor& target) {
     const auto hard = torch::nn::functional::cross_entropy(student, target);
     return hard * 0.1 + retort::functional::soft_target(student, teacher, {.temperature = 4.0}) * 0.9;
 }
-/// The soft part as one writes it out.
+/// The soft part, explicitly.
 torch::Tensor written_out(const torch::Tensor& student, const torch::Tensor& teacher) {
     const auto log_teacher = torch::log_softmax(teacher / 4, 1);
     const auto log_student = torch::log_softmax(student / 4, 1);
@@ -69,7 +69,7 @@ torch::Tensor written_out(const torch::Tensor& student, const torch::Tensor& tea
 }
 torch::optim::SGDOptions options() { return torch::optim::SGDOptions(0.05).momentum(0.9).weight_decay(5e-4); }
 
-/// Counts how often it is asked.
+/// Counts its calls.
 struct CountingTeacher {
     Perceptron net;
     std::shared_ptr<int> calls = std::make_shared<int>(0);
@@ -111,7 +111,7 @@ TEST_CASE("law 2: a perceptron with cross-entropy and soft targets") {
         theirs.step();
     });
     CHECK(difference(operators_of([&] { trainer.step(batch); }), expected).empty());
-    teacher->train();  // what the mode of the teacher costs is no operator
+    teacher->train();  // setting the mode of the teacher issues no operator
     CHECK(difference(operators_of([&] { trainer.step(batch); }), expected).empty());
 }
 
@@ -122,7 +122,7 @@ TEST_CASE("law 2: convolutions with batch norm, soft targets and two hints") {
     const auto batch = images(1)[0];
     torch::optim::SGD ours(net->parameters(), options()), theirs(hand->parameters(), options());
     for (const auto& connector : {early, late}) theirs.add_param_group({connector->parameters()});
-    // The hand-written loop has one group for each connector; so that both step alike, so has the trainer's.
+    // The hand-written loop has one group for each connector; for equal steps, so does the trainer's.
     const Hint one{tap<&ConvOutputs::early>, tap<&ConvOutputs::early>, retort::Conv1x1{4, 6}};
     const Hint two{tap<&ConvOutputs::late>, tap<&ConvOutputs::late>, retort::Conv1x1{}};
     Trainer trainer{net, Frozen{teacher}, Knowledge{CrossEntropy{}, SoftTarget{.temperature = 4.0}, one, two},
@@ -144,7 +144,7 @@ TEST_CASE("law 2: convolutions with batch norm, soft targets and two hints") {
     CHECK(difference(operators_of([&] { trainer.step(batch); }), expected).empty());
 }
 
-TEST_CASE("law 2: soft targets take no more operators than the written-out formula, and keep one tensor") {
+TEST_CASE("law 2: soft targets take no more operators than the explicit formula, and keep one tensor") {
     torch::manual_seed(1);
     const auto student = torch::randn({8, 3}).requires_grad_(), teacher = torch::randn({8, 3});
     const auto total = [](const Counts& counts) {
@@ -177,7 +177,7 @@ TEST_CASE("law 2: nothing in a step waits for the device, clipping and schedules
     }
 }
 
-TEST_CASE("law 2: a run reads from the device only where it reports") {
+TEST_CASE("law 2: a run reads from the device only for reports") {
     torch::manual_seed(1);
     Perceptron net, teacher;
     Trainer trainer{net, Frozen{teacher}, Knowledge{CrossEntropy{}, SoftTarget{}}, Schedule{0.1, 0.9}, Sgd{}};
@@ -208,7 +208,7 @@ TEST_CASE("law 3: a term of weight 0 is not computed, and an unneeded teacher is
     CHECK((*teacher.calls == 3 && *with_teacher.calls == 3 && *without.calls == 0));
 }
 
-TEST_CASE("law 3: a hint of weight 0 costs the first step only") {
+TEST_CASE("law 3: a hint of weight 0 costs something only in the first step") {
     torch::manual_seed(1);
     ConvNet plain(4), net(4), teacher(6);
     Trainer without{plain, retort::NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};

@@ -96,7 +96,7 @@ TEST_CASE("cross-entropy alone, on a perceptron with dropout") {
         return Trainer{student, Frozen{teacher}, Knowledge{SoftTarget{}, CrossEntropy{}}, Schedule{0.0, 1.0},
                        recipe};
     });
-    check([&](auto& student) {  // the teacher is asked, and counts for nothing
+    check([&](auto& student) {  // the teacher runs, with weight 0
         return Trainer{student, Frozen{teacher},
                        Knowledge{CrossEntropy{}, retort::Tempered{SoftTarget{}, retort::Linear{1.0, 2.0}}},
                        Schedule{1.0, retort::Phases{retort::Phase{2, 0.0}, retort::Phase{0, 0.0}}}, recipe};
@@ -104,7 +104,7 @@ TEST_CASE("cross-entropy alone, on a perceptron with dropout") {
 }
 
 TEST_CASE(
-    "cross-entropy alone, on convolutions with batch norm and dropout, beside learnable hints of weight 0") {
+    "cross-entropy alone, on convolutions with batch norm and dropout, with learnable hints of weight 0") {
     torch::manual_seed(1);
     ConvNet hand(4, 0.3), net(4, 0.3);
     const ConvNet start(4, 0.3);
@@ -131,7 +131,7 @@ TEST_CASE(
     });
 }
 
-TEST_CASE("a scheduled learning rate is the one that a loop sets itself") {
+TEST_CASE("a scheduled learning rate is the one that a loop sets manually") {
     torch::manual_seed(1);
     Perceptron hand, net;
     copy_state(*hand, *net);

@@ -55,7 +55,7 @@ Outcome run(std::uint64_t seed, std::int64_t workers) {
 }
 }  // namespace
 
-TEST_CASE("law 10: the same seed gives the same bits, whatever the workers; another seed other ones") {
+TEST_CASE("law 10: the same seed gives the same bits, whatever the workers; another seed different ones") {
     const auto first = run(3, 1);
     for (const std::int64_t workers : {1, 0, 3}) {
         const auto again = run(3, workers);
@@ -66,7 +66,7 @@ TEST_CASE("law 10: the same seed gives the same bits, whatever the workers; anot
     CHECK_FALSE(same(first.student, run(4, 1).student));
 }
 
-TEST_CASE("law 10: a trainer does not move the random numbers of the program") {
+TEST_CASE("law 10: a trainer does not advance the program's random generator") {
     torch::manual_seed(9);
     ConvNet student(4), teacher(6);  // no dropout: nothing draws
     const auto before = at::detail::getDefaultCPUGenerator().get_state().clone();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Law 9: a run that is interrupted at any step and resumed gives the bits of one that was not.
+/// Law 9: a run that is interrupted at any step and resumed gives the bits of an uninterrupted one.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -37,7 +37,7 @@ namespace {
 struct Crash : std::runtime_error {
     Crash() : std::runtime_error("crash") {}
 };
-/// Breaks a run off in a step, when its gradients are there, or at the end of an epoch, when its steps are done.
+/// Interrupts a run in a step, after its gradients, or at the end of an epoch, after its steps.
 struct CrashDuring {
     std::int64_t step;
     bool with_epoch = false;
@@ -49,7 +49,7 @@ struct CrashDuring {
     }
 };
 
-/// What is left of a run: all state by name, and the history without its wall-clock times.
+/// The result of a run: all state by name, and the history without wall-clock times.
 struct Outcome {
     std::map<std::string, torch::Tensor> state;
     std::vector<torch::Tensor> student;
@@ -94,9 +94,9 @@ void check_same(const Outcome& a, const Outcome& b) {
     }
 }
 
-/// One process of a run with all that can be resumed: dropout, batch norm, augmentation, a learnable connector whose
-/// term ends, a memory bank, schedules of weights and of the learning rate, early stopping, the best model.
-/// \param seed another process has other random numbers before it takes up the run
+/// One process of a run with everything that can be resumed: dropout, batch norm, augmentation, a learnable connector
+/// whose term ends, a memory bank, schedules of weights and of the learning rate, early stopping, the best model.
+/// \param seed another process has other random numbers before it resumes the run
 template <class Optimizer>
 Outcome process(const std::filesystem::path& directory, std::uint64_t seed, std::int64_t crash_in,
                 const Optimizer& optimizer, bool with_epoch = false) {
@@ -133,7 +133,7 @@ Outcome process(const std::filesystem::path& directory, std::uint64_t seed, std:
     CHECK(early.best() == best.best());
     return result;
 }
-/// A run that begins a new process for every entry of `crashes`, and one more that is not broken off.
+/// A run that starts a new process for every entry of `crashes`, and one more that is not interrupted.
 template <class Optimizer>
 Outcome run(const std::vector<std::int64_t>& crashes, const Optimizer& optimizer, bool with_epoch = false) {
     const TemporaryDirectory directory;
@@ -163,7 +163,7 @@ TEST_CASE("law 9: interrupted in any step, with momentum") {
     }
 }
 
-TEST_CASE("law 9: a run that had come to its end gives its results again") {
+TEST_CASE("law 9: a completed run restores its results") {
     const TemporaryDirectory directory;
     const retort::Sgd sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-3};
     const Outcome first = process(directory.path(), 1, 1000, sgd);
@@ -178,7 +178,7 @@ TEST_CASE("law 9: interrupted, with an optimizer of LibTorch") {
     for (const std::int64_t step : {1, 2, 3, 7}) check_same(run({step}, adam), undisturbed);
 }
 
-TEST_CASE("law 9: an order that is drawn from the program's random numbers") {
+TEST_CASE("law 9: an order drawn from the global generator") {
     const auto data = vectors(7, 3);
     const auto shuffled = [&](std::int64_t) {
         const auto order = torch::randperm(7);

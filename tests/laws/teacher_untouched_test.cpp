@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Law 4: the teacher after training is what it was before, in every bit and flag; gradients reach the
+/// Law 4: training leaves the teacher unchanged, in every bit and flag; gradients reach the
 /// student and the learnable parts, nothing else.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -43,7 +43,7 @@ Flags flags(const torch::nn::Module& module) {
     for (const auto& each : module.parameters()) result.requires_grad.push_back(each.requires_grad());
     return result;
 }
-/// Trains a student with everything that looks at a teacher; checks that `teachers` stay as they are.
+/// Trains a student with everything that uses a teacher; checks that `teachers` are unchanged.
 template <class Policy>
 void check_untouched(Policy policy, const std::vector<ConvNet>& teachers) {
     ConvNet student(4, 0.2);
@@ -113,14 +113,14 @@ TEST_CASE("law 4: gradients reach the student and the learnable parts") {
         Knowledge{SoftTarget{}, Hint{tap<&ConvOutputs::early>, tap<&ConvOutputs::late>, retort::Conv1x1{}}},
         Schedule{1.0, 1.0}, Sgd{}};
     auto batch = images(1)[0];
-    batch.first.requires_grad_();  // even where the input asks for a gradient
+    batch.first.requires_grad_();  // even if the input requires a gradient
     trainer.step(batch);
     for (const auto& parameter : student->parameters()) CHECK(parameter.grad().defined());
     for (const auto& parameter : trainer.learnable_parts()->parameters()) CHECK(parameter.grad().defined());
     for (const auto& parameter : teacher->parameters()) CHECK_FALSE(parameter.grad().defined());
 }
 
-TEST_CASE("law 4: a teacher that hands out gradients gives none away") {
+TEST_CASE("law 4: a teacher with gradients receives none") {
     struct Open {  // a user's teacher that forgets the guard
         Perceptron net;
         torch::Tensor operator()(const torch::Tensor& input) { return net->forward(input); }

@@ -8,7 +8,7 @@ namespace extract_features_test {
 
 using namespace retort_test;
 
-TEST_CASE("features are what the taps read in evaluation mode, sample by sample") {
+TEST_CASE("features are the tensors of the taps in evaluation mode, sample by sample") {
     torch::manual_seed(1);
     ConvNet net(3, 0.5);
     const auto batches = images(3, 4);
@@ -19,7 +19,7 @@ TEST_CASE("features are what the taps read in evaluation mode, sample by sample"
     const auto layers = retort::features(net, taps, batches);
     CHECK(net->is_training());
     CHECK_FALSE(net->drop->is_training());
-    CHECK(same(state(*net), before));  // batch norm has seen nothing
+    CHECK(same(state(*net), before));  // batch norm statistics are unchanged
     REQUIRE(layers.size() == 2);
     CHECK(layers[0].values.sizes() == torch::IntArrayRef({12, 3 * 8 * 8}));
     net->eval();
@@ -32,7 +32,7 @@ TEST_CASE("features are what the taps read in evaluation mode, sample by sample"
         CHECK(same(layers[1].target.narrow(0, 4 * i, 4), target));
     }
     CHECK_FALSE(layers[0].values.requires_grad());
-    // One tap gives one set; a callable of the epoch is asked for epoch 0.
+    // One tap gives one set; a callable of the epoch is called for epoch 0.
     const auto one = retort::features(net, retort::tap<&ConvOutputs::logits>, [&](std::int64_t epoch) {
         CHECK(epoch == 0);
         return batches;
@@ -40,7 +40,7 @@ TEST_CASE("features are what the taps read in evaluation mode, sample by sample"
     CHECK(same(one.values, layers[1].values));
 }
 
-TEST_CASE("features refuse what has no rows") {
+TEST_CASE("features refuse outputs without rows") {
     ConvNet net;
     CHECK(holds(words_of<retort::DataError>([&] {
                     retort::features(net, retort::tap<&ConvOutputs::logits>, std::vector<PairBatch>{});

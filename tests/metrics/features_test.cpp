@@ -29,7 +29,7 @@ Features random_features(std::int64_t count, std::int64_t width, std::int64_t cl
             torch::randint(0, classes, {count}, generator, torch::kInt64)};
 }
 
-/// The definitions, word by word, on one list of all ranks.
+/// The definitions, literally, on one list of all ranks.
 double naive_average(const std::vector<bool>& hits, AveragePrecision kind, std::size_t batch) {
     std::vector<double> precision, recall;
     double found = 0;
@@ -131,13 +131,13 @@ TEST_CASE("retrieval has manually computed values") {
     // from 2/3 up to rounding: |2/3 - 0.5| = 0.16666666666666663, |1/3 - 0.5| = 0.16666666666666669.
     CHECK(naive_average(first, AveragePrecision::eleven_point_released, 2) ==
           Approx((5 * 1 + 4 * 2.0 / 3 + 2 * 0.75) / 11).epsilon(1e-12));
-    // The whole ranking raised: 1, 3/4, 3/4, 3/4, 3/5.
+    // The whole ranking, made monotonic: 1, 3/4, 3/4, 3/4, 3/5.
     CHECK(naive_average(first, AveragePrecision::eleven_point_released, 5) ==
           Approx((5 * 1 + 4 * 0.75 + 2 * 0.75) / 11).epsilon(1e-12));
     CHECK(scores(AveragePrecision::eleven_point_released, 2).precision[1] == Approx(0.5));
 }
 
-TEST_CASE("cosine retrieval looks at directions alone") {
+TEST_CASE("cosine retrieval depends only on directions") {
     const Features gallery{torch::tensor({{10.0, 1.0}, {0.0, 0.1}, {-1.0, 0.0}, {1.0, 1.0}, {0.0, 0.0}}),
                            ints({0, 1, 0, 1, 0})};
     // The order from (0.01, 0): the first, the fourth, then second and fifth (both at 1), then the third.
@@ -147,8 +147,8 @@ TEST_CASE("cosine retrieval looks at directions alone") {
     CHECK(scores.precision == std::vector<double>{0.0, 0.5, 2.0 / 3, 0.5});
 }
 
-TEST_CASE("retrieval agrees with a naive implementation, whatever the number of distances at a time") {
-    // Whole numbers, of which 64 have an exact mean: rounding does not decide between equal distances.
+TEST_CASE("retrieval agrees with a naive implementation, whatever the number of distances in memory") {
+    // Integers, whose mean over 64 is exact: rounding does not decide between equal distances.
     const auto whole = random_features(64, 4, 5, 1);
     const auto queries = random_features(23, 4, 5, 2);
     const Features gallery{whole.values.to(torch::kFloat64), whole.target};
@@ -192,7 +192,7 @@ TEST_CASE("retrieval keeps few distances in memory") {
     CHECK(memory.peak() < (1 << 15) * 40);     // the 6 million distances of all pairs would be 24 MB
 }
 
-TEST_CASE("retrieval refuses what it cannot rank") {
+TEST_CASE("retrieval refuses invalid features") {
     CHECK(holds(words_of<ConfigError>([] { Retrieval(shelf, {.at = {6}}); }),
                 "Retrieval: expected ranks from 1 to the size of the gallery, 5, found 6"));
     CHECK(holds(words_of<ConfigError>([] { Retrieval(shelf, {.at = {0}}); }), "found 0"));
@@ -230,7 +230,7 @@ TEST_CASE("the nearest centroid, computed manually") {
     const auto queries = line({5.9, 6.0, 6.1, -100}, {3, 7, 7, 1});
     CHECK(retort_test::same(nearest.predict(queries), ints({3, 3, 7, 3})));
     CHECK(nearest.accuracy(queries) == 0.5);
-    // By directions the long row counts as much as the short one: the mean lies at 45 degrees.
+    // By directions the long row counts as much as the short one: the mean is at 45 degrees.
     const Features corners{torch::tensor({{100.0, 0.0}, {0.0, 1.0}, {-1.0, -1.0}}), ints({0, 0, 1})};
     CHECK(retort_test::close(NearestCentroid(corners, Distance::cosine).centroids()[0],
                              torch::tensor({0.5, 0.5})));
@@ -241,7 +241,7 @@ TEST_CASE("the nearest centroid, computed manually") {
     CHECK(holds(words_of<ShapeError>([] { NearestCentroid(Features{}); }), "NearestCentroid: expected the"));
 }
 
-TEST_CASE("the linear probe finds what a linear map can tell, and its minimum is one") {
+TEST_CASE("the linear probe finds linearly separable classes, and its result is a minimum") {
     auto generator = at::detail::createCPUGenerator(3);
     const auto values = torch::randn({300, 5}, generator, torch::kFloat64);
     const auto weight = torch::randn({5, 3}, generator, torch::kFloat64);
@@ -279,14 +279,14 @@ TEST_CASE("the linear probe finds what a linear map can tell, and its minimum is
     CHECK(holds(words_of<ShapeError>([&] { small.accuracy(gallery); }), "expected queries of width 1"));
 }
 
-TEST_CASE("metrics on features leave gradient mode and inputs alone") {
+TEST_CASE("metrics on features leave gradient mode and inputs unchanged") {
     auto features = random_features(30, 3, 3, 9);
     features.values = torch::rand({30, 3});
     features.values.requires_grad_();
     const auto before = features.values.detach().clone();
     {
         const torch::NoGradGuard no_grad;
-        CHECK(LinearProbe{features}.accuracy(features) > 0);  // fits with gradients all the same
+        CHECK(LinearProbe{features}.accuracy(features) > 0);  // fits with gradients nevertheless
     }
     CHECK(Retrieval{features}.scores(features).precision[0] == 1.0);
     CHECK(NearestCentroid{features}.accuracy(features) > 0);
@@ -299,7 +299,7 @@ TEST_CASE("information content, computed manually") {
                             Distance distance = Distance::euclidean) {
         return information_content(features, {.estimate = estimate, .distance = distance});
     };
-    // Four classes far apart: all that there is to know, the logarithm of 4.
+    // Four classes far apart: all the information, the logarithm of 4.
     const auto apart = line({0, 0.1, 10, 10.1, 20, 20.1, 30, 30.1}, {0, 0, 5, 5, 2, 2, 9, 9});
     CHECK(content(apart, InformationEstimate::nearest_centroid) == Approx(std::log(4.0)).epsilon(1e-12));
     // The classes 0 and 1 at one place, 2 at another. The centroid of class 0 is the lower of two equal ones:
@@ -307,11 +307,11 @@ TEST_CASE("information content, computed manually") {
     const auto merged = line({1, 1, 1, 1, 5, 5}, {0, 0, 1, 1, 2, 2});
     CHECK(content(merged, InformationEstimate::nearest_centroid) ==
           Approx(std::log(3.0) - 2.0 / 3 * std::log(2.0)).epsilon(1e-12));
-    // Nothing to know.
+    // No information.
     CHECK(content(line({1, 1, 1, 1}, {0, 1, 0, 1}), InformationEstimate::nearest_centroid) ==
           Approx(0.0).margin(1e-12));
     CHECK(content(line({1, 1, 1, 1}, {0, 1, 0, 1}), InformationEstimate::separability) == 0.0);
-    // The samples that make the centroids do not classify themselves: pure noise tells next to nothing,
+    // The samples behind the centroids are not classified by them: pure noise has almost no information,
     // although it has more dimensions than samples.
     auto generator = at::detail::createCPUGenerator(1);
     const Features noise{torch::randn({400, 1000}, generator),
@@ -340,14 +340,14 @@ TEST_CASE("quadratic mutual information is that of Torkkola with the cosine kern
     CHECK(within + all - 2 * between > 1e-3);
 }
 
-TEST_CASE("information content refuses what it cannot measure") {
+TEST_CASE("information content refuses invalid features") {
     CHECK(holds(words_of<DataError>([] { information_content(line({0, 1, 2}, {4, 4, 7})); }),
                 "information_content: expected at least 2 samples of each class, found 1 of class 7"));
     CHECK(holds(words_of<ShapeError>([] { information_content(Features{}); }),
                 "information_content: expected"));
 }
 
-TEST_CASE("the Fisher trace of a linear classifier is the known one") {
+TEST_CASE("the Fisher trace of a linear classifier has its known value") {
     torch::manual_seed(2);
     torch::nn::Linear net(4, 3);
     net->to(torch::kFloat64);
@@ -364,7 +364,7 @@ TEST_CASE("the Fisher trace of a linear classifier is the known one") {
           Approx((x.square().sum(1) * (1 - p.square().sum(1))).mean().item<double>()).epsilon(0.05));
 }
 
-TEST_CASE("the Fisher trace leaves the network as it was") {
+TEST_CASE("the Fisher trace leaves the network unchanged") {
     retort_test::ConvNet net(2, 0.5);
     net->train();
     const auto before = retort_test::state(*net);

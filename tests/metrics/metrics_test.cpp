@@ -61,7 +61,7 @@ using Catch::Contains;
 
 }  // namespace
 
-TEST_CASE("Accuracy, by hand") {
+TEST_CASE("Accuracy, computed manually") {
     Accuracy metric;
     metric.update(five(), ints({0, 2, 0, 1, 0}));
     CHECK(metric.value() == 0.6);
@@ -71,7 +71,7 @@ TEST_CASE("Accuracy, by hand") {
     CHECK(metric.value() == 0.0);
 }
 
-TEST_CASE("Top-k, by hand") {
+TEST_CASE("Top-k, computed manually") {
     // The targets are at places 1, 2, 3, 1 and 2 of their rows.
     const auto target = ints({0, 1, 0, 1, 0});
     const std::vector<double> expected{0.4, 0.8, 1.0};
@@ -99,7 +99,7 @@ TEST_CASE("The first of equal logits counts as the largest") {
     CHECK(confusion.matrix().select(1, 0).sum().item<std::int64_t>() == 4);
 }
 
-TEST_CASE("The confusion matrix, by hand") {
+TEST_CASE("The confusion matrix, computed manually") {
     Confusion metric;
     metric.update(five(), ints({0, 2, 0, 1, 1}));
     CHECK(same(metric.matrix(), ints({1, 1, 0, 0, 1, 1, 0, 0, 1}).view({3, 3})));
@@ -109,7 +109,7 @@ TEST_CASE("The confusion matrix, by hand") {
     CHECK(metric.name() == "balanced_accuracy");
 }
 
-TEST_CASE("Classes that do not occur have no recall, classes that nothing is taken for no precision") {
+TEST_CASE("Classes that do not occur have no recall, classes that are never predicted no precision") {
     Confusion metric;
     metric.update(torch::tensor({{1.0, 0.0, 0.0}, {1.0, 0.0, 0.0}, {0.0, 0.0, 1.0}}), ints({0, 1, 0}));
     const auto recall = metric.recall();
@@ -123,7 +123,7 @@ TEST_CASE("Classes that do not occur have no recall, classes that nothing is tak
     CHECK(metric.value() == 0.25);
 }
 
-TEST_CASE("The calibration error, by hand") {
+TEST_CASE("The calibration error, computed manually") {
     // Probabilities 0.9, 0.7, 0.65, 0.3 (of four classes) fall into the bins (0.8, 1], (0.6, 0.8] twice,
     // (0.2, 0.4].
     const auto row = [](std::vector<double> probabilities) {
@@ -142,7 +142,7 @@ TEST_CASE("The calibration error, by hand") {
     CHECK(std::abs(one.value() - std::abs(0.75 - (0.9 + 0.7 + 0.65 + 0.3) / 4)) < 1e-12);
 }
 
-TEST_CASE("A confidence on the border of two bins belongs to the lower one") {
+TEST_CASE("A confidence on the boundary of two bins belongs to the lower one") {
     // Two equal logits: a confidence of exactly 0.5, the upper end of the first of two bins.
     CalibrationError metric{.bins = 2};
     metric.update(torch::tensor({{0.0, 0.0}, {0.0, 3.0}}, torch::kFloat64), ints({1, 1}));
@@ -151,7 +151,7 @@ TEST_CASE("A confidence on the border of two bins belongs to the lower one") {
     CHECK(std::abs(metric.value() - (0.5 + (1.0 - high)) / 2) < 1e-12);
 }
 
-TEST_CASE("Agreement, by hand, with whatever the targets are") {
+TEST_CASE("Agreement, computed manually, whatever the targets") {
     Agreement metric;
     const auto teacher =
         torch::tensor({{1.0, 0.0, 0.0}, {1.0, 0.0, 0.0}, {0.0, 9.0, 0.0}, {0.0, 0.0, 9.0}, {0.0, 0.0, 1.0}});
@@ -223,7 +223,7 @@ TEST_CASE("Metrics over many batches equal loops over all samples") {
     CHECK(std::abs(calibration.value() - error) < 1e-6);
 }
 
-TEST_CASE("No update waits for the device, and none is recorded for gradients") {
+TEST_CASE("No update waits for the device, and none is recorded by autograd") {
     const auto logits = five().requires_grad_();
     const auto target = ints({0, 1, 2, 0, 1});
     for_each_metric([&](auto metric) {
@@ -245,7 +245,7 @@ TEST_CASE("No update waits for the device, and none is recorded for gradients") 
     CHECK_FALSE(logits.grad().defined());
 }
 
-TEST_CASE("Metrics are values: a copy goes on by itself") {
+TEST_CASE("Metrics are values: a copy is independent") {
     const auto target = ints({0, 2, 1, 1, 2});
     for_each_metric([&](auto metric) {
         INFO(metric.name());
@@ -260,7 +260,7 @@ TEST_CASE("Metrics are values: a copy goes on by itself") {
     });
 }
 
-TEST_CASE("Updates in and outside of inference mode mix") {
+TEST_CASE("Updates inside and outside of inference mode can be mixed") {
     const auto target = ints({0, 2, 1, 1, 2});
     for_each_metric([&](auto metric) {
         INFO(metric.name());
@@ -280,7 +280,7 @@ TEST_CASE("Updates in and outside of inference mode mix") {
     });
 }
 
-TEST_CASE("A batch of one and an empty batch are fine, no samples at all have no value") {
+TEST_CASE("A batch of one and an empty batch are valid, without any samples there is no value") {
     for_each_metric([&](auto metric) {
         INFO(metric.name());
         CHECK_THAT(message_of<DataError>([&] { metric.value(); }),
@@ -294,7 +294,7 @@ TEST_CASE("A batch of one and an empty batch are fine, no samples at all have no
     });
 }
 
-TEST_CASE("Targets that are no class are found out when the value is read") {
+TEST_CASE("Targets out of range are an error when the value is read") {
     const std::int64_t wrong = GENERATE(std::int64_t{-1}, std::int64_t{3}, std::int64_t{-100},
                                         std::numeric_limits<std::int64_t>::max());
     for_each_metric([&](auto metric) {
@@ -308,7 +308,7 @@ TEST_CASE("Targets that are no class are found out when the value is read") {
     });
 }
 
-TEST_CASE("A row with a NaN is never right, and voids what it would make meaningless") {
+TEST_CASE("A row with a NaN is never correct, and invalidates metrics that it would make meaningless") {
     auto logits = five();
     logits[0][2] = std::numeric_limits<float>::quiet_NaN();
     logits[1][2] = std::numeric_limits<float>::quiet_NaN();
@@ -332,7 +332,7 @@ TEST_CASE("A row with a NaN is never right, and voids what it would make meaning
     CHECK_THAT(message_of<DataError>([&] { calibration.value(); }), Contains("NaN in 2 of 5 rows"));
 }
 
-TEST_CASE("Infinite logits have a largest one") {
+TEST_CASE("Among infinite logits there is a largest one") {
     const auto infinity = std::numeric_limits<float>::infinity();
     const auto logits = torch::tensor({{-infinity, 0.0F, -infinity}, {infinity, 0.0F, 1.0F}});
     Accuracy accuracy;
@@ -343,7 +343,7 @@ TEST_CASE("Infinite logits have a largest one") {
     CHECK(top.value() == 1.0);
 }
 
-TEST_CASE("Shapes and types that do not fit are refused at once") {
+TEST_CASE("Mismatched shapes and types are refused immediately") {
     const auto target = ints({0, 1, 2, 0, 1});
     for_each_metric([&](auto metric) {
         INFO(metric.name());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Networks with auxiliary heads: what the heads' gradients reach, and what does not fit.
+/// Networks with auxiliary heads: where the heads' gradients go, and mismatches.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -25,7 +25,7 @@ auto with_heads(const ConvNet& net, Backbone backbone) {
 }
 }  // namespace
 
-TEST_CASE("gradients of auxiliary heads reach the network below or stay where they are") {
+TEST_CASE("gradients of auxiliary heads reach the network below or not, as chosen") {
     const auto batch = images(1)[0];
     torch::manual_seed(5);
     ConvNet net(4);
@@ -45,7 +45,7 @@ TEST_CASE("gradients of auxiliary heads reach the network below or stay where th
     CHECK(teacher->is_training());
 }
 
-TEST_CASE("heads that do not fit say so") {
+TEST_CASE("mismatched heads are errors") {
     const auto config = [](auto&& function) { return words_of<retort::ConfigError>(function); };
     ConvNet net(4);
     CHECK(config([&] { retort::augmented(net, maps, {head(4)}); }) ==

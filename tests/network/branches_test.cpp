@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The parts of networks with branches: what they refuse. Their values stand with the presets that use them.
+/// The parts of networks with branches: their errors. Their values are tested with the presets that use them.
 #include <retort_test.hpp>
 
 #include <retort/network/branch_gate.hpp>
@@ -11,7 +11,7 @@ namespace branches_test {
 
 using namespace retort_test;
 
-TEST_CASE("gates, attentions and ensembles of branches refuse what does not fit") {
+TEST_CASE("gates, attentions and ensembles of branches refuse mismatches") {
     const auto z = torch::rand({2, 5});
     retort::BranchGate gate(4, 3);
     CHECK_THROWS_AS(gate->forward(torch::rand({2, 4}), {z, z}), retort::ShapeError);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Students that share a stem: whose gradients reach it, and what their ensemble answers.
+/// Students that share a stem: whose gradients reach it, and the outputs of their ensemble.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -22,7 +22,7 @@ auto ensemble_of(retort::StemEnsembleOptions options = {}) {
 }
 }  // namespace
 
-TEST_CASE("the stem learns from all students or from the first") {
+TEST_CASE("the stem is trained by all students or by the first") {
     const auto batch = images(1)[0];
     const auto gradient = [&](retort::StemGradient option, std::size_t student) {
         torch::manual_seed(8);
@@ -37,7 +37,7 @@ TEST_CASE("the stem learns from all students or from the first") {
     }
 }
 
-TEST_CASE("an ensemble answers with the mean of its students, at the start also where weights learn") {
+TEST_CASE("an ensemble outputs the mean of its students, initially also with learnable weights") {
     torch::manual_seed(9);
     const auto batch = images(1)[0];
     for (const bool learnable : {false, true}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What both halves of the program use of retort, and how they see it.
+/// What both halves of the program use of retort, as seen by each.
 #pragma once
 
 #include <typeinfo>

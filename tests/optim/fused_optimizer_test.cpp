@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// AdamW compared with LibTorch's own, Lars with manually computed values, and what all optimizers of the library share.
+/// AdamW compared with LibTorch's own, Lars with manually computed values, and properties of all optimizers of the
+/// library.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -17,8 +18,8 @@ using retort::Sgd;
 namespace {
 using Tensors = std::vector<torch::Tensor>;
 
-/// Of several sizes (blocks and what is left of them), one in another order of memory, one that gets a gradient in every
-/// third step only, one never.
+/// Of several sizes (full blocks and remainders), one in another memory order, one that gets a gradient only in every
+/// third step, one never.
 Tensors parameters(torch::ScalarType type = torch::kFloat32) {
     auto generator = at::detail::createCPUGenerator(3);
     const auto some = [&](at::IntArrayRef sizes) {
@@ -42,7 +43,7 @@ void train(Optimizer& optimizer, const Tensors& p, int from, int to) {
         optimizer.step();
     }
 }
-/// A parameter whose elements do not lie side by side: no loop over memory.
+/// A non-contiguous parameter: no loop over memory.
 torch::Tensor strided(const torch::Tensor& values) {
     const auto wide = torch::zeros({values.size(0), 2 * values.size(1)}, values.options());
     auto result = wide.slice(1, 0, values.size(1)).detach();
@@ -67,7 +68,7 @@ void check_ways(const Recipe& recipe) {
     CHECK(close(dense, apart, 1e-12, 1e-14));
     CHECK_FALSE(same(dense, start));
 
-    // A gradient in another order of memory, or of another kind.
+    // A gradient in another memory order, or of another type.
     const auto straight = torch::randn({4, 6}, torch::kFloat64).requires_grad_();
     const auto turned = straight.detach().clone().requires_grad_();
     const auto gradient = torch::randn({4, 6}, torch::kFloat64);
@@ -80,7 +81,7 @@ void check_ways(const Recipe& recipe) {
     }
     CHECK(same(straight, turned));
 
-    // Shared parameters are moved once.
+    // Shared parameters are updated once.
     const auto shared = torch::ones({3, 3}).requires_grad_(), single = torch::ones({3, 3}).requires_grad_();
     const auto twice = recipe.build({shared, shared}), once = recipe.build({single});
     for (int i = 0; i < 3; ++i) {
@@ -99,7 +100,7 @@ void check_ways(const Recipe& recipe) {
     CHECK_FALSE(same(narrow, before));
     CHECK(narrow.scalar_type() == torch::kBFloat16);
 
-    // No gradient, no move; no parameters, no trouble; none of no elements.
+    // No gradient, no update; no parameters, and parameters without elements, are fine.
     const auto none = torch::ones({3}).requires_grad_(), empty = torch::ones({0}).requires_grad_();
     const auto idle = recipe.build({none, empty});
     empty.mutable_grad() = torch::ones({0});
@@ -124,7 +125,7 @@ void check_ways(const Recipe& recipe) {
     };
     CHECK(same(steps(many, 2), steps(few, 1)));
 
-    // What a graph has kept of a parameter is known to be out of date.
+    // Graphs that saved a parameter notice that it has changed.
     const auto kept = torch::ones({2, 2}).requires_grad_();
     const auto mover = recipe.build({kept});
     kept.mutable_grad() = torch::ones({2, 2});
@@ -132,7 +133,7 @@ void check_ways(const Recipe& recipe) {
     mover->step();
     CHECK_THROWS_WITH(square.backward(), Catch::Contains("modified by an inplace operation"));
 
-    // What is remembered goes into files, and comes back.
+    // The state is saved to files, and restored.
     const auto whole = parameters(), halves = parameters();
     const auto through = recipe.build(whole);
     train(*through, whole, 0, 8);
@@ -155,7 +156,7 @@ void check_ways(const Recipe& recipe) {
     CHECK_THROWS_WITH(smaller->load(archive),
                       Catch::Contains("of the parameter's shape [5, 6], found [5, 7]"));
 
-    // A group that comes later, and parameters that change their type under way.
+    // A group that is added later, and parameters that change their type meanwhile.
     const auto p = torch::ones({3, 3}).requires_grad_(), later = torch::ones({2, 2}).requires_grad_();
     const auto growing = recipe.build({p});
     p.mutable_grad() = torch::ones({3, 3});
@@ -169,7 +170,7 @@ void check_ways(const Recipe& recipe) {
     growing->step();
     CHECK(p.detach().sum().template item<double>() < 9);
 }
-/// As one writes it out: what both kinds of kernels must give.
+/// The explicit formula, which both kinds of kernels must agree with.
 template <class T, class Kernel>
 void check_kernels(Kernel kernel, int pointers) {
     for (const std::int64_t size : {1, 15, 16, 37}) {
@@ -259,7 +260,7 @@ TEST_CASE("Lars: manually computed values") {
         1e-14, 0));
     CHECK(close(bias, torch::tensor({0.5 - 0.75, 0.0 - 1.5}, torch::kFloat64), 1e-15, 1e-15));
 
-    // Norms of 0; vectors adapted where that is asked for.
+    // Norms of 0; vectors adapted if requested.
     const auto zero = torch::zeros({2, 2}, torch::kFloat64).requires_grad_();
     const auto vector = torch::tensor({3.0, 4.0}, torch::kFloat64).requires_grad_();
     const auto all = Lars{.learning_rate = 0.5, .trust = 0.1, .exclude_vectors = false}.build({zero, vector});
@@ -325,7 +326,7 @@ TEST_CASE("a step on the CPU issues no operator, however many parameters there a
     CHECK(operators(Lars{}) == 0);
 }
 
-TEST_CASE("sparse gradients: plain descent takes them, others say so") {
+TEST_CASE("sparse gradients: plain descent accepts them, others refuse") {
     const auto p = torch::ones({4, 2}).requires_grad_();
     p.mutable_grad() = torch::sparse_coo_tensor(torch::tensor({{1}}), torch::ones({1, 2}), {4, 2});
     const auto words = [&](const auto& recipe) {
@@ -341,7 +342,7 @@ TEST_CASE("sparse gradients: plain descent takes them, others say so") {
     CHECK(same(p, torch::tensor({{1.0F, 1.0F}, {0.5F, 0.5F}, {1.0F, 1.0F}, {1.0F, 1.0F}})));
 }
 
-TEST_CASE("a step that ends by an error leaves nothing for the next one") {
+TEST_CASE("a step that ends in an error leaves nothing for the next one") {
     const auto p = torch::ones({40}).requires_grad_(), q = torch::ones({4, 2}).requires_grad_();
     retort::MultiTensorAdamW optimizer(std::vector{torch::optim::OptimizerParamGroup(Tensors{p}),
                                                    torch::optim::OptimizerParamGroup(Tensors{q})},
@@ -354,7 +355,7 @@ TEST_CASE("a step that ends by an error leaves nothing for the next one") {
     optimizer.step();
     CHECK(same(p, before));
 
-    // Nor does it count as a step of those that were before the refused one in its group.
+    // Nor does it count as a step for the parameters before the refused one in its group.
     const auto a = torch::ones({40}).requires_grad_(), b = torch::ones({40}).requires_grad_();
     retort::MultiTensorAdamW with_refused({a, q}, AdamW{}), alone({b}, AdamW{});
     a.mutable_grad() = torch::ones({40});
@@ -408,7 +409,7 @@ TEST_CASE("groups have their own options in every optimizer, with every version 
     CHECK(optimizer->param_groups().size() == 2);
 }
 
-TEST_CASE("LibTorch's optimizers have their options as recipes") {
+TEST_CASE("LibTorch's optimizers have recipes with their options") {
     const auto w = torch::ones({2}).requires_grad_();
     const auto optimizer =
         retort::FromTorch<torch::optim::SGD>{torch::optim::SGDOptions(0.5).weight_decay(0.1)}.build({w});
@@ -417,7 +418,7 @@ TEST_CASE("LibTorch's optimizers have their options as recipes") {
     CHECK(close(w, torch::full({2}, 0.95F), 1e-6, 0));
 }
 
-TEST_CASE("options of AdamW and Lars that make no sense are refused") {
+TEST_CASE("invalid options of AdamW and Lars are refused") {
     const auto words = [](const auto& options) {
         const auto check = words_of<retort::ConfigError>([&] { options.check(); });
         CHECK(words_of<retort::ConfigError>([&] { options.build({torch::ones({1}).requires_grad_()}); }) ==

@@ -62,7 +62,7 @@ TEST_CASE("patterns of names") {
     CHECK_FALSE(matches("a*b", "abc"));
 }
 
-TEST_CASE("rules make groups; all that a parameter meets apply, the last word counts") {
+TEST_CASE("rules form groups; all that match a parameter apply, the last one wins") {
     const auto parameters = some();
     const ParameterGroups groups{Sgd{.learning_rate = 0.5, .momentum = 0.9, .weight_decay = 0.25},
                                  {retort::no_decay_on_vectors(),
@@ -93,7 +93,7 @@ TEST_CASE("rules make groups; all that a parameter meets apply, the last word co
     CHECK(parameters[3].tensor.requires_grad());
 }
 
-TEST_CASE("rules that make no sense are refused, with names that are near") {
+TEST_CASE("invalid rules are refused, with similar names") {
     CHECK(words({{.names = "stam.*", .frozen = true}}) ==
           "ParameterGroups: expected parameters named \"stam.*\", found none; did you mean stem.bias, "
           "stem.weight or "

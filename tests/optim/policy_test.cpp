@@ -73,7 +73,7 @@ TEST_CASE("LibTorch's own optimizers by their options") {
     CHECK(policy.learning_rate() == 1e-2);
 }
 
-TEST_CASE("an optimizer that exists already gets the learnable parts as one more group") {
+TEST_CASE("an existing optimizer gets the learnable parts as another group") {
     const auto student = some(2), parts = some(2);
     torch::optim::SGD optimizer(student, torch::optim::SGDOptions(0.25).momentum(0.5));
     OptimizerPolicy policy = optimizer;
@@ -82,7 +82,7 @@ TEST_CASE("an optimizer that exists already gets the learnable parts as one more
     REQUIRE(optimizer.param_groups().size() == 2);
     CHECK(optimizer.param_groups()[1].params().size() == 2);
     CHECK(optimizer.param_groups()[1].options().get_lr() == 0.25);
-    OptimizerPolicy(optimizer).build(named(student), named(parts));  // they are there already
+    OptimizerPolicy(optimizer).build(named(student), named(parts));  // they are already there
     CHECK(optimizer.param_groups().size() == 2);
     OptimizerPolicy(optimizer).build(named(student), {});
     CHECK(optimizer.param_groups().size() == 2);
@@ -107,7 +107,7 @@ TEST_CASE("an optimizer of other parameters is refused") {
     CHECK_FALSE(policy.built());
 }
 
-TEST_CASE("an optimizer of a part of the parameters trains that part") {
+TEST_CASE("an optimizer of some of the parameters trains these") {
     const auto student = some(2);
     torch::optim::SGD optimizer({student[1]}, torch::optim::SGDOptions(0.25));
     OptimizerPolicy policy = optimizer;
@@ -120,7 +120,7 @@ TEST_CASE("milestones scale the learning rate of every group") {
         WithLearningRate{Sgd{.learning_rate = 0.5}, retort::MultiStep{.milestones = {2, 3}, .factor = 0.5}};
     policy.build(named(student), {});
     retort::MultiTensorSgdOptions slow;
-    slow.learning_rate = 7.0;  // a group that came later keeps its own rate
+    slow.learning_rate = 7.0;  // a group added later keeps its own rate
     static_cast<retort::MultiTensorSgd&>(policy.optimizer())
         .add_param_group({some(1), std::make_unique<retort::MultiTensorSgdOptions>(slow)});
     for (const auto& [epoch, rate] : {std::pair{0, 0.5}, {1, 0.5}, {2, 0.25}, {3, 0.125}, {0, 0.5}}) {
@@ -145,7 +145,7 @@ TEST_CASE("warm-up, then a cosine, step by step") {
     }
 }
 
-TEST_CASE("a schedule that gives a rate below 0 is stopped, with its place") {
+TEST_CASE("a schedule with a rate below 0 is refused, with its position") {
     OptimizerPolicy policy = WithLearningRate{Sgd{}, Unchecked{}};
     policy.build(named(some(1)), {});
     CHECK_NOTHROW(policy.set_learning_rate({}));
@@ -153,8 +153,7 @@ TEST_CASE("a schedule that gives a rate below 0 is stopped, with its place") {
           "learning rate: expected the schedule to give a factor of at least 0, found -1 in epoch 3, step 4");
 }
 
-TEST_CASE(
-    "an optimizer that is fresh each epoch is a new one for every epoch, and the rates stay scheduled") {
+TEST_CASE("an optimizer rebuilt each epoch is a new one for every epoch, and the rates stay scheduled") {
     const auto adam = FromTorch<torch::optim::Adam>{torch::optim::AdamOptions(0.1)};
     const auto ours = torch::ones({2}).requires_grad_(), theirs = torch::ones({2}).requires_grad_();
     const auto gradient = [](const torch::Tensor& parameter, std::int64_t step) {
@@ -173,7 +172,7 @@ TEST_CASE(
             CHECK(same(ours.detach(), theirs.detach()));
         }
     }
-    // In the middle of an epoch whose beginning was not seen, the state stays.
+    // In the middle of an epoch whose start was not seen, the state is kept.
     OptimizerPolicy resumed = retort::RebuiltEachEpoch{adam};
     resumed.build(named({ours}), {});
     const auto* before = &resumed.optimizer();

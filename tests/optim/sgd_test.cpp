@@ -13,7 +13,7 @@ using namespace retort_test;
 using retort::Sgd;
 
 namespace {
-/// Three parameters, one of which gets a gradient in every third step only, one never.
+/// Three parameters, one of which gets a gradient in every third step, one never.
 std::vector<torch::Tensor> parameters(torch::ScalarType type) {
     auto generator = at::detail::createCPUGenerator(3);
     std::vector<torch::Tensor> result;
@@ -31,7 +31,7 @@ torch::Tensor loss(const std::vector<torch::Tensor>& p, int step) {
 
 TEST_CASE("the same bits as LibTorch's SGD, for all options") {
 #ifdef __FMA__
-    // What is compiled for such CPUs only rounds once, whatever LibTorch does.
+    // A program compiled only for such CPUs rounds once, whatever LibTorch does.
     if (!retort::detail::compat::kernels_for_avx2()) return;
 #endif
     for (const auto type : {torch::kFloat32, torch::kFloat64}) {
@@ -53,7 +53,7 @@ TEST_CASE("the same bits as LibTorch's SGD, for all options") {
                                                             .weight_decay(decay)
                                                             .nesterov(nesterov));
                         for (int step = 0; step < 25; ++step) {
-                            if (step == 10) {  // a learning rate that changes under way
+                            if (step == 10) {  // a learning rate that changes meanwhile
                                 one->param_groups()[0].options().set_lr(0.01);
                                 other.param_groups()[0].options().set_lr(0.01);
                             }
@@ -126,7 +126,7 @@ TEST_CASE("several groups have several options") {
     CHECK((a.item<double>() == 0.5 && b.item<double>() == 0.75));
 }
 
-TEST_CASE("a closure is called once, with gradients, and its loss comes back") {
+TEST_CASE("a closure is called once, with gradients, and its loss is returned") {
     const auto p = torch::ones({1}).requires_grad_();
     const auto optimizer = Sgd{.learning_rate = 0.5}.build({p});
     int calls = 0;
@@ -153,7 +153,7 @@ TEST_CASE("a step without any gradient changes nothing; gradients and their tens
     CHECK(same(p.grad(), torch::full({3}, 2.0F)));
 }
 
-TEST_CASE("options that make no sense are refused") {
+TEST_CASE("invalid options are refused") {
     const auto words = [](const Sgd& options) {
         const auto check = words_of<retort::ConfigError>([&] { options.check(); });
         CHECK(words_of<retort::ConfigError>([&] { options.build({torch::ones({1}).requires_grad_()}); }) ==

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A critical period that ends by what is measured: on curves written down, and on a network whose gradient is
+/// A critical period that ends by a measurement: on given curves, and on a network whose gradient is
 /// known.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -21,12 +21,12 @@ using retort::Progress;
 
 namespace {
 
-/// The weights of the epochs 0, 1, ... of a run in which these values are measured.
+/// The weights of the epochs 0, 1, ... of a run with these measured values.
 std::vector<double> weights(const AdaptiveCriticalPeriodOptions& options, const std::vector<double>& measures,
                             std::optional<std::int64_t> last) {
     std::size_t next = 0;
     AdaptiveCriticalPeriod period{options, [&] { return measures[next++]; }};
-    const AdaptiveCriticalPeriod copy = period;  // as a Schedule keeps it
+    const AdaptiveCriticalPeriod copy = period;  // stored like in a Schedule
     retort::History history;
     torch::nn::Module nothing;
     const std::vector<torch::Tensor> parameters;
@@ -42,14 +42,14 @@ std::vector<double> weights(const AdaptiveCriticalPeriodOptions& options, const 
         CHECK((noted == measures[epoch] || (std::isnan(noted) && std::isnan(measures[epoch]))));
     }
     CHECK(copy.last_epoch() == last);
-    // What was decided stays, whatever comes later: a weight of the past is what it was.
+    // Decisions are final: weights of the past do not change.
     for (std::size_t epoch = 0; epoch < measures.size(); ++epoch) {
         CHECK(copy.weight({.epoch = static_cast<std::int64_t>(epoch)}) == result[epoch]);
     }
     return result;
 }
 
-/// x times a weight that begins with 1.
+/// x times a weight that starts at 1.
 struct ScalarImpl : torch::nn::Module {
     ScalarImpl() : weight(register_parameter("weight", torch::ones({1}))) {}
     torch::Tensor forward(const torch::Tensor& input) { return input * weight; }
@@ -75,15 +75,15 @@ struct Nothing {
 
 }  // namespace
 
-TEST_CASE("the period ends behind the epoch in which the measure falls below its share of the largest") {
+TEST_CASE("the period ends after the epoch in which the measure falls below its fraction of the largest") {
     // Rises to 4; 1.9 is the first below 2, in epoch 4.
     CHECK(weights({.factor = 0.5}, {1, 2, 4, 3, 1.9, 1, 1}, 4) ==
           std::vector<double>{100, 100, 100, 100, 100, 50, 25});
     CHECK(weights({.initial = 3, .factor = 0}, {1, 2, 4, 3, 1.9, 1}, 4) ==
           std::vector<double>{3, 3, 3, 3, 3, 0});
-    // Exactly the share is not below it.
+    // Exactly the fraction is not below it.
     CHECK(weights({.factor = 0.5}, {4, 2, 2, 2}, std::nullopt) == std::vector<double>{100, 100, 100, 100});
-    // A later, larger peak does not open it again.
+    // A later, larger peak does not reopen it.
     CHECK(weights({.factor = 0.5}, {4, 1, 40, 40}, 1) == std::vector<double>{100, 100, 50, 25});
     CHECK(weights({.factor = 0.5, .fall = 0.2}, {4, 1, 0.7, 1}, 2) == std::vector<double>{100, 100, 100, 50});
 }
@@ -97,14 +97,14 @@ TEST_CASE("patience, smoothing and lengths of the critical period") {
           std::vector<double>{100, 100, 100, 50});
     CHECK(weights({.factor = 0.5, .least = 3}, {4, 1, 1, 1}, 2) == std::vector<double>{100, 100, 100, 50});
     CHECK(weights({.factor = 0.5, .most = 2}, {4, 4, 4, 4}, 1) == std::vector<double>{100, 100, 50, 25});
-    // What is not finite was not measured.
+    // Non-finite measures count as missing.
     CHECK(weights({.factor = 0.5}, {4, NAN, INFINITY, 1, 1}, 3) ==
           std::vector<double>{100, 100, 100, 100, 50});
-    // Nothing measured at all: it goes on.
+    // Nothing measured at all: it continues.
     CHECK(weights({.factor = 0.5}, {NAN, NAN, NAN}, std::nullopt) == std::vector<double>{100, 100, 100});
 }
 
-TEST_CASE("the period ends where the gradient of a network of known gradient says so") {
+TEST_CASE("the period of a network with known gradient ends where computed") {
     // At a learning rate of 0.1 the gradient is 0.9^n in step n: 0.9^7 = 0.478 is the first below half.
     const std::vector<torch::Tensor> batch{torch::ones({1, 1})};
     for (const std::int64_t steps : {1, 2}) {
@@ -127,7 +127,7 @@ TEST_CASE("the period ends where the gradient of a network of known gradient say
     }
 }
 
-TEST_CASE("a period that is not given to fit says so, and options are checked") {
+TEST_CASE("a period that is not passed to fit is an error, and options are checked") {
     Scalar student;
     const AdaptiveCriticalPeriod period;
     retort::Trainer trainer{student, retort::NoTeacher{}, retort::Knowledge{HalfSquare{}, Nothing{}},

@@ -21,7 +21,7 @@ namespace {
 struct Context {
     retort::History history{};
 };
-/// The weights of the epochs behind each value.
+/// The weights of the epochs after each value.
 std::vector<double> weights(const retort::PlateauOptions& options, const std::vector<double>& values) {
     Plateau plateau{options};
     Context context;
@@ -40,19 +40,19 @@ using Values = std::vector<double>;
 const double none = std::numeric_limits<double>::quiet_NaN();
 }  // namespace
 
-TEST_CASE("the weight falls behind the epochs of patience") {
+TEST_CASE("the weight falls after the epochs of patience") {
     // As torch.optim.lr_scheduler.ReduceLROnPlateau gives them (version 1.13.0).
     CHECK(weights({.factor = 0.5, .patience = 1}, {0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.7, 0.7}) ==
           Values{1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25});
     CHECK(weights({.factor = 0.5, .patience = 0}, {0.5, 0.4, 0.4}) == Values{1, 0.5, 0.25});
     CHECK(weights({.goal = Goal::minimize, .factor = 0.5, .patience = 0}, {0.5, 0.4, 0.4, 0.3}) ==
           Values{1, 1, 0.5, 0.5});
-    // A cooldown of 2: the two epochs behind a reduction do not count.
+    // A cooldown of 2: the two epochs after a reduction do not count.
     CHECK(weights({.factor = 0.5, .patience = 0, .cooldown = 2}, {1, 1, 1, 1, 1, 1, 1}) ==
           Values{1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25});
     // No lower than the minimum.
     CHECK(weights({.factor = 0.5, .patience = 0, .minimum = 0.3}, {1, 1, 1, 1}) == Values{1, 0.5, 0.3, 0.3});
-    // Thresholds, as a share of the best value and as they are; a negative value's share.
+    // Thresholds, relative and absolute; relative to a negative value.
     CHECK(weights({.factor = 0.5, .patience = 0, .threshold = 0.1}, {10, 10.9, 11.5}) == Values{1, 0.5, 0.5});
     CHECK(weights({.factor = 0.5, .patience = 0, .threshold = 0.5, .relative = false}, {10, 10.4, 10.6}) ==
           Values{1, 0.5, 0.5});
@@ -64,7 +64,7 @@ TEST_CASE("the weight falls behind the epochs of patience") {
     CHECK(weights({.goal = Goal::minimize, .factor = 0.5, .patience = 0}, {1, INFINITY}) == Values{1, 0.5});
 }
 
-TEST_CASE("a plateau's options that make no sense, and epochs that it has not seen, are errors") {
+TEST_CASE("invalid options of a plateau, and epochs that it has not seen, are errors") {
     const auto words = [](const retort::PlateauOptions& options) {
         return words_of<retort::ConfigError>([&] { Plateau{options}; });
     };
@@ -80,7 +80,7 @@ TEST_CASE("a plateau's options that make no sense, and epochs that it has not se
                 "expected a column \"validation_accuracy\" in the history"));
 }
 
-TEST_CASE("a plateau under a warm-up sets the learning rate, and resumes") {
+TEST_CASE("a plateau within a warm-up sets the learning rate, and resumes") {
     const auto batches = vectors(3);
     const auto run = [&](const Perceptron& net, std::int64_t stop, const std::filesystem::path& path) {
         Plateau plateau{{.column = "quality", .factor = 0.5, .patience = 0}};
@@ -90,7 +90,7 @@ TEST_CASE("a plateau under a warm-up sets the learning rate, and resumes") {
                                      retort::WarmUp{plateau, {.epochs = 2, .every = retort::Every::epoch}}}};
         std::vector<double> rates;
         std::FILE* const silent = std::fopen("/dev/null", "w");
-        // Improves up to epoch 2 and no more; the column is there before the plateau looks for it.
+        // Improves up to epoch 2 and no more; the column exists before the plateau checks it.
         auto quality = retort::on_epoch_end([](retort::FitContext& context) {
             context.history.set("quality", std::min(2.0, context.history.last("epoch")));
         });
@@ -103,7 +103,7 @@ TEST_CASE("a plateau under a warm-up sets the learning rate, and resumes") {
         if (path.empty()) {
             trainer.fit(batches, {.epochs = 6}, declare, quality, plateau, note);
         } else {
-            // Stopped between two epochs by a signal's way of stopping: what is saved goes on.
+            // Stopped between two epochs, as by a signal: the saved run resumes.
             if (std::filesystem::exists(path)) trainer.resume(path);
             trainer.fit(batches, {.epochs = 6}, declare, quality, plateau, note,
                         retort::Checkpoint{path, {.stream = silent}});

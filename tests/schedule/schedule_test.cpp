@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Schedules: values worked out by hand, and what they refuse.
+/// Schedules: manually computed values, and errors.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -26,7 +26,7 @@ namespace {
 Progress at_step(std::int64_t epoch, std::int64_t step = 0) {
     return {.epoch = epoch, .epochs = 10, .step = step, .steps_per_epoch = 4};
 }
-/// What a schedule sees.
+/// The progress that a schedule sees.
 struct Spy {
     std::shared_ptr<Progress> seen = std::make_shared<Progress>();
     double weight(const Progress& progress) const {
@@ -63,7 +63,7 @@ TEST_CASE("linear over the run, over some epochs, by steps") {
     const Linear steps{.initial = 0.0, .final = 8.0, .epochs = 2, .every = Every::step};
     CHECK(steps.weight(at_step(0, 1)) == 1.0);
     CHECK(steps.weight(at_step(1, 3)) == 7.0);
-    CHECK(steps.weight({.epoch = 1, .step = 3}) == 4.0);  // nobody knows how many steps there are
+    CHECK(steps.weight({.epoch = 1, .step = 3}) == 4.0);  // the number of steps is unknown
     CHECK(holds(words_of<retort::ConfigError>([&] { run.weight({.epoch = 1}); }),
                 "Linear: expected a length in epochs, in the schedule or of the run; found neither"));
     CHECK(refusal(Linear{.epochs = -1}) == "Linear: expected a number of epochs of at least 0, found -1");
@@ -176,7 +176,7 @@ TEST_CASE("steps and milestones") {
     CHECK(holds(refusal(MultiStep{.initial = not_finite}), "MultiStep: expected a finite initial value"));
 }
 
-TEST_CASE("warm-up grows to another schedule") {
+TEST_CASE("warm-up ramps up to another schedule") {
     const WarmUp plain{{.epochs = 2.0}};
     CHECK(plain.weight(at_step(0)) == 0.0);
     CHECK(plain.weight(at_step(0, 2)) == 0.25);
@@ -208,11 +208,11 @@ TEST_CASE("phases, each with its own progress") {
     CHECK(*second.seen == Progress{.epoch = 1, .epochs = 2, .step = 3, .steps_per_epoch = 4});
     spied.weight(at_step(7, 0));
     CHECK(*last.seen == Progress{.epoch = 2, .epochs = 5, .step = 0, .steps_per_epoch = 4});
-    spied.weight({.epoch = 7});  // nobody knows the length of the run
+    spied.weight({.epoch = 7});  // the length of the run is unknown
     CHECK(*last.seen == Progress{.epoch = 2});
 }
 
-TEST_CASE("a last phase of some epochs keeps its end") {
+TEST_CASE("after a last phase of given length its final weight stays") {
     const Phases phases{Phase{1, 5}, Phase{2, Linear{.initial = 0.0, .final = 1.0}}};
     CHECK(phases.weight(at_step(0)) == 5.0);
     CHECK(phases.weight(at_step(2)) == 0.5);

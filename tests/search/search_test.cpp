@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Spaces, and the promotion rule against one that is written down anew.
+/// Spaces, and the promotion rule against an independent implementation.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -32,7 +32,7 @@ TEST_CASE("the size of a space is exact, however large") {
     CHECK(zeros.size() == "1" + std::string(21, '0'));
 }
 
-TEST_CASE("a space gives words for points and points for words, and refuses what is not its own") {
+TEST_CASE("a space converts points to words and back, and refuses those of other spaces") {
     Space space;
     space.choice("optimizer", {"sgd", "adam"}).choice("learning rate", {"0.1", "0.01", "0.001"});
     CHECK(space.words({1, 2}) == std::vector<std::string>{"adam", "0.001"});
@@ -55,13 +55,14 @@ TEST_CASE("a space gives words for points and points for words, and refuses what
     CHECK(holds(other({"adam", "1"}), "for learning rate", "\"1\""));
 }
 
-TEST_CASE("points are drawn evenly, by seed and number alone, and only where the constraints hold") {
+TEST_CASE("points are drawn uniformly, from seed and number only, and only where the constraints hold") {
     Space space;
     space.choice("a", {"1", "2", "3"}).choice("b", {"x", "y"});
     std::map<Point, int> counts;
     for (std::uint64_t i = 0; i < 6000; ++i) ++counts[space.draw(5, i)];
     CHECK(counts.size() == 6);
-    for (const auto& [point, count] : counts) CHECK(std::abs(count - 1000) < 150);  // five deviations
+    for (const auto& [point, count] : counts)
+        CHECK(std::abs(count - 1000) < 150);  // five standard deviations
     CHECK(space.draw(5, 17) == space.draw(5, 17));
     int equal = 0;
     for (std::uint64_t i = 0; i < 600; ++i) equal += space.draw(5, i) == space.draw(6, i) ? 1 : 0;
@@ -73,7 +74,7 @@ TEST_CASE("points are drawn evenly, by seed and number alone, and only where the
     for (std::uint64_t i = 0; i < 400; ++i) {
         const Point point = space.draw(5, i);
         ++some[point];
-        // A point that the constraint leaves alone is the one that is drawn without it.
+        // A point that satisfies the constraint is the one drawn without it.
         if (Space all = Space().choice("a", {"1", "2", "3"}).choice("b", {"x", "y"}); all.draw(5, i)[0] != 0)
             CHECK(point == all.draw(5, i));
     }
@@ -82,7 +83,7 @@ TEST_CASE("points are drawn evenly, by seed and number alone, and only where the
     CHECK(holds(words_of<ConfigError>([&] { space.draw(0, 0); }), "found none among 10000", "not 1; is 1"));
 }
 
-TEST_CASE("rungs stand at the steps of the formula") {
+TEST_CASE("rungs are at the steps of the formula") {
     const SuccessiveHalving usual;
     CHECK(usual.step(0) == 1);
     CHECK(usual.step(3) == 8);
@@ -105,7 +106,7 @@ TEST_CASE("the promotion rule, computed manually and against brute force") {
     CHECK(halving.promoted(4, {5, 6, 4}));     // 3 / 2 - 1 = 0
     CHECK_FALSE(halving.promoted(5.5, {5, 6, 4, 5.5}));
     CHECK(halving.promoted(5, {5.5, 6, 4, 5}));  // 4 / 2 - 1 = 1
-    CHECK(halving.promoted(4, {4, 4, 4}));       // equals go on together
+    CHECK(halving.promoted(4, {4, 4, 4}));       // equal values are promoted together
     const double infinite = std::numeric_limits<double>::infinity();
     CHECK_FALSE(halving.promoted(infinite, {infinite}));
     CHECK_FALSE(halving.promoted(std::nan(""), {infinite, 1}));
@@ -117,7 +118,7 @@ TEST_CASE("the promotion rule, computed manually and against brute force") {
         const std::uint64_t few = 1 + random() % 40;  // small numbers make equal values
         for (int i = 0; i < 60; ++i) {
             values.push_back(random() % 20 == 0 ? infinite : static_cast<double>(random() % few));
-            // How many are smaller, counted: promoted while the value would stand at the position or before it.
+            // Counts smaller values: promoted if the value would be at the position or before it.
             const double value = values.back();
             const auto smaller =
                 std::count_if(values.begin(), values.end(), [&](double v) { return v < value; });

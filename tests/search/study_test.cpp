@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Studies: decisions, trials that were left, several at work, and files that are not what they should be.
-/// Processes that are killed are in tests/kill/study.cpp.
+/// Studies: decisions, abandoned trials, several processes, and invalid files.
+/// Killed processes are in tests/kill/study.cpp.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -31,7 +31,7 @@ Space small_space() {
 }
 StudyOptions small_study() { return {.space = small_space(), .seed = 3, .settings = {{"epochs", "8"}}}; }
 
-/// What SQLite is told directly.
+/// Direct access by SQLite.
 void sql(const std::filesystem::path& path, const std::string& text) {
     sqlite3* database = nullptr;
     REQUIRE(sqlite3_open(path.c_str(), &database) == SQLITE_OK);
@@ -50,7 +50,7 @@ std::string opening(const std::filesystem::path& path, const StudyOptions& optio
 
 }  // namespace
 
-TEST_CASE("a search finds the best, and says everything that happened") {
+TEST_CASE("a search finds the best, and records everything") {
     const TemporaryDirectory folder;
     Study study(folder / "a.study", small_study());
     std::vector<std::int64_t> ended;
@@ -85,7 +85,7 @@ TEST_CASE("a search finds the best, and says everything that happened") {
     CHECK(record.settings.at("setting epochs") == "8");
     CHECK(record.settings.at("variable 0000") == "a: 1, 2, 3");
 
-    // The same again is nothing new; more trials go on; whoever only reads sees the same.
+    // The same again changes nothing; more trials continue; readers see the same.
     Study again(folder / "a.study", small_study());
     const auto never = [](Trial&) -> double { throw std::logic_error("no trial is left"); };
     CHECK((again.run(never, {.trials = 40}).decisions == record.decisions));
@@ -118,7 +118,7 @@ TEST_CASE("decisions are those of a replay, whatever the steps and the order in 
             steps[i] += 1 + static_cast<std::int64_t>(random() % 4 == 0 ? random() % 12 : 0);
             double value = static_cast<double>(random() % 10);
             if (random() % 15 == 0) value = std::nan("");
-            // What must come of it, with nothing of the library.
+            // The expected result, without the library.
             bool go_on = true;
             const double loss = std::isnan(value) ? std::numeric_limits<double>::infinity() : value;
             while (go_on &&
@@ -147,7 +147,7 @@ TEST_CASE("decisions are those of a replay, whatever the steps and the order in 
     }
 }
 
-TEST_CASE("a trial that was left is taken up with what it has reported, which counts once") {
+TEST_CASE("an abandoned trial is resumed with its reports, which count once") {
     const TemporaryDirectory folder;
     Study one(folder / "a.study", small_study()), other(folder / "a.study", small_study());
     std::vector<std::string> words;
@@ -158,7 +158,7 @@ TEST_CASE("a trial that was left is taken up with what it has reported, which co
         seed = trial->seed();
         CHECK(trial->report(1, 0.5));
         CHECK(trial->report(2, 0.25));
-        // Somebody is at it: the other one gets a trial of its own.
+        // It is in progress: the other process gets another trial.
         auto second = other.next({.trials = 2});
         CHECK(second->number() == 1);
         CHECK_FALSE(other.next({.trials = 2}));
@@ -171,7 +171,7 @@ TEST_CASE("a trial that was left is taken up with what it has reported, which co
     CHECK(again->record().words == words);
     CHECK(again->seed() == seed);
     CHECK(again->last() == 0.25);
-    CHECK(again->report(1, 77));  // what is recorded stands
+    CHECK(again->report(1, 77));  // recorded values stay
     CHECK(again->report(2, 77));
     CHECK(again->report(3, 0.125));
     again->complete(0.125);
@@ -182,7 +182,7 @@ TEST_CASE("a trial that was left is taken up with what it has reported, which co
     CHECK((record.decisions == std::vector<Decision>{{0, 0, 0.5, true}, {0, 1, 0.25, true}}));
 }
 
-TEST_CASE("a trial that nobody survives has failed in the end; a report makes it young again") {
+TEST_CASE("a trial abandoned repeatedly fails in the end; a report resets the count") {
     const TemporaryDirectory folder;
     Study study(folder / "a.study", small_study());
     const RunOptions options{.trials = 1, .attempts = 3};
@@ -202,11 +202,11 @@ TEST_CASE("a trial that nobody survives has failed in the end; a report makes it
     CHECK(holds(trial.reason, "left 3 times", "without a new report"));
 }
 
-TEST_CASE("who has lost a trial changes nothing of it any more") {
+TEST_CASE("a process that has lost a trial can no longer change it") {
     const TemporaryDirectory folder;
     Study one(folder / "a.study", small_study());
     auto trial = one.next();
-    std::filesystem::remove(folder / "a.study.locks");  // which nobody should do
+    std::filesystem::remove(folder / "a.study.locks");  // which users must not do
     Study other(folder / "a.study", small_study());
     auto taken = other.next();
     CHECK(taken->number() == trial->number());
@@ -218,7 +218,7 @@ TEST_CASE("who has lost a trial changes nothing of it any more") {
     CHECK(other.record().trials.at(0).reports == std::vector<std::pair<std::int64_t, double>>{{1, 2.5}});
 }
 
-TEST_CASE("trials that fail are recorded; many in a row come out") {
+TEST_CASE("failed trials are recorded; many in a row are rethrown") {
     const TemporaryDirectory folder;
     Study study(folder / "a.study", small_study());
     study.run(
@@ -240,7 +240,7 @@ TEST_CASE("trials that fail are recorded; many in a row come out") {
     CHECK(study.record().trials.size() == 10);
 }
 
-TEST_CASE("a trial whose training a signal has ended is left to be taken up") {
+TEST_CASE("a trial whose training a signal has ended can be resumed") {
     const TemporaryDirectory folder;
     Study study(folder / "a.study", small_study());
     const StudyRecord left = study.run(
@@ -270,10 +270,10 @@ TEST_CASE("the largest step ends at the last rung") {
             return 1.0;
         },
         {.trials = 1});
-    CHECK(record.decisions.size() == 5);  // 1, 10^6, 10^12, 10^18, and all that are beyond
+    CHECK(record.decisions.size() == 5);  // 1, 10^6, 10^12, 10^18, and all beyond
 }
 
-TEST_CASE("without pruning all trials come to their end") {
+TEST_CASE("without pruning all trials complete") {
     const TemporaryDirectory folder;
     StudyOptions options = small_study();
     options.pruning.reset();
@@ -290,7 +290,7 @@ TEST_CASE("without pruning all trials come to their end") {
     CHECK(record.settings.at("pruning") == "none");
 }
 
-TEST_CASE("misuse of a trial is answered with what was expected") {
+TEST_CASE("misuse of a trial is an error") {
     const TemporaryDirectory folder;
     Study study(folder / "a.study", small_study());
     auto trial = study.next();
@@ -312,7 +312,7 @@ TEST_CASE("misuse of a trial is answered with what was expected") {
     CHECK_FALSE(std::filesystem::exists(folder / "b.study"));
 }
 
-TEST_CASE("a study of other settings is refused with what differs") {
+TEST_CASE("a study with other settings is refused with the difference") {
     const TemporaryDirectory folder;
     const auto path = folder / "a.study";
     CHECK(opening(path).empty());
@@ -343,7 +343,7 @@ TEST_CASE("a study of other settings is refused with what differs") {
     CHECK(read_file(path) == before);
 }
 
-TEST_CASE("files that are no studies, or damaged ones, are refused and stay as they are") {
+TEST_CASE("files that are not studies, or damaged, are refused and unchanged") {
     const TemporaryDirectory folder;
     const auto refused = [&](const std::filesystem::path& path, const std::string& expected,
                              const std::string& found) {
@@ -388,7 +388,7 @@ TEST_CASE("files that are no studies, or damaged ones, are refused and stay as t
     write_file(folder / "empty", "");
     CHECK(holds(words_of<DataError>([&] { read_study(folder / "empty"); }), "expected a study",
                 "an empty database"));
-    CHECK(opening(folder / "empty").empty());  // a process that dies while it makes one leaves this
+    CHECK(opening(folder / "empty").empty());  // a process that dies while creating one leaves this
     CHECK(holds(opening(folder / "no" / "folder"), "cannot read or write", "unable to open"));
     CHECK(holds(opening(folder.path()), "cannot read or write", "unable to open"));
     REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
@@ -396,7 +396,7 @@ TEST_CASE("files that are no studies, or damaged ones, are refused and stay as t
     CHECK(holds(words_of<DataError>([&] { read_study(folder / "pipe"); }), "expected a regular file"));
 }
 
-TEST_CASE("a study that many make at once is made once") {
+TEST_CASE("a study created by many at once is created once") {
     for (int run = 0; run < 5; ++run) {
         const TemporaryDirectory folder;
         std::vector<std::string> errors(6);
@@ -414,11 +414,11 @@ TEST_CASE("a link to a study is the study") {
     const auto trial = study.next({.trials = 1});
     std::filesystem::create_symlink(folder / "a.study", folder / "link");
     Study other(folder / "link", small_study());
-    CHECK_FALSE(other.next({.trials = 1}));  // would take it up if it had locks of its own
+    CHECK_FALSE(other.next({.trials = 1}));  // would resume it if it had separate locks
     CHECK_FALSE(std::filesystem::exists(folder / "link.locks"));
 }
 
-TEST_CASE("a study that another process holds for too long is an error that says so") {
+TEST_CASE("a study that another process locks for too long is an error") {
     const TemporaryDirectory folder;
     StudyOptions options = small_study();
     options.patience = 0.05;
@@ -436,7 +436,7 @@ TEST_CASE("a study that another process holds for too long is an error that says
     CHECK(study.record().trials.at(0).reports.size() == 1);
 }
 
-TEST_CASE("in a folder that cannot be written a study can be read, and is refused for work") {
+TEST_CASE("in an unwritable folder a study can be read, but not worked on") {
     const TemporaryDirectory folder;
     {
         Study study(folder / "a.study", small_study());
@@ -445,7 +445,7 @@ TEST_CASE("in a folder that cannot be written a study can be read, and is refuse
     const bool root = ::geteuid() == 0;
     std::filesystem::permissions(folder / "a.study", std::filesystem::perms(0444));
     std::filesystem::permissions(folder.path(), std::filesystem::perms(0555));
-    if (root) REQUIRE(::seteuid(65534) == 0);  // root may write everywhere
+    if (root) REQUIRE(::seteuid(65534) == 0);  // root root may write everywhere
     const std::string present = opening(folder / "a.study"), absent = opening(folder / "b.study");
     std::size_t trials = 0;
     std::string error;
@@ -462,7 +462,7 @@ TEST_CASE("in a folder that cannot be written a study can be read, and is refuse
     CHECK(trials == 3);
 }
 
-TEST_CASE("a full disk stops the search with an error, and leaves a study that resumes when there is room") {
+TEST_CASE("a full disk stops the search with an error, and leaves a study that resumes when there is space") {
     const TemporaryDirectory folder;
     const std::filesystem::path disk = folder / "disk";
     std::filesystem::create_directory(disk);
@@ -490,7 +490,7 @@ TEST_CASE("a full disk stops the search with an error, and leaves a study that r
     const StudyRecord then = read_study(disk / "a.study");
     CHECK(then.trials.size() > 3);
     CHECK(then.trials.size() < 500);
-    CHECK(then.count(TrialState::failed) == 0);  // it was not the trial's fault
+    CHECK(then.count(TrialState::failed) == 0);  // the trial is not the cause
     std::filesystem::remove(disk / "ballast");
     Study study(disk / "a.study", small_study());
     const auto target = static_cast<std::int64_t>(then.trials.size()) + 5;

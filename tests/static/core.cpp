@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the concepts of core say about types. Building this file is the test.
+/// Which types satisfy the concepts of core. Building this file is the test.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -100,7 +100,7 @@ static_assert(!Batch<std::optional<Tensor>>);
 static_assert(!Batch<std::shared_ptr<Tensor>>);
 static_assert(!Batch<std::map<std::string, Tensor>>);
 
-// References for what a batch holds, values for what a function makes.
+// References to members of a batch, values of functions.
 static_assert(is<decltype(retort::input(std::declval<const Members&>())), const Tensor&>);
 static_assert(is<decltype(retort::target(std::declval<const Members&>())), const Tensor&>);
 static_assert(is<decltype(retort::input(std::declval<const Own&>())), Tensor>);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the concepts of knowledge, schedules, teachers, optimizers, callbacks and sources say about types.
+/// Which types satisfy the concepts of knowledge, schedules, teachers, optimizers, callbacks and sources.
 /// Building this file is the test.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -144,7 +144,7 @@ Adaptor(Term, double) -> Adaptor<Term>;
 static_assert(is<decltype(Adaptor{retort::SoftTarget{}, 2.0}), Adaptor<retort::SoftTarget>>);
 static_assert(std::is_aggregate_v<Adaptor<retort::SoftTarget>>);
 static_assert(KnowledgeTerm<Adaptor<retort::SoftTarget>, ConvOutputs, Tensor, Tensor>);
-// What it has follows from its term.
+// Its members follow from its term.
 static_assert(Adaptor<retort::SoftTarget>::needs_teacher && !Adaptor<retort::SoftTarget>::needs_target &&
               !Adaptor<Minimal>::needs_teacher && Adaptor<retort::CrossEntropy>::needs_target);
 static_assert(retort::PerSampleTerm<Adaptor<retort::SoftTarget>> && !retort::PerSampleTerm<Adaptor<Minimal>>);
@@ -324,7 +324,7 @@ struct Misspelt {
 struct InheritedHook : OneHook {};
 static_assert(Callback<OneHook> && Callback<OneHook&> && Callback<const OneHook&> && Callback<GenericHook>);
 static_assert(Callback<OverloadedHook> && Callback<FinalHook> && Callback<InheritedHook>);
-// Named like a hook: taken for a callback, so that what is wrong with it is said.
+// Named like a hook: treated as a callback, so that the error is reported.
 static_assert(Callback<WrongHook> && Callback<DataHook>);
 static_assert(!Callback<Misspelt> && !Callback<int> && !Callback<void (*)(FitContext&)> && !Callback<Tensor>);
 static_assert(!Callback<NoOutputs> && !Callback<Perceptron>);

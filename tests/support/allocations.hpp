@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Counts what tensors allocate: a measure of memory without noise.
+/// Counts allocations of tensors: a noise-free measure of memory.
 #pragma once
 
 #include <c10/core/Allocator.h>
@@ -15,8 +15,8 @@
 
 namespace retort_test {
 
-/// Records the memory that tensors of this thread, and of the backward passes that it starts, take from and
-/// give back to LibTorch's allocators while this object lives. Uses the hook of LibTorch's profiler, which
+/// Records the memory that tensors of this thread, and of the backward passes that it starts, allocate from and
+/// release to LibTorch's allocators while this object lives. Uses the hook of LibTorch's profiler, which
 /// must not run at the same time. What was allocated before does not count, nor does its release.
 class AllocationCount {
   public:
@@ -25,13 +25,13 @@ class AllocationCount {
     AllocationCount(const AllocationCount&) = delete;
     AllocationCount& operator=(const AllocationCount&) = delete;
 
-    /// Forgets what was counted; what is allocated now counts as allocated before.
+    /// Resets the counts; current allocations count as earlier ones.
     void reset() { recorder_->reset(); }
     /// The number of allocations.
     std::size_t allocations() const { return recorder_->read().allocations; }
     /// Bytes in use now.
     std::int64_t bytes() const { return recorder_->read().bytes; }
-    /// The most bytes in use at one time.
+    /// The maximum number of bytes in use at one time.
     std::int64_t peak() const { return recorder_->read().peak; }
     /// The bytes of the largest allocation.
     std::int64_t largest() const { return recorder_->read().largest; }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Gradients by central differences, to compare those of autograd with.
+/// Gradients by central differences, for comparison with autograd.
 #pragma once
 
 #include <retort_test.hpp>

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Reference values of losses: values and gradients that the field's own implementations compute on fixed inputs.
-/// tests/golden/README.md says where they come from.
+/// Reference values of losses: values and gradients of published implementations on fixed inputs.
+/// See tests/golden/README.md for their origin.
 #pragma once
 
 #include <retort_test.hpp>
 
 namespace retort_test::golden {
 
-/// Tensors by name; what is one tensor in the file is a list of one here.
+/// Tensors by name; a single tensor in the file is a list of one here.
 using Tensors = std::map<std::string, std::vector<torch::Tensor>>;
 
 /// One case of a file.
@@ -32,10 +32,10 @@ class Case {
     const torch::Tensor& value() const { return value_; }
 
     bool has_option(const std::string& key) const { return options_.contains(key); }
-    /// A number (1 for true, 0 for false, -1 for None where the note of the file says so).
+    /// A number (1 for true, 0 for false, -1 for None if the note of the file says so).
     double option(const std::string& key) const { return number(stored_option(key)); }
     std::string word(const std::string& key) const { return stored_option(key).toStringRef(); }
-    /// A list of whatever is in it.
+    /// A list of any type.
     c10::ArrayRef<c10::IValue> list(const std::string& key) const { return stored_option(key).toListRef(); }
     std::vector<double> option_list(const std::string& key) const {
         std::vector<double> result;
@@ -58,10 +58,10 @@ class Case {
         return all(components_, "component", key);
     }
     const Tensors& components() const { return components_; }
-    /// The reference's gradients; what has none is missing.
+    /// The reference's gradients; absent for inputs without one.
     const Tensors& gradients() const { return gradients_; }
 
-    /// Inputs or parameters as leaves that take a gradient.
+    /// Inputs or parameters as leaves that require a gradient.
     torch::Tensor leaf(const std::string& key) const { return leaves(key).at(0); }
     std::vector<torch::Tensor> leaves(const std::string& key) const {
         std::vector<torch::Tensor> result;
@@ -138,7 +138,7 @@ inline Case find(const std::string& file, const std::string& name) {
     throw std::out_of_range(file + ": no case " + name);
 }
 
-/// The largest difference in units of the reference's largest value; absolute where all of it is below `floor`.
+/// The largest difference relative to the reference's largest value; absolute if all of it is below `floor`.
 inline double deviation(const torch::Tensor& found, const torch::Tensor& expected, double floor = 1e-12) {
     if (found.sizes() != expected.sizes()) return std::numeric_limits<double>::infinity();
     if (expected.numel() == 0) return 0;
@@ -149,9 +149,9 @@ inline double deviation(const torch::Tensor& found, const torch::Tensor& expecte
     return difference <= floor ? 0.0 : difference / std::max(right.abs().max().item<double>(), floor);
 }
 
-/// Does `value` agree with the reference, and does its gradient by every leaf that is given? Every gradient of the case must be
-/// asked for, unless `without` names it. The worst deviations go, a line a case, to the file that the environment variable
-/// RETORT_GOLDEN_RECORD names: docs/losses.md is made of them.
+/// Whether `value`, and its gradient with respect to every given leaf, agrees with the reference. Every gradient of the
+/// case must be requested, unless `without` names it. The worst deviations are written, one line per case, to the file
+/// that the environment variable RETORT_GOLDEN_RECORD names: docs/reference-values.md is made from them.
 /// \param leaves by the names of the case's inputs and parameters
 /// \param tolerance relative
 inline Comparison agrees(const Case& reference, const torch::Tensor& value, const Tensors& leaves,

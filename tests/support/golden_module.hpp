@@ -7,10 +7,10 @@
 
 namespace retort_test::golden {
 
-/// A name of ours and the reference's name of the same module: `{"convolution", "regressor.conv"}`.
+/// The library's and the reference's name of the same module: `{"convolution", "regressor.conv"}`.
 using Renames = std::vector<std::pair<std::string, std::string>>;
 
-/// The reference's name of a parameter or buffer: that of the module with the prefix exchanged.
+/// The reference's name of a parameter or buffer: that of the module with the prefix replaced.
 inline std::string reference_name(const std::string& ours, const Renames& renames) {
     for (const auto& [from, to] : renames) {
         if (ours == from) return to;
@@ -19,7 +19,7 @@ inline std::string reference_name(const std::string& ours, const Renames& rename
     return ours;
 }
 
-/// Gives all parameters and the running statistics of `module` the reference's values. Returns the parameters
+/// Sets all parameters and the running statistics of `module` to the reference's values. Returns the parameters
 /// by the reference's names, as leaves for `agrees`.
 inline Tensors load(torch::nn::Module& module, const Case& reference, const Renames& renames) {
     const torch::NoGradGuard guard;
@@ -38,7 +38,7 @@ inline Tensors load(torch::nn::Module& module, const Case& reference, const Rena
     return result;
 }
 
-/// Have the running statistics of `module` become what the reference's became?
+/// Whether the running statistics of `module` have changed to the reference's.
 inline Comparison statistics_agree(const torch::nn::Module& module, const Case& reference,
                                    const Renames& renames) {
     std::string difference;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The laws that every loss keeps, for any loss that says how it is called and what theory promises of it:
+/// The laws of all losses, for any loss that defines how it is called and what theory promises:
 /// gradients equal to finite differences, and only where they belong; zero at equality and never negative
 /// where theory says so; finite for huge, equal, zero and single rows; 16-bit types; any memory layout; any
 /// order of the samples; reductions that agree; no wait for the device; errors for what does not fit.
@@ -16,7 +16,7 @@ namespace retort_test::laws {
 
 using retort::Reduction;
 
-/// What a loss is called with.
+/// The arguments of a loss.
 struct Arguments {
     std::vector<torch::Tensor> student;      ///< take gradients
     std::vector<torch::Tensor> teacher{};    ///< are constants
@@ -29,20 +29,21 @@ struct Loss {
     std::string name;
     std::function<torch::Tensor(const Arguments&, Reduction)> value;
     std::function<Arguments(std::int64_t batch)>
-        sample;  ///< random arguments in float64; small, all is tried
-    std::vector<Reduction> reductions{Reduction::batchmean};  ///< those that it has, the default first
-    double elements = 0;        ///< of a sample, over which `Reduction::mean` averages beside the samples
+        sample;  ///< random arguments in float64; small, as everything is tried
+    std::vector<Reduction> reductions{Reduction::batchmean};  ///< the supported ones, the default first
+    double elements = 0;        ///< per sample, over which `Reduction::mean` averages besides the samples
     bool none_is_mean = false;  ///< `Reduction::none` averages a sample's elements too, and does not sum them
     bool never_negative = false;
     bool zero_at_equality = false;  ///< value and gradient, where student and teacher are equal
-    double zero = 1e-10;            ///< what counts as zero there
+    double zero = 1e-10;            ///< the tolerance for zero there
     bool whole_gradient = true;     ///< false where parts of the formula are constants by design
     bool any_sample_order = true;
     bool any_class_order = true;  ///< dimension 1 is that of the classes
     bool equal_sizes = true;      ///< refuses a teacher of other sizes
-    bool huge_in_16_bits = true;  ///< false where a gradient of the size 1 / epsilon is right, and too large
-    bool waits = false;           ///< an operator of LibTorch's below it reads values back
-    double extreme = 1e4;         ///< the largest input that it must bear
+    bool huge_in_16_bits =
+        true;              ///< false if a gradient of the size of 1 / epsilon is correct, and too large
+    bool waits = false;    ///< an underlying operator of LibTorch reads values back
+    double extreme = 1e4;  ///< the largest input that it must handle
     double low_precision =
         2e-2;  ///< how far 16-bit results may be off, relative to float32 on the rounded inputs
 };
@@ -71,7 +72,7 @@ inline std::function<Arguments(std::int64_t)> random_features(std::vector<std::i
     };
 }
 
-/// The law suite's view of a function of two features: `function(student, teacher, options)`. No theory is
+/// A function of two features for the law suite: `function(student, teacher, options)`. No theory is
 /// promised yet.
 template <class Function, class Options>
 Loss of_function(std::string name, Function function, Options options, std::vector<Reduction> reductions,
@@ -158,7 +159,7 @@ inline bool finite(const Outcome& result) {
     return all;
 }
 
-/// The gradients are those of finite differences in float64.
+/// The gradients agree with finite differences in float64.
 inline void gradients_are_right(const Loss& loss) {
     INFO("finite differences");
     constexpr double step = 1e-5;
@@ -306,7 +307,7 @@ inline void degenerate_batches_are_finite(const Loss& loss) {
     }
 }
 
-/// float32, bfloat16 and float16 give what float64 and float32 give, as far as their inputs can say.
+/// float32, bfloat16 and float16 agree with float64 and float32, as far as their inputs allow.
 inline void low_precision_agrees(const Loss& loss) {
     const Arguments arguments = loss.sample(4);
     const auto compare = [&](const Outcome& found, const Outcome& expected, double tolerance) {
@@ -419,7 +420,7 @@ inline void reductions_agree(const Loss& loss) {
         REQUIRE(loss.elements > 0);
         CHECK(close(loss.value(arguments, Reduction::mean), each.mean() / loss.elements, 1e-10, 1e-12));
     }
-    // A sample's loss depends on that sample alone only where theory says so, but its place is its own.
+    // A sample's loss depends only on that sample if theory says so, but it always moves with the sample.
     if (loss.any_sample_order) {
         const auto order = torch::tensor({2, 0, 3, 1}, torch::kLong);
         Arguments permuted =
@@ -447,7 +448,7 @@ inline void nothing_waits(const Loss& loss) {
     }
 }
 
-/// What does not fit is refused with a message.
+/// Mismatches are refused with a message.
 inline void misfits_are_refused(const Loss& loss) {
     const Arguments arguments = loss.sample(4);
     const Reduction reduction = loss.reductions.at(0);
@@ -501,7 +502,7 @@ inline void hold(const Loss& loss) {
     misfits_are_refused(loss);
 }
 
-/// Outputs of a network with nothing but logits.
+/// Outputs of a network with only logits.
 struct Outputs {
     torch::Tensor logits;
 };
@@ -515,7 +516,7 @@ torch::Tensor call(const Term& term, const Arguments& arguments) {
                                      retort::Progress{});
 }
 
-/// The law suite's view of a term on logits. One without a choice of reductions takes
+/// A term on logits for the law suite. One without a choice of reductions takes
 /// `{Reduction::batchmean}`.
 template <class Term>
 Loss of_term(const Term& term, std::vector<Reduction> reductions) {

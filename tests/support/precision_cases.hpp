@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What the tests of precision share.
+/// Shared by the tests of precision.
 #pragma once
 
 #include <retort_test.hpp>
@@ -12,7 +12,7 @@
 
 namespace retort_test {
 
-/// Scaled as float16 is, computed in float32.
+/// Scaled like float16, computed in float32.
 struct Scaled {
     static constexpr at::ScalarType type = at::kFloat;
     retort::GradientScalerOptions scaler{};

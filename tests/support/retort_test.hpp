@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What every test includes: LibTorch, Catch2 and a few helpers.
+/// Included by every test: LibTorch, Catch2 and a few helpers.
 #pragma once
 
 #include <torch_and_catch.hpp>
@@ -35,7 +35,7 @@
 
 namespace retort_test {
 
-/// The outcome of comparing two tensors: true or false, with words. `CHECK(same(a, b))` prints them when it
+/// The result of comparing two tensors: true or false, with a message. `CHECK(same(a, b))` prints it when it
 /// fails.
 class Comparison {
   public:
@@ -76,7 +76,7 @@ inline std::string largest_difference(const torch::Tensor& a, const torch::Tenso
 
 }  // namespace detail
 
-/// Are both tensors equal in type, sizes and every bit? (NaN equals NaN of the same bits, 0 does not equal
+/// Whether both tensors are equal in type, sizes and every bit. (NaN equals NaN of the same bits, 0 does not equal
 /// -0.)
 inline Comparison same(const torch::Tensor& a, const torch::Tensor& b) {
     if (auto difference = detail::difference_in_kind(a, b); !difference.empty())
@@ -95,7 +95,7 @@ inline Comparison same(const torch::Tensor& a, const torch::Tensor& b) {
     return Comparison("not bit-identical; " + detail::largest_difference(a, b));
 }
 
-/// Is |a - b| <= atol + rtol * |b| in every element? Compared in float64; NaN is close to nothing.
+/// Whether |a - b| <= atol + rtol * |b| in every element. Compared in float64; NaN is never close.
 inline Comparison close(const torch::Tensor& a, const torch::Tensor& b, double rtol = 1e-5,
                         double atol = 1e-8) {
     if (auto difference = detail::difference_in_kind(a, b); !difference.empty())
@@ -107,7 +107,7 @@ inline Comparison close(const torch::Tensor& a, const torch::Tensor& b, double r
     return Comparison(detail::largest_difference(a, b));
 }
 
-/// A directory of its own for one test. It and all in it are gone at the end of the scope.
+/// A temporary directory for one test. It is removed with its contents at the end of the scope.
 class TemporaryDirectory {
   public:
     TemporaryDirectory() {
@@ -125,7 +125,7 @@ class TemporaryDirectory {
 
     const std::filesystem::path& path() const { return path_; }
     std::filesystem::path operator/(const std::filesystem::path& name) const { return path_ / name; }
-    /// The names of what lies in the directory, sorted.
+    /// The names in the directory, sorted.
     std::vector<std::string> names() const {
         std::vector<std::string> found;
         for (const auto& entry : std::filesystem::directory_iterator(path_)) {
@@ -155,9 +155,9 @@ inline std::string read_file(const std::filesystem::path& path) {
     return std::move(bytes).str();
 }
 
-/// Records the operators that this thread, and the backward passes that it starts, hand to LibTorch's
-/// dispatcher while this object lives. Each dispatched operator counts once; an operator that is made of
-/// others (`aten::linear`) counts beside its parts. At most one of these may live at a time.
+/// Records the operators that this thread, and the backward passes that it starts, pass to LibTorch's
+/// dispatcher while this object lives. Each dispatched operator counts once; an operator that is composed of
+/// others (`aten::linear`) counts in addition to its parts. At most one of these may live at a time.
 class OperatorCount {
   public:
     OperatorCount() {
@@ -165,7 +165,7 @@ class OperatorCount {
         if (!active_.compare_exchange_strong(none, this))
             throw std::logic_error("another OperatorCount is alive");
         // Thread-local callbacks travel with a backward pass into autograd's own threads; global ones would
-        // also count what unrelated threads do.
+        // also count operators of unrelated threads.
         handle_ = at::addThreadLocalCallback(
             at::RecordFunctionCallback(&OperatorCount::record).scopes({at::RecordScope::FUNCTION}));
     }
@@ -173,14 +173,14 @@ class OperatorCount {
     OperatorCount(const OperatorCount&) = delete;
     OperatorCount& operator=(const OperatorCount&) = delete;
 
-    /// Ends the recording; what was counted stays readable.
+    /// Ends the recording; the counts stay readable.
     void stop() {
         if (handle_ == at::INVALID_CALLBACK_HANDLE) return;
         at::removeCallback(handle_);
         handle_ = at::INVALID_CALLBACK_HANDLE;
         active_ = nullptr;
     }
-    /// Forgets what was counted so far.
+    /// Resets the counts.
     void reset() {
         const std::lock_guard lock(mutex_);
         names_.clear();
@@ -196,7 +196,7 @@ class OperatorCount {
         const std::lock_guard lock(mutex_);
         return static_cast<std::size_t>(std::count(names_.begin(), names_.end(), name));
     }
-    /// How many operators of each name.
+    /// The number of operators by name.
     std::map<std::string, std::size_t> by_name() const {
         const std::lock_guard lock(mutex_);
         std::map<std::string, std::size_t> counts;
@@ -212,7 +212,7 @@ class OperatorCount {
   private:
     static std::unique_ptr<at::ObserverContext> record(const at::RecordFunction& function) {
         const std::string_view name = function.name();
-        // Ranges that are no operators (an optimizer's step, say) have names without a namespace.
+        // Ranges that are not operators (such as an optimizer's step) have names without a namespace.
         if (name.find("::") == std::string_view::npos) return nullptr;
         if (auto* count = active_.load()) {
             const std::lock_guard lock(count->mutex_);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Networks and data that many tests train.
+/// Networks and data for many tests.
 #pragma once
 
 #include <retort_test.hpp>
@@ -26,7 +26,7 @@ struct PerceptronImpl : torch::nn::Module {
 };
 TORCH_MODULE(Perceptron);
 
-/// What `ConvNet` gives.
+/// The outputs of `ConvNet`.
 struct ConvOutputs {
     torch::Tensor logits, early, late;
 };
@@ -91,7 +91,7 @@ inline std::vector<torch::Tensor> state(const torch::nn::Module& module) {
     return result;
 }
 
-/// Are both states equal in every bit?
+/// Whether both states are equal in every bit.
 inline Comparison same(const std::vector<torch::Tensor>& a, const std::vector<torch::Tensor>& b) {
     if (a.size() != b.size()) {
         std::ostringstream text;
@@ -108,7 +108,7 @@ inline Comparison same(const std::vector<torch::Tensor>& a, const std::vector<to
     return Comparison("");
 }
 
-/// Gives the parameters and buffers of one module to another of the same kind.
+/// Copies the parameters and buffers of one module to another of the same type.
 inline void copy_state(const torch::nn::Module& from, torch::nn::Module& to) {
     const torch::NoGradGuard no_grad;
     const auto values = state(from);
@@ -117,7 +117,7 @@ inline void copy_state(const torch::nn::Module& from, torch::nn::Module& to) {
     for (auto& each : to.buffers()) each.copy_(values[i++]);
 }
 
-/// Calls `function`, and gives the words of the error of type `E` that it throws; empty if it throws none.
+/// Calls `function`, and returns the message of the error of type `E` that it throws; empty if it throws none.
 template <class E, class Function>
 std::string words_of(Function&& function) {
     try {
@@ -128,7 +128,7 @@ std::string words_of(Function&& function) {
     return {};
 }
 
-/// Does `text` hold all of the `parts`?
+/// Whether `text` contains all of the `parts`.
 template <class... Parts>
 bool holds(const std::string& text, const Parts&... parts) {
     return !text.empty() && ((text.find(parts) != std::string::npos) && ...);

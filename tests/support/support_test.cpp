@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The helpers that all other tests lean on.
+/// The helpers of all other tests.
 #include <retort_test.hpp>
 
 namespace support_test {
@@ -15,7 +15,7 @@ std::string words(const Comparison& comparison) {
 }
 }  // namespace
 
-TEST_CASE("same() sees a single bit") {
+TEST_CASE("same() detects a single bit") {
     const auto a = torch::rand({3, 4});
     auto b = a.clone();
     CHECK(same(a, b));
@@ -24,7 +24,7 @@ TEST_CASE("same() sees a single bit") {
     CHECK(words(same(a, b)).find("flat index 6 of 12") != std::string::npos);
 }
 
-TEST_CASE("same() tells types, sizes and signs of zero apart") {
+TEST_CASE("same() distinguishes types, sizes and signs of zero") {
     const auto zeros = torch::zeros({2});
     CHECK_FALSE(same(zeros, torch::zeros({2}, torch::kFloat64)));
     CHECK_FALSE(same(zeros, torch::zeros({2, 1})));
@@ -38,7 +38,7 @@ TEST_CASE("same() compares values, not layouts") {
     CHECK(same(a, a.t().contiguous().t()));
 }
 
-TEST_CASE("close() keeps to its tolerances and says how far off it is") {
+TEST_CASE("close() respects its tolerances and prints the difference") {
     const auto a = torch::tensor({1.0, 2.0}, torch::kFloat64);
     const auto b = torch::tensor({1.0, 2.5}, torch::kFloat64);
     CHECK(close(a, b, 0.0, 0.6));
@@ -60,13 +60,13 @@ TEST_CASE("a temporary directory is empty, writable and gone afterwards") {
     CHECK_FALSE(std::filesystem::exists(path));
 }
 
-TEST_CASE("operators are counted, those of the backward pass among them") {
+TEST_CASE("operators are counted, including those of the backward pass") {
     const auto a = torch::rand({2, 3}).requires_grad_();
     const auto b = torch::rand({3, 2});
     OperatorCount count;
     const auto product = a.mm(b);
     CHECK(count.of("aten::mm") == 1);
-    const auto forward = count.total();  // mm and what it is made of
+    const auto forward = count.total();  // mm and its components
     CHECK(forward >= 1);
     product.sum().backward();
     CHECK(count.of("aten::mm") == 2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Taps, and the names that they and types go by.
+/// Taps, and the names of taps and types.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -59,14 +59,14 @@ TEST_CASE("a tap follows a path of elements") {
     CHECK(&tap<&users::Outputs::two, 1>(outputs) == &outputs.two.second);
 }
 
-TEST_CASE("a vector that is too short says how short") {
+TEST_CASE("a vector that is too short is an error") {
     users::Outputs outputs;
     outputs.list = {torch::rand({1})};
     const auto words = words_of<retort::ShapeError>([&] { tap<&users::Outputs::list, 1>(outputs); });
     CHECK(words == "tap: expected an element 1, found only 1 elements");
 }
 
-TEST_CASE("a tap reads a named output, and names those that there are") {
+TEST_CASE("a tap reads a named output, and errors name the existing ones") {
     const std::map<std::string, torch::Tensor> outputs{{"layer1", torch::rand({1})},
                                                        {"layer3", torch::rand({3})}};
     CHECK(&tap<"layer3">(outputs) == &outputs.at("layer3"));
@@ -77,7 +77,7 @@ TEST_CASE("a tap reads a named output, and names those that there are") {
     CHECK(&tap<"x">(hashed) == &hashed.at("x"));
 }
 
-TEST_CASE("a tap names itself") {
+TEST_CASE("the name of a tap") {
     CHECK(tap<&users::Outputs::body>.name() == "body");
     CHECK(tap<&users::Outputs::inherited>.name() == "inherited");
     CHECK(tap<&users::Outputs::stages, 1>.name() == "stages[1]");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Outputs of a teacher, kept on disk.
+/// Outputs of a teacher, cached on disk.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -58,7 +58,7 @@ void write(const std::filesystem::path& path, const std::string& bytes) {
 
 }  // namespace
 
-TEST_CASE("epochs of a cycle come again, batch for batch") {
+TEST_CASE("epochs of a cycle recur, batch for batch") {
     const auto batches = cropped(2);
     const auto inputs = [&](std::int64_t epoch) {
         std::vector<torch::Tensor> result;
@@ -99,7 +99,7 @@ TEST_CASE("training with the store is training without it, bit for bit") {
     const auto expected = train(Frozen{teacher});
     auto first = cached();
     CHECK(same(train(first), expected));
-    CHECK(first.computed() == 40);  // two epochs; the other two come again
+    CHECK(first.computed() == 40);  // two epochs; the other two recur
     CHECK(first.found() == 40);
     auto second = cached();
     CHECK(same(train(second), expected));
@@ -108,7 +108,7 @@ TEST_CASE("training with the store is training without it, bit for bit") {
     CHECK(files_in(directory / "store").size() == 1);
 }
 
-TEST_CASE("what is read is what was computed, for rows in any order and batches of any size") {
+TEST_CASE("stored outputs are the computed ones, for rows in any order and batches of any size") {
     const TemporaryDirectory directory;
     Perceptron teacher;
     const auto inputs = torch::randn({10, 4});
@@ -119,19 +119,19 @@ TEST_CASE("what is read is what was computed, for rows in any order and batches 
     CHECK(torch::equal(cached(inputs.narrow(0, 3, 1)), expected.narrow(0, 3, 1)));
     CHECK(cached.computed() == 10);
     CHECK(cached.found() == 11);
-    // One row that is new, twice.
+    // One new row, twice.
     const auto more = torch::cat({inputs, torch::ones({2, 4})});
     CHECK(torch::allclose(cached(more), Frozen{teacher}(more)));
     CHECK(cached.computed() == 22);
     CHECK(torch::equal(cached(torch::ones({1, 4})), cached(torch::ones({3, 4})).narrow(0, 1, 1)));
     CHECK(cached.computed() == 22);
-    // A row is known by its type and shape, too.
+    // A row is also identified by its type and shape.
     CHECK(cached(torch::empty({0, 4})).sizes() == torch::IntArrayRef({0, 3}));
     CHECK_FALSE(cached(inputs).requires_grad());
     CHECK_THROWS_AS(cached(torch::tensor(1.0)), retort::ShapeError);
 }
 
-TEST_CASE("rounded to 16 bits, and the largest with the mass of the others") {
+TEST_CASE("rounded to 16 bits, and only the largest with the mass of the others") {
     const TemporaryDirectory directory;
     torch::manual_seed(1);
     torch::nn::Linear teacher(4, 10);
@@ -141,7 +141,7 @@ TEST_CASE("rounded to 16 bits, and the largest with the mass of the others") {
         const auto first = Cached{Frozen{teacher}, options}(inputs);
         Cached again{Frozen{teacher}, options};
         again(inputs.narrow(0, 0, 1));
-        CHECK(torch::equal(again(inputs), first));  // read is as just computed
+        CHECK(torch::equal(again(inputs), first));  // as read as freshly computed
         CHECK(again.found() == 8);
         CHECK(first.scalar_type() == torch::kFloat);
         return first;
@@ -184,7 +184,7 @@ TEST_CASE("a store of another teacher, of other inputs, outputs or format is ref
                 "expected \"format: float16\", found \"format: exact\""));
     CHECK(holds(refusal(Frozen{teacher}, {.top_k = 2}, inputs),
                 "expected \"logits: Float [3], top 2\", found \"logits: Float [3]\""));
-    // A teacher that changes is another one.
+    // A changed teacher is a different one.
     {
         const torch::NoGradGuard no_grad;
         teacher->first->bias.add_(1);
@@ -196,8 +196,8 @@ TEST_CASE("a store of another teacher, of other inputs, outputs or format is ref
     CHECK(files_in(directory.path()).size() == 1);
 }
 
-TEST_CASE("each precision has a store of its own, in which its run finds what it has without one") {
-    // Its outputs do not tell in which precision they were computed.
+TEST_CASE("each precision has a separate store, with which its run gives the same as without") {
+    // Its outputs do not show in which precision they were computed.
     struct WidenedImpl : torch::nn::Module {
         explicit WidenedImpl(ConvNet of) : net(register_module("net", std::move(of))) {}
         torch::Tensor forward(const torch::Tensor& input) {
@@ -218,7 +218,7 @@ TEST_CASE("each precision has a store of its own, in which its run finds what it
                                 precision...};
         trainer.fit(cropped(2), {.epochs = 4});
         auto result = state(*student);
-        // Measured without autocast, on the same inputs.
+        // Evaluated without autocast, on the same inputs.
         result.push_back(torch::tensor(trainer.evaluate(cropped(2), retort::metrics::Agreement{}).value()));
         return result;
     };
@@ -226,7 +226,7 @@ TEST_CASE("each precision has a store of its own, in which its run finds what it
         const Cached narrow{teacher, {.directory = directory / name}};
         const auto expected = run(teacher, retort::Bfloat16{});
         CHECK(same(run(narrow, retort::Bfloat16{}), expected));
-        CHECK(narrow.computed() == 40 + 20);  // two epochs, and the first one again for the measure
+        CHECK(narrow.computed() == 40 + 20);  // two epochs, and the first one again for the evaluation
         CHECK(narrow.found() == 40);
         CHECK(files_in(directory / name).size() == 2);
         CHECK(files_in(directory / name / "autocast-BFloat16").size() == 1);
@@ -248,7 +248,8 @@ TEST_CASE("each precision has a store of its own, in which its run finds what it
                 "expected \"precision: no autocast\", found \"precision: autocast to BFloat16\""));
 }
 
-TEST_CASE("several fill one store; what a killed one leaves is used up to its last whole record") {
+TEST_CASE(
+    "several processes fill one store; the file of a killed one is used up to its last complete record") {
     const TemporaryDirectory directory;
     Perceptron teacher;
     const auto a = torch::randn({4, 4}), b = torch::randn({4, 4}), c = torch::randn({4, 4});
@@ -283,7 +284,7 @@ TEST_CASE("several fill one store; what a killed one leaves is used up to its la
     for (const auto& each : files_in(directory.path())) std::filesystem::remove(each);
 }
 
-TEST_CASE("damage is found, wherever it is") {
+TEST_CASE("damage is detected anywhere") {
     const TemporaryDirectory directory;
     Perceptron teacher;
     const auto inputs = torch::randn({3, 4});
@@ -300,7 +301,7 @@ TEST_CASE("damage is found, wherever it is") {
             reader(inputs);
             const auto read = reader(inputs);
             CHECK(torch::equal(read, Frozen{teacher}(inputs)));
-            ++computed;  // a damaged key is a row that is not there
+            ++computed;  // a damaged key is a missing row
         } catch (const DataError& error) {
             CHECK(holds(error.what(), path.string()));
             ++refused;
@@ -316,7 +317,7 @@ TEST_CASE("damage is found, wherever it is") {
               "expected a file of teacher outputs, found something else"));
 }
 
-TEST_CASE("a store that cannot be written is an error, and stays readable") {
+TEST_CASE("an unwritable store is an error, and stays readable") {
     const TemporaryDirectory directory;
     Perceptron teacher;
     const auto inputs = torch::randn({64, 4});
@@ -342,7 +343,7 @@ TEST_CASE("a store that cannot be written is an error, and stays readable") {
     CHECK_NOTHROW(again(inputs));
 }
 
-TEST_CASE("options are checked before anything is computed, and checkpoints compare the teacher behind") {
+TEST_CASE("options are checked before anything is computed, and checkpoints compare the wrapped teacher") {
     Perceptron teacher;
     CHECK(words_of<retort::ConfigError>([&] { Cached{Frozen{teacher}, {}}; }) ==
           "Cached: expected a directory, found none");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Teachers that Python compiled ahead of time; tests/teacher/compiled.py makes the packages.
+/// Teachers compiled ahead of time in Python; tests/teacher/compiled.py makes the packages.
 #include <retort_test.hpp>
 
 #include <retort/callback.hpp>
@@ -51,7 +51,7 @@ struct NetImpl : torch::nn::Module {
 };
 TORCH_MODULE(Net);
 
-/// What Python made, once for all tests; null where it can make nothing.
+/// The packages from Python, made once for all tests; null if it cannot make any.
 const std::filesystem::path* packages() {
     static const TemporaryDirectory folder;
     static const bool made = [] {
@@ -84,7 +84,7 @@ Net loaded(const std::filesystem::path& folder) {
 
 }  // namespace
 
-TEST_CASE("a compiled teacher gives what the same network gives here, for batches of any size and layout") {
+TEST_CASE("a compiled teacher has the outputs of the same network here, for batches of any size and layout") {
     const auto* const folder = packages();
     if (folder == nullptr) return;
     Net net = loaded(*folder);
@@ -139,8 +139,8 @@ TEST_CASE("a step with a compiled teacher is the step with the same network, in 
     const auto compiled = step(teacher, retort::tap<"body">, retort::Float32{});
     const auto here = step(retort::Frozen{loaded(*folder)}, retort::tap<&Outputs::body>, retort::Float32{});
     for (std::size_t i = 0; i < here.size(); ++i) CHECK(distance(compiled[i], here[i]) < 1e-5);
-    CHECK(distance(compiled[1], copies[0]) > 1e-4);  // it has learned something
-    // Autocast, under which the student runs, does not reach into compiled code.
+    CHECK(distance(compiled[1], copies[0]) > 1e-4);  // it was trained
+    // The student's autocast does not affect compiled code.
     const auto plain = teacher(batch);
     {
         const retort::detail::Autocast cast(at::kCPU, at::kBFloat16);
@@ -153,7 +153,7 @@ TEST_CASE("a step with a compiled teacher is the step with the same network, in 
     CHECK(narrow[0].item<double>() == Approx(here[0].item<double>()).epsilon(0.05));
 }
 
-TEST_CASE("what is no package, or one for something else, is refused when it is loaded") {
+TEST_CASE("a file that is not a package, or not a matching one, is refused on loading") {
     const TemporaryDirectory own;
     CHECK_THROWS_WITH((Compiled{own / "none.pt2", any_batch}), Contains("cannot read"));
     CHECK_THROWS_AS((Compiled{own / "none.pt2", any_batch}), retort::DataError);
@@ -191,7 +191,7 @@ TEST_CASE("what is no package, or one for something else, is refused when it is 
                       Contains("expected 2 names") && Contains("found 0"));
 }
 
-TEST_CASE("a compiled teacher refuses inputs that it was not compiled for; it would read beyond them") {
+TEST_CASE("a compiled teacher refuses inputs that it was not compiled for, as it would read out of bounds") {
     const auto* const folder = packages();
     if (folder == nullptr) return;
     const Compiled teacher{*folder / "dictionary.pt2", any_batch};
@@ -204,7 +204,7 @@ TEST_CASE("a compiled teacher refuses inputs that it was not compiled for; it wo
                       Contains("expected an input of Float on cpu, found Double on cpu"));
 }
 
-TEST_CASE("a checkpoint knows its compiled teacher by the file") {
+TEST_CASE("a checkpoint identifies its compiled teacher by the file") {
     const auto* const folder = packages();
     if (folder == nullptr) return;
     const TemporaryDirectory own;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The student's own past as its teacher.
+/// A moving average of the student as its teacher.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -33,7 +33,7 @@ double first(const N& net) {
 
 }  // namespace
 
-TEST_CASE("the average begins as the student and follows it") {
+TEST_CASE("the average starts as the student and follows it") {
     torch::manual_seed(1);
     Perceptron student, average;
     MovingAverage teacher{average, student, {.decay = 0.75, .warm_up = false}};
@@ -49,7 +49,7 @@ TEST_CASE("the average begins as the student and follows it") {
     CHECK(teacher.modules() == std::vector<torch::nn::Module*>{average.get()});
 }
 
-TEST_CASE("with a warm-up the first weights are soon forgotten") {
+TEST_CASE("with a warm-up the initial weights are forgotten quickly") {
     Perceptron student, average;
     MovingAverage teacher{average, student, {.decay = 0.7}};
     set_all(*student, 1);
@@ -62,7 +62,7 @@ TEST_CASE("with a warm-up the first weights are soon forgotten") {
     CHECK(first(average) == Approx((0.5 * 2 / 3 + 1.0 / 3) * 0.7 + 0.3));
 }
 
-TEST_CASE("what becomes of the buffers of batch norm is said") {
+TEST_CASE("an option determines the buffers of batch norm") {
     for (const auto buffers : {MovingAverageOptions::Buffers::copy, MovingAverageOptions::Buffers::average,
                                MovingAverageOptions::Buffers::keep}) {
         torch::nn::Sequential student(torch::nn::BatchNorm1d(2)), average(torch::nn::BatchNorm1d(2));
@@ -79,7 +79,7 @@ TEST_CASE("what becomes of the buffers of batch norm is said") {
     }
 }
 
-TEST_CASE("a trainer moves the average after every step, and gives it no gradient") {
+TEST_CASE("a trainer updates the average after every step, and gives it no gradient") {
     torch::manual_seed(1);
     Perceptron student, average;
     retort::Trainer trainer{student, MovingAverage{average, student, {.decay = 0.5, .warm_up = false}},
@@ -94,7 +94,7 @@ TEST_CASE("a trainer moves the average after every step, and gives it no gradien
     CHECK(trainer.teacher().steps() == 1);
 }
 
-TEST_CASE("an average that cannot be one is refused") {
+TEST_CASE("an invalid average is refused") {
     Perceptron student, average(5);
     CHECK_THROWS_WITH((MovingAverage{average, student}), Contains("expected [") && Contains("found ["));
     CHECK_THROWS_WITH((MovingAverage{student, student}), Contains("found one that both share"));

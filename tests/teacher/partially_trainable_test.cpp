@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Teachers of which some parameters learn, and the terms that train them.
+/// Teachers with some trainable parameters, and the terms that train them.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -33,7 +33,7 @@ namespace {
 const retort::Sgd sgd{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 1e-3};
 torch::optim::SGDOptions options() { return torch::optim::SGDOptions(0.1).momentum(0.9).weight_decay(1e-3); }
 
-/// What is not of the last layer.
+/// All parameters except those of the last layer.
 std::vector<torch::Tensor> backbone(const ConvNet& net) {
     std::vector<torch::Tensor> result;
     for (const auto& item : net->named_parameters()) {
@@ -55,7 +55,7 @@ struct Leaky {
         return (student.logits - teacher.logits).pow(2).mean();
     }
 };
-/// A term with a learnable part that takes its size from what it is shown.
+/// A term with a learnable part that takes its size from the first batch.
 struct Scaled {
     static constexpr bool needs_teacher = false, needs_target = true;
     torch::Tensor operator()(const auto& outputs, const auto&, const auto& batch) const {
@@ -73,7 +73,7 @@ struct Scaled {
 };
 }  // namespace
 
-TEST_CASE("the chosen parameters learn, the others stay: a hand-written loop, bit for bit") {
+TEST_CASE("the selected parameters are trained, the others stay: a hand-written loop, bit for bit") {
     const auto batches = images(4);
     torch::manual_seed(1);
     ConvNet student(4), teacher(6, 0.5), student_by_hand(4), teacher_by_hand(6, 0.5);
@@ -124,7 +124,7 @@ TEST_CASE("the chosen parameters learn, the others stay: a hand-written loop, bi
     CHECK(same(state(*teacher), state(*teacher_by_hand)));
 }
 
-TEST_CASE("law 2: a step with a teacher that learns issues the operators of the hand-written one") {
+TEST_CASE("law 2: a step with a trainable teacher issues the operators of the hand-written one") {
     torch::manual_seed(1);
     Perceptron net, hand, teacher, teacher_by_hand;
     const auto batch = vectors(1)[0];
@@ -157,7 +157,7 @@ TEST_CASE("law 2: a step with a teacher that learns issues the operators of the 
     CHECK(operators_of([&] { trainer.step(batch); }) == operators_of(by_hand));
 }
 
-TEST_CASE("no other loss moves the teacher, whatever it does; without its own it runs as a frozen one") {
+TEST_CASE("no other loss trains the teacher; without its own it runs like a frozen one") {
     torch::manual_seed(1);
     const auto batch = images(1)[0];
     ConvNet student(4), teacher(6);
@@ -180,7 +180,7 @@ TEST_CASE("no other loss moves the teacher, whatever it does; without its own it
     CHECK(close(teacher->last->weight.grad(), gradient, 1e-6));
 }
 
-TEST_CASE("an objective alone gives other terms constants, too") {
+TEST_CASE("an objective alone also gives other terms constants") {
     torch::manual_seed(1);
     const auto student = torch::randn({3, 3}).requires_grad_(),
                teacher = torch::randn({3, 3}).requires_grad_();
@@ -195,7 +195,7 @@ TEST_CASE("an objective alone gives other terms constants, too") {
     CHECK(student.grad().defined());
 }
 
-TEST_CASE("law 9: a teacher that learns, interrupted in any step") {
+TEST_CASE("law 9: a trainable teacher, interrupted in any step") {
     struct Crash : std::runtime_error {
         Crash() : std::runtime_error("crash") {}
     };
@@ -204,7 +204,7 @@ TEST_CASE("law 9: a teacher that learns, interrupted in any step") {
         torch::manual_seed(backbone);
         ConvNet teacher(6, 0.5);
         torch::manual_seed(seed);
-        teacher->last->reset_parameters();  // what learns may begin as it likes
+        teacher->last->reset_parameters();  // the initial values of trained parts do not matter
         ConvNet student(4, 0.3);
         Trainer trainer{student, PartiallyTrainable{teacher, {.parameters = "last.*"}},
                         Knowledge{CrossEntropy{}, SoftTarget{}, ForTeacher{Scaled{}}},
@@ -234,7 +234,8 @@ TEST_CASE("law 9: a teacher that learns, interrupted in any step") {
                 "teacher/hash of what is not trained: this run has"));
 }
 
-TEST_CASE("parameter groups name what learns in the teacher; autocast and accumulation include it") {
+TEST_CASE(
+    "parameter groups select trainable parameters of the teacher; autocast and accumulation include it") {
     torch::manual_seed(1);
     Perceptron student, teacher;
     const auto bias = teacher->last->bias.detach().clone(), weight = teacher->last->weight.detach().clone();
@@ -253,7 +254,7 @@ TEST_CASE("parameter groups name what learns in the teacher; autocast and accumu
     CHECK(PartiallyTrainable{object, {.parameters = "last.bias"}}.trainable_parameters().size() == 1);
 }
 
-TEST_CASE("a choice that is none, and a term that sees constants, are refused") {
+TEST_CASE("an empty selection, and a term that gets constants, are refused") {
     Perceptron student, teacher;
     const auto words = [&](const char* pattern) {
         return words_of<ConfigError>([&] { PartiallyTrainable{teacher, {.parameters = pattern}}; });
@@ -266,7 +267,7 @@ TEST_CASE("a choice that is none, and a term that sees constants, are refused") 
     CHECK(holds(words("last.*"), "expected \"last.bias\" to require a gradient"));
     CHECK(words("last.weight").empty());
     CHECK_THROWS_AS((PartiallyTrainable{Perceptron(nullptr), {.parameters = "*"}}), ConfigError);
-    // Called with constants it would train nothing.
+    // With constants it would train nothing.
     const auto batch = vectors(1)[0];
     const ForTeacher term{CrossEntropy{}};
     const auto outputs = teacher->forward(batch.first).detach();

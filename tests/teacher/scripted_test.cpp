@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Teachers that Python wrote; the files are made by tests/io/weights.py.
+/// TorchScript teachers from Python; the files are made by tests/io/weights.py.
 #include <retort_test.hpp>
 
 #include <sys/stat.h>
@@ -28,7 +28,7 @@ std::filesystem::path stored(const char* name) {
 
 }  // namespace
 
-TEST_CASE("a scripted teacher gives Python's answers, whatever it returns") {
+TEST_CASE("a scripted teacher gives Python's outputs, whatever its return type") {
     const auto answers = retort::read_weights(stored("net_answers.pt"));
     for (const bool freeze : {true, false}) {
         for (const char* file :
@@ -51,7 +51,7 @@ TEST_CASE("a scripted teacher gives Python's answers, whatever it returns") {
     }
 }
 
-TEST_CASE("a scripted teacher distils") {
+TEST_CASE("a scripted teacher distills") {
     torch::manual_seed(2);
     torch::nn::Sequential student(torch::nn::Flatten(), torch::nn::Linear(192, 5));
     retort::Trainer trainer{student, Scripted{stored("Teacher.pt")},
@@ -62,7 +62,7 @@ TEST_CASE("a scripted teacher distils") {
     CHECK(history.last("loss") < 0.2 * history.at(0, "loss"));
 }
 
-TEST_CASE("what is no scripted teacher, or another one, is refused when it is loaded") {
+TEST_CASE("a file that is not a scripted teacher, or not a matching one, is refused on loading") {
     const TemporaryDirectory folder;
     CHECK_THROWS_AS(Scripted{folder.path() / "none.pt"}, retort::DataError);
     REQUIRE(::mkfifo((folder.path() / "pipe").c_str(), 0600) == 0);

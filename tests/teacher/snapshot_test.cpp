@@ -30,7 +30,7 @@ const retort::Sgd sgd{.learning_rate = 0.1, .momentum = 0.9};
 struct Crash : std::runtime_error {
     Crash() : std::runtime_error("crash") {}
 };
-/// Fills a column with what it is told, epoch by epoch.
+/// Fills a column with given values, epoch by epoch.
 struct Measure {
     std::vector<double> values;
     static void on_fit_begin(FitContext& context) { context.claim("score"); }
@@ -41,19 +41,19 @@ struct Measure {
 };
 }  // namespace
 
-TEST_CASE("a snapshot is the student as it was: parameters, buffers, in evaluation mode") {
+TEST_CASE("a snapshot is the earlier student: parameters, buffers, in evaluation mode") {
     torch::manual_seed(1);
     ConvNet student(4, 0.5), past(4, 0.5);
     Snapshot snapshot{past, student};
     CHECK(same(state(*past), state(*student)));
     CHECK(snapshot.taken() == 0);
-    auto copy = snapshot;  // as a trainer keeps it
+    auto copy = snapshot;  // stored like in a trainer
     const auto first = state(*student);
     const auto x = torch::rand({5, 1, 8, 8});
     {
         const torch::NoGradGuard no_grad;
         for (auto& each : student->parameters()) each.add_(1);
-        student->forward(x);  // moves the statistics
+        student->forward(x);  // changes the statistics
     }
     CHECK(same(state(*past), first));
     snapshot.take();
@@ -69,7 +69,7 @@ TEST_CASE("a snapshot is the student as it was: parameters, buffers, in evaluati
     CHECK(&snapshot.student() == student.get());
 }
 
-TEST_CASE("a network that was not made as the student was is refused, by every policy of the past") {
+TEST_CASE("a network of another architecture is refused, by `Snapshot` and `MovingAverage`") {
     Perceptron student, wide(9);
     CHECK_THROWS_WITH(
         (Snapshot{wide, student}),
@@ -168,7 +168,7 @@ TEST_CASE("within WeightAverage::during the average is taken") {
     CHECK_FALSE(same(state(*past), state(*student)));
 }
 
-TEST_CASE("a snapshot that makes no sense is refused before the first step") {
+TEST_CASE("an invalid snapshot is refused before the first step") {
     Perceptron student, past, other, others_past;
     Snapshot snapshot{past, student};
     const auto options = [&](TakeSnapshotOptions given) {

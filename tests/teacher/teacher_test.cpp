@@ -15,7 +15,7 @@ using retort::EnsembleOptions;
 using retort::Frozen;
 
 namespace {
-/// Gives the same logits whatever it is asked, and remembers that it was asked and told.
+/// Returns the same logits for any input, and counts calls and updates.
 struct Fixed {
     torch::Tensor answer;
     std::shared_ptr<int> asked = std::make_shared<int>(0), told = std::make_shared<int>(0);
@@ -31,7 +31,7 @@ torch::Tensor doubles(const std::vector<double>& values) {
 }
 }  // namespace
 
-TEST_CASE("a frozen network answers in evaluation mode, without gradient, and stays as it was") {
+TEST_CASE("a frozen network runs in evaluation mode, without gradient, and is unchanged") {
     torch::manual_seed(1);
     ConvNet net(4, 0.5);
     net->train();
@@ -53,14 +53,14 @@ TEST_CASE("a frozen network answers in evaluation mode, without gradient, and st
     CHECK(teacher.modules() == std::vector<torch::nn::Module*>{net.get()});
 }
 
-TEST_CASE("what a teacher gives can be saved for a backward pass") {
+TEST_CASE("a teacher's outputs can be saved for a backward pass") {
     Perceptron net;
     const auto w = torch::rand({3, 3}).requires_grad_();
     (Frozen{net}(torch::rand({2, 4})).mm(w)).sum().backward();
     CHECK(w.grad().defined());
 }
 
-TEST_CASE("a teacher is a holder, a shared_ptr or an object that is referred to") {
+TEST_CASE("a teacher is a holder, a shared_ptr or a referenced object") {
     Perceptron holder;
     const auto x = torch::rand({2, 4});
     CHECK(same(Frozen{holder}(x), Frozen{holder.ptr()}(x)));
@@ -70,7 +70,7 @@ TEST_CASE("a teacher is a holder, a shared_ptr or an object that is referred to"
     CHECK_THROWS_AS(Frozen{Perceptron(nullptr)}, retort::ConfigError);
 }
 
-TEST_CASE("the grad mode of the caller comes back") {
+TEST_CASE("the grad mode of the caller is restored") {
     Perceptron net;
     Frozen{net}(torch::rand({2, 4}));
     CHECK(torch::GradMode::is_enabled());
@@ -79,7 +79,7 @@ TEST_CASE("the grad mode of the caller comes back") {
     CHECK(net->is_training());
 }
 
-TEST_CASE("an ensemble means logits, by weight") {
+TEST_CASE("an ensemble averages logits, by weight") {
     const Fixed a{doubles({1, 2, 3})}, b{doubles({3, 2, -3})};
     CHECK(close(Ensemble{a, b}(none).logits, doubles({2, 2, 0}), 1e-12));
     CHECK(close(Ensemble{EnsembleOptions{.weights = {3, 1}}, a, b}(none).logits, doubles({1.5, 2, 1.5}),
@@ -87,7 +87,7 @@ TEST_CASE("an ensemble means logits, by weight") {
     CHECK(close(Ensemble{a}(none).logits, a.answer, 1e-12));
 }
 
-TEST_CASE("an ensemble means probabilities: the softmax of its logits is their mean") {
+TEST_CASE("an ensemble averages probabilities: the softmax of its logits is their mean") {
     const Fixed a{doubles({std::log(8.0), 0})}, b{doubles({0, 0})};  // (8/9, 1/9), (1/2, 1/2)
     Ensemble ensemble{EnsembleOptions{.mean = EnsembleOptions::Mean::of_probabilities, .weights = {1, 3}}, a,
                       b};
@@ -117,7 +117,7 @@ TEST_CASE("a weight of 0 leaves a member out of the mean, not out of the outputs
     }
 }
 
-TEST_CASE("each member is asked once, and told of every step") {
+TEST_CASE("each member is called once, and updated after every step") {
     const Fixed a{doubles({1, 2})}, b{doubles({5, 0})};
     Ensemble ensemble{Ensemble{EnsembleOptions{}, a}, b};
     ensemble(none);
@@ -142,12 +142,12 @@ TEST_CASE("members of different outputs, and of an ensemble of ensembles") {
                                                               2));
 }
 
-TEST_CASE("an ensemble's logits carry no gradient") {
+TEST_CASE("an ensemble's logits have no gradient") {
     const Fixed asking{doubles({1, 2}).requires_grad_()};
     CHECK_FALSE((Ensemble{asking, asking}(none).logits.requires_grad()));
 }
 
-TEST_CASE("weights that make no sense are refused") {
+TEST_CASE("invalid weights are refused") {
     const Fixed a{doubles({1, 2})};
     const auto words = [&](std::vector<double> weights) {
         return words_of<retort::ConfigError>(
@@ -160,7 +160,7 @@ TEST_CASE("weights that make no sense are refused") {
     CHECK(words({0, 0}) == "Ensemble: expected a weight above 0, found only zeros");
 }
 
-TEST_CASE("members that know different classes are named") {
+TEST_CASE("members with different numbers of classes are named") {
     const Fixed a{doubles({1, 2})}, b{doubles({1, 2, 3})}, flat{torch::rand({3})};
     const auto words = [](auto ensemble) { return words_of<retort::ShapeError>([&] { ensemble(none); }); };
     CHECK(words(Ensemble{a, b}) ==
@@ -170,17 +170,17 @@ TEST_CASE("members that know different classes are named") {
                 "Ensemble: expected the logits of teacher 1 of shape [batch, classes]"));
 }
 
-TEST_CASE("no teacher gives no outputs") {
+TEST_CASE("no teacher has no outputs") {
     retort::NoTeacher teacher;
     STATIC_REQUIRE(std::is_same_v<decltype(teacher(none)), retort::NoOutputs>);
     CHECK(retort::detail::teacher_modules(teacher).empty());
 }
 
-TEST_CASE("an auxiliary teacher teaches as soon as it has learned, and not before") {
+TEST_CASE("an auxiliary teacher teaches once it has been trained, and not before") {
     torch::manual_seed(1);
     ConvNet net(4, 0.5);
     const retort::Auxiliary auxiliary{net};
-    auto copy = auxiliary;  // as a trainer keeps it
+    auto copy = auxiliary;  // stored like in a trainer
     const auto x = torch::rand({2, 1, 8, 8});
     const std::string words = "Auxiliary: expected an auxiliary teacher that has been trained (learn)";
     CHECK(holds(words_of<retort::ConfigError>([&] { auxiliary(x); }), words));
@@ -196,19 +196,19 @@ TEST_CASE("an auxiliary teacher teaches as soon as it has learned, and not befor
     CHECK(same(auxiliary(x).logits, Frozen{net}(x).logits));
     CHECK_FALSE(auxiliary(x).logits.requires_grad());
     CHECK(auxiliary.modules() == std::vector<torch::nn::Module*>{net.get()});
-    retort::Auxiliary object{*net};  // a module object is referred to
+    retort::Auxiliary object{*net};  // a module object is referenced
     object.learn([&](ConvNetImpl& network) { CHECK(&network == net.get()); });
     CHECK(object.learned());
 }
 
-TEST_CASE("knowledge is handed down from each network to the next") {
+TEST_CASE("each network of a distillation chain teaches the next") {
     Perceptron large(16), middle(8), small(4);
     const auto x = torch::rand({3, 4});
     std::vector<std::string> seen;
     const auto remember = [&](const std::string& learner, std::size_t generation) {
         seen.push_back(learner + std::to_string(generation));
     };
-    // Each takes the bias of its teacher's answer over, so that the last one has it from the first.
+    // Each adopts the bias of its teacher's output, so that the last one has that of the first.
     retort::distillation_chain(
         Fixed{torch::full({1, 3}, 5.0)},
         [&](auto& learner, const auto& teacher, std::size_t generation) {

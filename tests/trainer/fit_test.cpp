@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Whole runs: history, sources of batches, hooks and their order, stops, errors, losses that are not finite.
+/// Whole runs: history, sources of batches, hooks and their order, stops, errors, non-finite losses.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -35,7 +35,7 @@ auto plain(const Perceptron& student) {
     return Trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
                    Sgd{.learning_rate = 0.1, .momentum = 0.9}};
 }
-/// Writes down which hook ran when; stops the run, or throws, at one of them.
+/// Records the order of hooks; stops the run, or throws, at one of them.
 struct Diary {
     std::vector<std::string> entries{};
     std::string stop_at{}, throw_at{};
@@ -53,7 +53,7 @@ struct Diary {
     bool on_epoch_end(FitContext& context) { return note("epoch_end", context); }
     bool on_fit_end(FitContext& context) { return note("fit_end", context); }
 };
-/// The loss of one term is NaN from the step on that is given.
+/// The loss of one term is NaN from a given step on.
 struct Spoiled {
     static constexpr bool needs_teacher = false, needs_target = false;
     std::int64_t from = 0, until = 1000;
@@ -75,7 +75,7 @@ struct Badly {
 };
 }  // namespace
 
-TEST_CASE("a history has one row an epoch, with everything that was measured") {
+TEST_CASE("a history has one row per epoch, with all measurements") {
     torch::manual_seed(1);
     Perceptron student, teacher;
     Trainer trainer{
@@ -128,7 +128,7 @@ TEST_CASE("means are over samples, whatever the sizes of the batches and the rep
     }
 }
 
-TEST_CASE("a second fit goes on where the first ended") {
+TEST_CASE("a second fit continues where the first ended") {
     torch::manual_seed(1);
     Perceptron once, twice;
     copy_state(*once, *twice);
@@ -147,7 +147,7 @@ TEST_CASE("a second fit goes on where the first ended") {
     CHECK(two.history().size() == 4);
 }
 
-TEST_CASE("steps by hand give what fit gives") {
+TEST_CASE("manual steps give the same as fit") {
     torch::manual_seed(1);
     Perceptron a, b;
     copy_state(*a, *b);
@@ -160,7 +160,7 @@ TEST_CASE("steps by hand give what fit gives") {
     CHECK(same(state(*a), state(*b)));
 }
 
-TEST_CASE("options that make no sense are refused before anything happens") {
+TEST_CASE("invalid options are refused before anything happens") {
     Perceptron student;
     auto trainer = plain(student);
     Diary diary;
@@ -185,7 +185,7 @@ TEST_CASE("terms with the name of a column are refused") {
     CHECK(holds(words_of<retort::ConfigError>([&] { trainer.fit(vectors(1), {}); }), "\"weight_a\" twice"));
 }
 
-TEST_CASE("hooks run in order, callbacks in theirs") {
+TEST_CASE("hooks run in order, and so do callbacks") {
     Perceptron student;
     auto trainer = plain(student);
     Diary diary;
@@ -199,7 +199,7 @@ TEST_CASE("hooks run in order, callbacks in theirs") {
                 retort::on_epoch_end([&](FitContext& context) {
                     order += "b";
                     context.history.set("mine", 5);
-                    return false;  // the others are still told
+                    return false;  // the others are still called
                 }),
                 retort::on_epoch_end(
                     [&](FitContext& context) { order += context.history.last("mine") == 5 ? "c" : "?"; }));
@@ -251,7 +251,7 @@ TEST_CASE("false stops the run at every hook") {
     }
 }
 
-TEST_CASE("a stopped run asks for no further batch, and knows no false length of an epoch") {
+TEST_CASE("a stopped run requests no further batch, and records no wrong length of an epoch") {
     Perceptron student;
     auto trainer = plain(student);
     int made = 0;
@@ -270,7 +270,7 @@ TEST_CASE("a stopped run asks for no further batch, and knows no false length of
     CHECK(trainer.progress().steps_per_epoch != 2);
 }
 
-TEST_CASE("an error under way leaves no half row, and a trainer that still works") {
+TEST_CASE("an error in between leaves no partial row, and a trainer that still works") {
     for (const std::string where :
          {"epoch_begin 1.0", "gradients 1.1", "step_end 1.1", "report 1.2", "epoch_end 1.3"}) {
         Perceptron student;
@@ -319,7 +319,7 @@ TEST_CASE("batches from a vector, a single-pass range, a callable, a loader") {
     train(loader, 2);
 }
 
-TEST_CASE("a callable is asked for every epoch once, by its number") {
+TEST_CASE("a callable is called once for every epoch, with its number") {
     Perceptron student;
     auto trainer = plain(student);
     std::vector<std::int64_t> asked;
@@ -333,7 +333,7 @@ TEST_CASE("a callable is asked for every epoch once, by its number") {
     CHECK(trainer.history().at(2, "samples") == 18);
 }
 
-TEST_CASE("a range that knows its size tells it in the first epoch; another after it") {
+TEST_CASE("the size of a sized range is known in the first epoch; of another after it") {
     struct Spy {
         std::shared_ptr<std::vector<std::int64_t>> steps = std::make_shared<std::vector<std::int64_t>>();
         double weight(const retort::Progress& progress) const {
@@ -355,7 +355,7 @@ TEST_CASE("a range that knows its size tells it in the first epoch; another afte
           }) == std::vector<std::int64_t>{0, 0, 2, 2});
 }
 
-TEST_CASE("no batches are an error, in the first epoch or later") {
+TEST_CASE("an epoch without batches is an error, first or later") {
     Perceptron student;
     auto trainer = plain(student);
     CHECK(words_of<retort::DataError>([&] { trainer.fit(std::vector<PairBatch>(), {}); }) ==
@@ -371,7 +371,7 @@ TEST_CASE("no batches are an error, in the first epoch or later") {
     CHECK(trainer.history().size() == 2);
 }
 
-TEST_CASE("a batch without samples is an error with its place") {
+TEST_CASE("a batch without samples is an error with its position") {
     Perceptron student;
     auto trainer = plain(student);
     auto batches = vectors(2);
@@ -380,7 +380,7 @@ TEST_CASE("a batch without samples is an error with its place") {
           "batch: expected at least one sample, found [0, 4] in epoch 0, step 2");
 }
 
-TEST_CASE("data without targets train what needs none") {
+TEST_CASE("data without targets train terms that need none") {
     Perceptron student, teacher;
     Trainer trainer{student, Frozen{teacher}, Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}};
     retort::data::Loader loader{retort::data::in_memory(torch::randn({10, 4}), {}, 0), {.batch_size = 5}};
@@ -391,7 +391,7 @@ TEST_CASE("data without targets train what needs none") {
     CHECK(history.last("samples") == 3);
 }
 
-TEST_CASE("the accuracy is counted where there are classes, and only if asked for") {
+TEST_CASE("the accuracy is computed if there are classes, and only if requested") {
     Perceptron student;
     auto trainer = plain(student);
     CHECK(std::isnan(trainer.fit(vectors(2), {.epochs = 1, .train_accuracy = false}).last("accuracy")));
@@ -400,7 +400,7 @@ TEST_CASE("the accuracy is counted where there are classes, and only if asked fo
     CHECK_FALSE(std::isnan(trainer.fit(vectors(2), {.epochs = 3}).last("accuracy")));
 }
 
-TEST_CASE("a loss that is not finite stops the run with the term, the epoch and the step") {
+TEST_CASE("a non-finite loss stops the run with the term, the epoch and the step") {
     Perceptron student;
     Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}, Spoiled{.from = 5}}, Schedule{1.0, 1.0},
                     Sgd{}};
@@ -415,7 +415,7 @@ TEST_CASE("a loss that is not finite stops the run with the term, the epoch and 
         "spoiled is nan in epoch 0, step 2"));
 }
 
-TEST_CASE("infinite data are named by the term that they spoil") {
+TEST_CASE("an error for infinite data names the affected term") {
     Perceptron student;
     auto trainer = plain(student);
     auto batches = vectors(3);
@@ -424,7 +424,7 @@ TEST_CASE("infinite data are named by the term that they spoil") {
                 "cross_entropy is nan in epoch 0, step 1"));
 }
 
-TEST_CASE("a step that is left out leaves parameters, statistics and optimizer as they were") {
+TEST_CASE("a skipped step leaves parameters, statistics and optimizer unchanged") {
     torch::manual_seed(1);
     ConvNet spoiled, clean;
     copy_state(*spoiled, *clean);
@@ -445,7 +445,7 @@ TEST_CASE("a step that is left out leaves parameters, statistics and optimizer a
     CHECK(one.progress().steps_per_epoch == 4);
 }
 
-TEST_CASE("an epoch of which every step is left out") {
+TEST_CASE("an epoch with every step skipped") {
     Perceptron student;
     const auto before = state(*student);
     Trainer trainer{student, NoTeacher{}, Knowledge{Spoiled{}}, Schedule{1.0}, Sgd{}};
@@ -493,7 +493,7 @@ TEST_CASE("hooks see the context: parameters, running means, the trainer") {
     CHECK((is_trainer && is_student));
 }
 
-TEST_CASE("a hook cannot call fit, nor resume from a checkpoint once on_restore is over, and can save") {
+TEST_CASE("a hook can save, but neither call fit nor resume from a checkpoint after on_restore") {
     const TemporaryDirectory directory;
     const auto batches = vectors(3);
     Perceptron student;
@@ -532,7 +532,7 @@ TEST_CASE("a hook cannot call fit, nor resume from a checkpoint once on_restore 
     CHECK(second.history().size() == 3);
 }
 
-TEST_CASE("the history of a trainer that is gone after its fit stays") {
+TEST_CASE("the history of a temporary trainer outlives it") {
     Perceptron student;
     const retort::History& history = plain(student).fit(vectors(2), {.epochs = 2});
     CHECK(history.size() == 2);

@@ -22,7 +22,7 @@ using retort::Schedule;
 using retort::SoftTarget;
 
 namespace {
-/// Its loss is the epoch it is told, times what the student says.
+/// Its loss is the epoch times the student's output.
 struct Timed {
     static constexpr bool needs_teacher = false, needs_target = false;
     torch::Tensor operator()(const auto& student, const auto&, const auto&,
@@ -30,7 +30,7 @@ struct Timed {
         return retort::logits(student).sum() * static_cast<double>(progress.epoch);
     }
 };
-/// A term whose result is given.
+/// A term with a given result.
 struct Given {
     static constexpr bool needs_teacher = false, needs_target = false;
     torch::Tensor value;
@@ -63,7 +63,7 @@ TEST_CASE("an objective is the weighted sum of its terms") {
     CHECK(objective.names() == std::array<std::string, 2>{"cross_entropy", "soft_target"});
 }
 
-TEST_CASE("weights with their terms are the same as a schedule, in type, value and operators") {
+TEST_CASE("weights with their terms are equivalent to a schedule, in type, value and operators") {
     const Objective objective{Knowledge{CrossEntropy{}, SoftTarget{.temperature = 2.0}},
                               Schedule{0.1, retort::Exponential{.initial = 0.9, .factor = 0.5}}};
     const Objective product{
@@ -108,13 +108,13 @@ TEST_CASE("an objective without a teacher") {
                retort::functional::cross_entropy(student, batch.second)));
 }
 
-TEST_CASE("a term is told the progress, if it asks") {
+TEST_CASE("a term gets the progress if it takes it") {
     const auto student = torch::ones({2, 3});
     const Objective objective{Knowledge{Timed{}}, Schedule{0.5}};
     CHECK(objective(student, retort::NoOutputs{}, batch, {.epoch = 4}).item<double>() == 12.0);
 }
 
-TEST_CASE("a term of weight 0 is left out, a negative weight counts") {
+TEST_CASE("a term of weight 0 is omitted, a negative weight counts") {
     const auto student = torch::randn({2, 3});
     const Objective objective{Knowledge{Given{torch::tensor(3.0)}, Given{torch::tensor(5.0)}},
                               Schedule{Weights{{0, 1, -2}}, Weights{{1, 0, 1}}}};
@@ -130,14 +130,14 @@ TEST_CASE("a term of weight 0 is left out, a negative weight counts") {
     CHECK(losses.terms[1].defined());
 }
 
-TEST_CASE("the teacher is needed only for a term that counts") {
+TEST_CASE("the teacher is needed only for an active term") {
     using O = Objective<Knowledge<CrossEntropy, SoftTarget>, Schedule<retort::Constant, retort::Constant>>;
     CHECK(O::needs_teacher({1, 1}));
     CHECK(O::needs_teacher({0, -1}));
     CHECK_FALSE(O::needs_teacher({1, 0}));
 }
 
-TEST_CASE("weights that are not finite, or all 0, are named with their place") {
+TEST_CASE("weights that are not finite, or all 0, are errors with their position") {
     const Objective objective{Knowledge{CrossEntropy{}, SoftTarget{}},
                               Schedule{Weights{{0, 1}}, Weights{{0, std::nan("")}}}};
     CHECK(words_of<retort::ConfigError>([&] { objective.weights({.epoch = 1, .step = 2}); }) ==
@@ -146,7 +146,7 @@ TEST_CASE("weights that are not finite, or all 0, are named with their place") {
           "schedule: expected a weight other than 0 in epoch 0, step 2, found none");
 }
 
-TEST_CASE("a loss that is no number is named with its term") {
+TEST_CASE("a loss that is not a scalar is named with its term") {
     const auto student = torch::randn({2, 3});
     const auto words = [&](const auto& term) {
         const Objective objective{Knowledge{term}, Schedule{1.0}};

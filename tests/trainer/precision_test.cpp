@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Forward passes in narrow types, scaled losses, steps that overflow.
+/// Forward passes in reduced precision, scaled losses, steps that overflow.
 #include <precision_cases.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
@@ -32,7 +32,7 @@ using retort::SoftTarget;
 using retort::Trainer;
 
 namespace {
-/// Notes the types that its forward and its parameters have.
+/// Records the types of its forward pass and its parameters.
 struct WatchedImpl : torch::nn::Module {
     WatchedImpl() : net(register_module("net", Perceptron())) {}
     torch::Tensor forward(const torch::Tensor& input) {
@@ -67,7 +67,7 @@ TEST_CASE("bfloat16: the networks compute in it; outputs, losses, gradients and 
         CHECK(parameter.grad().scalar_type() == at::kFloat);
     }
     CHECK_FALSE(retort::detail::compat::autocast_enabled(at::kCPU));
-    // The losses are those of the narrow outputs, computed in float32.
+    // The losses are those of the bfloat16 outputs, computed in float32.
     const auto logits = trainer.losses(batch);
     trainer.evaluate(vectors(1));
     CHECK(student->seen == at::kFloat);
@@ -114,11 +114,11 @@ void check_about_the_same(const HintRun& narrow, const HintRun& wide) {
 }
 }  // namespace
 
-TEST_CASE("bfloat16 trains about as float32 does, with feature maps, hints and batch norm") {
+TEST_CASE("bfloat16 trains approximately like float32, with feature maps, hints and batch norm") {
     check_about_the_same(with_hints(Bfloat16{}), with_hints());
 }
 
-TEST_CASE("a run in bfloat16 resumes to the bit, and not in another precision") {
+TEST_CASE("a run in bfloat16 resumes bit for bit, and not in another precision") {
     const auto batches = vectors(4);
     const auto run = [&](const Perceptron& net, int stop, const std::filesystem::path& path, auto precision) {
         Trainer trainer{net,
@@ -153,7 +153,7 @@ TEST_CASE("a run in bfloat16 resumes to the bit, and not in another precision") 
                       Catch::Contains("precision/type"));
 }
 
-TEST_CASE("outputs by name are widened with their logits") {
+TEST_CASE("named outputs are converted to float32 with their logits") {
     const auto narrow = torch::ones({2, 3}, at::kBFloat16);
     retort::NamedOutputs outputs;
     outputs.emplace("logits", narrow);
@@ -165,7 +165,7 @@ TEST_CASE("outputs by name are widened with their logits") {
     CHECK(retort::tap<"body">(outputs).scalar_type() == at::kFloat);
 }
 
-TEST_CASE("float16 on a processor: LibTorch 2.6 or later, or a sentence that says so") {
+TEST_CASE("float16 on CPUs needs LibTorch 2.6 or later, and is refused with earlier versions") {
     Perceptron net;
     const auto make = [&] {
         Trainer trainer(net, retort::NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
@@ -180,7 +180,7 @@ TEST_CASE("float16 on a processor: LibTorch 2.6 or later, or a sentence that say
     }
 }
 
-TEST_CASE("float16: a step is the hand-written one with autocast and a scaled loss, to the bit") {
+TEST_CASE("float16: a step is the hand-written one with autocast and a scaled loss, bit for bit") {
     if (!retort::detail::compat::float16_on_cpu) return;
     torch::manual_seed(1);
     Watched student, teacher;
@@ -222,20 +222,20 @@ TEST_CASE("float16: a step is the hand-written one with autocast and a scaled lo
 }
 
 TEST_CASE(
-    "float16 trains about as float32 does; a scale that is too large is left by steps that are left out") {
+    "float16 trains approximately like float32; a scale that is too large is reduced by skipped steps") {
     if (!retort::detail::compat::float16_on_cpu) return;
     const auto narrow = with_hints(retort::Float16{{.initial = 1024.0}}), wide = with_hints();
     CHECK(wide.scale == 0.0);
     CHECK(narrow.scale == 1024.0);
     check_about_the_same(narrow, wide);
-    // Gradients of 2^40 times the loss have no place in float16.
+    // Gradients of 2^40 times the loss overflow float16.
     const auto lost = with_hints(retort::Float16{{.initial = 0x1p40, .backoff = 0x1p-8}});
     CHECK(lost.scale < 0x1p40);
     CHECK(lost.scale >= 0x1p8);
     CHECK(lost.losses.back() < lost.losses.front());
 }
 
-TEST_CASE("a scale that is a power of two changes no bit; it grows, and clipping sees gradients without it") {
+TEST_CASE("a power-of-two scale changes no bit; it grows, and clipping sees unscaled gradients") {
     const auto batches = vectors(6);
     const auto run = [&](auto precision, std::int64_t accumulate) {
         torch::manual_seed(1);
@@ -258,7 +258,7 @@ TEST_CASE("a scale that is a power of two changes no bit; it grows, and clipping
     }
 }
 
-TEST_CASE("a step whose gradients overflow is left out: parameters, momenta and callbacks do not see it") {
+TEST_CASE("a step whose gradients overflow is skipped: parameters, momenta and callbacks do not see it") {
     const auto batches = vectors(6);
     torch::manual_seed(1);
     Perceptron net, other;
@@ -310,7 +310,7 @@ TEST_CASE("the scaler alone: scale, growth, backoff, options") {
         CHECK_FALSE(scaler.unscale({p, q}));
         CHECK(scaler.factor() == before / 4);
     }
-    // Large numbers are no overflow, even where their squares are.
+    // Large numbers are no overflow, even if their squares are.
     q.mutable_grad() = torch::full({1}, 1e30F);
     p.mutable_grad() = torch::full({2}, -1e30F);
     const double unchanged = scaler.factor();
@@ -325,7 +325,7 @@ TEST_CASE("the scaler alone: scale, growth, backoff, options") {
     for (const retort::GradientScalerOptions& bad : std::initializer_list<retort::GradientScalerOptions>{
              {.growth = 1.0}, {.backoff = 1.0}, {.interval = 0}, {.initial = INFINITY}})
         CHECK_FALSE(words(bad).empty());
-    // The scale stays a number of float32.
+    // The scale stays within float32.
     GradientScaler large{{.initial = 3e38, .interval = 1}};
     CHECK(large.unscale({}));
     CHECK(large.factor() == 3e38);

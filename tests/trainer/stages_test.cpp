@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Trainings that follow one another, killed and resumed.
+/// Training runs in sequence, killed and resumed.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -36,7 +36,7 @@ namespace {
 struct Crash : std::runtime_error {
     Crash() : std::runtime_error("crash") {}
 };
-/// Does something in one of the steps of all stages, which it counts.
+/// Calls a function in one of the steps of all stages, which it counts.
 struct InStep {
     std::int64_t* steps;
     std::int64_t at;
@@ -51,7 +51,7 @@ std::FILE* quiet_file() {
 }
 retort::CheckpointOptions often() { return {.every_epochs = 1, .every_steps = 1, .stream = quiet_file()}; }
 
-/// Teacher, auxiliary, and a student with an adaptive critical period and an optimizer that is fresh each epoch; all
+/// Teacher, auxiliary, and a student with an adaptive critical period and an optimizer rebuilt each epoch; all
 /// with dropout and batch norm. 3 + 4 + 12 steps.
 struct Outcome {
     std::vector<torch::Tensor> student;
@@ -90,7 +90,7 @@ Outcome three_stages(Stages stages, std::int64_t at = -1, const std::function<vo
 
 }  // namespace
 
-TEST_CASE("stages are the trainings one after the other") {
+TEST_CASE("stages are training runs in sequence") {
     const auto run = [](auto&& fit) {
         torch::manual_seed(1);
         ConvNet teacher(4), student(2, 0.3);
@@ -124,7 +124,7 @@ TEST_CASE("stages are the trainings one after the other") {
     CHECK(std::filesystem::is_directory(folder / "run/classes"));
 }
 
-TEST_CASE("stages that are killed in any step end in the numbers of a run that was never killed") {
+TEST_CASE("stages killed in any step give the results of an undisturbed run") {
     const Outcome expected = three_stages(Stages{});
     REQUIRE(expected.steps == 19);
     for (const double each : expected.weights) CHECK(std::isfinite(each));
@@ -166,7 +166,7 @@ TEST_CASE("a cohort along a graph is a stage like a trainer") {
     CHECK(steps == 2);
 }
 
-TEST_CASE("a signal ends a stage, and no other begins") {
+TEST_CASE("a signal ends a stage, and no other starts") {
     const Outcome expected = three_stages(Stages{});
     const TemporaryDirectory folder;
     const auto words = words_of<retort::Interrupted>(
@@ -177,7 +177,7 @@ TEST_CASE("a signal ends a stage, and no other begins") {
     CHECK(same(three_stages(Stages{folder / "run", often()}).student, expected.student));
 }
 
-TEST_CASE("stages need names of their own that are names of folders") {
+TEST_CASE("stages need distinct names that are valid folder names") {
     Perceptron student;
     Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, retort::Sgd{}};
     Stages stages;

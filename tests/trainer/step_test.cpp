@@ -30,7 +30,7 @@ using retort::tap;
 using retort::Trainer;
 
 namespace {
-/// Remembers the progress at which it was asked, and gives 1.
+/// Records the progress of its calls, and returns 1.
 struct Spy {
     std::shared_ptr<std::vector<retort::Progress>> seen = std::make_shared<std::vector<retort::Progress>>();
     double weight(const retort::Progress& progress) const {
@@ -70,7 +70,7 @@ TEST_CASE("the loss is that of the objective and changes no parameter") {
     CHECK(trainer.optimizer() == nullptr);
 }
 
-TEST_CASE("a step changes the student, counts itself and gives what it computed") {
+TEST_CASE("a step changes the student, is counted and returns what it computed") {
     torch::manual_seed(1);
     Perceptron student;
     Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
@@ -89,7 +89,7 @@ TEST_CASE("a step changes the student, counts itself and gives what it computed"
     CHECK(last < 0.5 * result.losses.total.item<double>());
 }
 
-TEST_CASE("steps by hand with schedules see the progress that the loop sets") {
+TEST_CASE("manual steps with schedules see the progress that the loop sets") {
     Perceptron student;
     const Spy spy;
     Trainer trainer{
@@ -138,7 +138,7 @@ TEST_CASE("a batch of one sample trains") {
     CHECK(trainer.step(vectors(1, 1)[0]).losses.total.isfinite().item<bool>());
 }
 
-TEST_CASE("a batch without samples, or no batch at all, is refused before anything changes") {
+TEST_CASE("a batch without samples, or an undefined one, is refused before anything changes") {
     Perceptron student;
     Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
     trainer.progress().epoch = 2;
@@ -156,7 +156,7 @@ TEST_CASE("a batch without samples, or no batch at all, is refused before anythi
     CHECK(trainer.progress().step == 3);
 }
 
-TEST_CASE("shapes that do not fit surface before the first optimizer step") {
+TEST_CASE("mismatched shapes are errors before the first optimizer step") {
     Perceptron student;
     struct Wide {
         torch::Tensor operator()(const torch::Tensor& input) const {
@@ -187,7 +187,7 @@ TEST_CASE("learnable parts are trained, from the first batch on") {
     CHECK(trainer.optimizer()->param_groups()[0].params().size() == student->parameters().size() + 2);
 }
 
-TEST_CASE("an optimizer that exists already trains student and learnable parts") {
+TEST_CASE("an existing optimizer trains student and learnable parts") {
     torch::manual_seed(1);
     ConvNet student(4), teacher(6);
     torch::optim::SGD by_reference(student->parameters(), torch::optim::SGDOptions(0.1));
@@ -219,7 +219,7 @@ TEST_CASE("an optimizer without the student's parameters is refused") {
     CHECK(same(before, state(*student)));
 }
 
-TEST_CASE("a student that is frozen in part is trained in part, and one frozen as a whole refused") {
+TEST_CASE("a partly frozen student is trained in part, and a completely frozen one refused") {
     Perceptron student;
     student->first->weight.requires_grad_(false);
     const auto first = student->first->weight.clone(), last = student->last->weight.detach().clone();
@@ -236,7 +236,7 @@ TEST_CASE("a student that is frozen in part is trained in part, and one frozen a
                 "student: expected parameters that require a gradient, found none"));
 }
 
-TEST_CASE("a loss that depends on nothing is refused") {
+TEST_CASE("a loss that depends on no parameter is refused") {
     Perceptron student;
     Trainer trainer{student, NoTeacher{}, Knowledge{Detached{}}, Schedule{1.0}, Sgd{}};
     CHECK(holds(words_of<retort::ConfigError>([&] { trainer.step(vectors(1)[0]); }),
@@ -264,7 +264,7 @@ TEST_CASE("a teacher that shares parameters with the student is refused") {
     CHECK(compose(net, Frozen{Perceptron()}).empty());
 }
 
-TEST_CASE("a teacher elsewhere is refused, unless a device is given") {
+TEST_CASE("a teacher on another device is refused, unless a device is given") {
     struct Elsewhere : torch::nn::Module {
         Elsewhere() { register_parameter("weight", torch::empty({3, 4}, at::kMeta)); }
         torch::Tensor forward(const torch::Tensor& x) { return x; }
@@ -280,7 +280,7 @@ TEST_CASE("a teacher elsewhere is refused, unless a device is given") {
                 "expected cpu, cuda, cuda:N or auto, found \"tpu\""));
 }
 
-TEST_CASE("a trainer moves all that it has to the device that is asked for") {
+TEST_CASE("a trainer moves all its parts to the requested device") {
     Perceptron student, teacher;
     Trainer trainer{student, Frozen{teacher},   Knowledge{CrossEntropy{}, SoftTarget{}}, Schedule{1.0, 1.0},
                     Sgd{},   {.device = "auto"}};
@@ -290,7 +290,7 @@ TEST_CASE("a trainer moves all that it has to the device that is asked for") {
     CHECK_NOTHROW(trainer.fit(vectors(2), {.epochs = 1}));
 }
 
-TEST_CASE("a teacher that learns along is told of every step") {
+TEST_CASE("a teacher that learns along is updated after every step") {
     Perceptron student;
     const Counting teacher;
     Trainer trainer{student, teacher, Knowledge{SoftTarget{}}, Schedule{1.0}, Sgd{}};
@@ -298,7 +298,7 @@ TEST_CASE("a teacher that learns along is told of every step") {
     CHECK(*teacher.steps == std::vector<std::int64_t>{0, 1, 2});
 }
 
-TEST_CASE("a parameter that two layers share is stepped once, and clipped once") {
+TEST_CASE("a parameter shared by two layers is updated once, and clipped once") {
     torch::manual_seed(1);
     struct Tied : torch::nn::Module {
         Tied() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Cases for the harness itself: one that is right, and one of each kind that it must reject.
+/// Cases for the harness itself: a correct one, and one of each kind that it must reject.
 #include <retort_test.hpp>
 
 #if defined(RETORT_CASE_harness_right)

@@ -27,7 +27,7 @@ using retort::Reduction;
 using retort::SoftTarget;
 using retort::Standardized;
 
-// What may be filtered, and what a filtered term needs.
+// Which terms can be filtered, and what a filtered term needs.
 static_assert(retort::PerSampleTerm<SoftTarget> && retort::PerSampleTerm<Standardized<SoftTarget>>);
 static_assert(!retort::PerSampleTerm<retort::DistKd> && !retort::PerSampleTerm<Standardized<retort::DistKd>>);
 static_assert(!Filtered<SoftTarget, ConfidentTeacher>::needs_target &&
@@ -79,7 +79,7 @@ TEST_CASE("filters say which samples count") {
     CHECK(close(found(own), each * mask({0, 0.5, 1, 1}), 1e-12));
 }
 
-TEST_CASE("a filtered term divides by the batch, or by what counts") {
+TEST_CASE("a filtered term divides by the batch, or by the weights") {
     const auto arguments = example();
     const auto each = losses(arguments);
     const auto kept = each[0] + each[1] + each[3];
@@ -99,7 +99,7 @@ TEST_CASE("a filtered term divides by the batch, or by what counts") {
     CHECK(close(unsure.student[0].grad(), torch::zeros({4, 3}, torch::kFloat64), 0, 0));
 }
 
-TEST_CASE("a filter sees the raw logits where the term inside standardizes them") {
+TEST_CASE("a filter sees the raw logits if the inner term standardizes them") {
     const auto arguments = example();
     const auto standardized = laws::call(Standardized{SoftTarget{.reduction = Reduction::none}}, arguments);
     const Filtered term{Standardized{SoftTarget{}}, ConfidentTeacher{.threshold = 0.9}, Reduction::none};
@@ -107,7 +107,7 @@ TEST_CASE("a filter sees the raw logits where the term inside standardizes them"
                 standardized * torch::tensor({1.0, 0.0, 1.0, 0.0}, torch::kFloat64), 1e-12));
 }
 
-TEST_CASE("the filter for a right teacher agrees with the Knowledge Transfer Graph's gate") {
+TEST_CASE("the filter for a correct teacher agrees with the Knowledge Transfer Graph's gate") {
     int compared = 0;
     for (const golden::Case& reference : golden::cases("ktg__dcl")) {
         if (!reference.has_option("gate") || reference.word("gate") != "Correct" ||
@@ -130,7 +130,7 @@ TEST_CASE("OnClasses keeps the laws and sees only its classes") {
     auto loss = laws::of_term(OnClasses{SoftTarget{}, torch::tensor({0, 2, 4}, torch::kLong)},
                               {Reduction::batchmean});
     loss.any_class_order = false;
-    loss.equal_sizes = false;  // of the classes that it does not see there may be any number
+    loss.equal_sizes = false;  // other classes may be of any number
     loss.never_negative = true;
     loss.zero_at_equality = true;
     laws::hold(loss);
@@ -142,7 +142,7 @@ TEST_CASE("OnClasses keeps the laws and sees only its classes") {
                retort::functional::soft_target(some(arguments.student[0]), some(arguments.teacher[0]))));
 }
 
-TEST_CASE("masks that make no sense are errors") {
+TEST_CASE("invalid masks are errors") {
     const auto arguments = example();
     CHECK_THROWS_AS((ConfidentTeacher{.threshold = 2}.check()), retort::ConfigError);
     CHECK_THROWS_AS(ClassWeights{}.check(), retort::ConfigError);

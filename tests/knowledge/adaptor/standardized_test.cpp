@@ -108,7 +108,7 @@ TEST_CASE("standardized decoupled_kd agrees with the authors' code") {
     }
 }
 
-TEST_CASE("standardized terms stand in a Knowledge, with a scheduled temperature too") {
+TEST_CASE("standardized terms work in a Knowledge, also with a scheduled temperature") {
     const retort::Knowledge knowledge{
         Standardized{SoftTarget{}}, Standardized{retort::DistKd{}}, Standardized{retort::CrossEntropy{}},
         Standardized{retort::Tempered{SoftTarget{}, retort::Linear{.initial = 4.0, .final = 2.0}}}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Losses that compute their gradient beside their value: derivatives of any order, layouts, memory.
+/// Losses that compute their gradient with their value: derivatives of any order, layouts, memory.
 #include <allocations.hpp>
 #include <finite_differences.hpp>
 #include <retort_test.hpp>
@@ -99,7 +99,7 @@ TEST_CASE("products of a tensor with itself have derivatives of both orders") {
                 1e-12));
 }
 
-TEST_CASE("a gradient may be asked for twice, and adds up over uses of one input") {
+TEST_CASE("a gradient can be computed twice, and accumulates over uses of one input") {
     torch::manual_seed(4);
     const auto teacher = torch::randn({3, 4}, torch::kFloat64);
     const auto leaf = torch::randn({3, 4}, torch::kFloat64).requires_grad_();

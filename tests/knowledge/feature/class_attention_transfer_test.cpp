@@ -20,7 +20,7 @@ TEST_CASE("class_attention_transfer agrees with the authors' code") {
             .resolution = static_cast<std::int64_t>(reference.option("resolution")),
             .normalize = reference.option("normalize") == 1,
             .binarize = reference.option("binarize") == 1,
-            // The reference keeps one class less than it says.
+            // The reference keeps one class less than its option.
             .top_classes = reference.option("partial") == 1
                                ? static_cast<std::int64_t>(reference.option("nums")) - 1
                                : 0};
@@ -34,7 +34,7 @@ TEST_CASE("class_attention_transfer agrees with the authors' code") {
     }
 }
 
-TEST_CASE("class_attention_transfer keeps as many classes as it says, and 0 maps have no gradient") {
+TEST_CASE("class_attention_transfer keeps the given number of classes, and zero maps have no gradient") {
     auto student = torch::randn({2, 4, 4, 4});
     student[0][1].zero_();
     student.requires_grad_();

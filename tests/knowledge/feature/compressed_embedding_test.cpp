@@ -42,7 +42,7 @@ TEST_CASE("embedding_distance, computed manually") {
     CHECK_THROWS_AS(functional::embedding_distance(one, other.slice(1, 0, 1)), retort::ShapeError);
 }
 
-TEST_CASE("CompressedEmbedding is a distance and a cross-entropy, and trains what it should") {
+TEST_CASE("CompressedEmbedding is a distance and a cross-entropy, and trains the right parts") {
     for (const bool both : {true, false}) {
         Setting setting;
         const Options options{.distance_weight = 2, .teacher_weight = 3, .distance_trains_compressor = both};
@@ -85,7 +85,7 @@ TEST_CASE("CompressedEmbedding without the cross-entropy has no classifier") {
         retort::ShapeError);
 }
 
-TEST_CASE("taps that change the shape of what they read") {
+TEST_CASE("taps that change the shape of a feature") {
     const auto outputs = small(torch::randn({2, 3, 4, 6}));
     CHECK(close(retort::GlobalAverage{body}(outputs), outputs.body.mean({2, 3})));
     CHECK(retort::PooledTap(body, 2)(outputs).sizes() == torch::IntArrayRef({2, 3, 2, 2}));

@@ -21,7 +21,7 @@ TEST_CASE("channel_wise is the divergence over the positions, computed manually"
     const auto student = torch::zeros({1, 1, 2}, torch::kFloat64);
     const double expected = 0.25 * std::log(0.5) + 0.75 * std::log(1.5);
     CHECK(functional::channel_wise(student, teacher).item<double>() == Approx(expected).epsilon(1e-12));
-    // At T = 2 of twice the scores the distributions are the same again.
+    // At T = 2 with twice the scores the distributions are the same.
     CHECK(functional::channel_wise(2 * student, 2 * teacher, {.temperature = 2}).item<double>() ==
           Approx(4 * expected).epsilon(1e-12));
     CHECK(functional::channel_wise(2 * student, 2 * teacher, {.temperature = 2, .t_squared = false})
@@ -91,7 +91,8 @@ TEST_CASE("pearson_correlation: constant channels and single values have finite 
     CHECK(single.grad().isfinite().all().item<bool>());
 }
 
-TEST_CASE("masked: whole positions or whole channels go, as often as was said, from the run's seed") {
+TEST_CASE(
+    "masked: removes whole positions or whole channels, with the given frequency, from the run's seed") {
     using Mask = retort::MaskedGenerativeOptions::Mask;
     const auto feature = torch::ones({64, 8, 16, 16});
     torch::manual_seed(5);
@@ -108,7 +109,7 @@ TEST_CASE("masked: whole positions or whole channels go, as often as was said, f
     CHECK_THROWS_AS(functional::masked(feature, {.fraction = 1}), retort::ConfigError);
 }
 
-TEST_CASE("MaskedGenerative is the squared distance of what is generated, divided by the samples") {
+TEST_CASE("MaskedGenerative is the squared distance of the generated feature, divided by the samples") {
     retort::MaskedGenerative term{body, stage3, retort::Conv1x1{}, {.fraction = 0}};
     const auto student = small(torch::randn({3, 2, 4, 4}, torch::kFloat64).requires_grad_());
     const auto teacher = big(torch::randn({3, 5, 4, 4}, torch::kFloat64));

@@ -91,7 +91,7 @@ TEST_CASE("factor_transfer in the paper's form agrees with torchdistill") {
     }
 }
 
-TEST_CASE("factor transfer: the stages refuse what does not fit") {
+TEST_CASE("factor transfer: the stages refuse mismatches") {
     CHECK_THROWS_AS(functional::factor_transfer(torch::randn({2, 3, 4, 4}), torch::randn({2, 4, 4, 4})),
                     retort::ShapeError);
     CHECK_THROWS_AS(

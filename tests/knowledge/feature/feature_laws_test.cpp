@@ -52,7 +52,8 @@ TEST_CASE("laws: attention_code") {
         laws::Loss loss = distance("attention_code", &functional::attention_code,
                                    retort::AttentionTransferOptions{.power = power}, 16);
         loss.equal_sizes = false;
-        if (power == 4) loss.extreme = 1e3;  // the fourth powers of more, and their squares, leave float32
+        if (power == 4)
+            loss.extreme = 1e3;  // the fourth powers of larger inputs, and their squares, overflow float32
         laws::hold(loss);
     }
 }
@@ -90,7 +91,7 @@ TEST_CASE("laws: variational_information") {
     loss.none_is_mean = true;
     loss.any_class_order = false;  // each channel has its own variance
     laws::extremes_are_finite(loss);
-    // The gradient of a variance is a squared distance, which leaves float16 sooner than the feature does.
+    // The gradient of a variance is a squared distance, which overflows float16 before the feature does.
     loss.extreme = 100;
     laws::hold(loss);
 }
@@ -100,7 +101,7 @@ TEST_CASE("laws: activation_boundary") {
                                retort::ActivationBoundaryOptions::rep_distiller(), 48);
     std::swap(loss.reductions[0], loss.reductions[1]);
     loss.none_is_mean = false;
-    loss.zero_at_equality = false;  // the margin counts there
+    loss.zero_at_equality = false;  // the margin matters there
     laws::hold(loss);
 }
 

@@ -41,7 +41,7 @@ TEST_CASE("FeatureOverhaul agrees with mdistiller, with its connectors, margins 
                 retort::Convolution{
                     .kernel = kernel, .padding = (kernel - 1) / 2, .bias = false, .batch_norm = true}};
             const auto batch = prepared(term, small(student[i]), big(teacher[i]));
-            // The reference makes its margins in float32.
+            // The reference computes its margins in float32.
             CHECK(close(term.module()->named_buffers()["margins"],
                         reference.components("margins")[i].to(torch::kFloat64), 1e-6));
             const golden::Renames renames{{"connector.convolution", part + ".0"},
@@ -74,12 +74,12 @@ TEST_CASE("overhaul_margins is the mean of the negative values") {
         const auto values = torch::randn({2000000}, torch::kFloat64) * weight[c] + bias[c];
         CHECK(close(margins[c], values.masked_select(values < 0).mean(), 5e-3));
     }
-    CHECK(margins[3].item<double>() == -3);  // hardly ever negative
-    CHECK(margins[4].item<double>() == -2);  // no spread at all
+    CHECK(margins[3].item<double>() == -3);  // rarely negative
+    CHECK(margins[4].item<double>() == -2);  // no variance
     CHECK(margins[5].item<double>() == 0);
 }
 
-TEST_CASE("FeatureOverhaul's margins are no parameters, and go along with the module") {
+TEST_CASE("FeatureOverhaul's margins are not parameters, and move with the module") {
     const auto norm = batch_norm(torch::ones({5}), torch::zeros({5}));
     retort::FeatureOverhaul term{body, stage3, norm};
     const auto batch = prepared(term, small(torch::randn({2, 3, 4, 4}, torch::kFloat64)),
@@ -87,7 +87,7 @@ TEST_CASE("FeatureOverhaul's margins are no parameters, and go along with the mo
     CHECK(term.module()->named_buffers()["margins"].scalar_type() == torch::kFloat64);
     for (const auto& parameter : term.module()->named_parameters()) {
         CHECK(parameter.key() != "margins");
-        // No bias in front of the batch norm.
+        // No bias before the batch norm.
         CHECK(parameter.key() != "connector.convolution.bias");
     }
     CHECK_THROWS_AS(retort::FeatureOverhaul(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What every term with learnable parts keeps: gradients only where they belong, first values that follow from
-// the program's seed without moving its random numbers, copies that share, types and layouts, errors that
+// Properties of all terms with learnable parts: gradients only where they belong, initial values that follow from
+// the program's seed without advancing its generator, copies that share, types and layouts, errors that
 // name the taps.
 #include <retort_test.hpp>
 
@@ -53,18 +53,18 @@ struct Sample {
     Batch batch;
 };
 
-/// All that holds for any of them. `make()` gives a new term.
+/// The properties of any of them. `make()` returns a new term.
 template <class Make>
 void holds(const std::string& name, const Make& make, bool maps = true, bool random = false) {
     INFO(name);
     const auto loss = [](auto& term, const Sample& sample) {
-        torch::manual_seed(11);  // of what the term draws itself
+        torch::manual_seed(11);  // for the term's own random numbers
         return term(sample.student, sample.teacher, sample.batch);
     };
     torch::manual_seed(3);
     Sample sample(4, maps);
 
-    // Its first values follow from the seed and leave the program's random numbers alone.
+    // Its initial values follow from the seed and do not advance the program's generator.
     auto term = make();
     CHECK_FALSE(term.prepared());
     CHECK(term.module() == nullptr);
@@ -132,7 +132,8 @@ void holds(const std::string& name, const Make& make, bool maps = true, bool ran
     in_double.teacher.logits = in_float.teacher.logits.to(torch::kFloat64);
     in_double.student.stages = {in_double.student.body, in_double.student.logits};
     in_double.teacher.stages = {in_double.teacher.stage3, in_double.teacher.logits};
-    single.prepare(in_double.student, &in_double.teacher, in_double.batch);  // follows, and keeps its values
+    single.prepare(in_double.student, &in_double.teacher,
+                   in_double.batch);  // moves to the new type, and keeps its values
     CHECK(close(found.to(torch::kFloat64), loss(single, in_double), 1e-4, 1e-5));
     Sample huge(4, maps);
     huge.student.body = torch::randn_like(huge.student.body).sign() * 1e4;
@@ -148,7 +149,7 @@ void holds(const std::string& name, const Make& make, bool maps = true, bool ran
     CHECK(loss(term, Sample(1, maps)).isfinite().template item<bool>());
     term.module()->train();
 
-    // What does not fit is refused, with the taps' names.
+    // Mismatches are refused, with the taps' names.
     Sample misfit(4, maps);
     misfit.student.body = torch::randn({4, 5, 4, 4}, torch::kFloat64);
     misfit.student.stages[0] = misfit.student.body;
@@ -196,7 +197,7 @@ TEST_CASE("terms with connectors keep the laws of terms") {
     holds("Pearson", [] { return retort::PearsonCorrelation{body, stage3, retort::Conv1x1{}}; });
 }
 
-TEST_CASE("terms with modules of their own keep the laws of terms") {
+TEST_CASE("terms with their own modules keep the laws of terms") {
     holds("VID", [] { return retort::VariationalInformation{body, stage3}; });
     holds("OFD", [] { return retort::FeatureOverhaul{body, stage3, teacher_norm()}; });
     holds("SimKD", [] { return retort::SimKd{body, stage3}; });
@@ -206,11 +207,11 @@ TEST_CASE("terms with modules of their own keep the laws of terms") {
     holds("embedding compression", [] { return retort::CompressedEmbedding{body, stage3}; }, false);
 }
 
-TEST_CASE("terms with a piece of the teacher keep the laws of terms") {
+TEST_CASE("terms with a part of the teacher keep the laws of terms") {
     torch::nn::Linear head(6, 4);
     head->to(torch::kFloat64);
     holds("SRRL", [&] {
-        // Follows the feature's type, as a teacher of that type would have it.
+        // Converted to the feature's type, as in a teacher of that type.
         return retort::Srrl{body, stage3, [head](const torch::Tensor& feature) {
                                 return torch::linear(feature, head->weight.detach().to(feature.scalar_type()),
                                                      head->bias.detach().to(feature.scalar_type()));

@@ -32,14 +32,14 @@ TEST_CASE("Hint with FitNet's regressor agrees with RepDistiller") {
     }
 }
 
-TEST_CASE("FitNet's regressor wants a map that it can enlarge") {
+TEST_CASE("FitNet's regressor requires a map that it can enlarge") {
     const auto found =
         message<retort::ShapeError>([] { retort::FitNetRegressor{}.build({2, 3, 4, 4}, {2, 5, 7, 7}); });
     CHECK(found.find("[2, 3, 4, 4]") != std::string::npos);
     CHECK(found.find("[2, 5, 7, 7]") != std::string::npos);
 }
 
-TEST_CASE("connectors make the teacher's shape of the student's") {
+TEST_CASE("connectors map the student's shape to the teacher's") {
     const auto student = torch::randn({2, 3, 4, 4});
     const auto teacher = torch::randn({2, 5, 8, 8});
     const auto made = [&](const auto& connector) {
@@ -51,14 +51,14 @@ TEST_CASE("connectors make the teacher's shape of the student's") {
                              retort::ResizeTo{.resampling = retort::Resampling::bilinear}}) == wanted);
     CHECK(made(retort::Chain{retort::ResizeTo{.resampling = retort::Resampling::nearest},
                              retort::Conv1x1{}}) == wanted);
-    // The second part starts from what the first makes.
+    // The second part starts from the output of the first.
     CHECK(made(retort::Chain{retort::Convolution{.out = 7}, retort::Deconvolution{}}) == wanted);
     CHECK(made(retort::ResizeTo{2, 2}) == std::vector<std::int64_t>{2, 3, 2, 2});
     CHECK(retort::Mlp{.batch_norm = true}.build({2, 6}, {2, 9})->forward(torch::randn({2, 6})).sizes() ==
           torch::IntArrayRef({2, 9}));
 }
 
-TEST_CASE("a chain leaves the statistics of its batch norms alone when it is built") {
+TEST_CASE("building a chain leaves the statistics of its batch norms unchanged") {
     auto chain = retort::Chain{retort::Conv1x1{.batch_norm = true}, retort::Conv1x1{}}.build({2, 3, 4, 4},
                                                                                              {2, 5, 4, 4});
     CHECK(chain->is_training());
@@ -80,7 +80,7 @@ TEST_CASE("a chain trains all of its parts") {
     CHECK(student.body.grad().defined());
 }
 
-TEST_CASE("Hint says which feature does not fit its connector") {
+TEST_CASE("Hint names the feature that does not fit its connector") {
     retort::Hint hint{body, stage3, retort::Conv1x1{64, 256}};
     const auto student = small(torch::randn({2, 32, 4, 4}));
     const auto teacher = big(torch::randn({2, 256, 4, 4}));

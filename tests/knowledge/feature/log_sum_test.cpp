@@ -33,7 +33,7 @@ TEST_CASE("LogSum and a soft target without T^2 agree with torchdistill's SRD") 
         value = value + functional::soft_target(student.logits, teacher.logits,
                                                 {.temperature = reference.option("T"), .t_squared = false});
         if (reference.name() == "equal_features") {
-            // The reference's log 0; ours is the logarithm of the smallest number, with the gradient 0.
+            // The reference's log 0; the library's is the logarithm of the smallest number, with gradient 0.
             CHECK(std::isinf(reference.value().item<double>()));
             CHECK(value.isfinite().item<bool>());
             CHECK(torch::autograd::grad({value}, {student.body})[0].abs().max().item<double>() == 0);
@@ -43,7 +43,7 @@ TEST_CASE("LogSum and a soft target without T^2 agree with torchdistill's SRD") 
     }
 }
 
-TEST_CASE("log_sum refuses what does not fit") {
+TEST_CASE("log_sum refuses mismatches") {
     CHECK_THROWS_AS(functional::log_sum(torch::randn({2, 3}), torch::randn({2, 4})), retort::ShapeError);
     CHECK_THROWS_AS(functional::log_sum(torch::randn({2, 3}), torch::randn({2, 3}), {.exponent = 0}),
                     retort::ConfigError);

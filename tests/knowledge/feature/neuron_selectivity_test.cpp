@@ -15,7 +15,7 @@ namespace functional = retort::functional;
 
 namespace {
 
-/// The formula as it is written, with all pairs of channels.
+/// The formula as written, with all pairs of channels.
 torch::Tensor by_pairs(const torch::Tensor& student, const torch::Tensor& teacher) {
     const auto maps = [](const torch::Tensor& feature) {
         const auto flat = feature.flatten(2);

@@ -29,7 +29,7 @@ inline BigOutputs big(const torch::Tensor& feature, const torch::Tensor& logits 
     return {.logits = logits, .stage3 = feature, .stages = {}};
 }
 
-/// A term is prepared with a first batch and gives the loss of it; the reference's parameters come between.
+/// Prepares a term with a first batch, sets the reference's parameters, and returns the loss of that batch.
 template <class Term>
 torch::Tensor prepared(Term& term, const SmallOutputs& student, const BigOutputs& teacher) {
     const torch::Tensor no_targets;
@@ -37,7 +37,7 @@ torch::Tensor prepared(Term& term, const SmallOutputs& student, const BigOutputs
     return no_targets;
 }
 
-/// What a call throws, in words.
+/// The message of the error that a call throws.
 template <class Error, class Function>
 std::string message(Function&& function) {
     try {

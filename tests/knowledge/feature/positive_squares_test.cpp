@@ -9,7 +9,7 @@ namespace positive_squares_test {
 
 using namespace retort_test;
 
-TEST_CASE("positive_squares counts where either feature is positive, and teaches the student alone") {
+TEST_CASE("positive_squares counts where either feature is positive, and trains only the student") {
     auto student = torch::tensor({1.0, -1.0, -2.0, 0.0}, torch::kDouble).view({1, 4}).requires_grad_();
     auto teacher = torch::tensor({3.0, 2.0, -5.0, 0.0}, torch::kDouble).view({1, 4}).requires_grad_();
     const auto value = retort::functional::positive_squares(student, teacher);

@@ -59,7 +59,7 @@ TEST_CASE("ReviewKd agrees with mdistiller") {
     }
 }
 
-TEST_CASE("ReviewKd takes named taps, and the pooled feature without its two dimensions") {
+TEST_CASE("ReviewKd takes named taps, and a pooled feature without spatial dimensions") {
     retort::ReviewKd term{retort::Taps{retort::tap<&SmallOutputs::body>, retort::tap<&SmallOutputs::logits>},
                           retort::Taps{retort::tap<&BigOutputs::stage3>, retort::tap<&BigOutputs::logits>}};
     const auto student = small(torch::randn({2, 3, 4, 4}), torch::randn({2, 5}));
@@ -72,7 +72,7 @@ TEST_CASE("ReviewKd takes named taps, and the pooled feature without its two dim
     CHECK(found.find("[2, 3, 4]") != std::string::npos);
 }
 
-TEST_CASE("ReviewKd wants as many features of both networks, and every sample has its loss") {
+TEST_CASE("ReviewKd requires equally many features of both networks, and every sample has a loss") {
     SmallOutputs student{
         .logits = {}, .body = {}, .stages = {torch::randn({3, 2, 8, 8}), torch::randn({3, 4, 4, 4})}};
     BigOutputs teacher{.logits = {}, .stage3 = {}, .stages = {torch::randn({3, 5, 8, 8})}};

@@ -46,7 +46,7 @@ TEST_CASE("SimKd agrees with the authors' code, in its loss and in its predictio
         CHECK(golden::agrees(reference, term(student, teacher, batch), leaves));
         CHECK(golden::statistics_agree(*term.module(), reference, renames));
 
-        golden::load(*term.module(), reference, renames);  // the statistics from before
+        golden::load(*term.module(), reference, renames);  // the earlier statistics
         auto head = classifier(reference, "teacher_classifier");
         const auto logits = term.predict(student, head);
         CHECK(golden::deviation(logits, reference.component("logits")) < 1e-10);
@@ -102,9 +102,9 @@ TEST_CASE("Srrl agrees with SimKD's version on pooled features") {
     }
 }
 
-TEST_CASE("Srrl and SimKd refuse what does not fit") {
+TEST_CASE("Srrl and SimKd refuse mismatches") {
     CHECK_THROWS_AS(retort::Srrl(body, stage3, torch::nn::Linear(nullptr)), retort::ConfigError);
-    // Another module than a linear layer must be fixed by its owner.
+    // A module other than a linear layer must be frozen by its owner.
     CHECK_THROWS_AS(
         retort::Srrl(body, stage3, torch::nn::Sequential(torch::nn::Linear(5, 3), torch::nn::ReLU())),
         retort::ConfigError);

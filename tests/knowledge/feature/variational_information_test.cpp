@@ -41,7 +41,7 @@ TEST_CASE("VariationalInformation agrees with RepDistiller") {
     }
 }
 
-TEST_CASE("VariationalInformation learns the variances, which begin where the options say") {
+TEST_CASE("VariationalInformation learns the variances, from the given initial value") {
     for (const double variance : {5.0, 0.01, 1000.0}) {
         retort::VariationalInformation term{body, stage3, {.initial_variance = variance}};
         const auto student = small(torch::randn({2, 3, 4, 4}, torch::kFloat64));
@@ -54,7 +54,7 @@ TEST_CASE("VariationalInformation learns the variances, which begin where the op
     }
 }
 
-TEST_CASE("VariationalInformation refuses what makes no sense") {
+TEST_CASE("VariationalInformation refuses invalid options") {
     CHECK_THROWS_AS(retort::VariationalInformation(body, stage3, {.initial_variance = 0}).check(),
                     retort::ConfigError);
     CHECK_THROWS_AS(retort::VariationalInformation(body, stage3, {.epsilon = 0}).check(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Which layer explains which, and the information flow of several layers at once.
+/// Layer maps, and the information flow of several layers at once.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -20,7 +20,7 @@ using retort::MatchedInformationFlowOptions;
 using retort::functional::information_flow;
 using retort::functional::matched_information_flow;
 
-TEST_CASE("the nearest layer is the one of nearest information content") {
+TEST_CASE("the nearest layer is that of nearest information content") {
     // 0.4 lies nearest to 0.5, 0.8 between 0.5 and 1.1 (the shallower of equals), 0.9 nearest to 1.1.
     const retort::InformationFlowVector teacher{0.1, 0.5, 1.125, 2.0};
     CHECK(LayerMap::nearest({0.4, 0.8125, 0.9}, teacher, {.last_to_last = false}) == LayerMap{1, 1, 2});
@@ -31,7 +31,7 @@ TEST_CASE("the nearest layer is the one of nearest information content") {
     CHECK(retort::flow_vector_divergence(teacher, teacher, LayerMap::one_to_one(4)) == 0.0);
 }
 
-TEST_CASE("a layer map refuses what does not fit") {
+TEST_CASE("a layer map refuses mismatches") {
     CHECK(holds(words_of<ConfigError>([] { LayerMap::nearest({}, {1.0}); }),
                 "layers of the student, found none"));
     CHECK(holds(words_of<ConfigError>([] { LayerMap::nearest({1.0}, {}); }),
@@ -97,7 +97,7 @@ TEST_CASE("matched information flow is a term on two lists of taps") {
     CHECK_FALSE(teacher->first->weight.grad().defined());
 }
 
-TEST_CASE("matched information flow refuses what does not fit") {
+TEST_CASE("matched information flow refuses mismatches") {
     const std::vector<torch::Tensor> two{torch::rand({3, 2}), torch::rand({3, 2})}, one{torch::rand({3, 2})};
     const auto refusal = [&](const auto& student, const auto& teacher,
                              const MatchedInformationFlowOptions& options) {

@@ -85,7 +85,7 @@ TEST_CASE("singular_vectors agrees with mdistiller's KDSVD, given its signs") {
         const auto teacher = reference.inputs("feat_t");
         const std::string& name = reference.name();
         const bool exact = name.ends_with("_float64");
-        // The cases in float64 do not tell the signs, which are others than those of the same inputs in
+        // The cases in float64 do not determine the signs, which differ from those of the same inputs in
         // float32.
         const auto signs =
             exact ? golden::find("kdsvd__mdistiller", name.substr(0, name.size() - 8)) : reference;
@@ -96,7 +96,7 @@ TEST_CASE("singular_vectors agrees with mdistiller's KDSVD, given its signs") {
             CHECK(golden::agrees(reference, value, {{"feat_s", student}}, 1e-8, {}, 1e-16));
         } else {
             // The reference computes in float32, with singular vectors that are sensitive to rounding: 1e-2
-            // of the value and 1e-1 of the gradients are all that its numbers say.
+            // of the value and 1e-1 of the gradients are all its precision.
             CHECK(golden::agrees(reference, value, {}, 1e-2, {"feat_s"}, 1e-12));
             CHECK(golden::agrees(reference, value, {{"feat_s", student}}, 1e-1, {}, 1e-12));
         }

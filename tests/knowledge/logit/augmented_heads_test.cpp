@@ -24,7 +24,7 @@ std::vector<torch::Tensor> all_heads(const torch::Tensor& main, std::vector<torc
     return others;
 }
 
-/// What the networks of these tests return.
+/// The outputs of the networks of these tests.
 struct Views {
     torch::Tensor logits;
     std::vector<torch::Tensor> heads;
@@ -118,7 +118,7 @@ TEST_CASE("cross-entropies, hints and soft targets from the students' mean agree
                     leaves[name + ".weight"] = {weight};
                     leaves[name + ".bias"] = {bias};
                     map = torch::conv2d(map, weight, bias);
-                } else {  // means over the channels, of which there may be different numbers
+                } else {  // means over the channels, whose numbers may differ
                     map = map.mean(1);
                     goal = goal.mean(1);
                 }
@@ -128,7 +128,7 @@ TEST_CASE("cross-entropies, hints and soft targets from the students' mean agree
         const auto value = ratios[0] * hard + ratios[1] * hints + ratios[2] * soft;
         if (finite) {
             CHECK(golden::agrees(reference, value, leaves));
-        } else {  // 0 log 0 of a written-out entropy there
+        } else {  // 0 log 0 in its explicit entropy
             CHECK(torch::isfinite(value).item<bool>());
             const auto hard_parts = torch::stack(reference.components("ce_ensemble_then_students"));
             CHECK(close(hard, hard_parts.slice(0, 1).sum(), 1e-8));
@@ -137,7 +137,7 @@ TEST_CASE("cross-entropies, hints and soft targets from the students' mean agree
     }
 }
 
-TEST_CASE("views and joint labels computed manually, and what does not fit") {
+TEST_CASE("views and joint labels computed manually, and mismatches") {
     CHECK(same(joint_labels(torch::tensor({2, 0}, torch::kLong), 3),
                torch::tensor({6, 7, 8, 0, 1, 2}, torch::kLong)));
     CHECK(same(plain_views(torch::arange(6).view({6, 1}), 3),

@@ -25,7 +25,7 @@ TEST_CASE("cross_entropy keeps the laws") { laws::hold(cross_entropy({})); }
 
 TEST_CASE("cross_entropy with smoothed labels keeps the laws") {
     auto loss = cross_entropy({.label_smoothing = 0.1});
-    loss.waits = true;  // LibTorch's selects the samples that count
+    loss.waits = true;  // LibTorch's operator selects the samples that count
     laws::hold(loss);
 }
 

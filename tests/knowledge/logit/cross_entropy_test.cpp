@@ -28,7 +28,7 @@ TEST_CASE("cross-entropy computed manually") {
           Approx(-0.9 * std::log(0.75) - 0.1 * std::log(0.25)).epsilon(1e-12));
 }
 
-TEST_CASE("the reductions of cross-entropy and how they relate") {
+TEST_CASE("the reductions of cross-entropy and their relations") {
     torch::manual_seed(1);
     const auto logits = torch::randn({5, 3}, torch::kFloat64);
     const auto target = classes({0, 1, 2, 1, 0});
@@ -42,14 +42,14 @@ TEST_CASE("the reductions of cross-entropy and how they relate") {
     CHECK(same(value(Reduction::mean), value(Reduction::batchmean)));
 }
 
-TEST_CASE("cross-entropy is LibTorch's, in every bit") {
+TEST_CASE("cross-entropy is LibTorch's, bit for bit") {
     torch::manual_seed(2);
     const auto logits = torch::randn({6, 4});
     const auto target = classes({0, 1, 2, 3, 3, 3});
     CHECK(same(cross_entropy(logits, target), torch::nn::functional::cross_entropy(logits, target)));
 }
 
-TEST_CASE("the gradient of cross-entropy is as finite differences say") {
+TEST_CASE("the gradient of cross-entropy agrees with finite differences") {
     torch::manual_seed(3);
     const auto logits = torch::randn({3, 4}, torch::kFloat64);
     const auto weights = torch::tensor({1.0, 2.0, 0.5, 1.0}, torch::kFloat64);
@@ -70,7 +70,7 @@ TEST_CASE("targets may be probabilities") {
     CHECK(close(cross_entropy(logits, one_hot), cross_entropy(logits, classes({1, 2})), 1e-12));
 }
 
-TEST_CASE("weighted classes and ignored samples do not count, or count more") {
+TEST_CASE("class weights and ignored samples") {
     torch::manual_seed(5);
     const auto logits = torch::randn({3, 3}, torch::kFloat64);
     const auto each = cross_entropy(logits, classes({0, 1, 2}), {.reduction = Reduction::none});
@@ -94,7 +94,7 @@ TEST_CASE("extreme logits, one sample, an absent class and 16-bit types are fine
     }
 }
 
-TEST_CASE("targets that do not fit are named with shape and type") {
+TEST_CASE("mismatched targets are named with shape and type") {
     const auto logits = torch::randn({2, 3});
     const auto words = [&](const torch::Tensor& target) {
         return words_of<retort::ShapeError>([&] { cross_entropy(logits, target); });
@@ -115,7 +115,7 @@ TEST_CASE("targets that do not fit are named with shape and type") {
           }) == "cross_entropy: expected class weights of shape [3], found [4]");
 }
 
-TEST_CASE("a label smoothing that makes no sense is an error") {
+TEST_CASE("an invalid label smoothing is an error") {
     for (const double smoothing : {-0.1, 1.1, std::nan("")}) {
         CHECK(
             holds(words_of<retort::ConfigError>([&] { CrossEntropy{.label_smoothing = smoothing}.check(); }),

@@ -17,7 +17,7 @@ using retort::functional::decoupled_kd;
 
 namespace {
 
-/// The formula as it is written, with the target's column cut out: right as long as nothing is saturated.
+/// The formula as written, with the target's column removed: correct as long as nothing saturates.
 torch::Tensor by_hand(const torch::Tensor& student, const torch::Tensor& teacher, const torch::Tensor& target,
                       const DecoupledKd& options) {
     torch::Tensor sum = torch::zeros({}, torch::kFloat64);
@@ -54,7 +54,7 @@ TEST_CASE("decoupled_kd keeps the laws") {
     }
 }
 
-TEST_CASE("decoupled_kd agrees with mdistiller's DKD, but where the mask or the logarithm fails there") {
+TEST_CASE("decoupled_kd agrees with mdistiller's DKD, except where its mask or logarithm fails") {
     for (const golden::Case& reference : golden::cases("dkd__mdistiller")) {
         const auto student = reference.leaf("logits_student");
         const auto teacher = reference.input("logits_teacher"), target = reference.input("target");
@@ -63,7 +63,7 @@ TEST_CASE("decoupled_kd agrees with mdistiller's DKD, but where the mask or the 
                                   .temperature = reference.option("T")};
         auto value = decoupled_kd(student, teacher, target, options);
         if (reference.name() == "mask_fails_T1" || reference.name() == "student_saturated_T1") {
-            // There the mask of -1000 leaves the target in, and log(sum of p) is infinite. Not offered here.
+            // There the mask of -1000 does not remove the target, and log(sum of p) is infinite.
             CHECK(close(value, by_hand(student, teacher, target, options), 1e-10));
             CHECK_FALSE(golden::deviation(value, reference.value()) <= 0.1);
             const auto gradient = torch::autograd::grad({value}, {student})[0];
@@ -71,7 +71,7 @@ TEST_CASE("decoupled_kd agrees with mdistiller's DKD, but where the mask or the 
             continue;
         }
         if (reference.has_option(
-                "epoch")) {  // the warm-up is a schedule's, and the cross-entropy another term
+                "epoch")) {  // the warm-up belongs to a schedule, and the cross-entropy is another term
             const double warm_up = std::min(reference.option("epoch") / reference.option("warmup"), 1.0);
             value = reference.option("ce_weight") * retort::functional::cross_entropy(student, target) +
                     warm_up * value;
@@ -94,7 +94,7 @@ TEST_CASE("decoupled_kd agrees with MMRazor's, whose mean is a sum") {
     }
 }
 
-TEST_CASE("decoupled_kd makes soft targets when weighted by the teacher's doubt") {
+TEST_CASE("decoupled_kd weighted by the teacher's uncertainty equals soft targets") {
     // KL = KL of the binary part + (1 - t_y) KL of the others: one sample at a time.
     torch::manual_seed(3);
     const auto student = torch::randn({1, 6}, torch::kFloat64),

@@ -55,7 +55,7 @@ TEST_CASE("dist_kd agrees with the authors' code for classification, and torchdi
     }
 }
 
-TEST_CASE("dist_kd leaves the correlation over samples out for a batch of one") {
+TEST_CASE("dist_kd omits the correlation over samples for a batch of one") {
     const auto z = torch::randn({1, 4}, torch::kFloat64), t = torch::randn({1, 4}, torch::kFloat64);
     CHECK(same(dist_kd(z, t), dist_kd(z, t, {.class_weight = 0.0})));
     CHECK_THROWS_AS((DistKd{.sample_weight = -1}.check()), retort::ConfigError);

@@ -40,7 +40,7 @@ std::vector<torch::Tensor> gradients(const torch::Tensor& value, const Projected
     return torch::autograd::grad({value}, inputs);
 }
 
-/// Value and gradients are those of the loss on logits that are multiplied out.
+/// Value and gradients are those of the loss on materialized logits.
 template <class Teacher>
 void agrees_with_unfused(const ProjectedLogits& student, const Teacher& teacher,
                          const torch::Tensor& teacher_logits, const torch::Tensor& labels,
@@ -67,7 +67,7 @@ void agrees_with_unfused(const ProjectedLogits& student, const Teacher& teacher,
         expected = expected + options.hard_weight * hard;
     }
     CHECK(close(found, expected, 1e-10, 1e-13));
-    // Weights of the tokens that differ, so that no mix-up stays unseen.
+    // Different weights of the tokens, so that a mix-up is detected.
     const auto outer = torch::arange(1, found.numel() + 1, torch::kFloat64).reshape(found.sizes());
     const auto slopes = gradients((found * outer).sum(), fused);
     const auto expected_slopes = gradients((expected * outer).sum(), unfused);
@@ -76,7 +76,7 @@ void agrees_with_unfused(const ProjectedLogits& student, const Teacher& teacher,
 
 }  // namespace
 
-TEST_CASE("fused_token_divergence is token_divergence of the logits multiplied out") {
+TEST_CASE("fused_token_divergence is token_divergence of the materialized logits") {
     torch::manual_seed(1);
     const ProjectedLogits student{random({11, 4}), random({9, 4})};
     const ProjectedLogits biased{random({11, 4}), random({9, 4}), random({9})};
@@ -99,7 +99,7 @@ TEST_CASE("fused_token_divergence is token_divergence of the logits multiplied o
     }
 }
 
-TEST_CASE("fused_token_divergence in all forms, of sequences too") {
+TEST_CASE("fused_token_divergence in all forms, also for sequences") {
     torch::manual_seed(2);
     const ProjectedLogits student{random({2, 5, 4}), random({9, 4}), random({9})};
     const ProjectedLogits teacher{random({2, 5, 3}), random({9, 3})};
@@ -150,7 +150,7 @@ TEST_CASE("fused_token_divergence keeps the laws") {
     }
 }
 
-TEST_CASE("fused_token_divergence gives gradients to those that take one") {
+TEST_CASE("fused_token_divergence computes the gradients that are required") {
     torch::manual_seed(3);
     const ProjectedLogits student{random({6, 4}), random({5, 4}), random({5})};
     const auto teacher = random({6, 5});
@@ -196,7 +196,7 @@ TEST_CASE("fused_token_divergence can be differentiated twice over the same grap
     }
 }
 
-TEST_CASE("fused_token_divergence never has the logits of the batch") {
+TEST_CASE("fused_token_divergence never materializes the logits of the batch") {
     constexpr std::int64_t tokens = 256, width = 16, words = 2048;
     torch::manual_seed(5);
     const auto student = leaves({torch::randn({tokens, width}), torch::randn({words, width})});
@@ -222,14 +222,14 @@ TEST_CASE("fused_token_divergence never has the logits of the batch") {
             student.weight.mutable_grad().reset();
         }
     }
-    // The measure sees them where they are.
+    // The measurement detects them where they are materialized.
     AllocationCount count;
     token_divergence(multiplied_out(student), multiplied_out(teacher), labels).backward();
     CHECK(count.largest() == logits);
     CHECK(count.peak() >= 3 * logits);
 }
 
-TEST_CASE("fused_token_divergence sums up the gradient of 16-bit projections in float32") {
+TEST_CASE("fused_token_divergence accumulates the gradient of 16-bit projections in float32") {
     torch::manual_seed(6);
     const auto low = [](const torch::Tensor& t) { return t.to(torch::kBFloat16); };
     const ProjectedLogits rounded{low(random({64, 8})), low(random({7, 8})), low(random({7}))};
@@ -249,7 +249,7 @@ TEST_CASE("fused_token_divergence sums up the gradient of 16-bit projections in 
     }
 }
 
-TEST_CASE("fused_token_divergence is zero with zero gradient where no token counts, whatever they hold") {
+TEST_CASE("fused_token_divergence is zero with zero gradient if no token counts, whatever the contents") {
     const auto student = leaves({random({4, 3}), random({5, 3})});
     auto teacher = random({4, 5});
     teacher[1].fill_(std::numeric_limits<double>::quiet_NaN());
@@ -263,7 +263,7 @@ TEST_CASE("fused_token_divergence is zero with zero gradient where no token coun
     }
 }
 
-TEST_CASE("fused_token_divergence with a soft weight of 0 is cross-entropy, and does without the teacher") {
+TEST_CASE("fused_token_divergence with a soft weight of 0 is cross-entropy, and does not need the teacher") {
     torch::manual_seed(7);
     const auto student = leaves({random({6, 4}), random({5, 4})});
     const auto labels = torch::tensor({0, 1, -100, 3, 4, 2}, torch::kLong);
@@ -276,7 +276,7 @@ TEST_CASE("fused_token_divergence with a soft weight of 0 is cross-entropy, and 
     CHECK(close(slopes[1], expected_slopes[1], 1e-11, 1e-13));
 }
 
-TEST_CASE("fused_token_divergence refuses what does not fit") {
+TEST_CASE("fused_token_divergence refuses mismatches") {
     using retort::ConfigError;
     using retort::ShapeError;
     const ProjectedLogits student{random({4, 3}), random({5, 3})};

@@ -49,7 +49,7 @@ TEST_CASE("cosine_logits computed manually") {
     CHECK(close(each, torch::tensor({1.0, 0.04, 1.0}, torch::kFloat64), 1e-12));
     each.sum().backward();
     CHECK(close(s.grad()[2], -t[2] / std::sqrt(2.0), 1e-12));  // towards the teacher's direction
-    // Blind to the length of either.
+    // Invariant to the length of either.
     CHECK(close(retort::functional::cosine_logits(5 * s.detach(), 0.1 * t, {.reduction = Reduction::none}),
                 each.detach(), 1e-12));
 }

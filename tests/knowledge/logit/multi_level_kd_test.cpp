@@ -76,7 +76,7 @@ TEST_CASE("multi_level_kd as released agrees with the released code, plain and w
     CHECK(MultiLevelKd::standardized_as_released().temperatures[0] == 2.0);
 }
 
-TEST_CASE("multi_level_kd as described is its parts, masked sample by sample and class by class") {
+TEST_CASE("multi_level_kd as described is the sum of its parts, masked by sample and by class") {
     torch::manual_seed(5);
     const auto draw = [] { return 2 * torch::randn({5, 4}, torch::kFloat64); };
     const auto weak = draw(), strong = draw(), teacher_weak = draw(), teacher_strong = draw();
@@ -103,7 +103,7 @@ TEST_CASE("multi_level_kd as described is its parts, masked sample by sample and
     CHECK(close(laws::call(MultiLevelKd{}, both), expected, 1e-12));
 }
 
-TEST_CASE("multi_level_kd refuses what makes no sense") {
+TEST_CASE("multi_level_kd refuses invalid options") {
     MultiLevelKd options;
     options.temperatures[3] = 0;
     CHECK_THROWS_AS(options.check(), retort::ConfigError);

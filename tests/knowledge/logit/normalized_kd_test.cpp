@@ -32,7 +32,7 @@ TEST_CASE("normalized_kd agrees with cls_KD's NKD") {
     }
 }
 
-TEST_CASE("normalized_kd refuses what makes no sense") {
+TEST_CASE("normalized_kd refuses invalid options") {
     CHECK_THROWS_AS((NormalizedKd{.non_target_weight = -1}.check()), retort::ConfigError);
     CHECK_THROWS_AS((NormalizedKd{.temperature = 0}.check()), retort::ConfigError);
     const auto z = torch::randn({3, 1});

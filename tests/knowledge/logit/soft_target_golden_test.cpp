@@ -79,7 +79,8 @@ TEST_CASE("soft_target and logit_mse agree with TextBrewer's") {
         if (reference.word("function") == "kd_mse_loss") {
             value = retort::functional::logit_mse(of_student, of_teacher,
                                                   retort::LogitMse::text_brewer(reference.option("T")));
-        } else if (reference.has_input("temperature_per_sample")) {  // a temperature each: divided beforehand
+        } else if (reference.has_input(
+                       "temperature_per_sample")) {  // one temperature each: divided beforehand
             const auto each = reference.input("temperature_per_sample").unsqueeze(1);
             value = soft_target(of_student / each, of_teacher / each, SoftTarget::text_brewer(1.0));
         } else {
@@ -100,7 +101,7 @@ TEST_CASE("soft_target agrees with KD_Lib's KD") {
     }
 }
 
-TEST_CASE("soft_target agrees with Teacher-free KD's, from a teacher and from oneself") {
+TEST_CASE("soft_target agrees with Teacher-free KD's, from a teacher and from the student itself") {
     for (const char* file : {"kd__tfkd_mean", "tfkd_self__tfkd"}) {
         for (const golden::Case& reference : golden::cases(file)) {
             const auto student = reference.leaf("logits_student");
@@ -199,13 +200,13 @@ TEST_CASE("KD_Lib's mutual learning is the mean square of logits, and leaks into
         const auto& expected = reference.gradients().at("logits");
         CHECK(golden::deviation(gradients[0], expected[0]) <= 1e-8);
         for (std::size_t j = 1; j < logits.size(); ++j) {
-            CHECK_FALSE(gradients[j].defined());  // a peer teaches, it does not learn from this
+            CHECK_FALSE(gradients[j].defined());  // a peer is a constant here
             if (reference.name() != "equal") CHECK(expected[j].abs().max().item<double>() > 0);
         }
     }
 }
 
-TEST_CASE("soft_target agrees with OKDDip's mutual learning, whose targets learn, too") {
+TEST_CASE("soft_target agrees with OKDDip's mutual learning, whose targets are trained, too") {
     for (const golden::Case& reference : golden::cases("dml__okddip")) {
         const auto logits = reference.leaves("logits");
         SoftTarget options = at_temperature(SoftTarget::diverse_peers(), reference);
@@ -263,7 +264,7 @@ TEST_CASE("soft_target agrees with the port of the Knowledge Transfer Graph's ed
     }
 }
 
-TEST_CASE("soft_target and cross_entropy make the logit part of Be Your Own Teacher") {
+TEST_CASE("soft_target and cross_entropy form the logit part of Be Your Own Teacher") {
     for (const golden::Case& reference : golden::cases("byot__byot")) {
         const auto last = reference.leaf("logits_final"), target = reference.input("target");
         const auto middle = reference.leaves("logits_middle");
@@ -274,7 +275,7 @@ TEST_CASE("soft_target and cross_entropy make the logit part of Be Your Own Teac
             const auto soft =
                 soft_target(middle[i], last, at_temperature(SoftTarget::be_your_own_teacher(), reference));
             CHECK(golden::deviation(soft, reference.components("kd_T2")[i]) <= 1e-8);
-            // The features' part, written out: squares where either is positive.
+            // The feature part, explicitly: squares where either is positive.
             const auto shallow = reference.inputs("feat_middle")[i];
             const auto squares = (shallow - deep).square() * ((shallow > 0) | (deep > 0));
             value = value + (1 - alpha) * cross_entropy(middle[i], target) + alpha * soft +

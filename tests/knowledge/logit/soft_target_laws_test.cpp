@@ -73,7 +73,7 @@ TEST_CASE("soft_target's forms agree with each other") {
     CHECK(close(value(s, t, {.t_squared = false}) * 16, value(s, t, {}), 1e-12));
 }
 
-TEST_CASE("soft_target refuses options of a form that make no sense") {
+TEST_CASE("soft_target refuses invalid options of a form") {
     const auto z = torch::randn({2, 3});
     for (const SoftTarget& term : {SoftTarget{.form = Form::jensen_shannon, .beta = 0},
                                    SoftTarget{.form = Form::jensen_shannon, .beta = 1},

@@ -32,7 +32,7 @@ TEST_CASE("soft targets computed manually") {
               .item<double>() == Approx(by_hand).epsilon(1e-12));
 }
 
-TEST_CASE("the reductions and how they relate") {
+TEST_CASE("the reductions and their relations") {
     torch::manual_seed(1);
     const auto student = torch::randn({5, 3}, torch::kFloat64),
                teacher = torch::randn({5, 3}, torch::kFloat64);
@@ -61,7 +61,7 @@ TEST_CASE("soft targets are T^2 times LibTorch's divergence") {
     }
 }
 
-TEST_CASE("the gradient is T (softmax_s - softmax_t) / batch, and as finite differences say") {
+TEST_CASE("the gradient is T (softmax_s - softmax_t) / batch, and agrees with finite differences") {
     torch::manual_seed(3);
     const auto student = torch::randn({3, 4}, torch::kFloat64),
                teacher = torch::randn({3, 4}, torch::kFloat64);
@@ -78,7 +78,7 @@ TEST_CASE("the gradient is T (softmax_s - softmax_t) / batch, and as finite diff
     }
 }
 
-TEST_CASE("the teacher's logits get no gradient, even if they ask for one") {
+TEST_CASE("the teacher's logits get no gradient, even if they require one") {
     const auto student = torch::randn({3, 4}).requires_grad_(),
                teacher = torch::randn({3, 4}).requires_grad_();
     soft_target(student, teacher).backward();
@@ -124,7 +124,7 @@ TEST_CASE("16-bit logits are computed in float32") {
     }
 }
 
-TEST_CASE("one sample, equal rows, a class that the teacher all but rules out") {
+TEST_CASE("one sample, equal rows, a class that is nearly impossible for the teacher") {
     CHECK(soft_target(rows({1, 2, 3}, 3), rows({3, 2, 1}, 3)).isfinite().item<bool>());
     const auto one = soft_target(rows({0, 1}, 2), rows({1, 0}, 2));
     const auto two = soft_target(rows({0, 1, 0, 1}, 2), rows({1, 0, 1, 0}, 2));
@@ -171,7 +171,7 @@ TEST_CASE("bad logits are named with their shapes") {
     CHECK(holds(words(fine.to(at::kMeta), fine), "on one device, found meta and cpu"));
 }
 
-TEST_CASE("a temperature that makes no sense is an error") {
+TEST_CASE("an invalid temperature is an error") {
     const auto logits = torch::randn({2, 3});
     for (const double temperature : {0.0, -1.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
         const auto words =

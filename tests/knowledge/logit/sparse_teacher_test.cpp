@@ -46,7 +46,7 @@ TEST_CASE("sparse_teacher keeps the most probable words and the mass of the rest
                     torch::ones({2, 3}, torch::kFloat64), 1e-12));
         CHECK(teacher.temperature == temperature);
     }
-    // Where the rest is far below what float64 can tell from 1, its logarithm is still exact.
+    // Where 1 minus the rest rounds to 1 in float64, the rest's logarithm is still exact.
     auto sure = torch::zeros({1, 3}, torch::kFloat64);
     sure[0][1] = 100;
     CHECK(close(sparse_teacher(sure, 1).log_rest, torch::full({1}, std::log(2.0) - 100, torch::kFloat64),
@@ -64,7 +64,7 @@ TEST_CASE("token_divergence of a sparse teacher keeps the laws") {
         for (const Form form : all_forms) {
             const bool from_student =
                 form != Form::forward && form != Form::cross_entropy && form != Form::jensen_shannon;
-            // What the student gives to impossible words makes these infinite.
+            // The student's probability of impossible words makes these infinite.
             if (rest == SparseRest::renormalized && from_student) continue;
             INFO("rest " << static_cast<int>(rest) << ", form " << static_cast<int>(form));
             laws::Loss loss;
@@ -81,7 +81,7 @@ TEST_CASE("token_divergence of a sparse teacher keeps the laws") {
             loss.never_negative = true;
             loss.zero_at_equality = rest == SparseRest::bucket && form != Form::cross_entropy &&
                                     form != Form::symmetric_cross_entropy;
-            // 16-bit types of this test round the teacher before the words are chosen; a tie may go either
+            // The 16-bit types of this test round the teacher before the words are chosen; ties may go either
             // way.
             loss.equal_sizes = true;
             laws::hold(loss);
@@ -103,7 +103,7 @@ TEST_CASE("A sparse teacher of all words is the teacher itself") {
                 const auto student = random({4, 6}).requires_grad_();
                 const auto found = token_divergence(student, teacher, labels, options);
                 const auto expected = token_divergence(student, logits, labels, options);
-                // Without the rest's logarithm, rounding leaves it some 1e-16.
+                // Without the rest's logarithm, rounding leaves about 1e-16 for it.
                 CHECK(close(found, expected, known ? 1e-12 : 1e-9));
                 CHECK(close(gradient(found, student), gradient(expected, student), 1e-9, 1e-12));
             }
@@ -127,7 +127,7 @@ TEST_CASE("The rest as a bucket is one event of both distributions") {
         const auto expected = token_divergence(coarse(student), coarse(logits), {}, options);
         CHECK(close(found, expected, 1e-12));
         CHECK(close(gradient(found, student), gradient(expected, student), 1e-10, 1e-13));
-        // What is known of the teacher is all that this says: never more than the divergence of the whole.
+        // Based only on what is known of the teacher: never more than the divergence of the whole.
         if (form == Form::cross_entropy || form == Form::symmetric_cross_entropy) continue;
         CHECK(found.item<double>() <= token_divergence(student, logits, {}, options).item<double>() + 1e-12);
     }
@@ -179,7 +179,7 @@ TEST_CASE("The rest renormalized is a dense teacher without the other words") {
               .item<double>() == infinity);
 }
 
-TEST_CASE("A sparse teacher of sequences, in 16 bits, and with anything at tokens that do not count") {
+TEST_CASE("A sparse teacher of sequences, in 16 bits, and with arbitrary contents of ignored tokens") {
     torch::manual_seed(6);
     const auto logits = random({2, 3, 8}), student = random({2, 3, 8});
     const auto labels = torch::tensor({{1, -100, 2}, {-100, 0, 4}}, torch::kLong);
@@ -214,7 +214,7 @@ TEST_CASE("A sparse teacher needs one tensor of the logits' size: the gradient")
     }
 }
 
-TEST_CASE("token_divergence refuses a sparse teacher that does not fit") {
+TEST_CASE("token_divergence refuses a mismatched sparse teacher") {
     using retort::ShapeError;
     const auto student = random({2, 6});
     const auto teacher = sparse_teacher(random({2, 6}), 2);

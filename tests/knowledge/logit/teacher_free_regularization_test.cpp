@@ -59,7 +59,7 @@ TEST_CASE("teacher_free_regularization is 0 for a student that is the virtual te
     CHECK(close(virtual_teacher.grad(), torch::zeros({2, 4}, torch::kFloat64), 0, 1e-14));
 }
 
-TEST_CASE("teacher_free_regularization refuses what makes no sense") {
+TEST_CASE("teacher_free_regularization refuses invalid options") {
     CHECK_THROWS_AS((TeacherFreeRegularization{.temperature = 0}.check()), retort::ConfigError);
     CHECK_THROWS_AS((TeacherFreeRegularization{.correct_probability = 1}.check()), retort::ConfigError);
     CHECK_THROWS_AS(retort::functional::teacher_free_regularization(torch::randn({2, 1}),

@@ -43,10 +43,10 @@ TEST_CASE("token_divergence agrees with torchtune's divergences") {
         if (reference.option("normalize") == 0) options.reduction = Reduction::sum;
         const auto value =
             token_divergence(student, reference.input("logits_teacher"), reference.input("labels"), options);
-        // The reference computes its softmax in float32. At equality its gradient is rounding alone (2e-8).
+        // The reference computes its softmax in float32. At equality its gradient is only rounding error (2e-8).
         const double floor = reference.name().ends_with("_equal") ? 1e-7 : 1e-12;
         if (reference.name() == "reverse_minus_inf") {
-            // The reference's gradient is NaN where a word is impossible for the student; ours is finite.
+            // The reference's gradient is NaN where a word is impossible for the student; the library's is finite.
             CHECK(torch::isnan(reference.gradients().at("logits_student").at(0)).any().item<bool>());
             CHECK(golden::agrees(reference, value, {}, 1e-5, {"logits_student"}));
             const auto gradient = torch::autograd::grad({value}, {student}).at(0);

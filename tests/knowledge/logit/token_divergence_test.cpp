@@ -51,7 +51,7 @@ TEST_CASE("token_divergence keeps the laws in all forms") {
     laws::hold(law({.skip_impossible = true}));
 }
 
-TEST_CASE("token_divergence is soft_target where every token counts") {
+TEST_CASE("token_divergence is soft_target if every token counts") {
     torch::manual_seed(1);
     const auto student = random({6, 7}).requires_grad_(), teacher = random({6, 7});
     const std::vector<std::pair<Form, SoftTarget::Form>> forms{
@@ -75,7 +75,7 @@ TEST_CASE("token_divergence is soft_target where every token counts") {
     }
 }
 
-TEST_CASE("token_divergence takes sequences, and gives values of their shape") {
+TEST_CASE("token_divergence takes sequences, and returns values of their shape") {
     torch::manual_seed(2);
     const auto student = random({2, 3, 5}).requires_grad_(), teacher = random({2, 3, 5});
     const auto labels = torch::tensor({{1, -100, 2}, {-100, 0, 4}}, torch::kLong);
@@ -101,7 +101,7 @@ TEST_CASE("token_divergence takes sequences, and gives values of their shape") {
     CHECK(close(gradient(token_divergence(strided, teacher, labels), strided), slope, 1e-12));
 }
 
-TEST_CASE("token_divergence does not care what ignored tokens hold") {
+TEST_CASE("token_divergence ignores the contents of ignored tokens") {
     torch::manual_seed(3);
     const auto labels = torch::tensor({-100, 1, -100, 2}, torch::kLong);
     for (const Form form : all_forms) {
@@ -126,7 +126,7 @@ TEST_CASE("token_divergence does not care what ignored tokens hold") {
     }
 }
 
-TEST_CASE("token_divergence is zero with zero gradient where no token counts") {
+TEST_CASE("token_divergence is zero with zero gradient if no token counts") {
     for (const Reduction reduction :
          {Reduction::batchmean, Reduction::sum, Reduction::mean, Reduction::none}) {
         const auto student = random({2, 3, 5}).requires_grad_();
@@ -138,7 +138,7 @@ TEST_CASE("token_divergence is zero with zero gradient where no token counts") {
     }
 }
 
-TEST_CASE("token_divergence shows NaN in tokens that count") {
+TEST_CASE("token_divergence propagates NaN in counted tokens") {
     for (const Form form : all_forms) {
         auto student = random({2, 4}), teacher = random({2, 4});
         student[1][2] = not_a_number;
@@ -152,7 +152,7 @@ TEST_CASE("token_divergence of impossible words") {
     auto student = random({3, 6}), teacher = random({3, 6});
     const auto narrow = [](const torch::Tensor& t) { return t.slice(1, 0, 4).clone(); };
     for (const Form form : all_forms) {
-        // Impossible on both sides, as the padding of a vocabulary: as if the words were not there.
+        // Impossible on both sides, as the padding of a vocabulary: as if the words were absent.
         auto s = student.clone(), t = teacher.clone();
         s.slice(1, 4).fill_(-infinity);
         t.slice(1, 4).fill_(-infinity);
@@ -192,7 +192,7 @@ TEST_CASE("token_divergence of impossible words") {
     CHECK(close(skipped, terms.sum(1).mean(), 1e-12));
 }
 
-TEST_CASE("token_divergence's gradient can be asked for twice, but not its own gradient") {
+TEST_CASE("token_divergence can be differentiated twice over the same graph, but not to second order") {
     torch::manual_seed(5);
     const auto student = random({4, 5}).requires_grad_();
     for (const Reduction reduction : {Reduction::batchmean, Reduction::none}) {
@@ -222,7 +222,7 @@ TEST_CASE("token_divergence without gradient computes none") {
     CHECK_FALSE(token_divergence(student.detach(), teacher.clone().requires_grad_()).requires_grad());
 }
 
-TEST_CASE("token_divergence makes one tensor of the logits' size") {
+TEST_CASE("token_divergence allocates one tensor of the logits' size") {
     constexpr std::int64_t tokens = 512, words = 4096, size = tokens * words * 4;
     torch::manual_seed(6);
     const auto student = torch::randn({tokens, words}).requires_grad_(),
@@ -239,7 +239,7 @@ TEST_CASE("token_divergence makes one tensor of the logits' size") {
     }
 }
 
-TEST_CASE("token_divergence of float64 and float32 logits mixed, and of 16-bit sequences") {
+TEST_CASE("token_divergence of mixed float64 and float32 logits, and of 16-bit sequences") {
     torch::manual_seed(7);
     const auto student = random({2, 3, 9}), teacher = random({2, 3, 9});
     const auto labels = torch::tensor({{1, -100, 2}, {-100, 0, 4}}, torch::kLong);
@@ -256,7 +256,7 @@ TEST_CASE("token_divergence of float64 and float32 logits mixed, and of 16-bit s
     CHECK(gradient(value, low).scalar_type() == torch::kBFloat16);
 }
 
-TEST_CASE("token_divergence refuses what does not fit") {
+TEST_CASE("token_divergence refuses mismatches") {
     const auto z = random({2, 3, 5});
     const auto labels = torch::zeros({2, 3}, torch::kLong);
     using retort::ShapeError;
@@ -282,7 +282,7 @@ TEST_CASE("token_divergence refuses what does not fit") {
     }
 }
 
-TEST_CASE("token_divergence as a term takes the labels of the batch where there are any") {
+TEST_CASE("token_divergence as a term takes the labels of the batch if there are any") {
     torch::manual_seed(8);
     const laws::Outputs student{random({4, 5})}, teacher{random({4, 5})};
     const auto labels = torch::tensor({0, -100, 1, -100}, torch::kLong);

@@ -72,7 +72,7 @@ TEST_CASE("universal_self_kd ranks by probabilities: computed manually") {
     const auto found = universal_self_kd(p.log(), q.log(), target,
                                          {.target_weight = 0, .non_target_weight = 1, .weak_weight = 0});
     // q / 0.5 + p / 0.5: class 0 has 2, class 1 has 0.8, class 2 has 1.2. Ranks 1, 3, 2; Zipf 1/3 and 1/2
-    // make 0.4, 0.6.
+    // give 0.4, 0.6.
     CHECK(close(found, torch::tensor(-0.4 * std::log(0.6) - 0.6 * std::log(0.4), torch::kFloat64), 1e-10));
     const auto of_target =
         universal_self_kd(p.log(), q.log(), target, {.non_target_weight = 0, .weak_weight = 0});
@@ -80,7 +80,7 @@ TEST_CASE("universal_self_kd ranks by probabilities: computed manually") {
         close(of_target, torch::tensor(-std::log(0.5), torch::kFloat64), 1e-12));  // a batch of one: weight 1
 }
 
-TEST_CASE("universal_self_kd takes one-hot targets as it takes indices, unless as released") {
+TEST_CASE("universal_self_kd treats one-hot targets like indices, unless as released") {
     torch::manual_seed(6);
     const auto student = torch::randn({4, 5}, torch::kFloat64), weak = torch::randn({4, 5}, torch::kFloat64);
     const auto target = torch::tensor({1, 0, 4, 2}, torch::kLong);
@@ -92,7 +92,7 @@ TEST_CASE("universal_self_kd takes one-hot targets as it takes indices, unless a
     CHECK(torch::isfinite(universal_self_kd(student, weak, mixed)).item<bool>());
 }
 
-TEST_CASE("the term UniversalSelfKd makes its weak head from the first batch and teaches it") {
+TEST_CASE("the term UniversalSelfKd builds its weak head from the first batch and trains it") {
     torch::manual_seed(7);
     UniversalSelfKd term{retort::tap<&HeadedOutputs::pooled>};
     CHECK_FALSE(term.prepared());

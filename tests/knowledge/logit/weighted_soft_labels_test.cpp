@@ -34,7 +34,7 @@ TEST_CASE("weighted_soft_labels agrees with cls_KD's WSLD") {
     }
 }
 
-TEST_CASE("weighted_soft_labels refuses what makes no sense") {
+TEST_CASE("weighted_soft_labels refuses invalid options") {
     CHECK_THROWS_AS((WeightedSoftLabels{.temperature = 0}.check()), retort::ConfigError);
     CHECK_THROWS_AS((WeightedSoftLabels{.epsilon = 0}.check()), retort::ConfigError);
 }

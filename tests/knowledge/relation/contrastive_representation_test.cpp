@@ -84,7 +84,7 @@ TEST_CASE("a contrast bank agrees with RepDistiller's CRD over several steps") {
     }
 }
 
-TEST_CASE("noise_contrast gives the same with the whole bank and with chosen rows") {
+TEST_CASE("noise_contrast gives the same with the whole bank and with gathered rows") {
     torch::manual_seed(5);
     const auto vectors = torch::randn({3, 4}, torch::kFloat64).requires_grad_();
     const auto indices = torch::randint(20, {3, 5}, torch::kLong);
@@ -142,7 +142,7 @@ TEST_CASE("laws: noise_contrast, batch_contrast, queue_contrast") {
     laws::hold(loss);
 }
 
-TEST_CASE("contrast with a batch and with a queue is cross-entropy over what it is told apart from") {
+TEST_CASE("contrast with a batch and with a queue is cross-entropy over the positive and the negatives") {
     torch::manual_seed(7);
     const auto own = torch::randn({4, 3}, torch::kFloat64).requires_grad_();
     const auto other = torch::randn({4, 3}, torch::kFloat64).requires_grad_();
@@ -160,7 +160,7 @@ TEST_CASE("contrast with a batch and with a queue is cross-entropy over what it 
     CHECK(functional::batch_contrast(own.slice(0, 0, 1), other.slice(0, 0, 1)).item<double>() == 0);
 }
 
-TEST_CASE("a queue forgets its oldest rows first, around its end") {
+TEST_CASE("a queue replaces its oldest rows first, also across its end") {
     retort::ContrastQueue queue(retort::ContrastQueueOptions{.length = 5, .size = 2});
     const auto row = [](double x) { return torch::tensor({x, x + 0.5}).view({1, 2}); };
     const auto before = buffer(*queue, "teacher_queue").clone();
@@ -178,7 +178,7 @@ TEST_CASE("a queue forgets its oldest rows first, around its end") {
     CHECK_THROWS_AS(queue->forward(six, six), retort::ShapeError);
 }
 
-TEST_CASE("a contrast bank continues from its buffers bit by bit, negatives too") {
+TEST_CASE("a contrast bank resumes from its buffers bit for bit, including negatives") {
     const retort::ContrastBankOptions options{
         .samples = 30, .size = 4, .negatives = 7, .weights = torch::arange(30, torch::kFloat32)};
     torch::manual_seed(8);
@@ -210,7 +210,7 @@ TEST_CASE("a contrast bank continues from its buffers bit by bit, negatives too"
     CHECK(same(buffer(*first, "student_bank"), rows));
 }
 
-TEST_CASE("moving a contrast bank to 16-bit types changes neither numbers of samples nor banks") {
+TEST_CASE("moving a contrast bank to 16-bit types changes neither integer buffers nor banks") {
     retort::ContrastBank bank(retort::ContrastBankOptions{.samples = 6, .size = 3, .negatives = 2});
     const auto state = buffer(*bank, "random").clone();
     bank->to(torch::kCPU, torch::kBFloat16);
@@ -220,7 +220,7 @@ TEST_CASE("moving a contrast bank to 16-bit types changes neither numbers of sam
     CHECK(buffer(*bank, "student_bank").scalar_type() == torch::kFloat64);
 }
 
-TEST_CASE("a contrast bank refuses what it cannot use") {
+TEST_CASE("a contrast bank refuses invalid input") {
     retort::ContrastBank bank(retort::ContrastBankOptions{.samples = 6, .size = 3, .negatives = 2});
     const auto vectors = torch::randn({2, 3});
     CHECK_THROWS_AS(bank->forward(vectors, vectors, torch::tensor({0, 6})), retort::ShapeError);
@@ -259,7 +259,7 @@ TEST_CASE("ContrastiveRepresentation trains student and embeddings with every ki
                     retort::ConfigError);
 }
 
-TEST_CASE("an alias table spends every weight exactly") {
+TEST_CASE("an alias table distributes every weight exactly") {
     torch::manual_seed(10);
     const auto spiky = torch::rand({1000}, torch::kFloat64).pow(8);
     auto with_zeros = spiky.clone();
@@ -283,7 +283,7 @@ TEST_CASE("an alias table spends every weight exactly") {
 }
 
 TEST_CASE("random numbers are those of SplitMix64, and draws follow the weights") {
-    // The first numbers from 1234567, as the generator's authors give them.
+    // The first numbers from seed 1234567, as published by the generator's authors.
     auto start = torch::tensor({std::int64_t{1234567}});
     const std::array<std::uint64_t, 5> known{6457827717110365317U, 3203168211198807973U, 9817491932198370423U,
                                              4593380528125082431U, 16408922859458223821U};

@@ -30,7 +30,7 @@ TEST_CASE("correlation_congruence agrees with torchdistill's CCKDLoss") {
     }
 }
 
-TEST_CASE("neighbor_differences agrees with RepDistiller's CC, embeddings too") {
+TEST_CASE("neighbor_differences agrees with RepDistiller's CC, including embeddings") {
     for (const golden::Case& reference : golden::cases("cc__repdistiller")) {
         golden::Tensors leaves;
         const auto leaf = [&](const std::string& name) {

@@ -67,14 +67,14 @@ TEST_CASE("cross-entropies, soft targets and diversity agree with FedGen's users
         for (std::int64_t user = 0; user < weights.size(1); ++user) {
             const auto logits = head(retort::detail::concat("user", user));
             const auto weight = weights.select(1, user).index_select(0, labels);
-            // The weights act through their mean only, by a broadcast of the released code.
+            // The weights act only through their mean, due to a broadcast in the released code.
             value =
                 value + reference.option("ensemble_alpha") * cross_entropy(logits, labels) * weight.mean();
             together = together + logits * weight.unsqueeze(1);
         }
         value = value + reference.option("ensemble_eta") * diversity(reference.input("eps"), latent);
         if (reference.option("ensemble_beta") > 0) {
-            // The generator moves both sides of this divergence.
+            // The generator's gradient goes through both sides of this divergence.
             value = value - reference.option("ensemble_beta") *
                                 retort::detail::composed_soft_target(
                                     head("student"), together,
@@ -84,7 +84,7 @@ TEST_CASE("cross-entropies, soft targets and diversity agree with FedGen's users
     }
 }
 
-TEST_CASE("diversity is at most 1, which equal outputs have, and refuses what does not fit") {
+TEST_CASE("diversity is at most 1, attained by equal outputs, and refuses mismatches") {
     torch::manual_seed(1);
     const auto noise = torch::randn({4, 3}), output = torch::randn({4, 2, 2});
     CHECK(diversity(noise, output).item<double>() < 1);

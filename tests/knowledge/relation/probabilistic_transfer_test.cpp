@@ -36,7 +36,7 @@ TEST_CASE("probabilistic_transfer and class_neighbors agree with the authors' co
         const double weight = reference.option("supervised_weight");
         const auto unsupervised = functional::probabilistic_transfer(student, reference.input("feat_t"));
         const auto supervised = functional::class_neighbors(student, reference.input("target"));
-        // The reference makes the supervised target in float32.
+        // The reference computes the supervised target in float32.
         CHECK(close(supervised, reference.component("supervised").to(torch::kFloat64), 1e-6));
         CHECK(golden::agrees(reference, unsupervised + weight * supervised, {{"feat_s", {student}}},
                              weight == 0 ? 1e-8 : 1e-6));

@@ -114,7 +114,7 @@ TEST_CASE("errors of terms on relations name term, taps and shapes") {
                     retort::ShapeError);
 }
 
-TEST_CASE("options of terms on relations that make no sense are refused on construction") {
+TEST_CASE("invalid options of terms on relations are refused on construction") {
     CHECK_THROWS_AS((retort::SimilarityPreserving{body, body, {.norm = 3}}), retort::ConfigError);
     CHECK_THROWS_AS((retort::SimilarityPreserving{body, body, {.epsilon = 0}}), retort::ConfigError);
     CHECK_THROWS_AS((retort::Relational{body, body, {.epsilon = -1}}), retort::ConfigError);

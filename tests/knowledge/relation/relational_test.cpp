@@ -61,7 +61,7 @@ TEST_CASE("relational_distance, relational_angle and hard_dark_rank agree with t
     }
 }
 
-TEST_CASE("relational_angle is the same in blocks of any size") {
+TEST_CASE("relational_angle is the same for any block size") {
     torch::manual_seed(1);
     const auto student = torch::randn({13, 7}, torch::kFloat64).requires_grad_();
     const auto teacher = torch::randn({13, 9}, torch::kFloat64);
@@ -79,7 +79,7 @@ TEST_CASE("relational_angle is the same in blocks of any size") {
     }
 }
 
-TEST_CASE("relational_angle refuses a gradient of its gradient") {
+TEST_CASE("relational_angle refuses second derivatives") {
     const auto student = torch::randn({4, 3}, torch::kFloat64).requires_grad_();
     const auto value = functional::relational_angle(student, torch::randn({4, 3}, torch::kFloat64));
     CHECK_THROWS_AS(torch::autograd::grad({value}, {student}, {}, true, /*create_graph=*/true),

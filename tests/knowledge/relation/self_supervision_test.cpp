@@ -40,10 +40,10 @@ std::vector<Row> rows_of(const torch::Tensor& matrix) {
     return result;
 }
 
-/// The paper's selection and mean, one row after the other.
+/// The paper's selection and mean, row by row.
 double expected_loss(const std::vector<Row>& student, const std::vector<Row>& teacher,
                      const std::vector<std::size_t>& right, double temperature, double keep) {
-    std::vector<std::pair<std::size_t, std::size_t>> ranked;  // rank of the right choice, row
+    std::vector<std::pair<std::size_t, std::size_t>> ranked;  // rank of the correct choice, row
     std::size_t wrong = 0;
     for (std::size_t row = 0; row < teacher.size(); ++row) {
         std::size_t rank = 0;
@@ -76,7 +76,7 @@ std::vector<Row> cosines_of(const torch::Tensor& views, std::int64_t each) {
 
 }  // namespace
 
-TEST_CASE("self_supervision is the divergence of the views that count, one by one") {
+TEST_CASE("self_supervision is the divergence of the counted views, one by one") {
     torch::manual_seed(11);
     for (const std::int64_t views : {2, 4}) {
         for (const double keep : {0.0, 0.5, 0.75, 1.0}) {
@@ -94,7 +94,7 @@ TEST_CASE("self_supervision is the divergence of the views that count, one by on
     }
 }
 
-TEST_CASE("transformed_target is the divergence of the views that count, one by one") {
+TEST_CASE("transformed_target is the divergence of the counted views, one by one") {
     torch::manual_seed(12);
     const auto student = torch::randn({12, 5}, torch::kFloat64);
     const auto teacher = torch::randn({12, 5}, torch::kFloat64);
@@ -117,7 +117,7 @@ TEST_CASE("transformed_target is the divergence of the views that count, one by 
                     retort::ConfigError);
 }
 
-TEST_CASE("view_recognition is cross-entropy of the own sample") {
+TEST_CASE("view_recognition is cross-entropy with the view's own sample") {
     torch::manual_seed(13);
     const auto views = torch::randn({12, 6}, torch::kFloat64);
     double expected = 0;
@@ -181,7 +181,7 @@ TEST_CASE("laws: view_recognition") {
     laws::hold(loss);
 }
 
-TEST_CASE("terms of self-supervision learn a head and name their taps") {
+TEST_CASE("terms of self-supervision train a head and name their taps") {
     struct Outputs {
         torch::Tensor views, logits;
     };

@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// All of retort, from where it was installed.
+/// All of retort, from its installed location.
 #include <retort/retort.hpp>
