@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// LibTorch and Catch2 (2 or 3), in the only order that works. The only place that includes Catch2.
+/// LibTorch and Catch2 (2 or 3), in the order in which they get along. The only place that includes Catch2.
 #pragma once
 
-// LibTorch comes first and loses its own CHECK: with Catch2 before it, every CHECK of a test would
+// LibTorch comes first and loses its own CHECK: with Catch2 in front of it, every CHECK of a test would
 // become LibTorch's, which aborts the program.
 #include <torch/torch.h>
 
@@ -18,7 +18,7 @@
 #if __has_include(<catch2/catch_all.hpp>)
 #include <catch2/catch_all.hpp>
 
-// Things renamed in later versions, under their names in Catch2 2.
+// What later versions call otherwise, under the names of Catch2 2.
 using Catch::Approx;
 namespace Catch {
 inline Matchers::StringContainsMatcher Contains(const std::string& part) {
