@@ -141,8 +141,8 @@ TEST_CASE("several metrics, every so many epochs and after the last") {
                     Validation{held_out, retort::metrics::TopK{2}, retort::metrics::Agreement{}}.every(2));
     CHECK((history.has("validation_top2") && history.has("validation_agreement") &&
            !history.has("validation_accuracy")));
-    for (const std::size_t epoch : {0, 2}) CHECK(std::isnan(history.at(epoch, "validation_top2")));
-    for (const std::size_t epoch : {1, 3, 4})
+    for (const std::size_t epoch : {0U, 2U}) CHECK(std::isnan(history.at(epoch, "validation_top2")));
+    for (const std::size_t epoch : {1U, 3U, 4U})
         CHECK_FALSE(std::isnan(history.at(epoch, "validation_agreement")));
     Validation again{held_out};
     CHECK(&again.every(3) == &again);

@@ -127,7 +127,7 @@ TEST_CASE("a learner trains to the same bits along the part of a graph that lead
     const auto batches = vectors(4);
     one.along(whole).fit(batches, {.epochs = 3});
     two.along(less).fit(batches, {.epochs = 3});
-    for (const std::size_t i : {0, 2, 3}) CHECK(same(state(*nets[i]), state(*twins[i])));
+    for (const std::size_t i : {0U, 2U, 3U}) CHECK(same(state(*nets[i]), state(*twins[i])));
     CHECK(same(before, state(*twins[1])));
     CHECK_FALSE(same(before, state(*nets[1])));
 }

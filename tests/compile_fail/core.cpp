@@ -151,4 +151,34 @@ namespace schedule_element_is_text {
 }  // namespace schedule_element_is_text
 #endif
 
+#if defined(RETORT_CASE_later_phase_measures_the_run)
+// expect: retort: only the first of the Phases may be a schedule that measures the run
+namespace later_phase_measures_the_run {
+[[maybe_unused]] void run() { const Phases phases{Phase{3, 1.0}, Phase{0, WarmUp{Plateau{}}}}; }
+}  // namespace later_phase_measures_the_run
+#elif !defined(RETORT_CASE)
+namespace later_phase_measures_the_run {
+[[maybe_unused]] void run() { const Phases phases{Phase{3, WarmUp{Plateau{}}}, Phase{0, 1.0}}; }
+}  // namespace later_phase_measures_the_run
+#endif
+
+#if defined(RETORT_CASE_custom_later_phase_measures_the_run)
+// expect: retort: only the first of the Phases may be a schedule that measures the run
+namespace custom_later_phase_measures_the_run {
+struct Measured {
+    double weight(const Progress&) const { return 1.0; }
+    template <class Context>
+    void on_epoch_end(Context&) {}
+};
+[[maybe_unused]] void run() { const Phases phases{Phase{3, 1.0}, Phase{0, Measured{}}}; }
+}  // namespace custom_later_phase_measures_the_run
+#elif !defined(RETORT_CASE)
+namespace custom_later_phase_measures_the_run {
+struct Unmeasured {
+    double weight(const Progress&) const { return 1.0; }
+};
+[[maybe_unused]] void run() { const Phases phases{Phase{3, 1.0}, Phase{0, Unmeasured{}}}; }
+}  // namespace custom_later_phase_measures_the_run
+#endif
+
 }  // namespace

@@ -117,7 +117,7 @@ TEST_CASE("What is no CIFAR is refused") {
     write_cifar10(directory.path());
     std::filesystem::remove(directory / "data_batch_4.bin");
     RETORT_CHECK_ERROR(DataError, cifar10(directory.path(), Split::train, {.images_per_file = 2}),
-                       "data_batch_4.bin", "no such file");
+                       "data_batch_4.bin", "No such file");
     write_file(directory / "data_batch_4.bin", image(bytes({10}), 0));
     RETORT_CHECK_ERROR(DataError, cifar10(directory.path(), Split::train, {.images_per_file = 2}),
                        "data_batch_4.bin", "a file of 6146 bytes (2 images of 3073 bytes)");

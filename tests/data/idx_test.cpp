@@ -71,7 +71,7 @@ TEST_CASE("What is no readable IDX file is refused with file, offset, expected a
     const auto path = directory / "data";
     const auto name = path.string();
 
-    RETORT_CHECK_ERROR(DataError, read_idx(path), name, "expected a readable file", "no such file");
+    RETORT_CHECK_ERROR(DataError, read_idx(path), name, "cannot read: No such file");
     RETORT_CHECK_ERROR(DataError, read_idx(directory.path()), directory.path().string(), "a directory");
     REQUIRE(::mkfifo(name.c_str(), 0600) == 0);
     RETORT_CHECK_ERROR(DataError, read_idx(path), name, "a pipe");

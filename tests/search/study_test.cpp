@@ -228,7 +228,7 @@ TEST_CASE("failed trials are recorded; many in a row are rethrown") {
         },
         {.trials = 6});
     const StudyRecord record = study.record();
-    for (const std::size_t i : {0, 2, 4}) {
+    for (const std::size_t i : {0U, 2U, 4U}) {
         CHECK(record.trials[i].state == TrialState::failed);
         CHECK(record.trials[i].reason == "even");
     }

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -19,6 +20,8 @@
 #include <retort/data/dataset.hpp>
 #include <retort/data/detail/file.hpp>
 #include <retort/data/split.hpp>
+#include <retort/detail/byte_reader.hpp>
+#include <retort/detail/mapped_file.hpp>
 
 namespace retort::data {
 
@@ -69,22 +72,23 @@ inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
     using ::retort::detail::concat;
     const auto record = static_cast<std::uint64_t>(cifar_pixels) + labels.size();
     // Every file's size is checked before the first is read, so that no memory is allocated that no file fills.
+    std::vector<::retort::detail::MappedFile> files;
     std::vector<std::int64_t> counts;
     std::int64_t total = 0;
     for (const auto& path : paths) {
-        const File file(path);
-        const auto count = file.size() / record;
-        const auto found = concat(file.size(), " bytes");
-        if (images_per_file > 0 && file.size() != record * static_cast<std::uint64_t>(images_per_file)) {
+        const std::uint64_t size = files.emplace_back(data_file(path)).bytes().size();
+        const auto count = size / record;
+        const auto found = concat(size, " bytes");
+        if (images_per_file > 0 && size != record * static_cast<std::uint64_t>(images_per_file)) {
             const auto expected = record * static_cast<std::uint64_t>(images_per_file);
             malformed(
-                path, std::min(expected, file.size()),
+                path, std::min(expected, size),
                 concat("a file of ", expected, " bytes (", images_per_file, " images of ", record, " bytes)"),
                 found);
         }
-        if (file.size() % record != 0) {
+        if (size % record != 0) {
             malformed(path, count * record, concat("a whole number of images of ", record, " bytes"),
-                      concat(found, ", that is ", file.size() % record, " bytes of a last one"));
+                      concat(found, ", that is ", size % record, " bytes of a last one"));
         }
         counts.push_back(static_cast<std::int64_t>(count));
         total += counts.back();
@@ -93,23 +97,21 @@ inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
     auto targets = at::empty({total}, at::TensorOptions(at::kLong));
     auto* pixels = images.data_ptr<std::uint8_t>();
     auto* target = targets.data_ptr<std::int64_t>();
-    Bytes buffer(record);
     for (std::size_t f = 0; f < paths.size(); ++f) {
-        File file(paths[f]);
+        ::retort::detail::ByteReader reader(files[f].bytes());
         for (std::int64_t i = 0; i < counts[f]; ++i) {
-            const auto start = file.offset();
-            if (file.read(buffer.data(), buffer.size()) != buffer.size()) {
-                malformed(paths[f], start, concat("an image of ", record, " bytes"), "the end of the file");
-            }
+            const auto start = reader.position();
+            const std::string_view image = reader.take(record, "an image");
             for (std::size_t l = 0; l < labels.size(); ++l) {
-                if (buffer[l] >= labels[l].classes) {
+                const int label = static_cast<unsigned char>(image[l]);
+                if (label >= labels[l].classes) {
                     malformed(paths[f], start + l,
                               concat("a ", labels[l].name, " from 0 to ", labels[l].classes - 1),
-                              concat(static_cast<int>(buffer[l])));
+                              concat(label));
                 }
             }
-            *target++ = buffer[chosen];
-            std::memcpy(pixels, buffer.data() + labels.size(), static_cast<std::size_t>(cifar_pixels));
+            *target++ = static_cast<unsigned char>(image[chosen]);
+            std::memcpy(pixels, image.data() + labels.size(), static_cast<std::size_t>(cifar_pixels));
             pixels += cifar_pixels;
         }
     }

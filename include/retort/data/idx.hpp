@@ -15,11 +15,13 @@
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <retort/core/error.hpp>
 #include <retort/data/detail/file.hpp>
+#include <retort/detail/byte_reader.hpp>
 
 namespace retort::data {
 
@@ -85,12 +87,13 @@ inline at::Tensor read_idx(const std::filesystem::path& path) {
         detail::malformed(path, 3, "at most 64 dimensions, as many as LibTorch supports", concat(rank));
     }
     const auto header = source.exactly(4 * rank, concat("the sizes of ", rank, " dimensions"));
+    ::retort::detail::ByteReader numbers(
+        std::string_view(reinterpret_cast<const char*>(header.data()), header.size()));
     std::vector<std::int64_t> sizes(rank);
     std::string shape;
     bool empty = false;
     for (std::size_t d = 0; d < rank; ++d) {
-        std::uint32_t size = 0;
-        for (std::size_t i = 0; i < 4; ++i) size = size << 8 | header[4 * d + i];
+        const auto size = numbers.big_endian<std::uint32_t>("a size");
         sizes[d] = size;
         empty = empty || size == 0;
         shape += (d > 0 ? " x " : "") + std::to_string(size);

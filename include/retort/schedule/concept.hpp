@@ -6,6 +6,7 @@
 /// |---|---|
 /// | `s.weight(progress)` | required; a finite number; a pure function of the progress, and of what the schedule's checkpoint holds where it has one, so that a resumed run sees the same weights |
 /// | `s.check()` | optional; throws ConfigError where the options make no sense |
+/// | `S::counts_run_epochs` | optional; `static constexpr bool`, true where the weight is looked up by the epoch of the run, so that `Phases` refuses the schedule as a later phase; deduced for schedules that are callbacks with `on_epoch_end` |
 /// | `s.checkpoint(archive)` | required where the weight depends on more than the progress: stores or sets this state (`retort::Archive`); copies share it |
 ///
 /// A minimal example:
@@ -35,6 +36,16 @@ concept WeightSchedule = requires(const S& schedule, const Progress& progress) {
 };
 
 namespace detail {
+
+template <class S>
+concept EndsEpochs = requires { &S::on_epoch_end; } || requires { &S::template on_epoch_end<int>; };
+
+/// Whether a schedule looks its weight up by the epoch of the run: one that measures, and what holds such a one.
+template <class S>
+inline constexpr bool counts_run_epochs = EndsEpochs<S>;
+template <class S>
+    requires requires { S::counts_run_epochs; }
+inline constexpr bool counts_run_epochs<S> = S::counts_run_epochs;
 
 /// The share of a stretch of `length` epochs that is over, in [0, 1]; a length of 0 stands for the whole run.
 inline double elapsed_share(const char* where, const Progress& progress, double length, Every every) {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <retort/core/error.hpp>
+#include <retort/schedule/concept.hpp>
 #include <retort/schedule/constant.hpp>
 #include <retort/schedule/schedule_adaptor.hpp>
 
@@ -26,14 +27,27 @@ Phase(int, S) -> Phase<S>;
 template <class S>
 Phase(std::int64_t, S) -> Phase<S>;
 
+namespace detail {
+template <class First, class... Later>
+consteval bool later_phases_count_their_own_epochs() {
+    return !(counts_run_epochs<Later> || ...);
+}
+}  // namespace detail
+
 /// Schedules one after the other. Each phase sees its own progress: its first epoch is 0, and its `epochs` is
 /// its length.
 ///
 ///     retort::Phases{retort::Phase{30, 1.0}, retort::Phase{0, 0.0}}          // 1 for 30 epochs, then 0
 ///
-/// The last phase goes on after its epochs are over.
+/// The last phase continues after its epochs are over. Schedules that measure the run (`Plateau`,
+/// `AdaptiveCriticalPeriod`) can be the first phase only: what they measured is numbered by the epochs of the run.
 template <WeightSchedule... S>
 class Phases : public ScheduleAdaptor<S...> {
+    static_assert(
+        detail::later_phases_count_their_own_epochs<S...>(),
+        "retort: only the first of the Phases may be a schedule that measures the run, such as a Plateau; "
+        "a later phase counts its epochs from 0");
+
   public:
     template <class... P>
         requires(sizeof...(P) == sizeof...(S))

@@ -29,6 +29,8 @@ namespace retort {
 template <WeightSchedule... S>
 class ScheduleAdaptor {
   public:
+    static constexpr bool counts_run_epochs = (detail::counts_run_epochs<S> || ...);
+
     ScheduleAdaptor() = default;
     // Not explicit, so that a derived aggregate is initialized with its schedules first.
     explicit(false) ScheduleAdaptor(S... schedules) : schedules_(std::move(schedules)...) {}

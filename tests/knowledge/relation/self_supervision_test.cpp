@@ -100,7 +100,7 @@ TEST_CASE("transformed_target is the divergence of the counted views, one by one
     const auto teacher = torch::randn({12, 5}, torch::kFloat64);
     const auto target = torch::tensor({4, 0, 2, 2});
     std::vector<std::size_t> right;
-    for (const std::size_t each : {4, 0, 2, 2}) right.insert(right.end(), 3, each);
+    for (const std::size_t each : {4U, 0U, 2U, 2U}) right.insert(right.end(), 3, each);
     for (const double keep : {0.0, 0.4, 1.0}) {
         const auto value = functional::transformed_target(student, teacher, target, {.keep = keep});
         CHECK(std::abs(value.item<double>() -

@@ -8,16 +8,16 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,16 +26,21 @@
 #endif
 
 #include <retort/core/error.hpp>
+#include <retort/detail/byte_reader.hpp>
+#include <retort/detail/mapped_file.hpp>
 
 namespace retort::data::detail {
 
 using Bytes = std::vector<std::uint8_t>;
 
+/// What a gzip file begins with.
+inline constexpr std::string_view gzip_magic("\x1f\x8b", 2);
+
 /// Throws the error of a malformed file.
 [[noreturn]] inline void malformed(const std::filesystem::path& path, std::uint64_t offset,
                                    const std::string& expected, const std::string& found) {
-    throw DataError(::retort::detail::concat(path.string(), ": at offset ", offset, ": expected ", expected,
-                                             ", found ", found));
+    throw DataError(::retort::detail::concat(
+        path.string(), ": ", ::retort::detail::MalformedBytes(offset, expected, found).what()));
 }
 
 /// `1f 8b` for { 0x1f, 0x8b }.
@@ -50,69 +55,22 @@ inline std::string hexadecimal(const std::uint8_t* bytes, std::size_t count) {
     return words;
 }
 
-/// A regular file that is not empty, opened for reading.
-class File {
-  public:
-    /// \throws DataError if there is no such file, or it is a directory, a pipe, a device, empty or unreadable.
-    explicit File(std::filesystem::path path) : path_(std::move(path)) {
-        std::error_code error;
-        const auto status = std::filesystem::status(path_, error);
-        if (status.type() == std::filesystem::file_type::not_found) fail("no such file");
-        if (error) fail(error.message());
-        // Anything else could block forever (a pipe) or never end (a device).
-        if (status.type() == std::filesystem::file_type::directory) fail("a directory");
-        if (status.type() != std::filesystem::file_type::regular) fail("a pipe, socket or device");
-        size_ = std::filesystem::file_size(path_, error);
-        if (error) fail(error.message());
-        if (size_ == 0) malformed(path_, 0, "data", "an empty file");
-        stream_.reset(std::fopen(path_.string().c_str(), "rb"));
-        if (!stream_) fail(std::error_code(errno, std::generic_category()).message());
-    }
-
-    const std::filesystem::path& path() const { return path_; }
-    /// The size of the file in bytes.
-    std::uint64_t size() const { return size_; }
-    /// The number of bytes read so far.
-    std::uint64_t offset() const { return offset_; }
-
-    /// Reads up to `count` bytes; fewer only at the end of the file.
-    std::size_t read(std::uint8_t* to, std::size_t count) {
-        const auto got = std::fread(to, 1, count, stream_.get());
-        if (got < count && std::ferror(stream_.get()) != 0) {
-            malformed(path_, offset_ + got, "readable data",
-                      std::error_code(errno, std::generic_category()).message());
-        }
-        offset_ += got;
-        return got;
-    }
-    void rewind() {
-        std::rewind(stream_.get());
-        offset_ = 0;
-    }
-
-  private:
-    struct Close {
-        void operator()(std::FILE* stream) const { std::fclose(stream); }
-    };
-    [[noreturn]] void fail(const std::string& found) const {
-        throw DataError(
-            ::retort::detail::concat(path_.string(), ": expected a readable file, found ", found));
-    }
-
-    std::filesystem::path path_;
-    std::uint64_t size_ = 0;
-    std::uint64_t offset_ = 0;
-    std::unique_ptr<std::FILE, Close> stream_;
-};
+/// The bytes of a regular file that is not empty.
+/// \throws DataError if there is no such file, or it is a directory, a pipe, a device, empty or unreadable
+inline ::retort::detail::MappedFile data_file(const std::filesystem::path& path) {
+    ::retort::detail::MappedFile file(path);
+    if (file.bytes().empty()) malformed(path, 0, "data", "an empty file");
+    return file;
+}
 
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
 
 /// Unpacks a gzip file (RFC 1952) of one or more members, and checks the checksum and length of each.
 class Gunzip {
   public:
-    explicit Gunzip(File& file) : file_(&file) {
+    Gunzip(std::filesystem::path path, std::string_view packed) : path_(std::move(path)), packed_(packed) {
         if (inflateInit2(&stream_, 15 + 16) != Z_OK) {  // the largest window; gzip alone
-            throw DataError(::retort::detail::concat(file.path().string(), ": zlib cannot be initialized"));
+            throw DataError(::retort::detail::concat(path_.string(), ": zlib cannot be initialized"));
         }
     }
     ~Gunzip() { inflateEnd(&stream_); }
@@ -123,13 +81,13 @@ class Gunzip {
     std::size_t read(std::uint8_t* to, std::size_t count) {
         std::size_t done = 0;
         while (done < count && !finished_) {
-            if (stream_.avail_in == 0) refill();
             if (between_members_) {
                 if (!next_member()) break;
                 continue;
             }
+            if (stream_.avail_in == 0) refill();
             if (stream_.avail_in == 0) {
-                malformed(file_->path(), file_->offset(), "the rest of a gzip stream",
+                malformed(path_, packed_.size(), "the rest of a gzip stream",
                           ::retort::detail::concat("the end of the file after ", unpacked_ + done,
                                                    " unpacked bytes"));
             }
@@ -142,7 +100,7 @@ class Gunzip {
             if (result == Z_STREAM_END) {
                 between_members_ = true;
             } else if (result != Z_OK && result != Z_BUF_ERROR) {
-                malformed(file_->path(), position(), "a sound gzip stream",
+                malformed(path_, position(), "a sound gzip stream",
                           stream_.msg != nullptr ? stream_.msg : "one that zlib does not unpack");
             }
         }
@@ -152,36 +110,37 @@ class Gunzip {
 
   private:
     /// Where the unpacking is in the packed file.
-    std::uint64_t position() const { return file_->offset() - stream_.avail_in; }
+    std::size_t position() const { return given_ - stream_.avail_in; }
+    /// Gives zlib what it has not had, as much as it can count.
     void refill() {
-        stream_.next_in = buffer_.data();
-        stream_.avail_in = static_cast<uInt>(file_->read(buffer_.data(), buffer_.size()));
+        const std::size_t at = position();
+        stream_.avail_in =
+            static_cast<uInt>(std::min<std::size_t>(packed_.size() - at, std::numeric_limits<uInt>::max()));
+        stream_.next_in =
+            reinterpret_cast<Bytef*>(const_cast<char*>(packed_.data() + at));  // zlib only reads it
+        given_ = at + stream_.avail_in;
     }
     bool next_member() {
-        if (stream_.avail_in == 0) {
+        const std::string_view rest = packed_.substr(position());
+        if (rest.empty()) {
             finished_ = true;
             return false;
         }
-        if (stream_.avail_in == 1) {
-            // The two bytes that begin a member may lie on both sides of the buffer's end.
-            buffer_[0] = *stream_.next_in;
-            stream_.next_in = buffer_.data();
-            stream_.avail_in += static_cast<uInt>(file_->read(buffer_.data() + 1, buffer_.size() - 1));
-        }
-        if (stream_.avail_in < 2 || stream_.next_in[0] != 0x1f || stream_.next_in[1] != 0x8b) {
-            malformed(file_->path(), position(), "the end of the file after the gzip stream",
-                      ::retort::detail::concat(
-                          file_->size() - position(), " more bytes, beginning with ",
-                          hexadecimal(stream_.next_in, std::min<std::size_t>(stream_.avail_in, 2))));
+        if (!rest.starts_with(gzip_magic)) {
+            malformed(path_, position(), "the end of the file after the gzip stream",
+                      ::retort::detail::concat(rest.size(), " more bytes, beginning with ",
+                                               hexadecimal(reinterpret_cast<const std::uint8_t*>(rest.data()),
+                                                           std::min<std::size_t>(rest.size(), 2))));
         }
         inflateReset(&stream_);
         between_members_ = false;
         return true;
     }
 
-    File* file_;
+    std::filesystem::path path_;
+    std::string_view packed_;
+    std::size_t given_ = 0;  // bytes that zlib has been given
     z_stream stream_{};
-    std::vector<std::uint8_t> buffer_ = std::vector<std::uint8_t>(std::size_t{1} << 16);
     std::uint64_t unpacked_ = 0;
     bool between_members_ = false;
     bool finished_ = false;
@@ -192,37 +151,36 @@ class Gunzip {
 /// The content of a file: its bytes, or what it unpacks to if it is gzip, which its first bytes tell and not its name.
 class Source {
   public:
-    explicit Source(const std::filesystem::path& path) : file_(path) {
-        std::array<std::uint8_t, 2> magic{};
-        const auto got = file_.read(magic.data(), magic.size());
-        file_.rewind();
-        packed_ = got == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
+    explicit Source(std::filesystem::path path)
+        : path_(std::move(path)), file_(data_file(path_)), reader_(file_.bytes()) {
+        packed_ = file_.bytes().starts_with(gzip_magic);
         if (!packed_) return;
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
-        gunzip_ = std::make_unique<Gunzip>(file_);
+        gunzip_ = std::make_unique<Gunzip>(path_, file_.bytes());
 #else
-        malformed(file_.path(), 0, "plain data (retort was built without zlib, RETORT_WITH_ZLIB)",
-                  "a gzip file");
+        malformed(path_, 0, "plain data (retort was built without zlib, RETORT_WITH_ZLIB)", "a gzip file");
 #endif
     }
 
-    const std::filesystem::path& path() const { return file_.path(); }
+    const std::filesystem::path& path() const { return path_; }
     /// The number of bytes read so far, counted after unpacking.
     std::uint64_t offset() const { return offset_; }
     /// How many bytes are left, if that is known without unpacking them.
     std::optional<std::uint64_t> left() const {
-        if (packed_) return std::nullopt;
-        return file_.size() - std::min(file_.size(), file_.offset());
+        return packed_ ? std::nullopt : std::optional<std::uint64_t>(reader_.left());
     }
 
     /// Reads up to `count` bytes; fewer only at the end.
     std::size_t read(std::uint8_t* to, std::size_t count) {
         std::size_t got = 0;
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
-        got = packed_ ? gunzip_->read(to, count) : file_.read(to, count);
-#else
-        got = file_.read(to, count);
+        if (packed_) got = gunzip_->read(to, count);
 #endif
+        if (!packed_) {
+            const std::string_view bytes = reader_.take(std::min(count, reader_.left()), "data");
+            got = bytes.size();
+            if (got > 0) std::memcpy(to, bytes.data(), got);
+        }
         offset_ += got;
         return got;
     }
@@ -261,17 +219,18 @@ class Source {
                   known ? ::retort::detail::concat(*known, " more bytes") : std::string("more bytes"));
     }
 
+    Source(const Source&) = delete;
+    Source& operator=(const Source&) = delete;
+
   private:
-    File file_;
+    std::filesystem::path path_;
+    ::retort::detail::MappedFile file_;
+    ::retort::detail::ByteReader reader_;  // of plain data
     bool packed_ = false;
     std::uint64_t offset_ = 0;
 #if defined(RETORT_WITH_ZLIB) && RETORT_WITH_ZLIB
-    std::unique_ptr<Gunzip> gunzip_;  // points to file_, so a Source stays where it is
+    std::unique_ptr<Gunzip> gunzip_;
 #endif
-
-  public:
-    Source(const Source&) = delete;
-    Source& operator=(const Source&) = delete;
 };
 
 }  // namespace retort::data::detail
