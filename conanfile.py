@@ -32,7 +32,7 @@ class RetortConan(ConanFile):
         cmake_layout(self)
 
     def requirements(self):
-        # Ranges, so that a profile's [platform_requires] can put the system's packages in the place of Conan's.
+        # Ranges, so that a profile's [platform_requires] can replace Conan's packages by the system's.
         self.requires("libtorch/[>=1.13]", transitive_headers=True, transitive_libs=True)
         self.requires("range-v3/[>=0.12]", transitive_headers=True, transitive_libs=True)
         if self.options.with_zlib:
@@ -46,7 +46,7 @@ class RetortConan(ConanFile):
         check_min_cppstd(self, 20)
 
     def package_id(self):
-        # Headers are the same for every compiler. The option stays: the installed CMake package tells it.
+        # Headers are the same for every compiler. The options stay: the installed CMake package depends on them.
         self.info.settings.clear()
         self.info.requires.clear()
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSL-1.0
 """Checks the folders of include/retort against the table in docs/design.md.
 
-Fails where a folder includes one that its row does not list, where a row lists a folder that is not above it (so that
-there is no circle), and where a folder has no row.
+Fails if a folder includes one that its row does not list, if a row lists a folder that is not above it (so that there
+are no cycles), or if a folder has no row.
 """
 import pathlib
 import re
@@ -14,7 +14,7 @@ headers = root / "include" / "retort"
 
 
 def table():
-    """Row by row: the folder and those that it may include, None for all above it."""
+    """By row: the folder and those that it may include; None: all above it."""
     text = (root / "docs" / "design.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)/[^`]*` \|[^|]*\| ?([^|]*?) ?\|$", text, re.MULTILINE)
     allowed = {}

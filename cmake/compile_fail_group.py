@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Compiles all cases of one file of tests/compile_fail at once, and sorts what the compiler says by case.
+"""Compiles all cases of one file of tests/compile_fail at once, and sorts the compiler's output by case.
 
     compile_fail_group.py <source> <compile_commands.json> <folder> <compiler id>
 
 Writes <folder>/<case>.said for each case that the compiler complained about. CompileFailRun.cmake looks there first and
-compiles a case alone where it does not find what it expects: this file saves time and decides nothing.
+compiles a case alone if it does not find what it expects: this only saves time and decides nothing.
 """
 import json
 import os

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Accesses what a reader found as a tensor would.
+/// Accesses the elements that a reader found as a tensor would.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 #include <retort/io/detail/stored_tensor.hpp>
 
-/// Reads the first and the last element of every tensor that the checks let pass. Traps if they let one pass that
-/// is larger than what is stored.
+/// Reads the first and the last element of every tensor that passed the checks. Traps if one is larger than the stored
+/// data.
 inline void consume(const retort::detail::StoredTensors& stored, std::size_t file_size) {
     volatile char sink = 0;
     std::size_t total = 0;

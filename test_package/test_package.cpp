@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Distils a few steps: the student must come closer to its teacher, and the teacher must stay as it is.
+/// Distills for a few steps: the student must come closer to its teacher, and the teacher must not change.
 #include <torch/torch.h>
 
 #include <iostream>

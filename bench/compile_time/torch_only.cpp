@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What every user of LibTorch compiles anyway.
+/// The baseline: what every user of LibTorch compiles.
 #include <torch/torch.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The losses as one writes them from the papers, with LibTorch's operators and autograd: without checks or handling
-/// of special inputs, and without anything known to be slow.
+/// The losses written straight from the papers, with LibTorch's operators and autograd: without checks or handling of
+/// special inputs, and without anything known to be slow.
 #pragma once
 
 #include <torch/torch.h>

@@ -7,9 +7,9 @@
 ///     losses soft_target 512       those whose name or shapes contain one of these
 ///
 /// Both run alternately, also alternating which goes first; a time is the median, the ratio that of the medians,
-/// hand-written to ours: above 1 the library is faster. One thread: CPU time, unaffected by other programs. Memory is
-/// that of tensors besides the inputs, gradients included. Both must agree in value and gradients; the program fails
-/// if they do not.
+/// hand-written to the library's: above 1 the library is faster. One thread: CPU time, unaffected by other programs.
+/// Memory is that of tensors besides the inputs, gradients included. Both must agree in value and gradients; the
+/// program fails if they do not.
 #include <torch/torch.h>
 
 #include <CLI/CLI.hpp>

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-"""The steps of optimizers.cpp, as they are written in Python (`foreach=True` where this torch has it). Prints the seconds of
+"""The steps of optimizers.cpp in Python (with `foreach=True` if this torch supports it). Prints the seconds of
 the fastest step of each.
 """
 import sys

@@ -44,7 +44,7 @@ struct PerceptronImpl : torch::nn::Module {
 TORCH_MODULE(Perceptron);
 
 /// The hand-written step calls the library's function, too: this compares what objective and trainer add.
-/// bench/losses compares the function with the written-out formula. (The step in Python writes it out.)
+/// bench/losses compares the function with the explicit formula. (The step in Python uses the explicit formula.)
 torch::Tensor soft_target(const torch::Tensor& student, const torch::Tensor& teacher) {
     return retort::functional::soft_target(student, teacher, {.temperature = temperature});
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-"""The steps of step_overhead.cpp, as they are written in Python. Prints the torch version and the seconds of the fastest step.
+"""The steps of step_overhead.cpp in Python. Prints the torch version and the seconds of the fastest step.
 """
 import sys
 import time

@@ -3,10 +3,10 @@
 """Weights as Python's torch writes and reads them: makes tests/golden/weights, and the other side of a round trip.
 
     weights.py make DIR          writes the files that the tests read
-    weights.py check FILE SUM    reads FILE by torch.load(weights_only=True) (where torch has it) or as safetensors,
+    weights.py check FILE SUM    reads FILE by torch.load(weights_only=True) (if supported) or as safetensors,
                                  and compares the sums of its tensors with the text file SUM: name, type, sum
-    weights.py answer FILE XY    reads FILE the same way, gives it to a ResNet-18, strictly, and compares its answers to
-                                 the tensor x in the file XY with the tensor y there
+    weights.py answer FILE XY    reads FILE the same way, loads it into a ResNet-18, strictly, and compares its outputs for
+    the tensor x in the file XY with the tensor y there
 """
 import collections
 import io
@@ -106,7 +106,7 @@ class BasicBlock(torch.nn.Module):
 
 
 class ResNet18(torch.nn.Module):
-    """With the structure and the names of torchvision's, but narrow."""
+    """With torchvision's structure and names, but narrow."""
 
     def __init__(self, width=2, classes=10):
         super().__init__()
@@ -130,7 +130,7 @@ class ResNet18(torch.nn.Module):
 
 
 def make_resnet18(path):
-    """Checkpoints as training scripts leave them: of a wrapped network on a GPU, with its optimizer."""
+    """Checkpoints as written by training scripts: of a wrapped network on a GPU, with its optimizer."""
     torch.manual_seed(18)
     net = ResNet18()
     optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=1e-4)
@@ -174,7 +174,7 @@ def save_safetensors(tensors, path):
 
 
 def make_unusual(path):
-    """Files with something else beside the four tensors of a small network, or under another key."""
+    """Files with other entries besides the four tensors of a small network, or under another key."""
     net = small()
     state = lambda **more: collections.OrderedDict(net.state_dict(), **more)
     torch.save(state(**{"0._extra_state": io.BytesIO()}), path("extra_state.pt"))

@@ -152,20 +152,21 @@ void check(const StudyRecord& record, std::int64_t trials) {
             expect(decisions[i].rung == static_cast<std::int64_t>(i), where(), "rung ", i, " is ",
                    decisions[i].rung);
             expect(epoch <= trial.reports.size() && decisions[i].value == trial.reports[epoch - 1].second,
-                   where(), "decided by another value");
+                   where(), "decided on another value");
             const bool last = i + 1 == decisions.size();
             expect(decisions[i].promoted == !(last && trial.state == TrialState::pruned), where(),
-                   "its last decision and its state do not agree");
+                   "its last decision contradicts its state");
         }
         if (trial.state == TrialState::pruned) {
             expect(
                 !trial.reports.empty() && trial.reports.size() == (std::size_t{1} << (decisions.size() - 1)),
-                where(), "went on behind the rung where it was pruned");
+                where(), "continued after the rung where it was pruned");
         } else {
             expect(trial.reports.size() == epochs, where(), "expected ", epochs, " reports, found ",
                    trial.reports.size());
             const bool fails = trial.number % 23 == 22;
-            expect((trial.state == TrialState::failed) == fails, where(), "failed, or should have");
+            expect((trial.state == TrialState::failed) == fails, where(),
+                   "failed unexpectedly, or did not fail");
             expect(
                 fails ? trial.reason == "this one always fails" : trial.value == trial.reports.back().second,
                 where(), "another value or reason");
@@ -270,9 +271,9 @@ int kill_workers(std::size_t processes, int kills, std::int64_t trials, std::uin
     std::int64_t taken_up = 0;
     for (const TrialRecord& trial : record.trials) taken_up += trial.attempt - 1;
     std::printf(
-        "%zu processes, killed %d times (%d times a journal was left or at work); %zu trials: %zu complete, "
+        "%zu processes, killed %d times (%d times while a journal existed); %zu trials: %zu complete, "
         "%zu "
-        "pruned, %zu failed; %lld times one was taken up again; %zu decisions; %d errors (%.1f s)\n",
+        "pruned, %zu failed; %lld times one was resumed; %zu decisions; %d errors (%.1f s)\n",
         processes, killed, while_writing, record.trials.size(), record.count(TrialState::complete),
         record.count(TrialState::pruned), record.count(TrialState::failed), static_cast<long long>(taken_up),
         record.decisions.size(), errors, std::chrono::duration<double>(Clock::now() - began).count());

@@ -19,11 +19,11 @@ file(GLOB_RECURSE installed "${root}/moved/*")
 foreach(file IN LISTS installed)
     file(READ "${file}" text)
     foreach(path IN ITEMS "${source}" "${build}" "${root}" "${torch_dir}" "libc10" "libtorch" "/usr/")
-        # `get_filename_component(... "/usr/..." REALPATH)` compares prefixes in CMake's own boilerplate; it is not ours.
+        # `get_filename_component(... "/usr/..." REALPATH)` compares prefixes in CMake's own boilerplate.
         string(REGEX REPLACE "[^\n]*_realOrig[^\n]*\n" "" text "${text}")
         string(FIND "${text}" "${path}" at)
         if(path AND NOT at EQUAL -1)
-            message(FATAL_ERROR "${file} holds the path ${path}, which another machine does not have")
+            message(FATAL_ERROR "${file} contains the path ${path}, which does not exist on another machine")
         endif()
     endforeach()
 endforeach()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSL-1.0
 #
-# Runs the vcpkg port with stand-ins for vcpkg's own functions, and holds the result to the rules that vcpkg enforces.
+# Runs the vcpkg port with stand-ins for vcpkg's own functions, and checks the result against the rules that vcpkg enforces.
 #
 #   cmake -D source=<checkout> -D root=<folder for the result> -D version=<version> -D generator=<generator>
 #         -D "options=<more options of the configuration>" -P vcpkg_port.cmake
@@ -63,14 +63,14 @@ if(NOT folders STREQUAL "include;share")
 endif()
 file(GLOB folders RELATIVE "${CURRENT_PACKAGES_DIR}" "${CURRENT_PACKAGES_DIR}/share/*")
 if(NOT folders STREQUAL "share/retort")
-    message(FATAL_ERROR "below share a port has only its own folder, this one has ${folders}")
+    message(FATAL_ERROR "in share a port may only have its own folder, this one has ${folders}")
 endif()
 
 foreach(manifest IN ITEMS "${source}/vcpkg.json" "${port_dir}/vcpkg.json")
     file(READ "${manifest}" text)
     string(JSON found GET "${text}" version)
     if(NOT found STREQUAL version)
-        message(FATAL_ERROR "${manifest} says version ${found}, include/retort/version.hpp ${version}")
+        message(FATAL_ERROR "${manifest} has version ${found}, include/retort/version.hpp ${version}")
     endif()
 endforeach()
 
@@ -79,5 +79,5 @@ string(FIND "${text}" "set(VCPKG_POLICY_EMPTY_PACKAGE enabled)" at)
 file(READ "${source}/cmake/vcpkg/system-libtorch/libtorch/vcpkg.json" manifest)
 string(JSON found GET "${manifest}" name)
 if(at EQUAL -1 OR NOT found STREQUAL "libtorch")
-    message(FATAL_ERROR "the overlay of LibTorch is no empty package")
+    message(FATAL_ERROR "the overlay of LibTorch is not an empty package")
 endif()

@@ -192,7 +192,7 @@ inline void gradients_are_right(const Loss& loss) {
 
 /// The student gets a gradient, the teacher none.
 inline void gradients_go_to_the_student(const Loss& loss) {
-    INFO("whom the gradients reach");
+    INFO("where the gradients go");
     const Outcome found = outcome(loss, loss.sample(4));
     CHECK(found.reached_student);
     CHECK_FALSE(found.reached_teacher);

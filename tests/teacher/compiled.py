@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: BSL-1.0
-"""Makes what compiled_test.cpp reads: compiled.py FOLDER
+"""Makes the files for compiled_test.cpp: compiled.py FOLDER
 
 net.pt            the weights of a network
-dictionary.pt2    the network, compiled for any number of images; gives {"logits", "body"}
-pair.pt2          the same for three images; gives (logits, body)
-cuda.pt2          dictionary.pt2, said to be for CUDA devices
+dictionary.pt2    the network, compiled for any number of images; returns {"logits", "body"}
+pair.pt2          the same for three images; returns (logits, body)
+cuda.pt2          dictionary.pt2, marked as one for CUDA devices
 
-The exit status is 3 where this Python cannot compile a network at all.
+The exit status is 3 if this Python cannot compile a network at all.
 """
 
 import sys

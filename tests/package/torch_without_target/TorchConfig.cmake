@@ -7,7 +7,7 @@ separate_arguments(flags UNIX_COMMAND "${real_torch_flags}")
 set_property(TARGET libtorch::libtorch PROPERTY INTERFACE_COMPILE_OPTIONS "${flags}")
 foreach(name IN ITEMS torch torch_cpu c10)
     find_library(real_${name} ${name} REQUIRED HINTS "${real_torch_libraries}")
-    # torch alone refers to torch_cpu by nothing that the linker sees.
+    # torch has no reference to torch_cpu that the linker sees.
     set_property(TARGET libtorch::libtorch APPEND PROPERTY INTERFACE_LINK_LIBRARIES "-Wl,--no-as-needed" "${real_${name}}")
 endforeach()
 set(TORCH_LIBRARIES libtorch::libtorch)
