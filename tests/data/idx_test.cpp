@@ -178,16 +178,16 @@ TEST_CASE("Damaged gzip files are refused") {
     }
     auto damaged = packed;
     damaged[packed.size() - 6] = static_cast<char>(damaged[packed.size() - 6] ^ 1);
-    check(damaged, {"expected a sound gzip stream", "incorrect data check"});
+    check(damaged, {"expected a valid gzip stream", "incorrect data check"});
     damaged = packed;
     damaged[packed.size() - 1] = static_cast<char>(damaged[packed.size() - 1] ^ 1);
-    check(damaged, {"expected a sound gzip stream", "incorrect length check"});
+    check(damaged, {"expected a valid gzip stream", "incorrect length check"});
     damaged = packed;
     damaged[2] = 9;
-    check(damaged, {"expected a sound gzip stream", "unknown compression method"});
+    check(damaged, {"expected a valid gzip stream", "unknown compression method"});
     damaged = packed;
     damaged[10] = static_cast<char>(0xff);
-    check(damaged, {"expected a sound gzip stream", "invalid"});
+    check(damaged, {"expected a valid gzip stream", "invalid"});
 
     const auto end = std::to_string(packed.size());
     check(packed + "x",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// What a run carries from step to step besides what is trained, and how all of it is saved and resumed.
+/// The state of a run apart from what it trains, and how everything is saved and resumed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -70,7 +70,7 @@ concept StoredRun = requires(R& run, Archive& archive) {
     { run.buffers() } -> std::same_as<std::vector<at::Tensor>>;
 };
 
-/// What a run carries from step to step besides what is trained. A checkpoint has three parts: what exists from the
+/// The state of a run apart from what it trains. A checkpoint has three parts: what exists from the
 /// start (`run.archive`), what the first batch builds (`run.archive_built`), and what belongs to `fit` (callbacks,
 /// data). Each is compared as a whole before it changes anything.
 template <class Record>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Where a run stands.
+/// The position of a run.
 #pragma once
 
 #include <cstdint>
 
 namespace retort {
 
-/// Where a run stands. All counts start at 0: the first step of the first epoch is `{.epoch = 0, .step = 0}`.
+/// The position of a run. All counts start at 0: the first step of the first epoch is `{.epoch = 0, .step = 0}`.
 struct Progress {
     std::int64_t epoch = 0;            ///< the current epoch
     std::int64_t epochs = 0;           ///< the number of epochs of the run; 0 if unknown

@@ -25,7 +25,7 @@
 
 namespace retort::data {
 
-/// Which of a CIFAR-100 image's two labels.
+/// Which of the two labels of a CIFAR-100 image.
 enum class CifarLabels {
     fine,   ///< 100 classes
     coarse  ///< 20 classes of 5 fine ones each
@@ -35,7 +35,7 @@ enum class CifarLabels {
 struct CifarOptions {
     /// The number of images in each file. Unset: as published (10000 per file of CIFAR-10; 50000 and 10000
     /// for CIFAR-100), so that a file truncated between two images is detected too. 0: as many as the file
-    /// holds.
+    /// contains.
     std::optional<std::int64_t> images_per_file = std::nullopt;
 };
 
@@ -49,8 +49,7 @@ struct CifarLabel {
     int classes;
 };
 
-/// The directory itself or its sub-directory of the name under which the archive unpacks, whichever has
-/// `file`.
+/// The directory itself or its subdirectory with the name from the archive, whichever contains `file`.
 inline std::filesystem::path cifar_directory(const std::filesystem::path& directory,
                                              const std::string& unpacked, const std::string& file) {
     std::error_code ignored;
@@ -65,13 +64,13 @@ inline std::filesystem::path cifar_directory(const std::filesystem::path& direct
                                              found));
 }
 
-/// Reads files of records, each of some label bytes and 3072 pixels, and keeps the label numbered `chosen`.
+/// Reads files of records of label bytes and 3072 pixels each, and keeps label number `chosen`.
 inline Dataset read_cifar(const std::vector<std::filesystem::path>& paths,
                           const std::vector<CifarLabel>& labels, std::size_t chosen,
                           std::int64_t images_per_file) {
     using ::retort::detail::concat;
     const auto record = static_cast<std::uint64_t>(cifar_pixels) + labels.size();
-    // Every file's size is checked before the first is read, so that no memory is allocated that no file fills.
+    // The size of every file is checked before the first is read, so that no memory is allocated for missing data.
     std::vector<::retort::detail::MappedFile> files;
     std::vector<std::int64_t> counts;
     std::int64_t total = 0;
@@ -131,8 +130,8 @@ inline std::int64_t cifar_count(const CifarOptions& options, std::int64_t publis
 
 /// CIFAR-10 (Krizhevsky, 2009), binary version: 10 classes, 50000 training and 10000 test images as uint8 of
 /// shape N x 3 x 32 x 32.
-/// \param directory has `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or a sub-directory
-/// `cifar-10-batches-bin` has.
+/// \param directory contains `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, or a subdirectory
+/// `cifar-10-batches-bin` with them.
 /// \throws DataError if a file is missing, is not of the expected size, or has a label that is not from 0 to 9; with
 /// the file, the offset, what was expected and what was found.
 inline Dataset cifar10(const std::filesystem::path& directory, Split split, CifarOptions options = {}) {
@@ -151,7 +150,7 @@ inline Dataset cifar10(const std::filesystem::path& directory, Split split, Cifa
 
 /// CIFAR-100 (Krizhevsky, 2009), binary version: 100 fine or 20 coarse classes, 50000 training and 10000 test
 /// images as uint8 of shape N x 3 x 32 x 32.
-/// \param directory has `train.bin` and `test.bin`, or a sub-directory `cifar-100-binary` has.
+/// \param directory contains `train.bin` and `test.bin`, or a subdirectory `cifar-100-binary` with them.
 /// \throws DataError as `cifar10` does; both labels are checked, whichever is read.
 inline Dataset cifar100(const std::filesystem::path& directory, Split split,
                         CifarLabels labels = CifarLabels::fine, CifarOptions options = {}) {

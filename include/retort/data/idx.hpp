@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// The IDX format, in which MNIST and its relatives are published.
+/// The IDX format of MNIST and similar data sets.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -60,12 +60,11 @@ inline void to_native(Bytes& bytes, std::size_t width) {
 
 /// Reads an IDX file (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"): two zero bytes,
 /// the type of the numbers, the number of dimensions, each dimension as 32 bits, then the numbers; everything
-/// big-endian. The file may be gzip (whatever its name), where retort is built with zlib.
+/// big-endian. The file may be gzip (whatever its name), if retort is built with zlib.
 /// \return a CPU tensor of the file's type (uint8, int8, int16, int32, float32 or float64) and dimensions.
-/// \throws DataError if the file is missing, not a regular file, empty, truncated, longer than its header says, damaged
-/// or of another format; with the file, the offset (after unpacking, where it is gzip and unpacks), what was
-/// expected and what was found. A header that promises more than the file holds never makes it allocate that much
-/// memory.
+/// \throws DataError if the file is missing, not a regular file, empty, truncated, longer than its header states,
+/// damaged or of another format; with the file, the offset (after unpacking, if it is valid gzip), what was expected
+/// and what was found. A header that promises more than the file contains never causes allocations of that size.
 inline at::Tensor read_idx(const std::filesystem::path& path) {
     using ::retort::detail::concat;
     detail::Source source(path);
@@ -107,7 +106,7 @@ inline at::Tensor read_idx(const std::filesystem::path& path) {
         count *= static_cast<std::uint64_t>(size);
     }
     if (empty) {
-        // LibTorch multiplies the sizes in its own order, and must not overflow before it comes to the zero.
+        // LibTorch multiplies the sizes in its own order, and must not overflow before it reaches the zero.
         std::uint64_t product = 1;
         for (const auto size : sizes) {
             if (size == 0) continue;

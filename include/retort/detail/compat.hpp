@@ -56,7 +56,7 @@ inline constexpr bool float16_on_cpu = TORCH_VERSION_MAJOR > 2 ||
                                        (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 6);
 
 /// Whether LibTorch uses its kernels for AVX2 or later, which depends on the CPU and on the environment variable
-/// ATEN_CPU_CAPABILITY. Only newer versions export the function that tells; all of them state it in their
+/// ATEN_CPU_CAPABILITY. Only newer versions export a function for this; all of them state it in their
 /// configuration.
 inline bool kernels_for_avx2() {
     static const bool result = at::show_config().find("CPU capability usage: AVX") != std::string::npos;

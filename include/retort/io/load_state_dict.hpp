@@ -25,7 +25,7 @@ struct LoadOptions {
     /// Applied in order to every name of the dictionary.
     NameRules names{};
     /// Every tensor of the module must be in the dictionary, and every one of the dictionary in the module. If false,
-    /// what fits is loaded, and the report says what was not.
+    /// what fits is loaded, and the report lists what was not.
     bool strict = true;
     /// Strip the prefix `module.`, which Python's data-parallel wrappers add, if all names in the dictionary have it
     /// and none in the module.

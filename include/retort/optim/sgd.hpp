@@ -109,7 +109,7 @@ struct SgdKernel {
 /// Options of one parameter group of a `MultiTensorSgd`.
 using MultiTensorSgdOptions = detail::GroupOptions<Sgd>;
 
-/// The optimizer that `Sgd` builds. Gives the same bits as `torch::optim::SGD` on x86-64. On the CPU one loop updates
+/// The optimizer that `Sgd` builds. Bit-identical to `torch::optim::SGD` on x86-64. On the CPU one loop updates
 /// all parameters (float and double; dense), elsewhere multi-tensor operators do, whose number does not depend on
 /// that of the parameters.
 class MultiTensorSgd : public detail::FusedOptimizer<MultiTensorSgd, Sgd, 1> {

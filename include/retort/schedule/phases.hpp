@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Schedules strung together.
+/// Schedules in sequence.
 #pragma once
 
 #include <array>
@@ -34,13 +34,12 @@ consteval bool later_phases_count_their_own_epochs() {
 }
 }  // namespace detail
 
-/// Schedules one after the other. Each phase sees its own progress: its first epoch is 0, and its `epochs` is
-/// its length.
+/// Schedules in sequence. Each phase sees its own progress: its first epoch is 0, and its `epochs` is its length.
 ///
 ///     retort::Phases{retort::Phase{30, 1.0}, retort::Phase{0, 0.0}}          // 1 for 30 epochs, then 0
 ///
 /// The last phase continues after its epochs are over. Schedules that measure the run (`Plateau`,
-/// `AdaptiveCriticalPeriod`) can be the first phase only: what they measured is numbered by the epochs of the run.
+/// `AdaptiveCriticalPeriod`) can only be the first phase: they count the epochs of the run.
 template <WeightSchedule... S>
 class Phases : public ScheduleAdaptor<S...> {
     static_assert(

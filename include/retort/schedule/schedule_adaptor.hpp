@@ -16,7 +16,7 @@
 
 namespace retort {
 
-/// The base of schedules that hold other schedules: checks and stores them. A derived class states how it weighs.
+/// The base of schedules that hold other schedules: checks and stores them. A derived class defines the weight.
 ///
 ///     template <retort::WeightSchedule S>
 ///     struct Doubled : retort::ScheduleAdaptor<S> {
@@ -39,7 +39,7 @@ class ScheduleAdaptor {
     const auto& schedule() const { return std::get<0>(schedules_); }
     const std::tuple<S...>& schedules() const { return schedules_; }
 
-    /// \throws ConfigError if the options of a schedule make no sense
+    /// \throws ConfigError if the options of a schedule are invalid
     void check() const {
         std::apply([](const auto&... each) { (detail::check_policy(each), ...); }, schedules_);
     }

@@ -3,7 +3,7 @@
 /// Reads a data file, plain or gzip by its content, and tracks its position for errors.
 ///
 /// RETORT_WITH_ZLIB=1 (set by the CMake target where zlib is found) lets it read gzip; it must have the same
-/// value in all of a program.
+/// value in the whole program.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,7 @@ namespace retort::data::detail {
 
 using Bytes = std::vector<std::uint8_t>;
 
-/// What a gzip file begins with.
+/// The first bytes of a gzip file.
 inline constexpr std::string_view gzip_magic("\x1f\x8b", 2);
 
 /// Throws the error of a malformed file.
@@ -49,7 +49,8 @@ inline std::string hexadecimal(const std::uint8_t* bytes, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
         std::array<char, 4> word{};
         std::snprintf(word.data(), word.size(), "%02x", static_cast<unsigned>(bytes[i]));
-        if (i > 0) words += ' ';  // not by operator+, of which GCC 12 wrongly warns at -O3 (its bug 105651)
+        if (i > 0)
+            words += ' ';  // not with operator+, for which GCC 12 warns wrongly at -O3 (its bug 105651)
         words += word.data();
     }
     return words;
@@ -77,7 +78,7 @@ class Gunzip {
     Gunzip(const Gunzip&) = delete;
     Gunzip& operator=(const Gunzip&) = delete;
 
-    /// Unpacks up to `count` bytes; fewer only at the end of the last member, if it is sound.
+    /// Unpacks up to `count` bytes; fewer only at the end of the last member, if it is valid.
     std::size_t read(std::uint8_t* to, std::size_t count) {
         std::size_t done = 0;
         while (done < count && !finished_) {
@@ -100,8 +101,8 @@ class Gunzip {
             if (result == Z_STREAM_END) {
                 between_members_ = true;
             } else if (result != Z_OK && result != Z_BUF_ERROR) {
-                malformed(path_, position(), "a sound gzip stream",
-                          stream_.msg != nullptr ? stream_.msg : "one that zlib does not unpack");
+                malformed(path_, position(), "a valid gzip stream",
+                          stream_.msg != nullptr ? stream_.msg : "one that zlib cannot unpack");
             }
         }
         unpacked_ += done;
@@ -109,9 +110,9 @@ class Gunzip {
     }
 
   private:
-    /// Where the unpacking is in the packed file.
+    /// The position of the unpacking in the compressed file.
     std::size_t position() const { return given_ - stream_.avail_in; }
-    /// Gives zlib what it has not had, as much as it can count.
+    /// Passes the remaining bytes to zlib, as many as its counter can represent.
     void refill() {
         const std::size_t at = position();
         stream_.avail_in =
@@ -139,7 +140,7 @@ class Gunzip {
 
     std::filesystem::path path_;
     std::string_view packed_;
-    std::size_t given_ = 0;  // bytes that zlib has been given
+    std::size_t given_ = 0;  // bytes passed to zlib
     z_stream stream_{};
     std::uint64_t unpacked_ = 0;
     bool between_members_ = false;
@@ -148,7 +149,8 @@ class Gunzip {
 
 #endif
 
-/// The content of a file: its bytes, or what it unpacks to if it is gzip, which its first bytes tell and not its name.
+/// The content of a file: its bytes, or what it unpacks to if it is gzip, as determined by its first bytes, not by its
+/// name.
 class Source {
   public:
     explicit Source(std::filesystem::path path)
@@ -165,7 +167,7 @@ class Source {
     const std::filesystem::path& path() const { return path_; }
     /// The number of bytes read so far, counted after unpacking.
     std::uint64_t offset() const { return offset_; }
-    /// How many bytes are left, if that is known without unpacking them.
+    /// The number of bytes left, if known without unpacking them.
     std::optional<std::uint64_t> left() const {
         return packed_ ? std::nullopt : std::optional<std::uint64_t>(reader_.left());
     }
@@ -185,7 +187,7 @@ class Source {
         return got;
     }
 
-    /// Reads exactly `count` bytes. Never allocates more than twice what the file turns out to hold.
+    /// Reads exactly `count` bytes. Never allocates more than twice the actual content of the file.
     /// \param what names the bytes in errors, such as "47040000 bytes of images".
     /// \throws DataError if there are fewer.
     Bytes exactly(std::uint64_t count, const std::string& what) {

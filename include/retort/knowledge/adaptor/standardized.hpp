@@ -52,7 +52,7 @@ inline at::Tensor standardize(const at::Tensor& logits, double epsilon = 1e-7) {
 /// each sample (`functional::standardize`).
 /// Hazards: with 2 classes only the sign is left. Apply cross-entropy with the targets to the raw logits.
 /// Source: Sun, Ren, Li, Wang, Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024; temperature
-/// 2 and weight 9 beside cross-entropy of weight 0.1 are the released defaults.
+/// 2 and weight 9, with cross-entropy at weight 0.1, are the released defaults.
 template <SaysWhatItNeeds Term>
 struct Standardized : detail::LogitsAdaptor<Standardized<Term>, Term> {
     double epsilon = 1e-7;  ///< above 0

@@ -74,7 +74,7 @@ inline at::Tensor class_attention_transfer(const at::Tensor& student, const at::
 /// Shapes: [batch, classes, height, width]; equal numbers of classes, the sizes of maps may differ.
 /// Gradient: to the student's maps.
 /// Reductions: elements are those of the averaged maps of the selected classes, `none` is the mean of each sample.
-/// `top_classes` n keeps n classes; the corresponding released option keeps one less than it says.
+/// `top_classes` n keeps n classes; the corresponding released option keeps one fewer.
 /// Source: Guo, Yan, Li, Lin, Han, Yang, Tao, Hu, "Class Attention Transfer Based Knowledge Distillation",
 /// CVPR 2023.
 template <class StudentTap, class TeacherTap>

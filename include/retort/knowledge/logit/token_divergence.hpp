@@ -35,7 +35,7 @@ namespace retort {
 /// gradient is the only tensor of the logits' size that is allocated. First derivatives only.
 /// Reductions: `batchmean` (default: mean over the counted tokens), `sum`, `mean` (over the counted tokens and the
 /// vocabulary), `none` (one value per token, in the shape of the labels; 0 if ignored).
-/// Teacher: logits, or a `SparseTeacher` (the outputs themselves or their member `sparse_teacher`); `rest` says how
+/// Teacher: logits, or a `SparseTeacher` (the outputs themselves or their member `sparse_teacher`); `rest` selects how
 /// the probability of the other words is treated.
 /// Hazards: impossible words (logits of minus infinity) count as 0 log 0 = 0; a word that is impossible for the
 /// student but not for the teacher makes `forward` infinite, as in theory, and vice versa for `reverse`;

@@ -194,9 +194,9 @@ class ContrastiveRepresentation
                               "retort: contrast with memory banks needs the indices of a batch's samples in "
                               "the data set: "
                               "the batch has no member `index`, and no other way to read them was given");
-                values = this->learnt().memory->forward(own, other, ids_(batch));
+                values = this->learned().memory->forward(own, other, ids_(batch));
             } else {
-                values = this->learnt().memory->forward(own, other);
+                values = this->learned().memory->forward(own, other);
             }
             return detail::reduce(values, this->parts().options.reduction);
         });

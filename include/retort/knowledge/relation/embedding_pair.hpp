@@ -114,11 +114,11 @@ class EmbeddingTerm {
     /// The embeddings of both; the teacher's feature itself is a constant.
     template <class Student, class Teacher>
     std::pair<at::Tensor, at::Tensor> embedded(const Student& student, const Teacher& teacher) const {
-        EmbeddingPairImpl& embeddings = Parts::embeddings(learnt());
+        EmbeddingPairImpl& embeddings = Parts::embeddings(learned());
         return {embeddings.student(taps_.student(student)),
                 embeddings.teacher(constant(taps_.teacher(teacher)))};
     }
-    auto& learnt() const { return *learnable_.operator->(); }
+    auto& learned() const { return *learnable_.operator->(); }
     const Parts& parts() const { return parts_; }
 
   private:

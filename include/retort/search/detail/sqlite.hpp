@@ -87,7 +87,7 @@ class SqliteStatement {
             case SQLITE_READONLY:
                 throw OutputError(detail::concat(where, ": cannot read or write: ", reason));
             default:
-                throw DataError(detail::concat(where, ": SQLite says: ", reason));
+                throw DataError(detail::concat(where, ": SQLite error: ", reason));
         }
     }
 
