@@ -7,7 +7,7 @@
 /// | hook                      | when                                                                              |
 /// |---------------------------|-----------------------------------------------------------------------------------|
 /// | `on_restore(context)`     | before all others: restore an earlier state of the run here                       |
-/// | `on_fit_begin(context)`   | before the first epoch: refuse here what cannot work                              |
+/// | `on_fit_begin(context)`   | before the first epoch: check for invalid setups here                             |
 /// | `on_epoch_begin(context)` | before the first step of an epoch                                                 |
 /// | `on_gradients(context)`   | gradients are computed, the parameters not yet updated                            |
 /// | `on_step_end(context)`    | after a step                                                                      |

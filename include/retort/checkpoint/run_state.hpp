@@ -174,8 +174,8 @@ class RunState {
         teacher_hash_.clear();
         return FitGuard(*this);
     }
-    /// Sets what a checkpoint holds of `fit`, and the random generators once more: what was drawn since it was read
-    /// does not matter. From here on the run cannot resume from another checkpoint.
+    /// Sets the part of a checkpoint that belongs to `fit`, and the random generators once more: random numbers drawn
+    /// since it was read do not matter. From here on the run cannot resume from another checkpoint.
     template <StoredRun Run>
     void resume_fit(Run& run) {
         fit_ = Fit::training;

@@ -16,7 +16,7 @@ template <class Slots>
 struct CohortResult {
     std::vector<Losses> losses;  ///< of each learner; its terms are its incoming edges in the graph's order;
                                  ///< `total` is undefined if it did not learn
-    Slots outputs;               ///< of each learner: `std::optional`, empty where its forward has not run; a
+    Slots outputs;               ///< of each learner: `std::optional`, empty if its forward has not run; a
         ///< `std::array` (or vector) if all return one type, otherwise a `std::tuple`
 
     /// Calls `function(position, losses, outputs)` for every learner that learns.

@@ -118,7 +118,7 @@ class Edge {
 
     /// The loss after the gate, before the weight: a tensor without dimensions.
     /// \param from the source's outputs as constants; `NoOutputs` on an edge from the labels
-    /// \throws ShapeError if the term or the gate gives another shape
+    /// \throws ShapeError if the term or the gate returns another shape
     template <class ReceiverOutputs, class SourceOutputs, class B>
     at::Tensor loss(const ReceiverOutputs& to, const SourceOutputs& from, const B& batch,
                     const Progress& progress) const {

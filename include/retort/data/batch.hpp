@@ -14,7 +14,7 @@ namespace retort::data {
 struct Batch {
     /// The samples: B x ...
     at::Tensor input;
-    /// Their targets: B class indices (int64), or undefined where the data set has none.
+    /// Their targets: B class indices (int64), or undefined if the data set has none.
     at::Tensor target;
     /// Which samples of the data set these are: B numbers (int64).
     at::Tensor index;

@@ -84,7 +84,7 @@ struct BoxOf<T> : std::type_identity<ranges::semiregular_box_t<T>> {};
 
 }  // namespace detail
 
-/// What `map` returns: an input view, sized where its source is.
+/// What `map` returns: an input view, sized if its source is.
 template <class Source, class Function>
 class Mapped : public ranges::view_facade<Mapped<Source, Function>, ranges::range_cardinality<Source>::value>,
                public std::ranges::view_base {

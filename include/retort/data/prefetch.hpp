@@ -243,7 +243,7 @@ class PrefetchState {
 
 }  // namespace detail
 
-/// What `prefetch` returns: an input view, sized where its source is (`size()` counts all of its elements).
+/// What `prefetch` returns: an input view, sized if its source is (`size()` counts all of its elements).
 /// It can be iterated once. Copies share the elements: each element is yielded by one of them. When the last copy is
 /// destroyed, its threads end after the elements that they are making.
 template <class Source, class Function>

@@ -36,7 +36,7 @@ struct RotatedBatch {
     static constexpr std::int64_t views = 4;
     /// The views: 4 B x ...
     at::Tensor input;
-    /// The targets of the samples: B class indices (int64), or undefined where the data set has none.
+    /// The targets of the samples: B class indices (int64), or undefined if the data set has none.
     at::Tensor target;
     /// Which samples of the data set these are: B numbers (int64).
     at::Tensor index;

@@ -24,7 +24,7 @@ namespace retort::data {
 /// retort::data::Loader batches{
 ///     dataset, {.batch_size = 64}, retort::data::RotatedViews{retort::data::cifar100_train()}};
 /// ```
-/// Called on a batch, it throws ShapeError where the transform returns images that are not square.
+/// Called on a batch, it throws ShapeError if the transform returns images that are not square.
 template <Transform TransformPolicy = NoTransform>
 struct RotatedViews {
     TransformPolicy transform;

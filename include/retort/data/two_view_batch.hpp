@@ -16,7 +16,7 @@ struct TwoViewBatch {
     at::Tensor input;
     /// The same samples after the strong transform: B x ...
     at::Tensor strong;
-    /// Their targets: B class indices (int64), or undefined where the data set has none.
+    /// Their targets: B class indices (int64), or undefined if the data set has none.
     at::Tensor target;
     /// Which samples of the data set these are: B numbers (int64).
     at::Tensor index;

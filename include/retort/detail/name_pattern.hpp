@@ -50,7 +50,7 @@ inline std::size_t edit_distance(std::string_view one, std::string_view other) {
     return row.back();
 }
 
-/// `; did you mean a, b or c?`: the names nearest to a pattern, at most three; nothing where there are none.
+/// `; did you mean a, b or c?`: the names nearest to a pattern, at most three; nothing if there are none.
 inline std::string did_you_mean(std::string_view pattern, const std::vector<NamedParameter>& parameters) {
     std::vector<std::pair<std::size_t, std::size_t>> near;  // distance and position: the first among equals
     for (std::size_t i = 0; i < parameters.size(); ++i)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// Small operations on tensors, without an operator where none is needed.
+/// Small operations on tensors that issue no operator if none is needed.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,7 +21,7 @@ inline at::Tensor in_memory(const at::Tensor& tensor) {
     return result.cpu().contiguous();
 }
 
-/// The tensor in float32 where it is of a 16-bit type: exponentials and sums over classes lose too much precision
+/// The tensor in float32 if it is of a 16-bit type: exponentials and sums over classes lose too much precision
 /// there.
 inline at::Tensor at_least_float32(const at::Tensor& tensor) {
     const auto type = tensor.scalar_type();

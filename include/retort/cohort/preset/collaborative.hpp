@@ -62,7 +62,7 @@ struct CollaborativeOptions {
 /// feature, as in relational knowledge distillation, is recommended. Nor does it state whether the peers start the
 /// second stage from scratch or from the first stage's weights; the examples default to new ones.
 /// Source: Sun, Gou, Yu, Du, Tao, "Collaborative Teacher-Student Learning via Multiple Knowledge Transfer",
-/// 2021, after summaries; no code is public.
+/// 2021, from summaries; no code is public.
 /// \throws ConfigError if an option is out of range if an option is out of range
 template <class FirstTap, class SecondTap>
 auto collaborative(const FirstTap& first, const SecondTap& second, const CollaborativeOptions& options = {}) {

@@ -18,7 +18,7 @@
 
 namespace retort {
 
-/// Every learner on its own: `label<0>(), ..., label<N - 1>()`.
+/// Every learner alone: `label<0>(), ..., label<N - 1>()`.
 template <std::size_t N>
 auto independent(const CrossEntropy& labels = {}) {
     static_assert(N > 0, "retort: a cohort needs at least one learner");
