@@ -45,6 +45,21 @@ struct NonFiniteError : Error {
     using Error::Error;
 };
 
+/// A message that could not be delivered, an answer that did not come, or one that cannot be used.
+struct TransportError : Error {
+    enum class Reason {
+        timed_out,     ///< no answer before the deadline
+        nobody,        ///< nobody serves the subject
+        too_large,     ///< larger than the limit of the transport, the sender or the receiver
+        refused,       ///< not permitted, or declined by the other side with an error
+        malformed,     ///< bytes that are not a frame, or a frame that contradicts itself
+        unusable,      ///< an answer with wrong contents: other shapes, not finite, of another model
+        disconnected,  ///< no connection, or one that was closed
+    };
+    TransportError(Reason why, const std::string& text) : Error(text), reason(why) {}
+    Reason reason;
+};
+
 namespace detail {
 
 /// The parts, formatted and concatenated.

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace retort::detail {
@@ -13,8 +14,9 @@ namespace retort::detail {
 /// 32-bit cyclic redundancy check, bit-reflected; `polynomial` reversed: 0xEDB88320 (zip, PNG), 0x82F63B78
 /// (Castagnoli's, CRC32C). Eight bytes at a time (Kounavis, Berry, "A Systematic Approach to Building High Performance,
 /// Software-based, CRC Generators", 2005).
+/// \param before the checksum of the bytes before these
 template <std::uint32_t polynomial>
-constexpr std::uint32_t reflected_crc(std::string_view bytes) {
+constexpr std::uint32_t reflected_crc(std::string_view bytes, std::uint32_t before = 0) {
     // tables[n][b]: the effect of byte b on a checksum when n zeros follow it.
     constexpr auto tables = [] {
         std::array<std::array<std::uint32_t, 256>, 8> result{};
@@ -30,7 +32,7 @@ constexpr std::uint32_t reflected_crc(std::string_view bytes) {
         return result;
     }();
     const auto byte = [&](std::size_t at) -> std::uint32_t { return static_cast<unsigned char>(bytes[at]); };
-    std::uint32_t crc = 0xFFFFFFFFu;
+    std::uint32_t crc = ~before;
     std::size_t at = 0;
     for (; bytes.size() - at >= 8; at += 8) {
         crc ^= byte(at) | (byte(at + 1) << 8) | (byte(at + 2) << 16) | (byte(at + 3) << 24);
@@ -40,6 +42,33 @@ constexpr std::uint32_t reflected_crc(std::string_view bytes) {
     }
     for (; at < bytes.size(); ++at) crc = tables[0][(crc ^ byte(at)) & 0xFF] ^ (crc >> 8);
     return ~crc;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+/// \pre the CPU has SSE 4.2
+__attribute__((target("sse4.2"))) inline std::uint32_t crc32c_by_instruction(std::string_view bytes,
+                                                                             std::uint32_t before) {
+    std::uint64_t crc = ~before;
+    std::size_t at = 0;
+    for (; bytes.size() - at >= 8; at += 8) {
+        std::uint64_t word = 0;
+        std::memcpy(&word, bytes.data() + at, 8);
+        crc = __builtin_ia32_crc32di(crc, word);
+    }
+    auto rest = static_cast<std::uint32_t>(crc);
+    for (; at < bytes.size(); ++at)
+        rest = __builtin_ia32_crc32qi(rest, static_cast<unsigned char>(bytes[at]));
+    return ~rest;
+}
+#endif
+
+/// The CRC32C of bytes, by the CPU's own instruction where it has one.
+/// \param before the checksum of the bytes before these
+inline std::uint32_t crc32c(std::string_view bytes, std::uint32_t before = 0) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (__builtin_cpu_supports("sse4.2")) return crc32c_by_instruction(bytes, before);
+#endif
+    return reflected_crc<0x82F63B78>(bytes, before);
 }
 
 }  // namespace retort::detail
