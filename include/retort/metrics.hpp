@@ -8,6 +8,7 @@
 #include <retort/metrics/calibration_error.hpp>
 #include <retort/metrics/concept.hpp>
 #include <retort/metrics/confusion.hpp>
+#include <retort/metrics/detection.hpp>
 #include <retort/metrics/distance.hpp>
 #include <retort/metrics/evaluate.hpp>
 #include <retort/metrics/extract_features.hpp>
@@ -17,4 +18,5 @@
 #include <retort/metrics/linear_probe.hpp>
 #include <retort/metrics/nearest_centroid.hpp>
 #include <retort/metrics/retrieval.hpp>
+#include <retort/metrics/task_accuracy.hpp>
 #include <retort/metrics/top_k.hpp>

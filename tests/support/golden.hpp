@@ -77,11 +77,19 @@ class Case {
     }
     static Tensors read(const c10::IValue& stored) {
         Tensors result;
-        for (const auto& entry : stored.toGenericDict()) {
-            std::vector<torch::Tensor>& list = result[entry.key().toStringRef()];
-            collect(entry.value(), list);
-        }
+        read(stored, "", result);
         return result;
+    }
+    /// A dictionary in a dictionary is read as `outer.inner`.
+    static void read(const c10::IValue& stored, const std::string& prefix, Tensors& result) {
+        for (const auto& entry : stored.toGenericDict()) {
+            const std::string key = prefix + entry.key().toStringRef();
+            if (entry.value().isGenericDict()) {
+                read(entry.value(), key + ".", result);
+            } else {
+                collect(entry.value(), result[key]);
+            }
+        }
     }
     static void collect(const c10::IValue& value, std::vector<torch::Tensor>& list) {
         if (value.isTensor()) {
