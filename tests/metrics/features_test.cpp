@@ -377,6 +377,9 @@ TEST_CASE("the Fisher trace leaves the network unchanged") {
     CHECK(retort_test::same(retort_test::state(*net), before));
     CHECK(net->is_training());
     for (const auto& parameter : net->parameters()) CHECK_FALSE(parameter.grad().defined());
+    CHECK(words_of<retort::NonFiniteError>([&] {
+              fisher_trace(net, torch::full({4, 1, 8, 8}, std::nan("")));
+          }) == "fisher_trace: expected finite values in the logits, found NaN");
     CHECK(holds(
         words_of<ConfigError>([&] { fisher_trace(net, torch::rand({4, 1, 8, 8}), {.repetitions = 0}); }),
         "fisher_trace: expected at least 1 repetition"));

@@ -53,6 +53,18 @@ struct Diary {
     bool on_epoch_end(FitContext& context) { return note("epoch_end", context); }
     bool on_fit_end(FitContext& context) { return note("fit_end", context); }
 };
+/// Throws from the step on that is given, as a term that decomposes matrices does where they are not finite.
+struct Refusing {
+    static constexpr bool needs_teacher = false, needs_target = false;
+    std::int64_t from = 0, until = 1000;
+    std::shared_ptr<std::int64_t> calls = std::make_shared<std::int64_t>(0);
+    static std::string name() { return "refusing"; }
+    torch::Tensor operator()(const auto&, const auto&, const auto&) const {
+        const std::int64_t call = (*calls)++;
+        if (call >= from && call < until) throw retort::NonFiniteError("refusing: found NaN");
+        return torch::zeros({});
+    }
+};
 /// The loss of one term is NaN from a given step on.
 struct Spoiled {
     static constexpr bool needs_teacher = false, needs_target = false;
@@ -415,6 +427,20 @@ TEST_CASE("a non-finite loss stops the run with the term, the epoch and the step
         "spoiled is nan in epoch 0, step 2"));
 }
 
+TEST_CASE("a term that refuses what is not finite stops the run with the epoch and the step") {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}, Refusing{.from = 5}}, Schedule{1.0, 1.0},
+                    Sgd{}};
+    CHECK(words_of<retort::NonFiniteError>([&] { trainer.fit(vectors(4), {.epochs = 2}); }) ==
+          "refusing: found NaN in epoch 1, step 1 (both counted from 0); the parameters may be corrupted");
+    // Another term was the first to be spoiled, and had not been reported yet.
+    Perceptron other;
+    Trainer late{other, NoTeacher{}, Knowledge{Spoiled{.from = 1}, Refusing{.from = 3}}, Schedule{1.0, 1.0},
+                 Sgd{.learning_rate = 0.0}};
+    CHECK(holds(words_of<retort::NonFiniteError>([&] { late.fit(vectors(4), {.epochs = 1}); }),
+                "spoiled is nan in epoch 0, step 1"));
+}
+
 TEST_CASE("an error for infinite data names the affected term") {
     Perceptron student;
     auto trainer = plain(student);
@@ -443,6 +469,19 @@ TEST_CASE("a skipped step leaves parameters, statistics and optimizer unchanged"
     CHECK(history.last("samples") == 18);
     CHECK(history.last("loss") == two.history().last("loss"));
     CHECK(one.progress().steps_per_epoch == 4);
+}
+
+TEST_CASE("a step that a term refuses, as its input is not finite, is left out") {
+    ConvNet refused, clean;
+    copy_state(*refused, *clean);
+    const auto batches = images(4);
+    Trainer one{refused, NoTeacher{}, Knowledge{CrossEntropy{}, Refusing{.from = 2, .until = 3}},
+                Schedule{1.0, 1.0}, Sgd{.learning_rate = 0.1}};
+    Trainer two{clean, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{.learning_rate = 0.1}};
+    one.fit(batches, {.epochs = 1, .non_finite = retort::NonFinite::skip});
+    two.fit(std::vector<PairBatch>{batches[0], batches[1], batches[3]}, {.epochs = 1});
+    CHECK(same(state(*refused), state(*clean)));
+    CHECK(one.history().last("skipped_steps") == 1);
 }
 
 TEST_CASE("an epoch with every step skipped") {

@@ -3,7 +3,9 @@
 /// Checks of tensors, and their messages.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/isfinite.h>
 
 #include <cmath>
 #include <limits>
@@ -66,6 +68,15 @@ inline void check_alike(std::string_view where, std::string_view one_name, const
                                 " of equal shape, found ", shape_text(one), " and ", shape_text(other)));
     }
     check_same_device(where, one_name, one, other_name, other);
+}
+
+/// Waits for the device.
+/// \throws NonFiniteError if an element is NaN or infinite
+inline void check_finite_values(std::string_view where, std::string_view what, const at::Tensor& tensor) {
+    const at::Tensor values = tensor.detach();
+    if (at::isfinite(values).all().item<bool>()) return;
+    throw NonFiniteError(concat(where, ": expected finite values in ", what, ", found ",
+                                values.isnan().any().item<bool>() ? "NaN" : "an infinity"));
 }
 
 /// The values an option may have: finite ones from `low` to `high`.

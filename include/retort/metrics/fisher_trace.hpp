@@ -38,7 +38,8 @@ struct FisherTraceOptions {
 ///
 /// Source: Achille, Rovere, Soatto, "Critical Learning Periods in Deep Networks", ICLR 2019.
 /// \param network one whose outputs have logits [batch, classes]
-/// \throws ConfigError if `repetitions` is below 1 or nothing is trainable; ShapeError if the logits are not [batch, classes]
+/// \throws ConfigError if `repetitions` is below 1 or nothing is trainable; ShapeError if the logits are not [batch, classes];
+/// NonFiniteError if they are not finite
 template <class N, class Input>
     requires Network<std::remove_cvref_t<N>>
 double fisher_trace(N&& network, const Input& input, const FisherTraceOptions& options = {}) {
@@ -57,6 +58,7 @@ double fisher_trace(N&& network, const Input& input, const FisherTraceOptions& o
     at::Tensor logits = ::retort::logits(own->forward(input));
     ::retort::detail::check_logits("fisher_trace", "the logits", logits);
     if (logits.scalar_type() != at::kDouble) logits = logits.to(at::kFloat);
+    ::retort::detail::check_finite_values("fisher_trace", "the logits", logits);
     const at::Tensor chances = logits.detach().softmax(1).to(at::kCPU);
     at::Generator generator = at::detail::createCPUGenerator(options.seed);
     double sum = 0;

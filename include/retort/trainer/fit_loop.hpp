@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -255,19 +256,37 @@ class FitLoop {
             const B batch = to_device(B(*it), device_);
             ++state_.batches;
             if (!step.finite) continue;
-            auto result = run_.forward(batch);
-            step.finite = !skips || run_.finite(result);
+            auto result = forward(batch);
+            step.finite = result && (!skips || run_.finite(*result));
             if (!step.finite) continue;
-            run_.record_step(*state_.record, result, batch, options_.train_accuracy, count == 0);
+            run_.record_step(*state_.record, *result, batch, options_.train_accuracy, count == 0);
             const std::int64_t own = sample_count(batch);
             if (count == 0) step.first_samples = own;
             step.samples += own;
             // The step's mean is that of its batches, weighted by their samples; `step` divides by all of them.
-            run_.backward(result, static_cast<double>(own) / static_cast<double>(step.first_samples),
+            run_.backward(*result, static_cast<double>(own) / static_cast<double>(step.first_samples),
                           count == 0);
         }
         if (!step.finite) restore(buffers);
         return step;
+    }
+
+    /// Of a batch; empty where a term refuses what is not finite, and such steps are skipped.
+    /// \throws NonFiniteError with the step, if they are not
+    template <class B>
+    auto forward(const B& batch) {
+        std::optional<decltype(run_.forward(batch))> result;
+        try {
+            result.emplace(run_.forward(batch));
+        } catch (const NonFiniteError& error) {
+            if (options_.non_finite != NonFinite::skip) {
+                state_.record->read();  // names the loss that was the first, if an earlier step had one
+                throw NonFiniteError(concat(error.what(), " in epoch ", state_.progress.epoch, ", step ",
+                                            state_.progress.step,
+                                            " (both counted from 0); the parameters may be corrupted"));
+            }
+        }
+        return result;
     }
 
     /// Writes the columns known so far.

@@ -5,6 +5,7 @@
 
 #include <golden.hpp>
 #include <loss_laws.hpp>
+#include <small_networks.hpp>
 
 namespace singular_vectors_test {
 
@@ -140,6 +141,29 @@ TEST_CASE("the gradient of singular_vectors stays finite where singular values a
             CHECK(torch::isfinite(gradients[1]).all().item<bool>());
         }
     }
+}
+
+TEST_CASE("singular_vectors refuses maps that are not finite") {
+    const double infinity = std::numeric_limits<double>::infinity();
+    const auto words = [](double value, bool of_student, std::size_t layer) {
+        std::vector<torch::Tensor> student, teacher;
+        for (int i = 0; i < 2; ++i) {
+            student.push_back(torch::randn({2, 4, 4, 4}).requires_grad_());
+            teacher.push_back(torch::randn({2, 4, 4, 4}));
+        }
+        auto& spoiled = (of_student ? student : teacher)[layer];
+        spoiled = spoiled.detach().clone();
+        spoiled[1][2][3][0] = value;
+        return words_of<retort::NonFiniteError>([&] { singular_vectors(student, teacher); });
+    };
+    CHECK(words(infinity, true, 1) ==
+          "singular_vectors: expected finite values in the student's layer 1, found an infinity");
+    CHECK(words(-infinity, false, 0) ==
+          "singular_vectors: expected finite values in the teacher's layer 0, found an infinity");
+    CHECK(words(std::nan(""), true, 0) ==
+          "singular_vectors: expected finite values in the student's layer 0, found NaN");
+    CHECK(words(std::nan(""), false, 1) ==
+          "singular_vectors: expected finite values in the teacher's layer 1, found NaN");
 }
 
 TEST_CASE("laws: singular_vectors") {

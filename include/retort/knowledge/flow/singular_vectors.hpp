@@ -6,7 +6,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
@@ -15,11 +14,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/decomposition.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
@@ -59,8 +61,8 @@ namespace detail {
 class RightVectors : public torch::autograd::Function<RightVectors> {
   public:
     static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& matrices,
-                              std::int64_t count) {
-        const auto [u, s, vh] = at::linalg_svd(matrices, /*full_matrices=*/false);
+                              std::int64_t count, const std::string& what) {
+        const auto [u, s, vh] = singular_values("singular_vectors", what, matrices);
         const at::Tensor v = vh.transpose(1, 2);
         context->save_for_backward({u, s, v});
         return v.narrow(2, 0, count).clone();
@@ -97,7 +99,7 @@ class RightVectors : public torch::autograd::Function<RightVectors> {
         const at::Tensor within =
             at::matmul(middle, v.transpose(1, 2))
                 .add_(inverse(s, largest * precision).unsqueeze(2) * outside.transpose(1, 2));
-        return {at::matmul(u, within), {}};
+        return {at::matmul(u, within), {}, {}};
     }
 };
 
@@ -122,9 +124,10 @@ struct SingularLayer {
     at::Tensor vectors, weights;
 };
 
-inline SingularLayer singular_layer(const at::Tensor& teacher, const SingularVectorsOptions& options) {
+inline SingularLayer singular_layer(const at::Tensor& teacher, const SingularVectorsOptions& options,
+                                    std::string_view what = "the teacher's layer") {
     const at::Tensor matrices = unfolded(constant(teacher), options.unfold);
-    const auto [u, s, vh] = at::linalg_svd(matrices, /*full_matrices=*/false);
+    const auto [u, s, vh] = singular_values("singular_vectors", what, matrices);
     const std::int64_t count = std::min(options.count, s.size(1));
     const at::Tensor values = s.narrow(1, 0, count);
     return {with_fixed_signs(vh.transpose(1, 2).narrow(2, 0, count)), unit_rows(values).unsqueeze(1)};
@@ -132,10 +135,11 @@ inline SingularLayer singular_layer(const at::Tensor& teacher, const SingularVec
 
 /// The student's vectors closest to each of the teacher's, with matching sign.
 inline at::Tensor matched_vectors(const at::Tensor& student, const at::Tensor& goal,
-                                  const SingularVectorsOptions& options) {
+                                  const SingularVectorsOptions& options, const std::string& what) {
     const at::Tensor matrices = unfolded(student, options.unfold);
     const std::int64_t most = std::min(matrices.size(1), matrices.size(2));
-    const at::Tensor vectors = RightVectors::apply(matrices, std::min(options.count + options.extra, most));
+    const at::Tensor vectors =
+        RightVectors::apply(matrices, std::min(options.count + options.extra, most), what);
     const at::Tensor cosines = at::matmul(constant(vectors).transpose(1, 2), goal);
     const at::Tensor best = cosines.abs().argmax(1, /*keepdim=*/true);
     const at::Tensor choice = at::zeros_like(cosines).scatter(1, best, cosines.gather(1, best).sign());
@@ -182,7 +186,9 @@ inline at::Tensor singular_differences(const std::vector<at::Tensor>& student,
     at::Tensor goal_before;
     for (std::size_t layer = 0; layer < student.size(); ++layer) {
         const SingularLayer& given = teacher[layer];
-        at::Tensor own = matched_vectors(student[layer], given.vectors, options) * given.weights;
+        at::Tensor own =
+            matched_vectors(student[layer], given.vectors, options, concat("the student's layer ", layer)) *
+            given.weights;
         at::Tensor goal = given.vectors * given.weights;
         if (layer > 0) {
             const std::int64_t count = std::min(own.size(2), own_before.size(2));
@@ -225,8 +231,9 @@ namespace functional {
 /// Hazards: a decomposition leaves the signs of the vectors undetermined, and the value depends on the relative signs
 /// of neighboring layers, up to a hundredfold in released code. Here the largest element of each of the teacher's
 /// vectors is positive. RepDistiller and mdistiller unfold differently: not the same loss.
+/// Source: Lee, Kim, Song, "Self-supervised Knowledge Distillation Using Singular Value Decomposition", ECCV
 /// 2018, in the form of RepDistiller, with weight 1.
-/// \throws ShapeError, ConfigError
+/// \throws ShapeError, ConfigError; NonFiniteError if a layer holds NaN or an infinity, which no decomposition has
 inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
                                    const std::vector<at::Tensor>& teacher,
                                    const SingularVectorsOptions& options = {}) {
@@ -242,7 +249,8 @@ inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
                 detail::shape_text(student[layer]), " of the student and ",
                 detail::shape_text(teacher[layer]), " of the teacher at layer ", layer));
         }
-        detail::SingularLayer each = detail::singular_layer(teacher[layer], options);
+        detail::SingularLayer each =
+            detail::singular_layer(teacher[layer], options, detail::concat("the teacher's layer ", layer));
         const auto type = detail::at_least_float32(student[layer].flatten().narrow(0, 0, 1)).scalar_type();
         if (each.vectors.scalar_type() != type) each = {each.vectors.to(type), each.weights.to(type)};
         goal.push_back(std::move(each));
