@@ -5,6 +5,7 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/batch_source.hpp>
+#include <retort/core/counted.hpp>
 #include <retort/core/device.hpp>
 #include <retort/core/environment.hpp>
 #include <retort/core/error.hpp>

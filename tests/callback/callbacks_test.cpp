@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
 /// Early stopping, the best model, gradient clipping, callbacks from lambdas.
+#include <torch/version.h>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -21,6 +22,27 @@ using retort::GradientClipping;
 namespace {
 const double none_measured = std::numeric_limits<double>::quiet_NaN();
 
+#if TORCH_VERSION_MAJOR < 2
+using WarningGuard = c10::Warning::WarningHandlerGuard;
+#else
+using WarningGuard = c10::WarningUtils::WarningHandlerGuard;
+#endif
+/// Collects LibTorch's warnings while it lives.
+class Warnings : public c10::WarningHandler {
+  public:
+#if TORCH_VERSION_MAJOR < 2
+    void process(const c10::SourceLocation&, const std::string& message, bool) override {
+        heard_.push_back(message);
+    }
+#else
+    void process(const c10::Warning& warning) override { heard_.push_back(warning.msg()); }
+#endif
+    const std::vector<std::string>& heard() const { return heard_; }
+
+  private:
+    std::vector<std::string> heard_;
+    WarningGuard guard_{this};
+};
 /// A run that consists of what its epochs measured.
 struct Run {
     explicit Run(torch::nn::Module& student) : module(student) {}
@@ -95,16 +117,45 @@ TEST_CASE("unmeasured epochs do not end a run, but count") {
     CHECK(Run(none).measure({0.5, none_measured, 0.4, none_measured, 0.4, none_measured, 0.9}, longer) == 5);
 }
 
-TEST_CASE("a column that is never filled, or infinite, is an error that names it") {
+TEST_CASE("a column without a finite value in all epochs is an error that names it") {
     torch::nn::Module none;
     EarlyStopping stopping{{.patience = 1}};
-    CHECK(words_of<retort::NonFiniteError>([&] {
-              Run(none).measure({none_measured, none_measured, none_measured}, stopping);
-          }) == "EarlyStopping: expected a finite value of \"validation_accuracy\" in epoch 2, found nan");
+    CHECK(words_of<retort::NonFiniteError>(
+              [&] { Run(none).measure({none_measured, none_measured, none_measured}, stopping); }) ==
+          "EarlyStopping: expected a finite value of \"validation_accuracy\" in one of the epochs, found "
+          "none in the last one, epoch 2");
     BestModel best;
-    CHECK(words_of<retort::NonFiniteError>([&] {
-              Run(none).measure({0.5, std::numeric_limits<double>::infinity(), 1}, best);
-          }) == "BestModel: expected a finite value of \"validation_accuracy\" in epoch 1, found inf");
+    const double infinity = std::numeric_limits<double>::infinity();
+    CHECK(words_of<retort::NonFiniteError>([&] { Run(none).measure({infinity, infinity}, best); }) ==
+          "BestModel: expected a finite value of \"validation_accuracy\" in one of the epochs, found inf in "
+          "the "
+          "last one, epoch 1");
+}
+
+TEST_CASE("a measurement that is NaN or infinite is worse than any other, is named once, and ends no run") {
+    torch::nn::Linear net(1, 1);
+    Warnings warnings;
+    // What a metric that became NaN writes.
+    Run run(*net);
+    EarlyStopping stopping{{.patience = 2}};
+    BestModel best;
+    const auto spoil = [&run] {
+        if (run.context.progress.epoch >= 2) run.history.set("validation_accuracy", std::nan(""));
+    };
+    run.before_epoch_end = spoil;
+    CHECK(run.measure(std::vector<double>(40, 0.5), best, stopping) == 3);  // epoch 1 is no better than 0
+    CHECK(run.context.progress.epoch == 3);
+    CHECK(
+        warnings.heard() ==
+        std::vector<std::string>{
+            "BestModel: \"validation_accuracy\" is nan in epoch 2, which counts as worse than any other "
+            "value",
+            "EarlyStopping: \"validation_accuracy\" is nan in epoch 2, which counts as worse than any other "
+            "value"});
+    const double infinity = std::numeric_limits<double>::infinity();
+    EarlyStopping passing{{.patience = 2}};
+    CHECK(Run(*net).measure({0.5, infinity, 0.6, -infinity, 0.7}, passing) == 5);
+    CHECK(passing.best() == 0.7);
 }
 
 TEST_CASE("a column that no callback fills is refused before the first epoch") {
@@ -222,6 +273,20 @@ TEST_CASE("gradients are clipped by their common norm, as LibTorch clips them") 
             INFO(name << " " << number);
             CHECK((name != "aten::_local_scalar_dense" && name != "aten::item"));
         }
+    }
+}
+
+TEST_CASE("a gradient that is NaN or infinite does not spread by clipping") {
+    for (const double bad : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+        torch::nn::Linear net(3, 2);
+        for (auto& each : net->parameters()) each.mutable_grad() = torch::full_like(each, 100.0);
+        net->weight.mutable_grad()[0][1] = bad;
+        retort::History history;
+        const auto parameters = net->parameters();
+        FitContext context{{}, history, *net, parameters};
+        GradientClipping{.max_norm = 1.0}.on_gradients(context);
+        CHECK(torch::isfinite(net->weight.grad()).sum().item<std::int64_t>() == 5);
+        CHECK(torch::isfinite(net->bias.grad()).all().item<bool>());
     }
 }
 

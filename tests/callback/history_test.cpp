@@ -39,6 +39,18 @@ TEST_CASE("a history has named columns and one row per epoch") {
     CHECK(history.last("accuracy") == 0.25);
 }
 
+TEST_CASE("a measurement that is NaN is not one that is missing") {
+    History history = three_rows();
+    history.begin_row();
+    history.set("loss", std::nan(""));
+    CHECK((history.measured("loss") && std::isnan(history.last("loss"))));
+    CHECK((!history.measured("accuracy") && std::isnan(history.last("accuracy"))));
+    CHECK_THROWS_AS(history.measured("lr"), retort::ConfigError);
+    CHECK(history.csv() == "loss,accuracy\n3,\n1,0.5\n1,0.25\nnan,\n");
+    CHECK(holds(history.json_lines(), "{\"loss\":\"NaN\"}\n"));
+    CHECK(history.best("loss") == 0);
+}
+
 TEST_CASE("the best row is the first among equals; unmeasured rows are never best") {
     const History history = three_rows();
     CHECK(history.best("accuracy") == 1);

@@ -53,6 +53,19 @@ const std::vector<float> ten{0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
 
 }  // namespace
 
+TEST_CASE("A count makes the range of a torch loader sized") {
+    auto loader = make(0);
+    auto counted = batches(loader, 3);
+    static_assert(std::ranges::sized_range<decltype(counted)> && ranges::view_<decltype(counted)>);
+    CHECK(std::ranges::size(counted) == 3);
+    CHECK(numbers(counted) == ten);
+    CHECK(numbers(counted) == ten);
+    CHECK(std::ranges::size(batches(*loader, 2)) == 2);
+    CHECK(numbers(batches(make(1), 3)) == ten);
+    RETORT_CHECK_ERROR(retort::ConfigError, batches(loader, 0),
+                       "batches: expected an epoch of 1 or more batches, found 0");
+}
+
 TEST_CASE("The batches of a torch loader are a range, which restarts for each epoch") {
     const std::size_t workers = GENERATE(0U, 1U, 3U);
     auto loader = make(workers);

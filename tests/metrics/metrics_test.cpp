@@ -295,7 +295,7 @@ TEST_CASE("A batch of one and an empty batch are valid, without any samples ther
 }
 
 TEST_CASE("Targets out of range are an error when the value is read") {
-    const std::int64_t wrong = GENERATE(std::int64_t{-1}, std::int64_t{3}, std::int64_t{-100},
+    const std::int64_t wrong = GENERATE(std::int64_t{-1}, std::int64_t{3}, std::int64_t{-101},
                                         std::numeric_limits<std::int64_t>::max());
     for_each_metric([&](auto metric) {
         if constexpr (!decltype(metric)::needs_teacher) {

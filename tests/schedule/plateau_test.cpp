@@ -64,6 +64,20 @@ TEST_CASE("the weight falls after the epochs of patience") {
     CHECK(weights({.goal = Goal::minimize, .factor = 0.5, .patience = 0}, {1, INFINITY}) == Values{1, 0.5});
 }
 
+TEST_CASE("a value that is NaN is no improvement, and the first finite one is") {
+    Plateau plateau{{.factor = 0.5, .patience = 0}};
+    Context context;
+    context.history.declare("validation_accuracy");
+    Values found;
+    for (const double value : {none, 0.5, none, 0.4, 0.6}) {
+        context.history.begin_row();
+        context.history.set("validation_accuracy", value);
+        plateau.on_epoch_end(context);
+        found.push_back(plateau.weight({.epoch = static_cast<std::int64_t>(context.history.size())}));
+    }
+    CHECK(found == Values{0.5, 0.5, 0.25, 0.125, 0.125});
+}
+
 TEST_CASE("invalid options of a plateau, and epochs that it has not seen, are errors") {
     const auto words = [](const retort::PlateauOptions& options) {
         return words_of<retort::ConfigError>([&] { Plateau{options}; });

@@ -63,7 +63,9 @@ TEST_CASE("linear over the run, over some epochs, by steps") {
     const Linear steps{.initial = 0.0, .final = 8.0, .epochs = 2, .every = Every::step};
     CHECK(steps.weight(at_step(0, 1)) == 1.0);
     CHECK(steps.weight(at_step(1, 3)) == 7.0);
-    CHECK(steps.weight({.epoch = 1, .step = 3}) == 4.0);  // the number of steps is unknown
+    CHECK(holds(words_of<retort::ConfigError>([&] { steps.weight({.epoch = 1, .step = 3}); }),
+                "schedule: expected a known number of steps per epoch", "FitOptions::steps_per_epoch",
+                "data::batches(loader, count)"));
     CHECK(holds(words_of<retort::ConfigError>([&] { run.weight({.epoch = 1}); }),
                 "Linear: expected a length in epochs, in the schedule or of the run; found neither"));
     CHECK(refusal(Linear{.epochs = -1}) == "Linear: expected a number of epochs of at least 0, found -1");

@@ -94,6 +94,34 @@ TEST_CASE("a trainer updates the average after every step, and gives it no gradi
     CHECK(trainer.teacher().steps() == 1);
 }
 
+TEST_CASE("the average of 16-bit weights is kept in float32, and resumes") {
+    torch::nn::Linear student(1, 1), average(1, 1), again(1, 1);
+    for (auto* each : {&student, &average, &again}) {
+        (*each)->to(torch::kBFloat16);
+        const torch::NoGradGuard no_grad;
+        for (auto& parameter : (*each)->parameters()) parameter.fill_(0);
+    }
+    retort::MovingAverage teacher{average, student, {.decay = 0.999, .warm_up = false}};
+    {
+        const torch::NoGradGuard no_grad;
+        student->weight.fill_(1);
+    }
+    for (int step = 0; step < 1000; ++step) teacher.update({});
+    retort::MovingAverage resumed{again, student, {.decay = 0.999, .warm_up = false}};
+    retort::detail::StateItems items;
+    retort::Archive saving(items);
+    teacher.checkpoint(saving);
+    retort::Archive loading(items, /*load=*/true, "state");
+    resumed.checkpoint(loading);
+    for (int step = 0; step < 1000; ++step) {
+        teacher.update({});
+        resumed.update({});
+    }
+    const double expected = 1 - std::pow(0.999, 2000);
+    CHECK(std::abs(average->weight.item<double>() - expected) < 0.004);  // half a step of bfloat16 there
+    CHECK(same(average->weight, again->weight));
+}
+
 TEST_CASE("an invalid average is refused") {
     Perceptron student, average(5);
     CHECK_THROWS_WITH((MovingAverage{average, student}), Contains("expected [") && Contains("found ["));

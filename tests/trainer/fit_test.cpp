@@ -77,6 +77,20 @@ struct Spoiled {
     }
     std::string name() const { return "spoiled"; }
 };
+/// Of finite value, and with a gradient of NaN in one call: the root of 0.
+struct Rooted {
+    static constexpr bool needs_teacher = false, needs_target = false;
+    std::int64_t at = 0;
+    std::shared_ptr<std::int64_t> calls = std::make_shared<std::int64_t>(0);
+    torch::Tensor operator()(const auto& student, const auto&, const auto&) const {
+        const auto sum = retort::logits(student).sum();
+        return (*calls)++ == at ? (sum * 0).sqrt() * 0 + sum * 0 : sum * 0;
+    }
+    std::string name() const { return "rooted"; }
+};
+double learning_rate(torch::optim::Optimizer& optimizer) {
+    return optimizer.param_groups().front().options().get_lr();
+}
 struct Badly {
     static constexpr bool needs_teacher = false, needs_target = false;
     std::string called;
@@ -482,6 +496,72 @@ TEST_CASE("a step that a term refuses, as its input is not finite, is left out")
     two.fit(std::vector<PairBatch>{batches[0], batches[1], batches[3]}, {.epochs = 1});
     CHECK(same(state(*refused), state(*clean)));
     CHECK(one.history().last("skipped_steps") == 1);
+}
+
+TEST_CASE("a gradient that is not finite is found in its step, though the loss is finite") {
+    const auto batches = vectors(4);
+    const auto good = std::vector<PairBatch>{batches[0], batches[2], batches[3]};
+    const auto trainer_of = [](const Perceptron& net, std::int64_t rooted_at) {
+        return Trainer{net, NoTeacher{}, Knowledge{CrossEntropy{}, Rooted{rooted_at}}, Schedule{1.0, 1.0},
+                       Sgd{.learning_rate = 0.1, .momentum = 0.9}};
+    };
+    torch::manual_seed(1);
+    Perceptron spoiled, clean;
+    copy_state(*spoiled, *clean);
+    auto skipping = trainer_of(spoiled, 1), undisturbed = trainer_of(clean, -1);
+    const auto& history = skipping.fit(batches, {.epochs = 1, .non_finite = retort::NonFinite::skip});
+    undisturbed.fit(good, {.epochs = 1});
+    CHECK(same(state(*spoiled), state(*clean)));
+    CHECK(history.last("skipped_steps") == 1);
+    CHECK(history.last("samples") == 18);
+    CHECK(history.last("loss") == undisturbed.history().last("loss"));
+
+    Perceptron stopped;
+    auto stopping = trainer_of(stopped, 1);
+    CHECK(
+        holds(words_of<retort::NonFiniteError>([&] { stopping.fit(batches, {.epochs = 1}); }),
+              "a gradient is NaN or infinite in epoch 0, step 1 (both counted from 0), where the loss is "));
+    Perceptron unsaved;
+    auto saving = trainer_of(unsaved, 1);
+    const TemporaryDirectory folder;
+    const auto file = folder / "state";
+    CHECK_THROWS_AS(saving.fit(batches, {.epochs = 1}, retort::on_settled([&](FitContext& context) {
+                                   if (context.progress.step == 2) saving.save(file);
+                               })),
+                    retort::NonFiniteError);
+    CHECK_FALSE(std::filesystem::exists(file));
+}
+
+TEST_CASE("an epoch can have a given number of steps, which schedules by the step see from the first") {
+    const auto batches = vectors(4);
+    const auto unsized = [&] { return batches | ranges::views::filter([](const auto&) { return true; }); };
+    Perceptron student;
+    std::vector<double> rates;
+    const auto trainer_of = [&] {
+        return Trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0},
+                       retort::WithLearningRate{Sgd{.learning_rate = 0.1}, retort::WarmUp{{.epochs = 1}}}};
+    };
+    auto unknown = trainer_of();
+    const auto before = state(*student);
+    CHECK(holds(words_of<retort::ConfigError>([&] { unknown.fit(unsized(), {.epochs = 1}); }),
+                "schedule: expected a known number of steps per epoch", "FitOptions::steps_per_epoch"));
+    CHECK(same(before, state(*student)));
+    auto known = trainer_of();
+    known.fit(unsized(), {.epochs = 2, .steps_per_epoch = 4},
+              retort::on_step_end([&](FitContext&) { rates.push_back(learning_rate(*known.optimizer())); }));
+    CHECK(rates == std::vector<double>{0, 0.025, 0.05, 0.1 * 0.75, 0.1, 0.1, 0.1, 0.1});
+
+    auto cut = plain(student);
+    const auto& history = cut.fit(batches, {.epochs = 2, .steps_per_epoch = 3});
+    CHECK(history.last("samples") == 18);
+    CHECK(cut.progress().steps_per_epoch == 3);
+    auto short_of = plain(student);
+    CHECK(holds(
+        words_of<retort::DataError>([&] { short_of.fit(batches, {.epochs = 1, .steps_per_epoch = 5}); }),
+        "fit: expected batches for the 5 steps of an epoch (FitOptions::steps_per_epoch), found 4 steps in "
+        "epoch 0"));
+    auto negative = plain(student);
+    CHECK_THROWS_AS(negative.fit(batches, {.epochs = 1, .steps_per_epoch = -1}), retort::ConfigError);
 }
 
 TEST_CASE("an epoch with every step skipped") {

@@ -319,4 +319,29 @@ TEST_CASE("a parameter shared by two layers is updated once, and clipped once") 
     CHECK(close(net.layer->weight, weight - 0.5 * (weight.grad() + 0.1 * weight), 1e-5, 1e-7));
 }
 
+TEST_CASE("what LibTorch refuses is named with network or term, shapes, epoch, step and remedy") {
+    Perceptron student;
+    Trainer trainer{student, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
+    auto batches = vectors(2);
+    trainer.step(batches[0]);
+    auto beyond = batches[1];
+    beyond.second = torch::full_like(beyond.second, 12);
+    CHECK(holds(
+        words_of<retort::StepError>([&] { trainer.step(beyond); }),
+        "cross_entropy; student's logits: Float [6, 3] on cpu; targets: Long [6] on cpu: in epoch 0, step 1, "
+        "LibTorch: ",
+        "12 is out of bounds", "(are all targets and indices from 0 to the number of classes less 1?)"));
+    auto wide = batches[1];
+    wide.first = wide.first.to(torch::kFloat64);
+    CHECK(holds(words_of<retort::StepError>([&] { trainer.step(wide); }), "student; input: Double [6, ",
+                "in epoch 0, step 1, LibTorch: ",
+                "(do the floating-point types of inputs, networks and options agree?)"));
+    ConvNet conv;
+    Trainer normed{conv, NoTeacher{}, Knowledge{CrossEntropy{}}, Schedule{1.0}, Sgd{}};
+    auto single = images(1)[0];
+    single.first = single.first.slice(0, 0, 1).slice(2, 0, 1).slice(3, 0, 1);
+    single.second = single.second.slice(0, 0, 1);
+    CHECK_THROWS_AS(normed.step(single), retort::StepError);
+}
+
 }  // namespace step_test

@@ -21,7 +21,8 @@ namespace retort {
 /// Formula: \f$ g \leftarrow g \cdot \min(1, \text{max\_norm} / (\|g\|_2 + 10^{-6})) \f$ with the norm over
 /// all parameters (Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML
 /// 2013, Algorithm 1); \f$ g \leftarrow \min(\max(g, -\text{max\_value}), \text{max\_value}) \f$ per element.
-/// In a cohort, each learner's gradients are clipped by their own norm. Does not wait for the device, unlike
+/// A norm that is NaN or infinite clips nothing: one infinity would make NaN of itself and 0 of all others, and one NaN
+/// would spread to all. In a cohort, each learner's gradients are clipped by their own norm. Does not wait for the device, unlike
 /// `torch::nn::utils::clip_grad_norm_`.
 struct GradientClipping {
     double max_norm = 0.0;   ///< 0: no clipping by norm
@@ -53,7 +54,8 @@ struct GradientClipping {
         }
         if (max_norm > 0) {
             const at::Tensor norm = at::stack(at::_foreach_norm(gradients)).norm();
-            const at::Tensor factor = (max_norm / (norm + 1e-6)).clamp_max_(1.0);
+            const at::Tensor factor =
+                (max_norm / (norm + 1e-6)).clamp_max_(1.0).masked_fill_(norm.isfinite().logical_not_(), 1.0);
             for (at::Tensor& gradient : gradients) gradient.mul_(factor);
         }
     }

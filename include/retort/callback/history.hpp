@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -19,7 +20,8 @@
 
 namespace retort {
 
-/// What was measured, epoch by epoch: named columns, one row per epoch. A value that was not measured is NaN.
+/// What was measured, epoch by epoch: named columns, one row per epoch. A value that was not measured reads as NaN;
+/// `measured` tells it from a measurement that is NaN.
 class History {
   public:
     /// The names of the columns, in order of appearance.
@@ -37,7 +39,13 @@ class History {
             throw ConfigError(
                 detail::concat("history: expected a row below ", rows_.size(), ", found ", row));
         }
-        return position < rows_[row].size() ? rows_[row][position] : std::numeric_limits<double>::quiet_NaN();
+        return cell(row, position).value_or(std::numeric_limits<double>::quiet_NaN());
+    }
+    /// Whether the last row has a value, which may be NaN.
+    /// \throws ConfigError if there is no such column
+    bool measured(std::string_view column) const {
+        const std::size_t position = known(column);
+        return !rows_.empty() && cell(rows_.size() - 1, position).has_value();
     }
     /// The value in the last row.
     double last(std::string_view column) const { return at(rows_.empty() ? 0 : rows_.size() - 1, column); }
@@ -75,22 +83,21 @@ class History {
                                              "\", found none: the first epoch starts the first row"));
         }
         declare(column);
-        rows_.back().resize(columns_.size(), std::numeric_limits<double>::quiet_NaN());
+        rows_.back().resize(columns_.size());
         rows_.back()[find(column)] = value;
     }
 
     /// The history as CSV (quoted as in RFC 4180, lines end in a newline), with a header; what was not measured is
-    /// empty. Numbers round-trip exactly.
+    /// empty, and a NaN `nan`. Numbers round-trip exactly.
     std::string csv() const {
         std::ostringstream stream;
         for (std::size_t i = 0; i < columns_.size(); ++i) stream << (i > 0 ? "," : "") << quoted(columns_[i]);
         stream << '\n';
         for (std::size_t row = 0; row < rows_.size(); ++row) {
             for (std::size_t i = 0; i < columns_.size(); ++i) {
-                const double value =
-                    i < rows_[row].size() ? rows_[row][i] : std::numeric_limits<double>::quiet_NaN();
                 if (i > 0) stream << ',';
-                if (!std::isnan(value)) stream << shortest(value);
+                if (const Cell value = cell(row, i))
+                    stream << (std::isnan(*value) ? std::string("nan") : shortest(*value));
             }
             stream << '\n';
         }
@@ -98,19 +105,23 @@ class History {
     }
 
     /// The history as JSON lines: one object per row, such as `{"epoch":0,"loss":0.25}`. What was not measured is
-    /// omitted; infinities, which JSON lacks, are the strings "Infinity" and "-Infinity". Numbers round-trip exactly.
+    /// omitted; NaN and infinities, which JSON lacks, are the strings "NaN", "Infinity" and "-Infinity". Numbers
+    /// round-trip exactly.
     std::string json_lines() const {
         std::string result;
-        for (const std::vector<double>& row : rows_) {
+        for (const std::vector<Cell>& row : rows_) {
             const char* separator = "";
             result.append("{");
             for (std::size_t i = 0; i < row.size(); ++i) {
-                if (std::isnan(row[i])) continue;
+                if (!row[i]) continue;
+                const double value = *row[i];
                 result.append(separator).append(json_text(columns_[i])).append(":");
-                if (std::isinf(row[i])) {
-                    result.append(row[i] > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+                if (std::isnan(value)) {
+                    result.append("\"NaN\"");
+                } else if (std::isinf(value)) {
+                    result.append(value > 0 ? "\"Infinity\"" : "\"-Infinity\"");
                 } else {
-                    result.append(shortest(row[i]));
+                    result.append(shortest(value));
                 }
                 separator = ",";
             }
@@ -123,17 +134,26 @@ class History {
     void checkpoint(Archive& archive) {
         std::vector<std::string> columns = columns_;
         std::vector<double> values;
+        std::vector<std::int64_t> measured;  // 0 or 1
         std::vector<std::int64_t>
             lengths;  // of the rows: a row is as long as the number of columns when it was written
-        for (const std::vector<double>& row : rows_) {
+        for (const std::vector<Cell>& row : rows_) {
             lengths.push_back(static_cast<std::int64_t>(row.size()));
-            values.insert(values.end(), row.begin(), row.end());
+            for (const Cell& value : row) {
+                values.push_back(value.value_or(0));
+                measured.push_back(value ? 1 : 0);
+            }
         }
         archive("columns", columns);
         archive("lengths", lengths);
         archive("values", values);
+        archive("measured", measured);
         if (!archive.loading()) return;
-        std::vector<std::vector<double>> rows;
+        if (measured.size() != values.size()) {
+            throw CheckpointError(detail::concat(archive.where(), ": history: expected as many marks as the ",
+                                                 values.size(), " values, found ", measured.size()));
+        }
+        std::vector<std::vector<Cell>> rows;
         std::size_t done = 0;
         for (const std::int64_t length : lengths) {
             const auto size = static_cast<std::size_t>(length);
@@ -141,15 +161,21 @@ class History {
                 throw CheckpointError(
                     detail::concat(archive.where(), ": history: a row of ", length, " values"));
             }
-            const auto first = values.begin() + static_cast<std::ptrdiff_t>(done);
-            rows.emplace_back(first, first + static_cast<std::ptrdiff_t>(size));
-            done += size;
+            std::vector<Cell>& row = rows.emplace_back(size);
+            for (std::size_t i = 0; i < size; ++i, ++done) {
+                if (measured[done] != 0) row[i] = values[done];
+            }
         }
         columns_ = std::move(columns);
         rows_ = std::move(rows);
     }
 
   private:
+    using Cell = std::optional<double>;
+
+    Cell cell(std::size_t row, std::size_t column) const {
+        return column < rows_[row].size() ? rows_[row][column] : std::nullopt;
+    }
     std::size_t find(std::string_view column) const {
         return static_cast<std::size_t>(std::find(columns_.begin(), columns_.end(), column) -
                                         columns_.begin());
@@ -191,7 +217,7 @@ class History {
     }
 
     std::vector<std::string> columns_;
-    std::vector<std::vector<double>> rows_;
+    std::vector<std::vector<Cell>> rows_;
 };
 
 }  // namespace retort

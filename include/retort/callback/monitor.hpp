@@ -3,6 +3,8 @@
 /// Monitoring a column of the history.
 #pragma once
 
+#include <c10/util/Exception.h>
+
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -39,14 +41,24 @@ class Monitor {
         worse,
         better,  ///< than the best so far by more than `margin`: it becomes the best
     };
-    /// \throws NonFiniteError if the value is infinite, or the run ends without any value
+    /// A value that is NaN or infinite is worse than any other, and the first one is named in a warning of LibTorch.
+    /// \throws NonFiniteError if the run ends without a finite value
     Verdict judge(const char* who, const History& history, double margin, const Progress& progress) {
         const double value = history.last(column_);
-        const bool last = progress.epoch + 1 >= progress.epochs;
-        if (std::isnan(value) && !(last && best_epoch_ < 0)) return Verdict::unmeasured;
         if (!std::isfinite(value)) {
-            throw NonFiniteError(concat(who, ": expected a finite value of \"", column_, "\" in epoch ",
-                                        history.last("epoch"), ", found ", value));
+            if (progress.epoch + 1 >= progress.epochs && best_epoch_ < 0) {
+                throw NonFiniteError(concat(who, ": expected a finite value of \"", column_,
+                                            "\" in one of the epochs, found ",
+                                            history.measured(column_) ? concat(value) : std::string("none"),
+                                            " in the last one, epoch ", history.last("epoch")));
+            }
+            if (!history.measured(column_)) return Verdict::unmeasured;
+            if (!warned_) {
+                TORCH_WARN(who, ": \"", column_, "\" is ", value, " in epoch ", history.last("epoch"),
+                           ", which counts as worse than any other value");
+            }
+            warned_ = true;
+            return Verdict::worse;
         }
         const bool better =
             best_epoch_ < 0 || (goal_ == Goal::maximize ? value > best_ + margin : value < best_ - margin);
@@ -69,6 +81,7 @@ class Monitor {
     Goal goal_;
     double best_ = std::numeric_limits<double>::quiet_NaN();
     std::int64_t best_epoch_ = -1;
+    bool warned_ = false;  // of a value that is not finite
 };
 
 }  // namespace detail

@@ -46,7 +46,7 @@ class DuringAverage;
 /// initial weights. Source: Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", 1992, for the
 /// idea; the exponential form as in `MovingAverage`, which is a teacher.
 ///
-/// In a cohort it averages all learners. The average is part of checkpoints. It never waits for the device. Copies
+/// The average of 16-bit weights is kept in float32. In a cohort it averages all learners. The average is part of checkpoints. It never waits for the device. Copies
 /// share it.
 class WeightAverage {
   public:
@@ -78,7 +78,7 @@ class WeightAverage {
         const at::NoGradGuard no_grad;
         const auto tensors = averaged(context.student);
         if (state_->average.empty()) {
-            for (const at::Tensor& each : tensors) state_->average.push_back(each.detach().clone());
+            for (const at::Tensor& each : tensors) state_->average.push_back(detail::average_of(each));
         }
         check(tensors);
         // Tensors restored from a checkpoint are on the CPU.

@@ -28,6 +28,7 @@
 #include <retort/cohort/learners.hpp>
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/explained.hpp>
 #include <retort/core/network.hpp>
 #include <retort/core/no_outputs.hpp>
 #include <retort/detail/detached.hpp>
@@ -56,7 +57,7 @@ namespace retort {
 /// without gradients, and not at all if no learner learns from it.
 ///
 /// The history has one row per epoch: `epoch`; for each learner i `learning_rate_i`, `loss_i`, the losses of its
-/// incoming edges by name (`cross_entropy_to_0`, `soft_target_1_to_0`; means over the samples, after the gate and
+/// incoming edges by name (`cross_entropy_to_0`, `soft_target_1_to_0`; means over the predictions that count, after the gate and
 /// before the weight) and their weights with the prefix `weight_`, `accuracy_i`; `samples`, `seconds`,
 /// `samples_per_second`; then what the callbacks add (`Validation`: `validation_accuracy_i`). Callbacks see all
 /// learners as one module with children `learner0`, `learner1`, ...; the running means are those over the learners
@@ -303,9 +304,17 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
         detail::each_of(learners_, [&](auto i, const auto& learner) {
             if (!step.needed[i]) return;
             auto& own = detail::slot(outputs, i);
-            own.emplace(detail::in_precision<PrecisionPolicy>(device, [&] {
-                return step.learns[i] ? learner.network()->forward(value) : frozen_forward(learner, value);
-            }));
+            own.emplace(detail::explained(
+                this->progress(),
+                [&] {
+                    return detail::in_precision<PrecisionPolicy>(device, [&] {
+                        return step.learns[i] ? learner.network()->forward(value)
+                                              : frozen_forward(learner, value);
+                    });
+                },
+                [&] {
+                    return detail::concat("learner ", std::size_t{i}, "; input: ", detail::input_text(value));
+                }));
             if (!step.teaches[i]) return;
             if (step.learns[i]) {
                 detail::slot(peers, i).emplace(detail::as_constants(*own));
@@ -326,7 +335,12 @@ class CohortRun : public detail::RunBase<CohortRun<Learners, Graph, PrecisionPol
             losses[edge.receiver()].add(step.weights[i], [&] {
                 at::Tensor term;
                 with_outputs(edge, outputs, peers, [&](const auto& to, const auto& from) {
-                    term = edge.loss(to, from, batch, this->progress());
+                    term = detail::explained(
+                        this->progress(), [&] { return edge.loss(to, from, batch, this->progress()); },
+                        [&] {
+                            return edge.name() +
+                                   detail::term_text(to, static_cast<const NoOutputs*>(nullptr), batch);
+                        });
                 });
                 return term;
             });

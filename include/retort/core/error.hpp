@@ -40,7 +40,7 @@ struct CheckpointError : Error {
     using Error::Error;
 };
 
-/// A loss that is no longer finite.
+/// A loss or gradient that is no longer finite.
 struct NonFiniteError : Error {
     using Error::Error;
 };
@@ -58,6 +58,11 @@ struct TransportError : Error {
     };
     TransportError(Reason why, const std::string& text) : Error(text), reason(why) {}
     Reason reason;
+};
+
+/// What LibTorch refused within a step, after the network or term that asked for it, epoch and step.
+struct StepError : Error {
+    using Error::Error;
 };
 
 namespace detail {

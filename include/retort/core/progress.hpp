@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include <retort/core/error.hpp>
+
 namespace retort {
 
 /// The position of a run. All counts start at 0: the first step of the first epoch is `{.epoch = 0, .step = 0}`.
@@ -21,13 +23,19 @@ struct Progress {
 enum class Every { epoch, step };
 
 /// Time in epochs, as a schedule sees it: whole epochs for `Every::epoch`; including the completed fraction of the
-/// current epoch for `Every::step` (whole epochs as long as the number of steps per epoch is unknown).
-constexpr double elapsed_epochs(const Progress& progress, Every every) {
-    double epochs = static_cast<double>(progress.epoch);
-    if (every == Every::step && progress.steps_per_epoch > 0) {
-        epochs += static_cast<double>(progress.step) / static_cast<double>(progress.steps_per_epoch);
+/// current epoch for `Every::step`.
+/// \throws ConfigError for `Every::step` if the number of steps per epoch is unknown
+inline double elapsed_epochs(const Progress& progress, Every every) {
+    const auto epochs = static_cast<double>(progress.epoch);
+    if (every == Every::epoch) return epochs;
+    if (progress.steps_per_epoch <= 0) {
+        throw ConfigError(
+            "schedule: expected a known number of steps per epoch for a value that changes with every step, "
+            "found none: set FitOptions::steps_per_epoch, use a source that knows its length (such as "
+            "data::batches(loader, count)), set Progress::steps_per_epoch in a custom loop, or let the "
+            "schedule change with the epoch (Every::epoch)");
     }
-    return epochs;
+    return epochs + static_cast<double>(progress.step) / static_cast<double>(progress.steps_per_epoch);
 }
 
 }  // namespace retort

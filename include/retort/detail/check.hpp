@@ -11,6 +11,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <retort/core/error.hpp>
 
@@ -48,6 +49,27 @@ inline void check_logits(std::string_view where, std::string_view what, const at
         throw ShapeError(
             concat(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
     }
+}
+
+/// Logits of any number of dimensions, [batch, classes, ...].
+inline void check_class_scores(std::string_view where, std::string_view what, const at::Tensor& logits) {
+    check_defined(where, what, logits);
+    if (logits.dim() < 2 || logits.numel() == 0) {
+        throw ShapeError(concat(where, ": expected ", what,
+                                " of shape [batch, classes] or [batch, classes, ...], found ",
+                                shape_text(logits)));
+    }
+    if (!logits.is_floating_point()) {
+        throw ShapeError(
+            concat(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
+    }
+}
+
+/// The shape of the targets of logits [batch, classes, ...], as text.
+inline std::string without_classes(const at::Tensor& logits) {
+    std::vector<std::int64_t> sizes = logits.sizes().vec();
+    sizes.erase(sizes.begin() + 1);
+    return concat(at::IntArrayRef(sizes));
 }
 
 inline void check_same_device(std::string_view where, std::string_view one_name, const at::Tensor& one,

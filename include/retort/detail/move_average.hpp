@@ -26,6 +26,12 @@ inline double decay_in_step(double decay, bool warm_up, std::int64_t step) {
     return warm_up ? std::min(decay, 1 - 1 / static_cast<double>(step + 1)) : decay;
 }
 
+/// Where a tensor's average is kept: in float32 for 16-bit numbers, which would round small changes away.
+inline at::Tensor average_of(const at::Tensor& tensor) {
+    const bool narrow = tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16;
+    return narrow ? tensor.detach().to(at::kFloat) : tensor.detach().clone();
+}
+
 /// Updates the averages with the values.
 inline void move_average(const std::vector<at::Tensor>& averages, const std::vector<at::Tensor>& values,
                          double decay) {

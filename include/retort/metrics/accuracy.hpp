@@ -14,30 +14,36 @@
 
 namespace retort::metrics {
 
-/// The fraction of samples whose largest logit is the target's, from 0 to 1. Among equal logits the first counts as
+/// The fraction of predictions whose largest logit is the target's, from 0 to 1. Among equal logits the first counts as
 /// the largest. A row with a NaN counts as wrong.
-/// \throws (update) ShapeError for logits that are not B x C or targets that are not B int64; (value) DataError if
-/// there were no samples or a target was out of range
+/// Shapes: logits [batch, classes] and targets [batch], or [batch, classes, ...] and [batch, ...] (pixels, tokens).
+/// \throws (update) ShapeError for other shapes, or targets that are not int64; (value) DataError if no prediction
+/// counted or a target was out of range
 struct Accuracy {
     static constexpr bool needs_teacher = false;
+    std::int64_t ignore_index = ignored_target;  ///< predictions with this target do not count
     /// What has been accumulated so far.
     detail::Tally tally{};
 
-    void update(const at::Tensor& student_logits, const at::Tensor& target) {
+    void update(const at::Tensor& logits, const at::Tensor& targets) {
         const c10::NoGradGuard no_grad;
+        const auto [student_logits, target] = detail::rows_of(logits, targets);
         ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
         detail::check_target(name(), student_logits, target);
         if (student_logits.size(0) == 0) return;
         const auto prediction = detail::predict(student_logits);
-        const auto hit = prediction.place.eq(target).logical_and_(prediction.is_nan.logical_not());
+        const auto counted = target.ne(ignore_index);
+        const auto hit =
+            prediction.place.eq(target).logical_and_(prediction.is_nan.logical_not()).logical_and_(counted);
         tally.add(name(), target.size(0),
-                  detail::counts({hit, detail::no_class(target, student_logits.size(1))}));
+                  detail::counts({hit, detail::no_class(target, student_logits.size(1), counted), counted}));
     }
     double value() const {
         const auto sums = tally.read(name());
         const auto* sum = sums.data_ptr<std::int64_t>();
         detail::expect_classes(name(), sum[1], tally.samples());
-        return static_cast<double>(sum[0]) / static_cast<double>(tally.samples());
+        return detail::fraction(name(), static_cast<double>(sum[0]), static_cast<double>(sum[2]),
+                                tally.samples());
     }
     void reset() { tally = {}; }
     std::string name() const { return "accuracy"; }

@@ -30,11 +30,13 @@ namespace retort::metrics {
 struct CalibrationError {
     static constexpr bool needs_teacher = false;
     std::int64_t bins = 15;
+    std::int64_t ignore_index = ignored_target;  ///< predictions with this target do not count
     /// What has been accumulated so far.
     detail::Tally tally{};
 
-    void update(const at::Tensor& student_logits, const at::Tensor& target) {
+    void update(const at::Tensor& logits, const at::Tensor& targets) {
         const c10::NoGradGuard no_grad;
+        const auto [student_logits, target] = detail::rows_of(logits, targets);
         ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
         detail::check_target(name(), student_logits, target);
         if (bins < 1) {
@@ -45,17 +47,20 @@ struct CalibrationError {
         const auto type = student_logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
         const auto [top, place] = at::max(student_logits.softmax(1, type), 1);
         const auto confidence = top.to(at::kDouble);
-        const auto bad = detail::no_class(target, student_logits.size(1));
-        const auto is_nan = confidence.ne(confidence);
+        const auto counted = target.ne(ignore_index);
+        const auto bad = detail::no_class(target, student_logits.size(1), counted);
+        const auto is_nan = confidence.ne(confidence).logical_and_(counted);
         const auto hit = place.eq(target).to(at::kDouble);
         // The bin (m - 1, m] of confidence * M, counted from 0. NaN falls into no bin.
         const auto bin = confidence.mul(bins).ceil_().sub_(1).clamp_(0, bins - 1);
-        const auto member =
-            bin.unsqueeze(1).eq(at::arange(bins, bin.options()).unsqueeze(0)).to(at::kDouble);  // B x M
+        const auto member = bin.unsqueeze(1)
+                                .eq(at::arange(bins, bin.options()).unsqueeze(0))
+                                .logical_and_(counted.unsqueeze(1))
+                                .to(at::kDouble);  // B x M
         const auto sum_in = [&](const at::Tensor& values) { return member.mul(values.unsqueeze(1)).sum(0); };
         tally.add(name(), target.size(0),
                   at::cat({member.sum(0), sum_in(hit), sum_in(confidence.nan_to_num(0.0)),
-                           detail::counts({bad, is_nan}).to(at::kDouble)}));
+                           detail::counts({bad, is_nan, counted}).to(at::kDouble)}));
     }
     double value() const {
         const auto sums = tally.read(name());
@@ -71,7 +76,7 @@ struct CalibrationError {
         }
         double error = 0.0;
         for (std::int64_t m = 0; m < bins; ++m) error += std::abs(hits[m] - confidences[m]);
-        return error / static_cast<double>(tally.samples());
+        return detail::fraction(name(), error, special[2], tally.samples());
     }
     void reset() { tally = {}; }
     std::string name() const { return "calibration_error"; }

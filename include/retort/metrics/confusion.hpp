@@ -23,31 +23,36 @@ namespace retort::metrics {
 /// a target was out of range, or a row of logits had a NaN, which predicts no class
 struct Confusion {
     static constexpr bool needs_teacher = false;
+    std::int64_t ignore_index = ignored_target;  ///< predictions with this target do not count
     /// What has been accumulated so far.
     detail::Tally tally{};
 
-    void update(const at::Tensor& student_logits, const at::Tensor& target) {
+    void update(const at::Tensor& logits, const at::Tensor& targets) {
         const c10::NoGradGuard no_grad;
+        const auto [student_logits, target] = detail::rows_of(logits, targets);
         ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
         detail::check_target(name(), student_logits, target);
         if (student_logits.size(0) == 0) return;
         const auto classes = student_logits.size(1);
         const auto prediction = detail::predict(student_logits);
-        const auto bad = detail::no_class(target, classes);
-        // One cell per pair of classes, then one for targets out of range and one for rows with a NaN.
+        const auto counted = target.ne(ignore_index);
+        const auto bad = detail::no_class(target, classes, counted);
+        // One cell per pair of classes, then one for targets out of range, one for rows with a NaN and one for ignored
+        // targets.
         const auto cell =
             target.mul(classes)
                 .add_(prediction.place)
                 .masked_fill_(bad, classes * classes)
-                .masked_fill_(prediction.is_nan.logical_and(bad.logical_not()), classes * classes + 1);
-        const auto none = at::zeros({classes * classes + 2}, cell.options());
+                .masked_fill_(prediction.is_nan.logical_and(bad.logical_not()), classes * classes + 1)
+                .masked_fill_(counted.logical_not(), classes * classes + 2);
+        const auto none = at::zeros({classes * classes + 3}, cell.options());
         tally.add(name(), target.size(0), none.scatter_add(0, cell, cell.new_ones(cell.sizes())));
     }
 
     /// C x C (int64, CPU): rows are the true classes, columns the predicted ones.
     at::Tensor matrix() const {
         const auto cells = tally.read(name());
-        const auto count = cells.size(0) - 2;
+        const auto count = cells.size(0) - 3;
         const auto* special = cells.data_ptr<std::int64_t>() + count;
         detail::expect_classes(name(), special[0], tally.samples());
         if (special[1] > 0) {

@@ -15,9 +15,23 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/counted.hpp>
 #include <retort/core/error.hpp>
 
 namespace retort::metrics::detail {
+
+/// Logits [rows, classes] and targets [rows].
+struct Predictions {
+    at::Tensor logits;
+    at::Tensor target;
+};
+/// Logits [batch, classes, ...] and targets [batch, ...], as LibTorch's cross-entropy has them, with one row for each
+/// prediction; others unchanged.
+inline Predictions rows_of(const at::Tensor& logits, const at::Tensor& target) {
+    if (logits.defined() && logits.dim() > 2 && ::retort::detail::one_target_each(logits, target, 1))
+        return {logits.movedim(1, -1).flatten(0, -2), target.flatten()};
+    return {logits, target};
+}
 
 /// Throws unless `target` has one class index for each row of `logits`.
 inline void check_target(const std::string& metric, const at::Tensor& logits, const at::Tensor& target) {
@@ -45,9 +59,10 @@ inline Prediction predict(const at::Tensor& logits) {
     return {place, top.ne(top)};
 }
 
-/// Which targets are out of range: B, bool.
-inline at::Tensor no_class(const at::Tensor& target, std::int64_t classes) {
-    return target.lt(0).logical_or_(target.ge(classes));
+/// Which targets are out of range, and not ignored: B, bool.
+/// \param counts which targets are not ignored: B, bool
+inline at::Tensor no_class(const at::Tensor& target, std::int64_t classes, const at::Tensor& counts) {
+    return target.lt(0).logical_or_(target.ge(classes)).logical_and_(counts);
 }
 
 /// Sums tensors of one shape on their device, and counts the samples they represent on the host.
@@ -71,7 +86,7 @@ class Tally {
     }
     std::int64_t samples() const { return samples_; }
     /// The sums, on the CPU as float64 or int64. Waits for the device.
-    /// \throws DataError if there were no samples.
+    /// \throws DataError if there were no samples
     at::Tensor read(const std::string& metric) const {
         if (samples_ == 0) {
             throw DataError(::retort::detail::concat(metric, ": expected at least one sample, found none"));
@@ -90,6 +105,14 @@ inline at::Tensor counts(std::initializer_list<at::Tensor> flags) {
     std::vector<at::Tensor> sums;
     for (const auto& flag : flags) sums.push_back(flag.sum());
     return at::stack(sums);
+}
+
+/// The fraction of the predictions that count.
+/// \throws DataError if none counts
+inline double fraction(const std::string& metric, double part, double counted, std::int64_t samples) {
+    if (counted > 0) return part / counted;
+    throw DataError(::retort::detail::concat(
+        metric, ": expected at least one target that is not ignored, found ", "none among ", samples));
 }
 
 /// Throws if there were targets out of range.

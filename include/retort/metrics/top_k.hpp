@@ -24,11 +24,13 @@ namespace retort::metrics {
 struct TopK {
     static constexpr bool needs_teacher = false;
     std::int64_t k = 5;
+    std::int64_t ignore_index = ignored_target;  ///< predictions with this target do not count
     /// What has been accumulated so far.
     detail::Tally tally{};
 
-    void update(const at::Tensor& student_logits, const at::Tensor& target) {
+    void update(const at::Tensor& logits, const at::Tensor& targets) {
         const c10::NoGradGuard no_grad;
+        const auto [student_logits, target] = detail::rows_of(logits, targets);
         ::retort::detail::check_logits(name(), "the student's logits", student_logits, /*may_be_empty=*/true);
         detail::check_target(name(), student_logits, target);
         const auto classes = student_logits.size(1);
@@ -44,15 +46,18 @@ struct TopK {
         const auto before =
             student_logits.gt(own).logical_or_(student_logits.eq(own).logical_and_(place.lt(column)));
         const auto has_nan = student_logits.ne(student_logits).any(1);
-        const auto bad = detail::no_class(target, classes);
-        const auto hit = before.sum(1).lt(k).logical_and_(has_nan.logical_or(bad).logical_not_());
-        tally.add(name(), target.size(0), detail::counts({hit, bad}));
+        const auto counted = target.ne(ignore_index);
+        const auto bad = detail::no_class(target, classes, counted);
+        const auto hit =
+            before.sum(1).lt(k).logical_and_(has_nan.logical_or(bad).logical_not_()).logical_and_(counted);
+        tally.add(name(), target.size(0), detail::counts({hit, bad, counted}));
     }
     double value() const {
         const auto sums = tally.read(name());
         const auto* sum = sums.data_ptr<std::int64_t>();
         detail::expect_classes(name(), sum[1], tally.samples());
-        return static_cast<double>(sum[0]) / static_cast<double>(tally.samples());
+        return detail::fraction(name(), static_cast<double>(sum[0]), static_cast<double>(sum[2]),
+                                tally.samples());
     }
     void reset() { tally = {}; }
     std::string name() const { return "top" + std::to_string(k); }

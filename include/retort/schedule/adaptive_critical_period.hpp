@@ -142,7 +142,7 @@ class AdaptiveCriticalPeriod {
         state.epoch = -1;
         state.steps = 0;
         state.sum = at::Tensor();
-        context.history.set("critical_period_measure", measure);
+        if (!std::isnan(measure)) context.history.set("critical_period_measure", measure);
     }
     /// Stores or restores the measures.
     template <class Archive>

@@ -39,7 +39,8 @@ struct PlateauOptions {
 ///                                                           retort::WarmUp{plateau, {.epochs = 5}}}};
 ///     trainer.fit(batches, {.epochs = 100}, retort::Validation{validation_batches}, plateau);
 ///
-/// The rule is that of `ReduceLROnPlateau` in Python's torch. Epochs without a value in the column are ignored.
+/// The rule is that of `ReduceLROnPlateau` in Python's torch. Epochs without a value in the column are ignored; a value
+/// that is NaN or infinite is no improvement.
 class Plateau {
   public:
     /// \throws ConfigError if an option is out of range
@@ -79,7 +80,7 @@ class Plateau {
         State& state = *state_;
         const double value = context.history.last(options_.column);
         const double before = state.weights.empty() ? 1.0 : state.weights.back();
-        state.weights.push_back(std::isnan(value) ? before : after(value, before));
+        state.weights.push_back(context.history.measured(options_.column) ? after(value, before) : before);
     }
     /// Stores or restores what was seen.
     template <class Archive>
@@ -100,7 +101,7 @@ class Plateau {
 
     double after(double value, double before) {
         State& state = *state_;
-        if (std::isnan(state.best) || better(value, state.best)) {
+        if (std::isfinite(value) && (std::isnan(state.best) || better(value, state.best))) {
             state.best = value;
             state.waited = 0;
         } else {

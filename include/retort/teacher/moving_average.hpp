@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -37,7 +38,8 @@ struct MovingAverageOptions {
 
 /// A teacher whose parameters are the moving average of the student's: the mean teacher.
 ///
-/// Formula, after every step: \f$ \theta' \leftarrow \alpha\theta' + (1 - \alpha)\theta \f$.
+/// Formula, after every step: \f$ \theta' \leftarrow \alpha\theta' + (1 - \alpha)\theta \f$; for 16-bit parameters
+/// in float32, of which the teacher has the rounded values.
 /// Source: Tarvainen, Valpola, "Mean teachers are better role models", NeurIPS 2017, eq. 3.
 ///
 /// The average is a separate network of the same architecture, created by the user; it starts from the student's
@@ -76,12 +78,21 @@ class MovingAverage {
         ++steps_;
         const double decay = detail::decay_in_step(options_.decay, options_.warm_up, steps_);
         const at::NoGradGuard no_grad;
-        std::vector<at::Tensor> mine, theirs;
+        std::vector<at::Tensor> mine, theirs, narrow;
         const auto collect = [&](const auto& own, const auto& others, bool average) {
             auto other = others.begin();  // the same names in the same order: checked on construction
             for (const auto& each : own) {
                 if (average && each.value().is_floating_point()) {
-                    mine.push_back(each.value());
+                    const at::ScalarType type = each.value().scalar_type();
+                    if (type == at::kHalf || type == at::kBFloat16) {
+                        narrow.push_back(each.value());
+                        if (precise_.size() < narrow.size())
+                            precise_.push_back(detail::average_of(each.value()));
+                        mine.push_back(precise_[narrow.size() - 1].to(each.value().device()));
+                        precise_[narrow.size() - 1] = mine.back();
+                    } else {
+                        mine.push_back(each.value());
+                    }
                     theirs.push_back(other->value());
                 } else {
                     each.value().copy_(other->value());
@@ -95,12 +106,14 @@ class MovingAverage {
                     options_.buffers == MovingAverageOptions::Buffers::average);
         }
         detail::move_average(mine, theirs, decay);
+        for (std::size_t i = 0; i < narrow.size(); ++i) narrow[i].copy_(precise_[i]);
     }
 
     /// Stores or restores the average.
     void checkpoint(Archive& archive) {
         detail::archive_module(archive, average_.module());
         archive("steps", steps_);
+        archive("precise", precise_);
     }
 
     std::vector<torch::nn::Module*> modules() const { return teacher_.modules(); }
@@ -112,6 +125,7 @@ class MovingAverage {
     NetworkRef<Average> average_;
     Frozen<Average> teacher_;
     NetworkRef<Student> student_;
+    std::vector<at::Tensor> precise_;  // the averages of 16-bit parameters, in float32
     std::int64_t steps_ = 0;
 };
 

@@ -15,9 +15,11 @@
 /// | `run.complete(batch)`         | restores what needs a first batch: see `RunState::complete` |
 /// | `run.forward(batch)`          | forward passes and losses: the result of a batch, with its autograd graph |
 /// | `run.finite(result)`          | whether all its losses are finite. Waits for the device |
-/// | `run.record_step(record, result, batch, accuracy, first)` | adds the losses of a step's first or further batch to a record, and the accuracy if requested |
+/// | `run.record_step(record, result, batch, accuracy, first)` | adds the losses of a step's first or further batch to a record, and the accuracy if requested; returns the `detail::Counted` predictions of the batch |
 /// | `run.backward(result, share, first)` | adds the gradients, times `share`, to those of the step; the first batch clears them |
 /// | `run.finish_gradients(factor)`| multiplies the accumulated gradients; returns whether to make the step |
+/// | `run.finite_gradients()`      | whether all gradients of the step are finite. May wait for the device |
+/// | `run.record_gradients(record)`| adds the same to a record, without waiting |
 /// | `run.update()`, `run.skip()`  | makes the step of the optimizers and counts it; only counts it |
 ///
 /// `detail::RunBase` implements most of this; a run adds little more than its forward passes.
@@ -34,6 +36,7 @@
 #include <retort/callback/history.hpp>
 #include <retort/checkpoint/run_state.hpp>
 #include <retort/core/batch.hpp>
+#include <retort/core/counted.hpp>
 #include <retort/core/progress.hpp>
 
 namespace retort {
@@ -50,6 +53,7 @@ concept TrainingRun = detail::StoredRun<R> && requires(R& run, History& history,
     run.begin_fit();
     run.write(history);
     { run.finish_gradients(factor) } -> std::same_as<bool>;
+    { run.finite_gradients() } -> std::same_as<bool>;
     run.update();
     run.skip();
 };
@@ -61,7 +65,10 @@ concept TrainsOn =
     requires(R& run, const B& batch, decltype(run.record())& record, decltype(run.forward(batch))& result) {
         run.complete(batch);
         { run.finite(result) } -> std::same_as<bool>;
-        run.record_step(record, result, batch, /*accuracy=*/true, /*first=*/true);
+        {
+            run.record_step(record, result, batch, /*accuracy=*/true, /*first=*/true)
+        } -> std::same_as<detail::Counted>;
+        run.record_gradients(record);
         run.backward(result, /*share=*/1.0, /*first=*/true);
     };
 

@@ -19,6 +19,7 @@
 #include <retort/callback/concept.hpp>
 #include <retort/callback/history.hpp>
 #include <retort/checkpoint/archive.hpp>
+#include <retort/core/counted.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/trainer/losses.hpp>
@@ -32,17 +33,20 @@ class EpochRecord {
         : names_(std::move(names)),
           epoch_(progress.epoch),
           sums_(names_.size()),
-          samples_(names_.size()),
+          predictions_of_(names_.size()),
           weights_(names_.size()) {}
 
     /// The names of the terms.
     const std::vector<std::string>& names() const { return names_; }
 
-    /// \param right the number of correct predictions in the batch; undefined if unknown
+    void begin_step() { step_begin_ = {pending_.size(), step_.size()}; }
+    /// \param counted the predictions of the batch, which the means are over
     /// \param first whether it is the first batch of its step
-    void add(const Losses& losses, const at::Tensor& right, std::int64_t samples, bool first = true) {
+    void add(const Losses& losses, const Counted& counted, std::int64_t samples, bool first = true) {
         if (first) ++steps_;
-        Step step{steps_ - 1, samples, right.defined()};
+        Step step{steps_ - 1, samples, counted.predictions, counted.ignored.defined(),
+                  counted.right.defined()};
+        if (counted.ignored.defined()) pending_.push_back(counted.ignored);
         // `variable_data` shares the value without the graph, and issues no operator.
         pending_.push_back(losses.total.variable_data());
         for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -51,13 +55,24 @@ class EpochRecord {
             step.terms.push_back(i);
             pending_.push_back(losses.terms[i].variable_data());
         }
-        if (right.defined()) pending_.push_back(right);
+        if (counted.right.defined()) pending_.push_back(counted.right);
         step_.push_back(std::move(step));
+    }
+    /// Adds whether a gradient of the step is NaN or infinite, see `non_finite`.
+    void add_gradients(const at::Tensor& non_finite) {
+        if (!non_finite.defined()) return;
+        step_.back().has_flag = true;
+        pending_.push_back(non_finite);
     }
     /// \param seen whether a batch of the step was added
     void skip(bool seen) {
         ++skipped_;
         if (!seen) ++steps_;
+    }
+    /// Leaves out what was added since `begin_step`.
+    void drop_step() {
+        pending_.resize(step_begin_.first);
+        step_.resize(step_begin_.second);
     }
     void add_seconds(double seconds) { seconds_ += seconds; }
 
@@ -70,34 +85,42 @@ class EpochRecord {
             const at::Tensor values = at::stack(pending_).cpu();
             const double* value = values.data_ptr<double>();
             for (const Step& step : step_) {
+                std::int64_t predictions = step.predictions;
+                if (step.has_ignored) predictions -= static_cast<std::int64_t>(*value++);
                 const double total = *value++;
                 for (const std::size_t term : step.terms) {
                     check(*value, step, names_[term]);
-                    sums_[term] += *value++ * static_cast<double>(step.samples);
-                    samples_[term] += step.samples;
+                    sums_[term] += *value++ * static_cast<double>(predictions);
+                    predictions_of_[term] += predictions;
                 }
                 check(total, step, "the weighted sum of the terms");
-                total_ += total * static_cast<double>(step.samples);
+                total_ += total * static_cast<double>(predictions);
+                predictions_ += predictions;
                 all_ += step.samples;
-                if (step.counted) {
+                if (step.has_right) {
                     right_ += *value++;
-                    counted_ += step.samples;
+                    counted_ += predictions;
+                }
+                if (step.has_flag && *value++ != 0) {
+                    throw NonFiniteError(concat("a gradient is NaN or infinite in epoch ", epoch_, ", step ",
+                                                step.number, " (both counted from 0), where the loss is ",
+                                                total, "; the parameters may be corrupted"));
                 }
             }
             pending_.clear();
             step_.clear();
         }
-        return {mean(total_, all_), mean(right_, counted_), all_, seconds_};
+        return {mean(total_, predictions_), mean(right_, counted_), all_, seconds_};
     }
 
     /// The columns `loss`, the terms with their weights, and `accuracy`; `suffix` is appended to `loss` and `accuracy`.
     void write_means(History& history, const std::string& suffix) const {
-        history.set("loss" + suffix, mean(total_, all_));
+        set_mean(history, "loss" + suffix, total_, predictions_);
         for (std::size_t i = 0; i < names_.size(); ++i) {
-            history.set(names_[i], mean(sums_[i], samples_[i]));
+            set_mean(history, names_[i], sums_[i], predictions_of_[i]);
             history.set("weight_" + names_[i], weights_[i]);
         }
-        history.set("accuracy" + suffix, mean(right_, counted_));
+        set_mean(history, "accuracy" + suffix, right_, counted_);
     }
     /// The columns for the amount and the speed of the work.
     void write_counts(History& history) const {
@@ -112,16 +135,17 @@ class EpochRecord {
     void checkpoint(Archive& archive) {
         if (archive.saving()) read();
         archive("sums", sums_);
-        archive("term_samples", samples_);
+        archive("term_predictions", predictions_of_);
         archive("weights", weights_);
         archive("total", total_);
         archive("right", right_);
         archive("seconds", seconds_);
         archive("samples", all_);
+        archive("predictions", predictions_);
         archive("counted", counted_);
         archive("steps", steps_);
         archive("skipped", skipped_);
-        if (archive.loading() && (sums_.size() != names_.size() || samples_.size() != names_.size() ||
+        if (archive.loading() && (sums_.size() != names_.size() || predictions_of_.size() != names_.size() ||
                                   weights_.size() != names_.size())) {
             throw CheckpointError(
                 concat(archive.where(), ": expected the means of ", names_.size(), " terms"));
@@ -132,9 +156,20 @@ class EpochRecord {
     struct Step {
         std::int64_t number;
         std::int64_t samples;
-        bool counted;
+        std::int64_t predictions;
+        bool has_ignored;
+        bool has_right;
+        bool has_flag = false;  // of the gradients
         std::vector<std::size_t> terms{};
     };
+    /// Without a prediction that counts there is no value.
+    static void set_mean(History& history, const std::string& column, double sum, std::int64_t count) {
+        if (count > 0) {
+            history.set(column, mean(sum, count));
+        } else {
+            history.declare(column);
+        }
+    }
     static double mean(double sum, std::int64_t count) {
         return count > 0 ? sum / static_cast<double>(count) : std::numeric_limits<double>::quiet_NaN();
     }
@@ -149,13 +184,15 @@ class EpochRecord {
     std::int64_t epoch_;
     std::vector<at::Tensor> pending_;
     std::vector<Step> step_;
+    std::pair<std::size_t, std::size_t> step_begin_{};  // the sizes of both when the step began
     std::vector<double> sums_;
-    std::vector<std::int64_t> samples_;
+    std::vector<std::int64_t> predictions_of_;  // by term
     std::vector<double> weights_;
     double total_ = 0;
     double right_ = 0;
     double seconds_ = 0;
-    std::int64_t all_ = 0;
+    std::int64_t all_ = 0;  // samples
+    std::int64_t predictions_ = 0;
     std::int64_t counted_ = 0;
     std::int64_t steps_ = 0;
     std::int64_t skipped_ = 0;
@@ -195,6 +232,12 @@ class RunRecord {
     EpochRecord& of(std::size_t learner) { return learners_[learner].numbers; }
     void skip(bool seen) {
         for (Learner& each : learners_) each.numbers.skip(seen);
+    }
+    void begin_step() {
+        for (Learner& each : learners_) each.numbers.begin_step();
+    }
+    void drop_step() {
+        for (Learner& each : learners_) each.numbers.drop_step();
     }
     void add_seconds(double seconds) {
         for (Learner& each : learners_) each.numbers.add_seconds(seconds);

@@ -23,6 +23,7 @@
 #include <retort/checkpoint/run_state.hpp>
 #include <retort/core/batch.hpp>
 #include <retort/core/batch_source.hpp>
+#include <retort/core/counted.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/core/ranges.hpp>
@@ -180,9 +181,16 @@ class FitLoop {
     template <class Batches>
     void count_steps(Batches& batches, std::int64_t first) {
         const std::int64_t count = batch_count(batches);
-        if (count == 0) return;
-        const std::int64_t all = count + (seeks ? first : 0);
-        state_.progress.steps_per_epoch = (all + options_.accumulate - 1) / options_.accumulate;
+        if (options_.steps_per_epoch > 0) {
+            state_.progress.steps_per_epoch = options_.steps_per_epoch;
+        } else if (count > 0) {
+            const std::int64_t all = count + (seeks ? first : 0);
+            state_.progress.steps_per_epoch = (all + options_.accumulate - 1) / options_.accumulate;
+        }
+    }
+    /// Whether the epoch has all the steps of `FitOptions::steps_per_epoch`.
+    bool has_all_steps() const {
+        return options_.steps_per_epoch > 0 && state_.progress.step >= options_.steps_per_epoch;
     }
     /// Skips the batches that the epoch used before it was interrupted.
     /// \param number of the current batch
@@ -203,9 +211,9 @@ class FitLoop {
     template <class Iterator, class End>
     bool steps(Iterator& it, const End& end) {
         bool ended = false;  // whether the range ended before a step had all its batches
-        while (!ended && it != end) {
+        while (!ended && !has_all_steps() && it != end) {
             if (!step(it, end, ended)) return false;
-            if (!ended) ++it;
+            if (!ended && !has_all_steps()) ++it;
         }
         return true;
     }
@@ -213,15 +221,24 @@ class FitLoop {
     template <class Iterator, class End>
     bool step(Iterator& it, const End& end, bool& ended) {
         const auto began = std::chrono::steady_clock::now();
+        const bool skips = options_.non_finite == NonFinite::skip;
+        const Copies buffers = skips ? copies_of(run_.buffers()) : Copies{};
+        state_.record->begin_step();
         const Gathered gathered = gather(it, end);
         ended = gathered.ended;
         bool proceed = true;
-        if (gathered.finite && run_.finish_gradients(static_cast<double>(gathered.first_samples) /
-                                                     static_cast<double>(gathered.samples))) {
+        bool makes = gathered.finite && run_.finish_gradients(gathered.factor());
+        if (makes && skips && !run_.finite_gradients()) {
+            state_.record->drop_step();
+            makes = false;
+        }
+        if (makes) {
+            if (!skips) run_.record_gradients(*state_.record);
             proceed = ask<hook::on_gradients>();
             run_.update();
         } else {
-            state_.record->skip(/*seen=*/gathered.first_samples > 0);
+            restore(buffers);
+            state_.record->skip(gathered.seen);
             run_.skip();
         }
         const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began;
@@ -237,15 +254,17 @@ class FitLoop {
     struct Gathered {
         bool finite = true;
         bool ended = false;  // the epoch, before the step had all its batches
-        std::int64_t samples = 0;
-        std::int64_t first_samples = 0;  // of the first batch
+        bool seen = false;   // whether a batch was added to the record
+        double weight = 0;   // of all batches
+        double unit = 0;     // of the first batch that has any: its gradients are not scaled
+        /// What the sum of the gradients, in units of the first batch, is multiplied by.
+        double factor() const { return weight > 0 ? unit / weight : 1; }
     };
     template <class Iterator, class End>
     Gathered gather(Iterator& it, const End& end) {
         using B = BatchAt<Iterator>;
         static_assert(TrainsOn<Run, B>);
         const bool skips = options_.non_finite == NonFinite::skip;
-        const Copies buffers = skips ? copies_of(run_.buffers()) : Copies{};
         Gathered step;
         for (std::int64_t count = 0; count < options_.accumulate; ++count) {
             if (count > 0) {
@@ -259,15 +278,15 @@ class FitLoop {
             auto result = forward(batch);
             step.finite = result && (!skips || run_.finite(*result));
             if (!step.finite) continue;
-            run_.record_step(*state_.record, *result, batch, options_.train_accuracy, count == 0);
-            const std::int64_t own = sample_count(batch);
-            if (count == 0) step.first_samples = own;
-            step.samples += own;
-            // The step's mean is that of its batches, weighted by their samples; `step` divides by all of them.
-            run_.backward(*result, static_cast<double>(own) / static_cast<double>(step.first_samples),
-                          count == 0);
+            const Counted counted =
+                run_.record_step(*state_.record, *result, batch, options_.train_accuracy, count == 0);
+            step.seen = true;
+            const double own = options_.accumulate > 1 ? weight_of(counted, sample_count(batch)) : 1;
+            if (step.unit == 0) step.unit = own;
+            step.weight += own;
+            // The step's mean is that of its batches, weighted; `step` divides by all of the weight.
+            run_.backward(*result, step.unit > 0 ? own / step.unit : 0.0, count == 0);
         }
-        if (!step.finite) restore(buffers);
         return step;
     }
 
@@ -288,6 +307,12 @@ class FitLoop {
         }
         return result;
     }
+    /// The weight of a batch in a step of several.
+    double weight_of(const Counted& counted, std::int64_t samples) const {
+        if (options_.accumulate_by == AccumulateBy::samples) return static_cast<double>(samples);
+        const auto predictions = static_cast<double>(counted.predictions);
+        return counted.ignored.defined() ? predictions - counted.ignored.item<double>() : predictions;
+    }
 
     /// Writes the columns known so far.
     void end_steps(bool complete) {
@@ -295,6 +320,11 @@ class FitLoop {
         if (complete && progress.step == 0) {
             throw DataError(
                 concat("fit: expected at least one batch in epoch ", progress.epoch, ", found none"));
+        }
+        if (complete && progress.step < options_.steps_per_epoch) {
+            throw DataError(concat("fit: expected batches for the ", options_.steps_per_epoch,
+                                   " steps of an epoch (FitOptions::steps_per_epoch), found ", progress.step,
+                                   " steps in epoch ", progress.epoch));
         }
         if (complete) progress.steps_per_epoch = progress.step;
         context_.running = state_.record->read();
@@ -334,6 +364,10 @@ class FitLoop {
     void check_options() const {
         if (options_.epochs < 1) {
             throw ConfigError(concat("fit: expected at least 1 epoch, found ", options_.epochs));
+        }
+        if (options_.steps_per_epoch < 0) {
+            throw ConfigError(
+                concat("fit: expected 0 or more steps per epoch, found ", options_.steps_per_epoch));
         }
         if (options_.report_every < 1) {
             throw ConfigError(

@@ -15,6 +15,7 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/explained.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/detached.hpp>
 #include <retort/detail/type_name.hpp>
@@ -173,12 +174,16 @@ class Objective<Knowledge<Terms...>, Schedule<S...>> {
     template <class Term, class Student, class Teacher, class B>
     at::Tensor loss(std::size_t position, const Term& term, const Student& student, const Teacher* teacher,
                     const B& batch, const Progress& progress) const {
-        at::Tensor value;
-        if constexpr (Term::needs_teacher) {
-            value = detail::call_term(term, student, *teacher, batch, progress);
-        } else {
-            value = detail::call_term(term, student, NoOutputs{}, batch, progress);
-        }
+        const at::Tensor value = detail::explained(
+            progress,
+            [&] {
+                if constexpr (Term::needs_teacher) {
+                    return detail::call_term(term, student, *teacher, batch, progress);
+                } else {
+                    return detail::call_term(term, student, NoOutputs{}, batch, progress);
+                }
+            },
+            [&] { return names_[position] + detail::term_text(student, teacher, batch); });
         if (!value.defined() || value.dim() != 0) {
             throw ShapeError(detail::concat(names_[position], ": expected a loss without dimensions, found ",
                                             detail::shape_text(value),

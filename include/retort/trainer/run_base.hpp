@@ -25,10 +25,11 @@
 #include <retort/checkpoint/module_state.hpp>
 #include <retort/checkpoint/run_state.hpp>
 #include <retort/core/batch.hpp>
+#include <retort/core/counted.hpp>
 #include <retort/core/error.hpp>
 #include <retort/core/network.hpp>
 #include <retort/core/progress.hpp>
-#include <retort/core/right_answers.hpp>
+#include <retort/detail/non_finite.hpp>
 #include <retort/optim/policy.hpp>
 #include <retort/trainer/concept.hpp>
 #include <retort/trainer/epoch_record.hpp>
@@ -121,6 +122,14 @@ class RunBase {
             all.insert(all.end(), each.begin(), each.end());
         if (factor != 1) scale_gradients(all, factor);
         return !scaler_ || scaler_->unscale(all);
+    }
+    /// Whether all gradients of the step are finite. Waits for the device, if that is not the CPU.
+    bool finite_gradients() const {
+        for (const std::vector<at::Tensor>& each : learning_parameters()) {
+            const at::Tensor found = non_finite(gradients_of(each));
+            if (found.defined() && found.item<float>() != 0) return false;
+        }
+        return true;
     }
     /// The step of all optimizers. Counts it in `progress()`.
     void update() {
@@ -238,14 +247,25 @@ class RunBase {
         });
         return all;
     }
+    /// \returns the predictions of the batch, as the first learner that learns has them
     template <class Result, class B>
-    static void record_step(RunRecord& record, const Result& result, const B& batch, bool accuracy,
-                            bool first) {
+    static Counted record_step(RunRecord& record, const Result& result, const B& batch, bool accuracy,
+                               bool first) {
+        std::optional<Counted> of_first;
         result.each_learning([&](std::size_t i, const Losses& losses, const auto& outputs) {
-            at::Tensor right;
-            if (accuracy) right = right_answers(outputs, batch);
-            record.of(i).add(losses, right, sample_count(batch), first);
+            const Counted own = counted(outputs, batch, accuracy);
+            record.of(i).add(losses, own, sample_count(batch), first);
+            if (!of_first) of_first = own;
         });
+        return of_first.value_or(Counted{sample_count(batch)});
+    }
+    /// With scaled losses `finish_gradients` has looked at them already.
+    void record_gradients(RunRecord& record) const {
+        if (scaler_) return;
+        for (std::size_t i = 0; i < learners_.size(); ++i) {
+            if (learners_[i].learns)
+                record.of(i).add_gradients(non_finite(gradients_of(trained_by(*learners_[i].optimizer))));
+        }
     }
     void write(History& history) const {
         for (const RunLearner& each : learners_) {

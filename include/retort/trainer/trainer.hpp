@@ -20,6 +20,7 @@
 #include <retort/checkpoint/module_state.hpp>
 #include <retort/core/batch.hpp>
 #include <retort/core/device.hpp>
+#include <retort/core/explained.hpp>
 #include <retort/core/network.hpp>
 #include <retort/detail/type_name.hpp>
 #include <retort/metrics/evaluate.hpp>
@@ -217,10 +218,17 @@ class Trainer : public detail::RunBase<
         std::optional<TeacherOutputs> teacher;
         const at::DeviceType device = value.device().type();
         if (objective_.needs_teacher(weights) || !objective_.knowledge().prepared()) {
-            teacher.emplace(taught(value, objective_.trains_teacher(weights)));
+            teacher.emplace(detail::explained(
+                this->progress(), [&] { return taught(value, objective_.trains_teacher(weights)); },
+                [&] { return "teacher; input: " + detail::input_text(value); }));
         }
-        auto outputs =
-            detail::in_precision<PrecisionPolicy>(device, [&] { return student_->forward(value); });
+        auto outputs = detail::explained(
+            this->progress(),
+            [&] {
+                return detail::in_precision<PrecisionPolicy>(device,
+                                                             [&] { return student_->forward(value); });
+            },
+            [&] { return "student; input: " + detail::input_text(value); });
         if (!prepared_) prepare(outputs, teacher, batch);
         Losses losses =
             objective_.losses(outputs, teacher ? &*teacher : nullptr, batch, this->progress(), weights);

@@ -2,6 +2,7 @@
 /// \file
 /// Cross-entropy: values, gradients, reductions, extremes and errors.
 #include <finite_differences.hpp>
+#include <golden.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
@@ -47,6 +48,38 @@ TEST_CASE("cross-entropy is LibTorch's, bit for bit") {
     const auto logits = torch::randn({6, 4});
     const auto target = classes({0, 1, 2, 3, 3, 3});
     CHECK(same(cross_entropy(logits, target), torch::nn::functional::cross_entropy(logits, target)));
+}
+
+TEST_CASE("cross-entropy of pixels agrees with LibTorch's") {
+    int none_count = 0;
+    for (const golden::Case& reference : golden::cases("ce_pixels__torch")) {
+        INFO(reference.name());
+        const auto logits = reference.leaf("logits"), target = reference.input("target");
+        CrossEntropy options{
+            .label_smoothing = reference.option("label_smoothing"),
+            .reduction = reference.word("reduction") == "sum" ? Reduction::sum : Reduction::batchmean,
+            .ignore_index = static_cast<std::int64_t>(reference.option("ignore_index"))};
+        if (reference.has_input("class_weight")) options.class_weights = reference.input("class_weight");
+        const auto value = cross_entropy(logits, target, options);
+        if (reference.name().starts_with("all_ignored") && options.reduction != Reduction::sum) {
+            // LibTorch's mean over nothing is NaN.
+            CHECK(value.item<double>() == 0);
+            value.backward();
+            CHECK(same(logits.grad(), torch::zeros_like(logits)));
+            ++none_count;
+        } else if (reference.name() == "only_zero_weight_targets") {
+            CHECK(std::isnan(value.item<double>()));  // a choice of weights, which a checkpointed run names
+        } else {
+            CHECK(golden::agrees(reference, value, {{"logits", {logits}}}));
+        }
+        if (target.is_floating_point() || options.class_weights.defined()) continue;
+        // One loss per sample: the mean over its positions that count.
+        options.reduction = Reduction::none;
+        const auto each = reference.component("per_element").flatten(1).sum(1) /
+                          target.flatten(1).ne(options.ignore_index).sum(1).clamp_min(1);
+        CHECK(close(cross_entropy(logits, target, options), each, 1e-10, 1e-12));
+    }
+    CHECK(none_count == 2);
 }
 
 TEST_CASE("the gradient of cross-entropy agrees with finite differences") {
@@ -109,7 +142,7 @@ TEST_CASE("mismatched targets are named with shape and type") {
                 "cross_entropy: expected targets to be a tensor, found an undefined one"));
     CHECK(holds(words(classes({0, 1}).to(at::kMeta)), "on one device, found cpu and meta"));
     CHECK(holds(words_of<retort::ShapeError>([&] { cross_entropy(torch::randn({3}), classes({0})); }),
-                "expected logits of shape [batch, classes], found [3]"));
+                "expected logits of shape [batch, classes] or [batch, classes, ...], found [3]"));
     CHECK(words_of<retort::ShapeError>([&] {
               cross_entropy(logits, classes({0, 1}), {.class_weights = torch::ones({4})});
           }) == "cross_entropy: expected class weights of shape [3], found [4]");
