@@ -69,6 +69,10 @@ class Edge {
     static_assert(!detail::trains_teacher<Term>,
                   "retort: a ForTeacher term is on an edge, whose source is a constant: a learner learns "
                   "through its own incoming edges");
+    static_assert(
+        !detail::reads_parameters<Term>,
+        "retort: a term that reads the student's parameters stands on an edge, which only has outputs: it "
+        "belongs in the Knowledge of a Trainer");
     static_assert(Gate<GatePolicy>,
                   "retort: not a gate: expected a static constexpr bool per_sample and, if it is "
                   "false, double weight(std::int64_t iteration, const retort::Progress&) const; see "

@@ -6,9 +6,10 @@
 /// |---|---|
 /// | `T::needs_teacher` | required, `static constexpr bool`; if false, the term gets `retort::NoOutputs` for the teacher's outputs |
 /// | `T::needs_target` | required, `static constexpr bool`; if true, the batch must have targets |
-/// | `term(student_outputs, teacher_outputs, batch)` | required; the loss, a tensor without dimensions; gradients to the student's outputs and the term's own parameters only |
+/// | `term(student_outputs, teacher_outputs, batch)` | required; the loss, a tensor without dimensions; gradients to the student's outputs and the term's own parameters only (and to the student's, if it `reads_parameters`) |
 /// | `term(..., batch, progress)` | instead of this, for a term that depends on the progress |
 /// | `T::trains_teacher` | optional, `static constexpr bool`; true: the term sees the teacher's outputs with their graph, and not as constants (`ForTeacher`) |
+/// | `T::reads_parameters`, `term.bind(student)` | optional, together: `static constexpr bool`, true, and a function that takes the student as a `retort::NetworkRef`, before the first loss; for a term whose loss depends on the student's parameters beside its outputs, with gradients to them (`community::ElasticWeights`). A `Trainer` binds its terms; with a bare `Objective`, `objective.knowledge().bind(network)` |
 /// | `term.name()` | optional; its name in histories and errors; default: the name of its type |
 /// | `term.check()` | optional; throws ConfigError if an option is invalid |
 /// | `term.module()` | optional; a `shared_ptr` to the module with the learnable parts, or null |
@@ -43,6 +44,7 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/logits.hpp>
+#include <retort/core/network.hpp>
 #include <retort/core/no_outputs.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/core/reduction.hpp>
@@ -106,6 +108,13 @@ void ask_for_samples(T& term) {
 template <class T>
 constexpr bool trains_teacher = requires { requires bool(T::trains_teacher); };
 
+/// Whether a term, or one in a Knowledge, reads the student's parameters.
+template <class T>
+constexpr bool reads_parameters = requires { requires bool(T::reads_parameters); };
+template <class T>
+concept HasBind =
+    requires(T& term, const NetworkRef<std::shared_ptr<torch::nn::Module>>& student) { term.bind(student); };
+
 template <class T>
 concept HasModule = requires(const T& term) { term.module(); };
 template <class T>
@@ -117,7 +126,8 @@ constexpr bool forwards_term() {
     if constexpr (requires(T& outer) { outer.term; }) {
         using Inner = std::remove_cvref_t<decltype(std::declval<T&>().term)>;
         return (!HasModule<Inner> || HasModule<T>) && (!HasPrepared<Inner> || HasPrepared<T>) &&
-               (!trains_teacher<Inner> || trains_teacher<T>);
+               (!trains_teacher<Inner> || trains_teacher<T>) &&
+               (!reads_parameters<Inner> || reads_parameters<T>);
     } else {
         return true;
     }
@@ -149,6 +159,22 @@ at::Tensor call_term(const Term& term, const Student& student, const Teacher& te
 template <class T, class Student, class Teacher, class B>
 void prepare_term(T& term, const Student& student, const Teacher* teacher, const B& batch) {
     if constexpr (requires { term.prepare(student, teacher, batch); }) term.prepare(student, teacher, batch);
+}
+
+/// Gives a term the student, where it reads its parameters.
+template <class T, class Student>
+void bind_term(T& term, const NetworkRef<Student>& student) {
+    if constexpr (reads_parameters<T>) {
+        static_assert(
+            requires { term.bind(student); },
+            "retort: a term that says it reads the student's parameters (reads_parameters) needs a member "
+            "bind(const retort::NetworkRef<Student>&), and its student must be a network of that kind");
+        term.bind(student);
+    } else {
+        static_assert(!HasBind<T>,
+                      "retort: a term with a member bind says so: static constexpr bool reads_parameters "
+                      "= true");
+    }
 }
 
 /// The learnable part of a term; null if it has none.

@@ -17,6 +17,7 @@
 #include <retort/checkpoint/archive.hpp>
 #include <retort/checkpoint/module_state.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/network.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/terms.hpp>
 #include <retort/knowledge/weighted.hpp>
@@ -78,6 +79,12 @@ class Knowledge {
     template <class Student, class Teacher, class B>
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
         detail::prepare_terms(terms_, student, teacher, batch);
+    }
+
+    /// Gives the student to the terms that read its parameters.
+    template <class Student>
+    void bind(const NetworkRef<Student>& student) {
+        detail::bind_terms(terms_, student);
     }
 
     /// The learnable parts of all terms as one module: for moving, saving and counting. Children are named by

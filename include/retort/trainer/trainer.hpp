@@ -119,6 +119,7 @@ class Trainer : public detail::RunBase<
             for (torch::nn::Module* each : detail::teacher_modules(teacher_)) each->to(device);
             objective_.knowledge().module()->to(device);
         }
+        objective_.knowledge().bind(student_);
         check_devices();
         detail::check_precision<PrecisionPolicy>(this->device(), "the student");
     }

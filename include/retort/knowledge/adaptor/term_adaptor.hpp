@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <retort/checkpoint/archive.hpp>
+#include <retort/core/network.hpp>
 #include <retort/core/progress.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/terms.hpp>
@@ -44,6 +45,7 @@ class TermAdaptor {
     static constexpr bool needs_teacher = (Terms::needs_teacher || ...);
     static constexpr bool needs_target = (Terms::needs_target || ...);
     static constexpr bool trains_teacher = (detail::trains_teacher<Terms> || ...);
+    static constexpr bool reads_parameters = (detail::reads_parameters<Terms> || ...);
 
     TermAdaptor() = default;
     // Not explicit, so that a derived aggregate is initialized with its terms first.
@@ -82,6 +84,11 @@ class TermAdaptor {
         requires(detail::HasPrepared<Terms> || ...)
     void prepare(const Student& student, const Teacher* teacher, const B& batch) {
         detail::prepare_terms(terms_, student, teacher, batch);
+    }
+    template <class Student>
+        requires(detail::reads_parameters<Terms> || ...)
+    void bind(const NetworkRef<Student>& student) {
+        detail::bind_terms(terms_, student);
     }
     void give_samples()
         requires(PerSampleTerm<Terms> && ...)

@@ -13,6 +13,7 @@
 
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/network.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/knowledge/concept.hpp>
 
@@ -29,7 +30,8 @@ void check_terms(const std::tuple<Terms...>& terms) {
     static_assert(
         (forwards_term<Terms>() && ...),
         "retort: the term in the member `term` has learnable parts or trains the teacher, but the term "
-        "that wraps it does not forward module, prepared, prepare and trains_teacher: derive it from "
+        "that wraps it does not forward module, prepared, prepare, trains_teacher and reads_parameters: "
+        "derive it from "
         "retort::TermAdaptor");
     each_term(terms, [](const auto& term) { check_policy(term); });
 }
@@ -45,6 +47,11 @@ template <class... Terms, class Student, class Teacher, class B>
 void prepare_terms(std::tuple<Terms...>& terms, const Student& student, const Teacher* teacher,
                    const B& batch) {
     each_term(terms, [&](auto& term) { prepare_term(term, student, teacher, batch); });
+}
+
+template <class... Terms, class Student>
+void bind_terms(std::tuple<Terms...>& terms, const NetworkRef<Student>& student) {
+    each_term(terms, [&](auto& term) { bind_term(term, student); });
 }
 
 /// The learnable parts of all terms, as children `term0`, `term1`, ... of one module.
