@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 
 namespace retort_test {
 
@@ -41,13 +42,15 @@ class AllocationCount {
         std::size_t allocations = 0;
         std::int64_t bytes = 0, peak = 0, largest = 0;
     };
+    using Base = c10::MemoryReportingInfoBase;
+    // Depends on LibTorch's version.
+    using Total = std::conditional_t<
+        std::is_same_v<decltype(&Base::reportMemoryUsage),
+                       void (Base::*)(void*, std::int64_t, std::size_t, std::size_t, c10::Device)>,
+        std::size_t, std::int64_t>;
     class Recorder : public c10::MemoryReportingInfoBase {
       public:
-        // The type of the totals depends on LibTorch's version: one of the two overrides.
-        void reportMemoryUsage(void* memory, std::int64_t size, std::int64_t, std::int64_t, c10::Device) {
-            record(memory, size);
-        }
-        void reportMemoryUsage(void* memory, std::int64_t size, std::size_t, std::size_t, c10::Device) {
+        void reportMemoryUsage(void* memory, std::int64_t size, Total, Total, c10::Device) override {
             record(memory, size);
         }
         bool memoryProfilingEnabled() const override { return true; }
