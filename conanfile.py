@@ -19,8 +19,13 @@ class RetortConan(ConanFile):
     topics = ("knowledge-distillation", "libtorch", "deep-learning", "header-only")
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"with_zlib": [True, False], "with_json": [True, False], "with_sqlite": [True, False]}
-    default_options = {"with_zlib": True, "with_json": True, "with_sqlite": True}
+    options = {
+        "with_zlib": [True, False],
+        "with_json": [True, False],
+        "with_sqlite": [True, False],
+        "with_nats": [True, False],
+    }
+    default_options = {"with_zlib": True, "with_json": True, "with_sqlite": True, "with_nats": True}
     exports_sources = "CMakeLists.txt", "LICENSE", "cmake/*.cmake", "cmake/*.in", "include/*"
 
     def set_version(self):
@@ -41,6 +46,8 @@ class RetortConan(ConanFile):
             self.requires("nlohmann_json/[>=3.9]", transitive_headers=True, transitive_libs=True)
         if self.options.with_sqlite:
             self.requires("sqlite3/[>=3.37]", transitive_headers=True, transitive_libs=True)
+        if self.options.with_nats:
+            self.requires("cnats/[>=3.4]", transitive_headers=True, transitive_libs=True)
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -59,6 +66,7 @@ class RetortConan(ConanFile):
         toolchain.cache_variables["RETORT_WITH_ZLIB"] = bool(self.options.with_zlib)
         toolchain.cache_variables["RETORT_WITH_JSON"] = bool(self.options.with_json)
         toolchain.cache_variables["RETORT_WITH_SQLITE"] = bool(self.options.with_sqlite)
+        toolchain.cache_variables["RETORT_WITH_NATS"] = bool(self.options.with_nats)
         toolchain.generate()
 
     def build(self):
@@ -74,7 +82,7 @@ class RetortConan(ConanFile):
         self.cpp_info.bindirs = []
         self.cpp_info.libdirs = []
         # retort's own CMake package is used instead of a generated one: it finds LibTorch, range-v3, zlib,
-        # nlohmann-json and SQLite by find_package, from Conan or, with [platform_requires], from the system.
+        # nlohmann-json, SQLite and NATS's client by find_package, from Conan or, with [platform_requires], from the system.
         self.cpp_info.set_property("cmake_find_mode", "none")
         self.cpp_info.builddirs = [os.path.join("share", "cmake", "retort")]
         # For generators other than CMake's.
@@ -85,3 +93,5 @@ class RetortConan(ConanFile):
             self.cpp_info.defines.append("RETORT_WITH_JSON=1")
         if self.options.with_sqlite:
             self.cpp_info.defines.append("RETORT_WITH_SQLITE=1")
+        if self.options.with_nats:
+            self.cpp_info.defines.append("RETORT_WITH_NATS=1")

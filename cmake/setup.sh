@@ -92,6 +92,9 @@ nlohmann_json
 #if __has_include(<sqlite3.h>)
 sqlite3
 #endif
+#if __has_include(<nats/nats.h>)
+nats
+#endif
 HEADERS
 )
 has_header() {
@@ -109,6 +112,8 @@ has_header google_benchmark || missing libbenchmark-dev "Google Benchmark"
 has_header zlib || missing zlib1g-dev "zlib with its headers"
 has_header nlohmann_json || missing nlohmann-json3-dev "nlohmann-json"
 has_header sqlite3 || missing libsqlite3-dev "SQLite 3.37 or later with its headers"
+has_header nats || missing libnats-dev "NATS's C client 3.4 or later with its headers"
+have nats-server || [ -x /usr/sbin/nats-server ] || missing nats-server "the NATS server (for the tests of the transport)"
 
 if [ -z "$own_torch" ]; then
     found=

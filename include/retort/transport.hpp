@@ -7,3 +7,5 @@
 #include <retort/transport/concept.hpp>
 #include <retort/transport/frame.hpp>
 #include <retort/transport/local.hpp>
+#include <retort/transport/message.hpp>
+#include <retort/transport/messenger.hpp>

@@ -9,14 +9,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #if defined(RETORT_WITH_JSON) && RETORT_WITH_JSON
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,30 +35,43 @@ namespace retort {
 
 #if defined(RETORT_WITH_JSON) && RETORT_WITH_JSON
 
+namespace detail {
+
+inline void check_no_key(const ReadOptions& options, std::string_view where) {
+    if (options.key.empty()) return;
+    throw ConfigError(concat(where, "expected no ReadOptions::key for a file of safetensors, ",
+                             "which has no dictionaries, found \"", options.key, '"'));
+}
+
+}  // namespace detail
+
+/// The tensors in the bytes of a file of the format safetensors, on the CPU.
+/// \throws DataError if they are malformed, or hold what cannot be read (see `ReadOptions::left_out`); ConfigError if
+/// `options` has a key, or retort is built without nlohmann-json
+inline StateDict decode_safetensors(std::string_view bytes, const ReadOptions& options = {}) {
+    detail::check_no_key(options, "");
+    return detail::to_state_dict(detail::parse_safetensors(bytes, options.metadata), options.left_out);
+}
+
 /// Reads a file in the format safetensors. The tensors are on the CPU.
 /// \throws DataError if there is no such file, it is malformed, or holds what cannot be read (see
 /// `ReadOptions::left_out`); ConfigError if `options` has a key, or retort is built without nlohmann-json
 inline StateDict read_safetensors(const std::filesystem::path& path, const ReadOptions& options = {}) {
-    if (!options.key.empty()) {
-        throw ConfigError(detail::concat(path.string(),
-                                         ": expected no ReadOptions::key for a file of safetensors, ",
-                                         "which has no dictionaries, found \"", options.key, '"'));
-    }
+    detail::check_no_key(options, path.string() + ": ");
     const detail::MappedFile file(path);
     try {
-        return detail::to_state_dict(detail::parse_safetensors(file.bytes(), options.metadata),
-                                     options.left_out);
+        return decode_safetensors(file.bytes(), options);
     } catch (const DataError& error) {
         throw DataError(detail::concat(path.string(), ": ", error.what()));
     }
 }
 
-/// Writes a file in the format safetensors, atomically. Tensors that share memory are written separately, as the
-/// format requires.
-/// \throws OutputError with the system's reason; ConfigError if a tensor has a type that the format lacks, or
-/// retort is built without nlohmann-json
-inline void write_safetensors(const std::filesystem::path& path, const StateDict& dictionary,
-                              const Metadata& metadata = {}) {
+namespace detail {
+
+/// Passes the bytes of a file of the format safetensors to `append(std::string_view)` piece by piece.
+/// \throws ConfigError before the first piece if a tensor has a type that the format lacks
+template <class Append>
+void safetensors_pieces(const StateDict& dictionary, const Metadata& metadata, Append&& append) {
     nlohmann::ordered_json header = nlohmann::ordered_json::object();
     if (!metadata.empty()) header["__metadata__"] = metadata;
     std::uint64_t offset = 0;
@@ -70,18 +83,18 @@ inline void write_safetensors(const std::filesystem::path& path, const StateDict
     };
     std::vector<Written> tensors;
     for (const auto& item : dictionary) {
-        const std::size_t size = detail::element_type(item.value(), item.key()).bytes;
+        const std::size_t size = element_type(item.value(), item.key()).bytes;
         tensors.push_back({size, tensors.size(), item.key(), item.value()});
     }
     std::sort(tensors.begin(), tensors.end(), [](const Written& a, const Written& b) {
         return std::pair(b.size, a.position) < std::pair(a.size, b.position);
     });
     for (const auto& [size, position, name, tensor] : tensors) {
-        const std::string_view word = detail::element_type(tensor, name).safetensors;
+        const std::string_view word = element_type(tensor, name).safetensors;
         if (word.empty() || name == "__metadata__") {
-            throw ConfigError(detail::concat("tensor ", name,
-                                             ": expected a name and a type that safetensors has, found ",
-                                             tensor.toString()));
+            throw ConfigError(concat("tensor ", name,
+                                     ": expected a name and a type that safetensors has, found ",
+                                     tensor.toString()));
         }
         const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.numel()) * size;
         header[name] = {
@@ -92,18 +105,37 @@ inline void write_safetensors(const std::filesystem::path& path, const StateDict
     try {
         start = header.dump();
     } catch (const nlohmann::json::exception& error) {
-        throw ConfigError(detail::concat("safetensors: expected names in UTF-8, found: ", error.what()));
+        throw ConfigError(concat("safetensors: expected names in UTF-8, found: ", error.what()));
     }
     start.resize((start.size() + 7) / 8 * 8, ' ');
     const std::uint64_t length = start.size();
-    detail::write_pieces(path, [&](auto&& append) {
-        append(std::string_view(reinterpret_cast<const char*>(&length), sizeof length));
-        append(std::string_view(start));
-        for (const Written& each : tensors) {
-            const at::Tensor plain = detail::in_memory(each.tensor);
-            append(std::string_view(static_cast<const char*>(plain.data_ptr()), plain.nbytes()));
-        }
-    });
+    append(std::string_view(reinterpret_cast<const char*>(&length), sizeof length));
+    append(std::string_view(start));
+    for (const Written& each : tensors) {
+        const at::Tensor plain = in_memory(each.tensor);
+        append(std::string_view(static_cast<const char*>(plain.data_ptr()), plain.nbytes()));
+    }
+}
+
+}  // namespace detail
+
+/// Tensors in the format safetensors, as the bytes of a file. Tensors that share memory are written separately, as the
+/// format requires.
+/// \throws ConfigError if a tensor has a type that the format lacks, or retort is built without nlohmann-json
+inline std::string encode_safetensors(const StateDict& dictionary, const Metadata& metadata = {}) {
+    std::string result;
+    detail::safetensors_pieces(dictionary, metadata, [&](std::string_view piece) { result.append(piece); });
+    return result;
+}
+
+/// Writes a file in the format safetensors, atomically. Tensors that share memory are written separately, as the
+/// format requires.
+/// \throws OutputError with the system's reason; ConfigError if a tensor has a type that the format lacks, or
+/// retort is built without nlohmann-json
+inline void write_safetensors(const std::filesystem::path& path, const StateDict& dictionary,
+                              const Metadata& metadata = {}) {
+    detail::write_pieces(path,
+                         [&](auto&& append) { detail::safetensors_pieces(dictionary, metadata, append); });
 }
 
 #else
@@ -122,6 +154,8 @@ inline StateDict read_safetensors(const std::filesystem::path&, const ReadOption
 inline void write_safetensors(const std::filesystem::path&, const StateDict&, const Metadata& = {}) {
     detail::no_json();
 }
+inline StateDict decode_safetensors(std::string_view, const ReadOptions& = {}) { detail::no_json(); }
+inline std::string encode_safetensors(const StateDict&, const Metadata& = {}) { detail::no_json(); }
 
 #endif
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 /// \file
-/// A user's program: it links LibTorch, range-v3, zlib and SQLite only through retort::retort.
+/// A user's program: it links LibTorch, range-v3, zlib, SQLite and NATS only through retort::retort.
 #include <ATen/ops/tensor.h>
 
 #include <cmath>
@@ -14,6 +14,9 @@
 #endif
 #if RETORT_WITH_SQLITE
 #include <sqlite3.h>
+#endif
+#if RETORT_WITH_NATS
+#include <nats/nats.h>
 #endif
 
 int main() {
@@ -31,6 +34,9 @@ int main() {
 #endif
 #if RETORT_WITH_SQLITE
     std::printf("SQLite %s\n", sqlite3_libversion());
+#endif
+#if RETORT_WITH_NATS
+    std::printf("NATS %s\n", nats_GetVersion());
 #endif
     std::printf("retort %d.%d.%d: %s\n", RETORT_VERSION_MAJOR, RETORT_VERSION_MINOR, RETORT_VERSION_PATCH,
                 right ? "right" : "wrong");
