@@ -36,6 +36,13 @@ inline void check_defined(std::string_view where, std::string_view what, const a
     }
 }
 
+inline void check_floating(std::string_view where, std::string_view what, const at::Tensor& tensor) {
+    if (!tensor.is_floating_point()) {
+        throw ShapeError(
+            concat(where, ": expected ", what, " of a floating-point type, found ", tensor.scalar_type()));
+    }
+}
+
 /// Logits are [batch, classes], with at least one class, and floating-point.
 /// \param may_be_empty whether a batch of no samples is allowed
 inline void check_logits(std::string_view where, std::string_view what, const at::Tensor& logits,
@@ -45,10 +52,7 @@ inline void check_logits(std::string_view where, std::string_view what, const at
         throw ShapeError(
             concat(where, ": expected ", what, " of shape [batch, classes], found ", shape_text(logits)));
     }
-    if (!logits.is_floating_point()) {
-        throw ShapeError(
-            concat(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
-    }
+    check_floating(where, what, logits);
 }
 
 /// Logits of any number of dimensions, [batch, classes, ...].
@@ -80,9 +84,9 @@ inline void check_same_device(std::string_view where, std::string_view one_name,
     }
 }
 
-/// Two tensors of equal shape on one device.
-inline void check_alike(std::string_view where, std::string_view one_name, const at::Tensor& one,
-                        std::string_view other_name, const at::Tensor& other) {
+/// Two tensors of equal shape on one device, of any type.
+inline void check_equal_shapes(std::string_view where, std::string_view one_name, const at::Tensor& one,
+                               std::string_view other_name, const at::Tensor& other) {
     check_defined(where, one_name, one);
     check_defined(where, other_name, other);
     if (one.sizes() != other.sizes()) {
@@ -90,6 +94,14 @@ inline void check_alike(std::string_view where, std::string_view one_name, const
                                 " of equal shape, found ", shape_text(one), " and ", shape_text(other)));
     }
     check_same_device(where, one_name, one, other_name, other);
+}
+
+/// Two floating-point tensors of equal shape on one device; their types may differ: see `in_one_type`.
+inline void check_alike(std::string_view where, std::string_view one_name, const at::Tensor& one,
+                        std::string_view other_name, const at::Tensor& other) {
+    check_equal_shapes(where, one_name, one, other_name, other);
+    check_floating(where, one_name, one);
+    check_floating(where, other_name, other);
 }
 
 /// Waits for the device.

@@ -23,32 +23,22 @@ inline at::Tensor rows(std::string_view where, std::string_view what, const at::
         throw ShapeError(
             concat(where, ": expected ", what, " of shape [batch, ...], found ", shape_text(feature)));
     }
-    if (!feature.is_floating_point()) {
-        throw ShapeError(
-            concat(where, ": expected ", what, " of a floating-point type, found ", feature.scalar_type()));
-    }
+    check_floating(where, what, feature);
     const at::Tensor result = at_least_float32(feature);
     return result.dim() == 2 ? result : result.reshape({result.size(0), -1});
 }
 
 /// The features of one batch in two networks, as matrices of one type; the teacher's is a constant.
-struct RowPair {
-    at::Tensor student, teacher;
-};
-
 /// \throws ShapeError if one of them is not a feature, or the batches or devices differ
-inline RowPair row_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
-    RowPair result{rows(where, "the student's feature", student),
-                   rows(where, "the teacher's feature", constant(teacher))};
+inline TensorPair row_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
+    const TensorPair result{rows(where, "the student's feature", student),
+                            rows(where, "the teacher's feature", constant(teacher))};
     if (student.size(0) != teacher.size(0)) {
         throw ShapeError(concat(where, ": expected the features of one batch, found the student's ",
                                 shape_text(student), " and the teacher's ", shape_text(teacher)));
     }
     check_same_device(where, "the student's feature", student, "the teacher's feature", teacher);
-    if (result.teacher.scalar_type() != result.student.scalar_type()) {
-        result.teacher = result.teacher.to(result.student.scalar_type());
-    }
-    return result;
+    return in_one_type(result.student, result.teacher);
 }
 
 /// Rows of unit length; a row shorter than `epsilon` is divided by `epsilon` instead. A row of zeros is unchanged.

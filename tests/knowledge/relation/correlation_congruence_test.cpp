@@ -75,7 +75,6 @@ TEST_CASE("laws: correlation_congruence") {
     loss.zero_at_equality = true;
     loss.equal_sizes = false;
     loss.any_class_order = false;
-    loss.extreme = 10;  // the kernel grows with the fourth power
     laws::hold(loss);
     loss =
         laws::of_function("correlation_congruence, unit rows", &functional::correlation_congruence,

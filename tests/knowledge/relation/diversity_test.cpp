@@ -93,6 +93,19 @@ TEST_CASE("diversity is at most 1, attained by equal outputs, and refuses mismat
     CHECK(mode_seeking(noise, 2 * output).item<double>() < mode_seeking(noise, output).item<double>());
     CHECK(words_of<retort::ShapeError>([&] { diversity(noise, output.slice(0, 0, 3)); }) ==
           "diversity: expected noise and outputs of one batch, found [4, 3] and [3, 2, 2]");
+    {
+        INFO("equal noise, equal outputs");
+        for (const auto& [own, value] : {std::pair{torch::randn({6, 4}), 0.0}, {torch::ones({6, 4}), 0.0}}) {
+            const auto outputs = own.clone().requires_grad_();
+            const auto loss = mode_seeking(torch::ones({6, 3}), outputs);
+            CHECK(loss.item<double>() == value);
+            CHECK(torch::autograd::grad({loss}, {outputs})[0].abs().max().item<double>() == 0);
+        }
+        const auto outputs = torch::ones({6, 4}).requires_grad_();
+        const auto loss = mode_seeking(torch::randn({6, 3}), outputs);
+        CHECK(loss.item<double>() == Approx(1e5));
+        CHECK(torch::autograd::grad({loss}, {outputs})[0].abs().max().item<double>() == 0);
+    }
     CHECK_THROWS_AS(mode_seeking(noise.slice(0, 0, 1), output.slice(0, 0, 1)), retort::ShapeError);
     CHECK_THROWS_AS(mode_seeking(noise, output, 0), retort::ConfigError);
     CHECK_THROWS_AS(diversity(torch::Tensor(), output), retort::ShapeError);

@@ -27,10 +27,7 @@ inline void check_feature(std::string_view where, std::string_view what, const a
         throw ShapeError(
             concat(where, ": expected ", what, " of shape ", shape, ", found ", shape_text(feature)));
     }
-    if (!feature.is_floating_point()) {
-        throw ShapeError(
-            concat(where, ": expected ", what, " of a floating-point type, found ", feature.scalar_type()));
-    }
+    check_floating(where, what, feature);
 }
 
 /// Two features of one batch on one device.
@@ -43,6 +40,20 @@ inline void check_features(std::string_view where, const at::Tensor& student, co
                                 " and ", shape_text(teacher)));
     }
     check_same_device(where, "the student's feature", student, "the teacher's feature", teacher);
+}
+
+/// The same, in one type.
+inline TensorPair feature_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher,
+                               std::int64_t dimensions, std::string_view shape) {
+    check_features(where, student, teacher, dimensions, shape);
+    return in_one_type(student, teacher);
+}
+
+/// Two features of equal shape, in one type.
+inline TensorPair equal_features(std::string_view where, const at::Tensor& student, const at::Tensor& teacher,
+                                 std::int64_t dimensions = 1, std::string_view shape = "[batch, ...]") {
+    check_alike(where, "the student's feature", student, "the teacher's feature", teacher);
+    return feature_pair(where, student, teacher, dimensions, shape);
 }
 
 /// Equal numbers of channels.

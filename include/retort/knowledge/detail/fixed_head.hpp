@@ -16,6 +16,7 @@
 #include <retort/core/network.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
+#include <retort/knowledge/detail/learnable.hpp>
 
 namespace retort::detail {
 
@@ -48,9 +49,10 @@ class FixedHead {
                 throw ShapeError(concat("the teacher's classifier: expected features of shape [batch, ",
                                         weight.size(1), "], found ", shape_text(feature)));
             }
-            return at::linear(feature, weight, head_->bias.defined() ? constant(head_->bias) : at::Tensor());
+            return at::linear(in_type(feature, weight.scalar_type()), weight,
+                              head_->bias.defined() ? constant(head_->bias) : at::Tensor());
         } else if constexpr (ModuleHolder<Head>) {
-            return head_.ptr()->forward(feature);
+            return head_.ptr()->forward(in_type_of(*head_, feature));
         } else {
             return head_(feature);
         }

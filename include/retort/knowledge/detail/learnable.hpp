@@ -16,6 +16,7 @@
 #include <utility>
 
 #include <retort/core/error.hpp>
+#include <retort/detail/tensor.hpp>
 
 namespace retort::detail {
 
@@ -41,6 +42,14 @@ class ScopedSeed {
     at::Generator generator_;
     at::Tensor before_;
 };
+
+/// The tensor in the type of the module's parameters, in which it computes.
+inline at::Tensor in_type_of(const torch::nn::Module& module, const at::Tensor& tensor) {
+    for (const at::Tensor& parameter : module.parameters()) {
+        if (parameter.is_floating_point()) return in_type(tensor, parameter.scalar_type());
+    }
+    return tensor;
+}
 
 /// The learnable part of a term: a module that is built when its sizes are known, and shared by copies of the term,
 /// like the parameters of a module by its holders.

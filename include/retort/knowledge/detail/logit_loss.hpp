@@ -16,11 +16,12 @@
 
 namespace retort::detail {
 
-/// Logits of both sides: [batch, classes], equal.
-inline void check_logit_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
+/// Logits of both sides, [batch, classes] and equal, in one type.
+inline TensorPair logit_pair(std::string_view where, const at::Tensor& student, const at::Tensor& teacher) {
     check_logits(where, "the student's logits", student);
     check_logits(where, "the teacher's logits", teacher);
     check_alike(where, "the student's logits", student, "the teacher's logits", teacher);
+    return in_one_type(student, teacher);
 }
 
 inline void check_temperature(std::string_view who, double temperature) {

@@ -58,6 +58,10 @@ class TapPair {
             throw ShapeError(
                 concat(name(), ": expected a tensor at the ", whose, "'s ", tap, ", found an undefined one"));
         }
+        if (!tensor.is_floating_point()) {
+            throw ShapeError(concat(name(), ": expected a tensor of a floating-point type at the ", whose,
+                                    "'s ", tap, ", found ", tensor.scalar_type()));
+        }
         return tensor;
     }
     std::vector<at::Tensor> checked(std::vector<at::Tensor> tensors, const char* whose,

@@ -71,6 +71,17 @@ struct TokenLoss {
         const auto given = first().scalar_type();
         return given == at::kHalf || given == at::kBFloat16 ? at::kFloat : given;
     }
+    /// Beside a teacher in float64 the student counts in float64 too; 16-bit types are widened block by block.
+    void widen_student(at::ScalarType of_teacher) {
+        if (of_teacher != at::kDouble || type() == at::kDouble) return;
+        if (auto* projected = std::get_if<ProjectedLogits>(&student)) {
+            projected->hidden = projected->hidden.to(at::kDouble);
+            projected->weight = projected->weight.to(at::kDouble);
+            if (projected->bias.defined()) projected->bias = projected->bias.to(at::kDouble);
+        } else {
+            student = std::get<at::Tensor>(student).to(at::kDouble);
+        }
+    }
 };
 
 /// What the engine computes.

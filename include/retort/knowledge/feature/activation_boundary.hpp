@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/sum_of_squares.hpp>
@@ -43,13 +44,11 @@ namespace functional {
 inline at::Tensor activation_boundary(const at::Tensor& student, const at::Tensor& teacher,
                                       const ActivationBoundaryOptions& options = {}) {
     options.check();
-    detail::check_alike("activation_boundary", "the student's feature", student, "the teacher's feature",
-                        teacher);
-    detail::check_feature("activation_boundary", "the student's feature", student, 1, "[batch, ...]");
-    const at::Tensor goal = detail::constant(teacher);
+    const detail::TensorPair both = detail::equal_features("activation_boundary", student, teacher);
+    const at::Tensor goal = detail::constant(both.teacher);
     // How far the student's value is on the wrong side of, or within, the margin: 0 or more if it should not fire, 0
     // or less if it should.
-    return detail::sum_of_squares(detail::at_least_float32(student), options.reduction, options.scale,
+    return detail::sum_of_squares(detail::at_least_float32(both.student), options.reduction, options.scale,
                                   [goal, margin = options.margin](const at::Tensor& values) {
                                       return at::where(goal > 0, at::clamp_max(values - margin, 0),
                                                        at::clamp_min(values + margin, 0));

@@ -9,6 +9,7 @@
 
 #include <retort/detail/products.hpp>
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -57,8 +58,8 @@ inline std::pair<at::Tensor, at::Tensor> attention_maps(const char* where, const
                                                         const at::Tensor& teacher,
                                                         const AttentionTransferOptions& options) {
     options.check();
-    check_features(where, student, teacher, 3, "[batch, channels, ...]");
-    const auto [small_student, small_teacher] = pool_larger(where, student, constant(teacher));
+    const TensorPair both = feature_pair(where, student, teacher, 3, "[batch, channels, ...]");
+    const auto [small_student, small_teacher] = pool_larger(where, both.student, constant(both.teacher));
     return {functional::attention_map(small_student, options.power),
             functional::attention_map(small_teacher, options.power)};
 }

@@ -10,6 +10,7 @@
 
 #include <retort/detail/products.hpp>
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -36,8 +37,9 @@ namespace functional {
 /// See `ChannelCorrelation`.
 inline at::Tensor channel_correlation(const at::Tensor& student, const at::Tensor& teacher,
                                       const ChannelCorrelationOptions& options = {}) {
-    detail::check_features("channel_correlation", student, teacher, 3, "[batch, channels, ...]");
-    detail::check_channels("channel_correlation", student, teacher);
+    const detail::TensorPair both =
+        detail::feature_pair("channel_correlation", student, teacher, 3, "[batch, channels, ...]");
+    detail::check_channels("channel_correlation", both.student, both.teacher);
     const auto correlation = [&](const at::Tensor& feature) {
         const at::Tensor rows =
             detail::at_least_float32(feature).reshape({feature.size(0), feature.size(1), -1});
@@ -45,9 +47,9 @@ inline at::Tensor channel_correlation(const at::Tensor& student, const at::Tenso
         if (!options.released_gradient_at_zero) return detail::normalized(products, 2);
         return products / at::linalg_vector_norm(products, 2, 2, /*keepdim=*/true).clamp_min(1e-12);
     };
-    const at::Tensor difference = correlation(student) - correlation(detail::constant(teacher));
+    const at::Tensor difference = correlation(both.student) - correlation(detail::constant(both.teacher));
     const at::Tensor result = detail::reduce((difference * difference).sum(2), options.reduction);
-    return options.divide_by_batch_twice ? result / static_cast<double>(student.size(0)) : result;
+    return options.divide_by_batch_twice ? result / static_cast<double>(both.student.size(0)) : result;
 }
 
 }  // namespace functional

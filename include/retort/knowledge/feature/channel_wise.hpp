@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
@@ -30,21 +31,21 @@ namespace functional {
 inline at::Tensor channel_wise(const at::Tensor& student, const at::Tensor& teacher,
                                const ChannelWiseOptions& options = {}) {
     options.check();
-    detail::check_features("channel_wise", student, teacher, 3, "[batch, channels, ...]");
-    detail::check_alike("channel_wise", "the student's feature", student, "the teacher's feature", teacher);
+    const detail::TensorPair both =
+        detail::equal_features("channel_wise", student, teacher, 3, "[batch, channels, ...]");
     const auto rows = [](const at::Tensor& feature) {
         return detail::at_least_float32(feature).reshape({feature.size(0) * feature.size(1), -1});
     };
     // One row per channel of each sample.
     const at::Tensor value = soft_target(
-        rows(student), rows(detail::constant(teacher)),
+        rows(both.student), rows(detail::constant(both.teacher)),
         {.temperature = options.temperature,
          .reduction = options.reduction == Reduction::mean
                           ? Reduction::batchmean
                           : (options.reduction == Reduction::none ? Reduction::none : Reduction::sum),
          .t_squared = options.t_squared});
-    if (options.reduction == Reduction::batchmean) return value / student.size(0);
-    return options.reduction == Reduction::none ? value.reshape({student.size(0), -1}).mean(1) : value;
+    if (options.reduction == Reduction::batchmean) return value / both.student.size(0);
+    return options.reduction == Reduction::none ? value.reshape({both.student.size(0), -1}).mean(1) : value;
 }
 
 }  // namespace functional

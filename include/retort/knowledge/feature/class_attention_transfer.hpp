@@ -14,6 +14,7 @@
 #include <utility>
 
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -40,13 +41,13 @@ namespace functional {
 inline at::Tensor class_attention_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                            const ClassAttentionTransferOptions& options = {}) {
     options.check();
-    detail::check_features("class_attention_transfer", student, teacher, 4,
-                           "[batch, classes, height, width]");
-    detail::check_channels("class_attention_transfer", student, teacher);
-    at::Tensor maps_s = detail::at_least_float32(student);
-    at::Tensor maps_t = detail::at_least_float32(detail::constant(teacher));
+    const detail::TensorPair both = detail::feature_pair("class_attention_transfer", student, teacher, 4,
+                                                         "[batch, classes, height, width]");
+    detail::check_channels("class_attention_transfer", both.student, both.teacher);
+    at::Tensor maps_s = detail::at_least_float32(both.student);
+    at::Tensor maps_t = detail::at_least_float32(detail::constant(both.teacher));
     at::Tensor classes;
-    if (options.top_classes > 0 && options.top_classes < teacher.size(1)) {
+    if (options.top_classes > 0 && options.top_classes < both.teacher.size(1)) {
         classes = std::get<1>(at::topk(maps_t.mean({2, 3}), options.top_classes, 1));
     }
     if (options.binarize) {

@@ -15,10 +15,12 @@
 #include <retort/core/batch.hpp>
 #include <retort/core/logits.hpp>
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
 #include <retort/knowledge/detail/cosine_distances.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/learnable.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 
 namespace retort {
@@ -65,8 +67,9 @@ inline at::Tensor embedding_distance(const at::Tensor& student, const at::Tensor
             detail::concat("embedding_distance: expected features of shape [batch, size], found ",
                            detail::shape_text(student)));
     }
-    const at::Tensor one = detail::at_least_float32(student);
-    const at::Tensor other = detail::at_least_float32(embedding);
+    const detail::TensorPair both = detail::in_one_type(student, embedding);
+    const at::Tensor one = detail::at_least_float32(both.student);
+    const at::Tensor other = detail::at_least_float32(both.teacher);
     if (options.distance == CompressedEmbeddingOptions::Distance::squared) {
         return detail::reduce((one - other).pow(2).mean(1), options.reduction);
     }
@@ -161,7 +164,8 @@ class CompressedEmbedding : public detail::FeatureTerm<StudentTap, TeacherTap, d
         const at::Tensor feature = this->taps_.student(student);
         const at::Tensor embedding = detail::constant(this->taps_.teacher(teacher));
         return this->naming([&] {
-            const at::Tensor compressed = this->learnable_->forward(embedding);
+            const at::Tensor compressed =
+                this->learnable_->forward(detail::in_type_of(*this->module(), embedding));
             at::Tensor result =
                 options.distance_weight *
                 functional::embedding_distance(

@@ -12,9 +12,11 @@
 #include <utility>
 
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/paraphraser.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/learnable.hpp>
 #include <retort/knowledge/feature/attention_transfer.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 
@@ -50,10 +52,11 @@ namespace functional {
 inline at::Tensor factor_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                   const FactorTransferOptions& options = {}) {
     options.check();
-    detail::check_features("factor_transfer", student, teacher, 3, "[batch, channels, ...]");
-    detail::check_channels("factor_transfer", student, teacher);
+    const detail::TensorPair both =
+        detail::feature_pair("factor_transfer", student, teacher, 3, "[batch, channels, ...]");
+    detail::check_channels("factor_transfer", both.student, both.teacher);
     const auto [factor_s, factor_t] =
-        detail::pool_larger("factor_transfer", student, detail::constant(teacher));
+        detail::pool_larger("factor_transfer", both.student, detail::constant(both.teacher));
     const bool attention = options.form == FactorTransferOptions::Form::rep_distiller;
     const auto compared = [&](const at::Tensor& factor) {
         return attention
@@ -145,7 +148,7 @@ struct FactorParts {
     }
     at::Tensor teacher_factor(const at::Tensor& teacher) const {
         const c10::NoGradGuard guard;
-        return paraphraser.ptr()->encode(teacher);
+        return paraphraser.ptr()->encode(in_type_of(*paraphraser, teacher));
     }
     void check() const { options.check(); }
 };

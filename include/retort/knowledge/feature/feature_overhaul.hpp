@@ -20,6 +20,7 @@
 #include <vector>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -69,22 +70,21 @@ inline at::Tensor overhaul_margins(const at::Tensor& weight, const at::Tensor& b
 inline at::Tensor feature_overhaul(const at::Tensor& student, const at::Tensor& teacher,
                                    const at::Tensor& margins, const FeatureOverhaulOptions& options = {}) {
     options.check();
-    detail::check_alike("feature_overhaul", "the student's feature", student, "the teacher's feature",
-                        teacher);
-    detail::check_feature("feature_overhaul", "the student's feature", student, 2, "[batch, channels, ...]");
-    at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const detail::TensorPair both =
+        detail::equal_features("feature_overhaul", student, teacher, 2, "[batch, channels, ...]");
+    at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
     if (margins.defined()) {
-        if (margins.dim() != 1 || margins.size(0) != teacher.size(1)) {
+        if (margins.dim() != 1 || margins.size(0) != both.teacher.size(1)) {
             throw ShapeError(detail::concat("feature_overhaul: expected a margin for each of ",
-                                            teacher.size(1), " channels, found ",
+                                            both.teacher.size(1), " channels, found ",
                                             detail::shape_text(margins)));
         }
-        std::vector<std::int64_t> per_channel(static_cast<std::size_t>(teacher.dim()), 1);
-        per_channel[1] = teacher.size(1);
+        std::vector<std::int64_t> per_channel(static_cast<std::size_t>(both.teacher.dim()), 1);
+        per_channel[1] = both.teacher.size(1);
         goal = at::maximum(goal, margins.to(goal.scalar_type()).reshape(per_channel));
     }
     // Where the teacher does not fire, the student may be lower.
-    return detail::sum_of_squares(detail::at_least_float32(student), options.reduction, options.scale,
+    return detail::sum_of_squares(detail::at_least_float32(both.student), options.reduction, options.scale,
                                   [goal](const at::Tensor& values) {
                                       // Selection by `where` costs several times as much as this lower bound: 0, or
                                       // far below every difference.

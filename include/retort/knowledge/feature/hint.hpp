@@ -13,6 +13,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
+#include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
 namespace retort {
@@ -34,24 +35,20 @@ namespace functional {
 /// \throws ShapeError if the shapes differ.
 inline at::Tensor hint(const at::Tensor& student, const at::Tensor& teacher,
                        const HintOptions& options = {}) {
-    detail::check_alike("hint", "the student's feature", student, "the teacher's feature", teacher);
-    if (student.dim() == 0 || student.numel() == 0) {
-        throw ShapeError(detail::concat("hint: expected features of shape [batch, ...], found ",
-                                        detail::shape_text(student)));
-    }
-    const at::Tensor from = detail::at_least_float32(student);
-    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const detail::TensorPair both = detail::equal_features("hint", student, teacher);
+    const at::Tensor from = detail::at_least_float32(both.student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
     switch (options.reduction) {
         case Reduction::mean:
             return at::mse_loss(from, goal);
         case Reduction::sum:
             return at::mse_loss(from, goal, at::Reduction::Sum);
         case Reduction::batchmean:
-            return at::mse_loss(from, goal, at::Reduction::Sum) / student.size(0);
+            return at::mse_loss(from, goal, at::Reduction::Sum) / both.student.size(0);
         case Reduction::none:
             break;
     }
-    return at::mse_loss(from, goal, at::Reduction::None).reshape({student.size(0), -1}).mean(1);
+    return at::mse_loss(from, goal, at::Reduction::None).reshape({both.student.size(0), -1}).mean(1);
 }
 
 }  // namespace functional

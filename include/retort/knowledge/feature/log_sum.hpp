@@ -12,9 +12,11 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
+#include <retort/knowledge/detail/learnable.hpp>
 
 namespace retort {
 
@@ -38,10 +40,9 @@ namespace functional {
 inline at::Tensor log_sum(const at::Tensor& student, const at::Tensor& teacher,
                           const LogSumOptions& options = {}) {
     options.check();
-    detail::check_alike("log_sum", "the student's feature", student, "the teacher's feature", teacher);
-    detail::check_feature("log_sum", "the student's feature", student, 1, "[batch, ...]");
-    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
-    const at::Tensor own = detail::at_least_float32(student);
+    const detail::TensorPair both = detail::equal_features("log_sum", student, teacher);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
+    const at::Tensor own = detail::at_least_float32(both.student);
     const double smallest = own.scalar_type() == at::kDouble
                                 ? std::numeric_limits<double>::min()
                                 : static_cast<double>(std::numeric_limits<float>::min());
@@ -117,7 +118,8 @@ struct LogSumParts {
     }
     at::Tensor loss(LogSumModuleImpl& module, const at::Tensor& student, const at::Tensor& teacher) const {
         check_features("LogSum", student, teacher, 2, "[batch, channels, ...]");
-        return functional::log_sum(module.student(student), module.teacher(constant(teacher)), options);
+        return functional::log_sum(module.student(student),
+                                   module.teacher(in_type_of(module, constant(teacher))), options);
     }
     void check() const { options.check(); }
 };

@@ -10,6 +10,7 @@
 
 #include <retort/detail/products.hpp>
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -25,9 +26,10 @@ namespace functional {
 /// Squared maximum mean discrepancy of the channels' maps under a polynomial kernel; see `NeuronSelectivity`.
 inline at::Tensor neuron_selectivity(const at::Tensor& student, const at::Tensor& teacher,
                                      const NeuronSelectivityOptions& options = {}) {
-    detail::check_features("neuron_selectivity", student, teacher, 3, "[batch, channels, ...]");
+    const detail::TensorPair both =
+        detail::feature_pair("neuron_selectivity", student, teacher, 3, "[batch, channels, ...]");
     const auto [small_student, small_teacher] =
-        detail::pool_larger("neuron_selectivity", student, detail::constant(teacher));
+        detail::pool_larger("neuron_selectivity", both.student, detail::constant(both.teacher));
     const auto channels = [](const at::Tensor& feature) {
         return detail::normalized(
             detail::at_least_float32(feature).reshape({feature.size(0), feature.size(1), -1}), 2);

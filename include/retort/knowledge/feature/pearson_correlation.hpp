@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/resize.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -34,10 +35,11 @@ namespace functional {
 inline at::Tensor pearson_correlation(const at::Tensor& student, const at::Tensor& teacher,
                                       const PearsonCorrelationOptions& options = {}) {
     options.check();
-    detail::check_features("pearson_correlation", student, teacher, 2, "[batch, channels, ...]");
-    detail::check_channels("pearson_correlation", student, teacher);
-    at::Tensor from = detail::at_least_float32(student);
-    at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const detail::TensorPair both =
+        detail::feature_pair("pearson_correlation", student, teacher, 2, "[batch, channels, ...]");
+    detail::check_channels("pearson_correlation", both.student, both.teacher);
+    at::Tensor from = detail::at_least_float32(both.student);
+    at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
     if (from.sizes() != goal.sizes()) {
         const at::Tensor& wanted = options.resize_student ? goal : from;
         const auto [height, width] = detail::spatial_sizes("pearson_correlation", wanted.sizes());

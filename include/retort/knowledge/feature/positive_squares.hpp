@@ -11,6 +11,7 @@
 
 #include <retort/detail/check.hpp>
 #include <retort/detail/tensor.hpp>
+#include <retort/knowledge/detail/feature.hpp>
 
 namespace retort {
 
@@ -24,10 +25,10 @@ namespace functional {
 /// Source: an unofficial implementation of Be Your Own Teacher.
 /// \throws ShapeError
 inline at::Tensor positive_squares(const at::Tensor& student, const at::Tensor& teacher) {
-    detail::check_alike("positive_squares", "the student's feature", student, "the teacher's", teacher);
-    const at::Tensor goal = detail::constant(teacher);
-    const at::Tensor own = detail::constant(student);
-    return ((student - goal).square() * at::logical_or(own.gt(0), goal.gt(0))).sum();
+    const detail::TensorPair both = detail::equal_features("positive_squares", student, teacher);
+    const at::Tensor goal = detail::constant(both.teacher);
+    const at::Tensor own = detail::constant(both.student);
+    return ((both.student - goal).square() * at::logical_or(own.gt(0), goal.gt(0))).sum();
 }
 
 }  // namespace functional

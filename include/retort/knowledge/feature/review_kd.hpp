@@ -16,6 +16,7 @@
 #include <vector>
 
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/attention_fusion.hpp>
 #include <retort/knowledge/detail/feature.hpp>
@@ -50,21 +51,20 @@ namespace functional {
 inline at::Tensor hierarchical_context(const at::Tensor& student, const at::Tensor& teacher,
                                        const HierarchicalContextOptions& options = {}) {
     options.check();
-    detail::check_features("hierarchical_context", student, teacher, 4, "[batch, channels, height, width]");
-    detail::check_alike("hierarchical_context", "the student's feature", student, "the teacher's feature",
-                        teacher);
+    const detail::TensorPair both = detail::equal_features("hierarchical_context", student, teacher, 4,
+                                                           "[batch, channels, height, width]");
     const bool per_sample = options.reduction == Reduction::none || options.reduction == Reduction::sum;
     const auto distance = [&](const at::Tensor& one, const at::Tensor& other) {
         if (!per_sample) return at::mse_loss(one, other);
         return detail::reduce(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
     };
-    const at::Tensor from = detail::at_least_float32(student);
-    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const at::Tensor from = detail::at_least_float32(both.student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
     at::Tensor result = distance(from, goal);
     double weight = 1;
     double total = 1;
     for (const std::int64_t level : options.levels) {
-        if (level >= student.size(2)) continue;
+        if (level >= both.student.size(2)) continue;
         weight /= 2;
         total += weight;
         result = result + weight * distance(detail::pooled_to(from, level, level),

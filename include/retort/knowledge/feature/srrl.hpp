@@ -11,6 +11,7 @@
 
 #include <retort/core/logits.hpp>
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
@@ -42,11 +43,13 @@ namespace functional {
 inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& student_logits,
                        const at::Tensor& teacher_logits, const SrrlOptions& options = {}) {
     options.check();
-    detail::check_features("srrl", student, teacher, 2, "[batch, channels, ...]");
-    detail::check_channels("srrl", student, teacher);
+    const detail::TensorPair both =
+        detail::feature_pair("srrl", student, teacher, 2, "[batch, channels, ...]");
+    detail::check_channels("srrl", both.student, both.teacher);
     detail::check_logits("srrl", "the student's logits", student_logits);
     detail::check_alike("srrl", "the student's logits", student_logits, "the teacher's logits",
                         teacher_logits);
+    const detail::TensorPair scores = detail::in_one_type(student_logits, teacher_logits);
     const auto pooled = [](const at::Tensor& feature) {
         const at::Tensor values = detail::at_least_float32(feature);
         if (values.dim() == 2) return values;
@@ -60,11 +63,11 @@ inline at::Tensor srrl(const at::Tensor& student, const at::Tensor& teacher, con
         if (whole) return at::mse_loss(one, other);
         return detail::reduce(at::mse_loss(one, other, at::Reduction::None), Reduction::none);
     };
-    const at::Tensor value =
-        weighted(distance(pooled(student), pooled(detail::constant(teacher))), options.feature_weight) +
-        weighted(distance(detail::at_least_float32(student_logits),
-                          detail::at_least_float32(detail::constant(teacher_logits))),
-                 options.logit_weight);
+    const at::Tensor value = weighted(distance(pooled(both.student), pooled(detail::constant(both.teacher))),
+                                      options.feature_weight) +
+                             weighted(distance(detail::at_least_float32(scores.student),
+                                               detail::at_least_float32(detail::constant(scores.teacher))),
+                                      options.logit_weight);
     return whole ? value : detail::reduce(value, options.reduction);
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 
@@ -48,16 +49,18 @@ inline at::Tensor variational_information(const at::Tensor& mean, const at::Tens
                         teacher);
     detail::check_feature("variational_information", "the teacher's feature", teacher, 2,
                           "[batch, channels, ...]");
-    if (log_scale.dim() != 1 || log_scale.size(0) != teacher.size(1)) {
+    const detail::TensorPair both = detail::in_one_type(mean, teacher);
+    if (log_scale.dim() != 1 || log_scale.size(0) != both.teacher.size(1)) {
         throw ShapeError(detail::concat("variational_information: expected a variance for each of ",
-                                        teacher.size(1), " channels, found ", detail::shape_text(log_scale)));
+                                        both.teacher.size(1), " channels, found ",
+                                        detail::shape_text(log_scale)));
     }
-    std::vector<std::int64_t> per_channel(static_cast<std::size_t>(teacher.dim()), 1);
-    per_channel[1] = teacher.size(1);
+    std::vector<std::int64_t> per_channel(static_cast<std::size_t>(both.teacher.dim()), 1);
+    per_channel[1] = both.teacher.size(1);
     const at::Tensor variance =
         (at::softplus(detail::at_least_float32(log_scale)) + options.epsilon).reshape(per_channel);
     const at::Tensor difference =
-        detail::at_least_float32(mean) - detail::at_least_float32(detail::constant(teacher));
+        detail::at_least_float32(both.student) - detail::at_least_float32(detail::constant(both.teacher));
     if (options.reduction == Reduction::mean) {  // the mean of the logarithms is that over the channels
         return (difference.square() * (0.5 / variance)).mean() + 0.5 * variance.log().mean();
     }

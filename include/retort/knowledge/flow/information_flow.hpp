@@ -13,6 +13,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
 
@@ -56,7 +57,7 @@ struct InformationFlowOptions {
 
 namespace detail {
 
-inline at::Tensor flow_divergence(const RowPair& rows, const Kernel& own, const Kernel& goal,
+inline at::Tensor flow_divergence(const TensorPair& rows, const Kernel& own, const Kernel& goal,
                                   const InformationFlowOptions& options) {
     const std::int64_t batch = rows.student.size(0);
     const bool logarithms = options.divergence == NeighborDivergence::jeffreys ||
@@ -129,7 +130,7 @@ namespace functional {
 inline at::Tensor information_flow(const at::Tensor& student, const at::Tensor& teacher,
                                    const InformationFlowOptions& options = {}) {
     options.check();
-    const detail::RowPair rows = detail::row_pair("information_flow", student, teacher);
+    const detail::TensorPair rows = detail::row_pair("information_flow", student, teacher);
     const auto divergence = [&](const Kernel& own, const Kernel& goal) {
         return detail::flow_divergence(rows, own, goal, options);
     };

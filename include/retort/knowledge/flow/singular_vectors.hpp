@@ -80,26 +80,28 @@ class RightVectors : public torch::autograd::Function<RightVectors> {
         const double precision =
             100 * (s.scalar_type() == at::kDouble ? std::numeric_limits<double>::epsilon()
                                                   : std::numeric_limits<float>::epsilon());
-        const at::Tensor largest = s.narrow(1, 0, 1);
-        const auto inverse = [](const at::Tensor& value, const at::Tensor& least) {
+        const auto inverse = [](const at::Tensor& value, double least) {
             return value.reciprocal().masked_fill_(value.abs() <= least, 0);
         };
+        // The vectors do not depend on the scale: all is computed relative to the largest value, as squares of tiny ones
+        // would be 0. Matrices smaller than 1e-30 count as zeros.
+        const at::Tensor scale = inverse(s.narrow(1, 0, 1), 1e-30);
+        const at::Tensor relative = s * scale;
         // The gradient of all vectors; 0 for those not requested.
         at::Tensor full = at::zeros(v.sizes(), v.options());
         full.narrow(2, 0, given.size(2)).copy_(given);
         const at::Tensor turned = at::matmul(v.transpose(1, 2), full);
         // dV = V (F * (S P + P^T S)) + (1 - V V^T) dA^T U S^-1 with P = U^T dA V, F_ij = 1 / (s_j^2 - s_i^2).
-        const at::Tensor squares = s.square();
-        const at::Tensor gaps =
-            inverse(squares.unsqueeze(1) - squares.unsqueeze(2), (largest.square() * precision).unsqueeze(2));
+        const at::Tensor squares = relative.square();
+        const at::Tensor gaps = inverse(squares.unsqueeze(1) - squares.unsqueeze(2), precision);
         const at::Tensor inner = gaps * turned;
-        const at::Tensor middle = s.unsqueeze(2) * (inner + inner.transpose(1, 2));
+        const at::Tensor middle = relative.unsqueeze(2) * (inner + inner.transpose(1, 2));
         const at::Tensor outside = full - at::matmul(v, turned);
         // U is the largest of them: it is used in one product only.
         const at::Tensor within =
             at::matmul(middle, v.transpose(1, 2))
-                .add_(inverse(s, largest * precision).unsqueeze(2) * outside.transpose(1, 2));
-        return {at::matmul(u, within), {}, {}};
+                .add_(inverse(relative, precision).unsqueeze(2) * outside.transpose(1, 2));
+        return {at::matmul(u, within).mul_(scale.unsqueeze(2)), {}, {}};
     }
 };
 
@@ -238,24 +240,21 @@ inline at::Tensor singular_vectors(const std::vector<at::Tensor>& student,
                                    const std::vector<at::Tensor>& teacher,
                                    const SingularVectorsOptions& options = {}) {
     options.check();
-    detail::check_layers("singular_vectors", student, teacher);
+    const detail::LayerPairs both = detail::layer_pairs("singular_vectors", student, teacher);
     const bool channels = options.unfold == SingularVectorsOptions::Unfold::positions_by_channels;
     std::vector<detail::SingularLayer> goal;
-    for (std::size_t layer = 0; layer < student.size(); ++layer) {
+    for (std::size_t layer = 0; layer < both.student.size(); ++layer) {
         const std::int64_t dimension = channels ? 1 : 3;
-        if (student[layer].size(dimension) != teacher[layer].size(dimension)) {
+        if (both.student[layer].size(dimension) != both.teacher[layer].size(dimension)) {
             throw ShapeError(detail::concat(
                 "singular_vectors: expected layers of equal ", channels ? "channels" : "widths", ", found ",
-                detail::shape_text(student[layer]), " of the student and ",
-                detail::shape_text(teacher[layer]), " of the teacher at layer ", layer));
+                detail::shape_text(both.student[layer]), " of the student and ",
+                detail::shape_text(both.teacher[layer]), " of the teacher at layer ", layer));
         }
-        detail::SingularLayer each =
-            detail::singular_layer(teacher[layer], options, detail::concat("the teacher's layer ", layer));
-        const auto type = detail::at_least_float32(student[layer].flatten().narrow(0, 0, 1)).scalar_type();
-        if (each.vectors.scalar_type() != type) each = {each.vectors.to(type), each.weights.to(type)};
-        goal.push_back(std::move(each));
+        goal.push_back(detail::singular_layer(both.teacher[layer], options,
+                                              detail::concat("the teacher's layer ", layer)));
     }
-    return detail::singular_differences(student, goal, options);
+    return detail::singular_differences(both.student, goal, options);
 }
 
 }  // namespace functional

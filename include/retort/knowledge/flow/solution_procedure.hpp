@@ -18,6 +18,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 
 namespace retort {
@@ -51,9 +52,14 @@ struct SolutionProcedureOptions {
 
 namespace detail {
 
+/// Layers of both sides, in one type.
+struct LayerPairs {
+    std::vector<at::Tensor> student, teacher;
+};
+
 /// \throws ShapeError unless both are lists of equally many maps [batch, channels, height, width], at least 2
-inline void check_layers(std::string_view where, const std::vector<at::Tensor>& student,
-                         const std::vector<at::Tensor>& teacher) {
+inline LayerPairs layer_pairs(std::string_view where, const std::vector<at::Tensor>& student,
+                              const std::vector<at::Tensor>& teacher) {
     if (student.size() != teacher.size() || student.size() < 2) {
         throw ShapeError(
             concat(where, ": expected at least two layers, as many of the student as of the teacher, found ",
@@ -74,6 +80,14 @@ inline void check_layers(std::string_view where, const std::vector<at::Tensor>& 
             }
         }
     }
+    at::ScalarType type = student[0].scalar_type();
+    for (const auto* side : {&student, &teacher}) {
+        for (const at::Tensor& layer : *side) type = c10::promoteTypes(type, layer.scalar_type());
+    }
+    LayerPairs result;
+    for (const at::Tensor& layer : student) result.student.push_back(in_type(layer, type));
+    for (const at::Tensor& layer : teacher) result.teacher.push_back(in_type(layer, type));
+    return result;
 }
 
 /// [batch, channels of the first, channels of the second]: products of the channels, mean over the positions.
@@ -113,16 +127,16 @@ inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
                                      const std::vector<at::Tensor>& teacher,
                                      const SolutionProcedureOptions& options = {}) {
     options.check();
-    detail::check_layers("solution_procedure", student, teacher);
-    for (std::size_t layer = 0; layer < student.size(); ++layer) {
-        if (student[layer].size(1) != teacher[layer].size(1)) {
+    const detail::LayerPairs both = detail::layer_pairs("solution_procedure", student, teacher);
+    for (std::size_t layer = 0; layer < both.student.size(); ++layer) {
+        if (both.student[layer].size(1) != both.teacher[layer].size(1)) {
             throw ShapeError(detail::concat("solution_procedure: expected layers of equal channels, found ",
-                                            detail::shape_text(student[layer]), " of the student and ",
-                                            detail::shape_text(teacher[layer]), " of the teacher at layer ",
-                                            layer));
+                                            detail::shape_text(both.student[layer]), " of the student and ",
+                                            detail::shape_text(both.teacher[layer]),
+                                            " of the teacher at layer ", layer));
         }
     }
-    const std::size_t pairs = student.size() - 1;
+    const std::size_t pairs = both.student.size() - 1;
     if (!options.weights.empty() && options.weights.size() != pairs) {
         throw ConfigError(detail::concat("SolutionProcedure: expected ", pairs,
                                          " weights, one for each pair of neighboring layers, found ",
@@ -130,10 +144,10 @@ inline at::Tensor solution_procedure(const std::vector<at::Tensor>& student,
     }
     at::Tensor result;
     for (std::size_t pair = 0; pair < pairs; ++pair) {
-        const at::Tensor goal = detail::solution_matrix(detail::constant(teacher[pair]),
-                                                        detail::constant(teacher[pair + 1]), options.pool);
+        const at::Tensor goal = detail::solution_matrix(
+            detail::constant(both.teacher[pair]), detail::constant(both.teacher[pair + 1]), options.pool);
         const at::Tensor difference =
-            detail::solution_matrix(student[pair], student[pair + 1], options.pool) - goal;
+            detail::solution_matrix(both.student[pair], both.student[pair + 1], options.pool) - goal;
         at::Tensor value = options.distance == SolutionProcedureOptions::Distance::squared
                                ? difference.square().flatten(1)
                                : at::linalg_vector_norm(difference, 2, at::IntArrayRef({1}));

@@ -69,9 +69,10 @@ namespace functional {
 inline at::Tensor class_relation(const at::Tensor& student, const at::Tensor& teacher,
                                  const ClassRelation& options = {}) {
     options.check();
-    detail::check_logit_pair("class_relation", student, teacher);
-    return detail::class_relation_elements(student, detail::constant(teacher), options.temperature).sum() /
-           static_cast<double>(student.size(1));
+    const detail::TensorPair both = detail::logit_pair("class_relation", student, teacher);
+    return detail::class_relation_elements(both.student, detail::constant(both.teacher), options.temperature)
+               .sum() /
+           static_cast<double>(both.student.size(1));
 }
 
 }  // namespace functional

@@ -19,8 +19,9 @@ namespace retort {
 
 /// One minus the cosine of the angle between the logits of a sample.
 ///
-/// Formula: \f$ 1 - z_s \cdot z_t / (\|z_s\| \|z_t\|) \f$ per sample; mean over samples. A row of zeros has cosine 0
-/// with everything, and the gradient of a row of unit length: towards the teacher's direction.
+/// Formula: \f$ 1 - z_s \cdot z_t / (\|z_s\| \|z_t\|) \f$ per sample; mean over samples. A row of zeros, or
+/// shorter than 1e-12, has cosine 0 with everything, and the gradient of a row of unit length: towards the teacher's
+/// direction.
 /// Shapes: both logits [batch, classes].
 /// Gradient: to the student's logits.
 /// Reductions: `batchmean` (default; `mean` is the same, elements are samples), `sum`, `none`.
@@ -42,13 +43,14 @@ namespace functional {
 /// \throws ShapeError if the logits do not match
 inline at::Tensor cosine_logits(const at::Tensor& student, const at::Tensor& teacher,
                                 const CosineLogits& options = {}) {
-    detail::check_logit_pair("cosine_logits", student, teacher);
+    const detail::TensorPair both = detail::logit_pair("cosine_logits", student, teacher);
     const auto rows = [&](const at::Tensor& logits) {
         const at::Tensor scores = detail::at_least_float32(logits);
         return options.centered ? scores - scores.mean(1, /*keepdim=*/true) : scores;
     };
-    return detail::reduce(detail::cosine_distances(rows(student), rows(detail::constant(teacher)), 0.0, 1.0),
-                          options.reduction);
+    return detail::reduce(
+        detail::cosine_distances(rows(both.student), rows(detail::constant(both.teacher)), 1e-12, 1.0),
+        options.reduction);
 }
 
 }  // namespace functional

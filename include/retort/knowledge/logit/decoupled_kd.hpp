@@ -156,11 +156,11 @@ namespace functional {
 inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& target,
                                const DecoupledKd& options) {
     options.check();
-    detail::check_logit_pair("decoupled_kd", student, teacher);
-    detail::check_two_classes("decoupled_kd", student);
-    const at::Tensor column = detail::class_indices("decoupled_kd", target, student).unsqueeze(1);
-    const at::Tensor own = detail::at_least_float32(student);
-    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const detail::TensorPair both = detail::logit_pair("decoupled_kd", student, teacher);
+    detail::check_two_classes("decoupled_kd", both.student);
+    const at::Tensor column = detail::class_indices("decoupled_kd", target, both.student).unsqueeze(1);
+    const at::Tensor own = detail::at_least_float32(both.student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
     return detail::with_known_gradient(
         own,
         [&](bool with_gradient) {

@@ -68,14 +68,14 @@ namespace functional {
 /// \throws ConfigError if an option is out of range; ShapeError if the logits do not match
 inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, const DistKd& options = {}) {
     options.check();
-    detail::check_logit_pair("dist_kd", student, teacher);
+    const detail::TensorPair both = detail::logit_pair("dist_kd", student, teacher);
     const double temperature = options.temperature;
     const auto probabilities = [temperature](const at::Tensor& logits) {
         const at::Tensor scores = detail::at_least_float32(logits);
         return at::softmax(temperature == 1.0 ? scores : scores / temperature, 1);
     };
-    const at::Tensor of_student = probabilities(student);
-    const at::Tensor of_teacher = probabilities(detail::constant(teacher));
+    const at::Tensor of_student = probabilities(both.student);
+    const at::Tensor of_teacher = probabilities(detail::constant(both.teacher));
     // One minus the mean correlation along a dimension.
     const auto distance = [&](std::int64_t dimension) {
         // The mean probability of a sample is 1 / classes, whatever the logits.
@@ -93,7 +93,7 @@ inline at::Tensor dist_kd(const at::Tensor& student, const at::Tensor& teacher, 
         return 1 - ((s * t).sum(dimension) / norms).mean();
     };
     at::Tensor result = detail::scaled(distance(1), options.sample_weight);
-    if (student.size(0) > 1) result = result + detail::scaled(distance(0), options.class_weight);
+    if (both.student.size(0) > 1) result = result + detail::scaled(distance(0), options.class_weight);
     return detail::scaled(result, temperature * temperature);
 }
 

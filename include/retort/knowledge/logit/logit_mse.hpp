@@ -50,9 +50,9 @@ namespace functional {
 inline at::Tensor logit_mse(const at::Tensor& student, const at::Tensor& teacher,
                             const LogitMse& options = {}) {
     options.check();
-    detail::check_logit_pair("logit_mse", student, teacher);
-    const at::Tensor own = detail::at_least_float32(student);
-    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher));
+    const detail::TensorPair both = detail::logit_pair("logit_mse", student, teacher);
+    const at::Tensor own = detail::at_least_float32(both.student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
     const double factor = 1 / (options.temperature * options.temperature);
     switch (options.reduction) {
         case Reduction::mean:

@@ -96,12 +96,14 @@ inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tenso
                                  const at::Tensor& teacher_weak, const at::Tensor& teacher_strong,
                                  const MultiLevelKd& options = {}) {
     options.check();
-    detail::check_logit_pair("multi_level_kd (weak view)", student_weak, teacher_weak);
-    detail::check_logit_pair("multi_level_kd (strong view)", student_strong, teacher_strong);
+    const detail::TensorPair weak_view =
+        detail::logit_pair("multi_level_kd (weak view)", student_weak, teacher_weak);
+    const detail::TensorPair strong_view =
+        detail::logit_pair("multi_level_kd (strong view)", student_strong, teacher_strong);
     detail::check_alike("multi_level_kd", "the student's logits of the weak view", student_weak,
                         "those of the strong view", student_strong);
-    const at::Tensor fixed_weak = detail::constant(teacher_weak);
-    const at::Tensor fixed_strong = detail::constant(teacher_strong);
+    const at::Tensor fixed_weak = detail::constant(weak_view.teacher);
+    const at::Tensor fixed_strong = detail::constant(strong_view.teacher);
     const double batch = static_cast<double>(student_weak.size(0));
     const double classes = static_cast<double>(student_weak.size(1));
     const bool released = options.variant == MultiLevelKd::Variant::as_released;
@@ -117,7 +119,8 @@ inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tenso
     const auto for_divergence = [&](const at::Tensor& logits) {
         return options.standardize ? standardize(logits) : logits;
     };
-    const at::Tensor student_scores[2] = {for_divergence(student_weak), for_divergence(student_strong)};
+    const at::Tensor student_scores[2] = {for_divergence(weak_view.student),
+                                          for_divergence(strong_view.student)};
     const at::Tensor teacher_scores[2] = {for_divergence(fixed_weak), for_divergence(fixed_strong)};
     const auto divergence = [&](int view, double temperature) {  // per sample, with T^2
         return soft_target(student_scores[view], teacher_scores[view],
@@ -134,14 +137,16 @@ inline at::Tensor multi_level_kd(const at::Tensor& student_weak, const at::Tenso
         const bool swapped = released && i >= 3;
         add(instances, (samples * weak + (swapped ? weak : divergence(1, temperature))).sum());
         const at::Tensor class_weak =
-            detail::class_relation_elements(student_weak, fixed_weak, temperature).sum(1);
+            detail::class_relation_elements(weak_view.student, fixed_weak, temperature).sum(1);
         const at::Tensor sample_weak =
-            detail::sample_relation_elements(student_weak, fixed_weak, temperature).sum(1);
+            detail::sample_relation_elements(weak_view.student, fixed_weak, temperature).sum(1);
         add(of_class, (of_classes * class_weak).sum());
         add(of_batch, (samples * sample_weak).sum());
         if (!released) {
-            add(of_class, detail::class_relation_elements(student_strong, fixed_strong, temperature).sum());
-            add(of_batch, detail::sample_relation_elements(student_strong, fixed_strong, temperature).sum());
+            add(of_class,
+                detail::class_relation_elements(strong_view.student, fixed_strong, temperature).sum());
+            add(of_batch,
+                detail::sample_relation_elements(strong_view.student, fixed_strong, temperature).sum());
         }
     }
     return instances * (options.instance_weight / batch) + of_class * (options.class_weight / classes) +
@@ -154,7 +159,7 @@ template <class Student, class Teacher, class B>
 at::Tensor MultiLevelKd::operator()(const Student& student, const Teacher& teacher, const B&) const {
     const at::Tensor of_student = detail::student_logits<MultiLevelKd>(student);
     const at::Tensor of_teacher = detail::teacher_logits<MultiLevelKd>(teacher);
-    detail::check_logit_pair("multi_level_kd", of_student, of_teacher);
+    detail::logit_pair("multi_level_kd", of_student, of_teacher);
     if (of_student.size(0) % 2 != 0) {
         throw ShapeError(detail::concat(
             "multi_level_kd: expected logits of two views, the weak one first, of shape [2 batch, classes]; "

@@ -59,12 +59,12 @@ namespace functional {
 inline at::Tensor normalized_kd(const at::Tensor& student, const at::Tensor& teacher,
                                 const at::Tensor& target, const NormalizedKd& options = {}) {
     options.check();
-    detail::check_logit_pair("normalized_kd", student, teacher);
-    detail::check_two_classes("normalized_kd", student);
-    const at::Tensor column = detail::class_indices("normalized_kd", target, student).unsqueeze(1);
+    const detail::TensorPair both = detail::logit_pair("normalized_kd", student, teacher);
+    detail::check_two_classes("normalized_kd", both.student);
+    const at::Tensor column = detail::class_indices("normalized_kd", target, both.student).unsqueeze(1);
     const double temperature = options.temperature;
-    const at::Tensor of_student = detail::at_least_float32(student);
-    const at::Tensor of_teacher = detail::at_least_float32(detail::constant(teacher));
+    const at::Tensor of_student = detail::at_least_float32(both.student);
+    const at::Tensor of_teacher = detail::at_least_float32(detail::constant(both.teacher));
     const at::Tensor on_target = (at::log_softmax(of_teacher, 1).gather(1, column).exp() *
                                   at::log_softmax(of_student, 1).gather(1, column))
                                      .squeeze(1);

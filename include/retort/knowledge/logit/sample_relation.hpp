@@ -45,9 +45,9 @@ namespace functional {
 inline at::Tensor sample_relation(const at::Tensor& student, const at::Tensor& teacher,
                                   const SampleRelation& options = {}) {
     options.check();
-    detail::check_logit_pair("sample_relation", student, teacher);
+    const detail::TensorPair both = detail::logit_pair("sample_relation", student, teacher);
     return detail::reduce(
-        detail::sample_relation_elements(student, detail::constant(teacher), options.temperature),
+        detail::sample_relation_elements(both.student, detail::constant(both.teacher), options.temperature),
         options.reduction, detail::PerSample::sum, 1.0);
 }
 

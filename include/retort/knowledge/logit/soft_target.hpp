@@ -203,9 +203,9 @@ namespace functional {
 inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teacher,
                               const SoftTarget& options = {}) {
     options.check();
-    detail::check_logit_pair("soft_target", student, teacher);
-    const at::Tensor own = detail::at_least_float32(student);
-    const at::Tensor goal = options.detach ? detail::constant(teacher) : teacher;
+    const detail::TensorPair both = detail::logit_pair("soft_target", student, teacher);
+    const at::Tensor own = detail::at_least_float32(both.student);
+    const at::Tensor goal = options.detach ? detail::constant(both.teacher) : both.teacher;
     const std::optional<detail::RowForm> form = detail::row_form(options.form);
     if (!form || goal.requires_grad()) return detail::composed_soft_target(own, goal, options);
     return detail::with_known_gradient(
@@ -216,7 +216,7 @@ inline at::Tensor soft_target(const at::Tensor& student, const at::Tensor& teach
                 detail::row_divergence(detail::log_probabilities(own, options.temperature),
                                        detail::log_probabilities(goal, options.temperature),
                                        {.form = *form, .beta = options.beta}, with_gradient),
-                student.size(1), options.reduction, factor, factor / options.temperature);
+                both.student.size(1), options.reduction, factor, factor / options.temperature);
         },
         [goal, options](const at::Tensor& input) {
             return detail::composed_soft_target(input, goal, options);

@@ -97,8 +97,8 @@ inline void check_words(std::string_view where, const at::Tensor& indices, const
 inline void check_sparse(std::string_view where, const SparseTeacher& teacher, at::IntArrayRef sizes,
                          std::int64_t vocabulary) {
     check_defined(where, "the teacher's words", teacher.indices);
-    check_alike(where, "the teacher's words", teacher.indices, "their log-probabilities",
-                teacher.log_probabilities);
+    check_equal_shapes(where, "the teacher's words", teacher.indices, "their log-probabilities",
+                       teacher.log_probabilities);
     const auto dimensions = static_cast<std::int64_t>(sizes.size());
     if (teacher.indices.dim() != dimensions + 1 || teacher.indices.sizes().slice(0, sizes.size()) != sizes ||
         teacher.indices.size(-1) < 1 || teacher.indices.size(-1) > vocabulary) {

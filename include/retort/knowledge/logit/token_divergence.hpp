@@ -119,10 +119,7 @@ inline void check_token_logits(std::string_view where, std::string_view what, co
                                 " of shape [tokens, vocabulary] or [batch, time, vocabulary], found ",
                                 shape_text(logits)));
     }
-    if (!logits.is_floating_point()) {
-        throw ShapeError(
-            concat(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
-    }
+    check_floating(where, what, logits);
 }
 
 /// Of the shape [batch, time] or [tokens].
@@ -158,8 +155,18 @@ inline SparseTeacher flat_sparse(std::string_view where, const SparseTeacher& te
             .temperature = teacher.temperature};
 }
 
+inline at::ScalarType teacher_type(const TokenLoss& loss) {
+    if (const auto* projected = std::get_if<ProjectedLogits>(&loss.teacher))
+        return projected->hidden.scalar_type();
+    if (const auto* sparse = std::get_if<SparseTeacher>(&loss.teacher))
+        return sparse->log_probabilities.scalar_type();
+    const auto* whole = std::get_if<at::Tensor>(&loss.teacher);
+    return whole != nullptr && whole->defined() ? whole->scalar_type() : loss.type();
+}
+
 inline at::Tensor run_token_loss(std::string_view where, TokenLoss& loss, const at::Tensor& labels,
                                  at::IntArrayRef sizes, const TokenDivergence& options) {
+    loss.widen_student(teacher_type(loss));
     count_tokens(where, loss, labels, sizes, options.ignore_index);
     double items = options.items;
     if (items == 0 && !labels.defined() && options.per_sequence_without_labels) {

@@ -19,6 +19,7 @@
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/learnable.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
@@ -81,10 +82,11 @@ inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor&
     detail::check_logits("universal_self_kd", "the student's logits", student);
     detail::check_logits("universal_self_kd", "the weak head's logits", weak);
     detail::check_alike("universal_self_kd", "the student's logits", student, "the weak head's logits", weak);
-    detail::check_two_classes("universal_self_kd", student);
-    const bool indices = detail::targets_are_indices("universal_self_kd", target, student);
+    const detail::TensorPair both = detail::in_one_type(student, weak);
+    detail::check_two_classes("universal_self_kd", both.student);
+    const bool indices = detail::targets_are_indices("universal_self_kd", target, both.student);
 
-    const at::Tensor scores = detail::at_least_float32(student);
+    const at::Tensor scores = detail::at_least_float32(both.student);
     at::Tensor classes, shares;  // [batch, 1], or [batch, 2] of mixed targets
     if (indices) {
         classes = target.unsqueeze(1);
@@ -103,8 +105,8 @@ inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor&
         shares.defined() ? (relative + shares).masked_fill(shares == 0, 0.0) : relative + 1;
     const at::Tensor loss_of_target = -(weights * log_targets).sum(1);
 
-    // The weak head.
-    const at::Tensor log_weak = at::log_softmax(detail::at_least_float32(weak), 1);
+    // The both.teacher head.
+    const at::Tensor log_weak = at::log_softmax(detail::at_least_float32(both.teacher), 1);
     const at::Tensor hard =
         indices ? log_weak.gather(1, classes).squeeze(1) : (detail::constant(target) * log_weak).sum(1);
     const at::Tensor loss_of_weak =
@@ -193,6 +195,7 @@ class UniversalSelfKd {
                                             ": expected a pooled feature of shape [batch, width], found ",
                                             detail::shape_text(feature)));
         }
+        detail::check_floating(name(), "a pooled feature", feature);
         return feature;
     }
 

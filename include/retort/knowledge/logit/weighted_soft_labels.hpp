@@ -60,17 +60,18 @@ namespace functional {
 inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tensor& teacher,
                                        const at::Tensor& target, const WeightedSoftLabels& options = {}) {
     options.check();
-    detail::check_logit_pair("weighted_soft_labels", student, teacher);
-    const at::Tensor column = detail::class_indices("weighted_soft_labels", target, student).unsqueeze(1);
-    const at::Tensor fixed = detail::constant(teacher);
+    const detail::TensorPair both = detail::logit_pair("weighted_soft_labels", student, teacher);
+    const at::Tensor column =
+        detail::class_indices("weighted_soft_labels", target, both.student).unsqueeze(1);
+    const at::Tensor fixed = detail::constant(both.teacher);
     const auto hard = [&](const at::Tensor& logits) {
         return -detail::log_probabilities(logits, 1.0).gather(1, column).squeeze(1);
     };
-    const at::Tensor weight = 1 - (-hard(student.detach()) / (hard(fixed) + options.epsilon)).exp();
+    const at::Tensor weight = 1 - (-hard(both.student.detach()) / (hard(fixed) + options.epsilon)).exp();
     const SoftTarget soft{.temperature = options.temperature,
                           .reduction = Reduction::none,
                           .form = SoftTarget::Form::cross_entropy};
-    return detail::reduce(weight * soft_target(student, fixed, soft), options.reduction);
+    return detail::reduce(weight * soft_target(both.student, fixed, soft), options.reduction);
 }
 
 }  // namespace functional

@@ -27,6 +27,7 @@
 #include <retort/detail/check.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/relation/contrast_bank.hpp>
 
@@ -44,12 +45,11 @@ struct ContrastOptions {
 
 namespace detail {
 
-inline std::pair<at::Tensor, at::Tensor> contrast_pair(const char* where, const at::Tensor& student,
-                                                       const at::Tensor& teacher) {
+inline TensorPair contrast_pair(const char* where, const at::Tensor& student, const at::Tensor& teacher) {
     const at::Tensor own = rows(where, "the student's vectors", student);
     const at::Tensor other = rows(where, "the teacher's vectors", teacher);
     check_alike(where, "the student's vectors", own, "the teacher's vectors", other);
-    return {own, other};
+    return in_one_type(own, other);
 }
 
 }  // namespace detail

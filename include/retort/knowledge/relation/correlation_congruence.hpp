@@ -15,6 +15,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>
 
@@ -69,7 +70,7 @@ namespace functional {
 inline at::Tensor correlation_congruence(const at::Tensor& student, const at::Tensor& teacher,
                                          const CorrelationCongruenceOptions& options = {}) {
     options.check();
-    const detail::RowPair rows = detail::row_pair("correlation_congruence", student, teacher);
+    const detail::TensorPair rows = detail::row_pair("correlation_congruence", student, teacher);
     const auto kernel = [&](const at::Tensor& given) {
         const at::Tensor feature = options.normalize_input ? detail::unit_rows(given) : given;
         const at::Tensor products = detail::gram(feature);
@@ -105,8 +106,9 @@ inline at::Tensor neighbor_differences(const at::Tensor& student, const at::Tens
     const at::Tensor goal = detail::rows("neighbor_differences", "the teacher's embedding", teacher);
     detail::check_alike("neighbor_differences", "the student's embedding", own, "the teacher's embedding",
                         goal);
-    const std::int64_t pairs = own.size(0) - 1;
-    const at::Tensor difference = (own - goal).abs();
+    const detail::TensorPair both = detail::in_one_type(own, goal);
+    const std::int64_t pairs = both.student.size(0) - 1;
+    const at::Tensor difference = (both.student - both.teacher).abs();
     const at::Tensor products = (difference.narrow(0, 0, pairs) * difference.narrow(0, 1, pairs)).sum();
     return pairs > 1 ? products / static_cast<double>(pairs) : products;
 }

@@ -63,13 +63,14 @@ inline at::Tensor diversity(const at::Tensor& noise, const at::Tensor& output,
             break;
     }
     const at::Tensor noise_apart = mean_of(detail::squared_distances(sources), sources);
-    return (-noise_apart.to(apart.scalar_type()) * apart).mean().exp();
+    return (-noise_apart * apart).mean().exp();
 }
 
 /// The similarity of the outputs of the two halves of a batch relative to that of their noise; to be minimized.
 ///
 /// Formula: \f$ 1 / (\mathrm{mean} |z - z'| / \mathrm{mean} |\epsilon - \epsilon'| + \eta) \f$ with the first half of
-/// the batch and the second; for an odd batch size the last sample is ignored.
+/// the batch and the second; for an odd batch size the last sample is ignored. 0, without a gradient, where the noise of
+/// both halves is equal (closer than 1e-12); \f$ 1 / \eta \f$, without a gradient, where the outputs are.
 /// Shapes: noise [batch, ...], outputs [batch, ...], at least 2 samples.
 /// Gradient: to the outputs; the noise is a constant.
 /// Source: Mao, Lee, Tseng, Ma, Yang, "Mode Seeking Generative Adversarial Networks for Diverse Image Synthesis", CVPR
@@ -89,7 +90,10 @@ inline at::Tensor mode_seeking(const at::Tensor& noise, const at::Tensor& output
     const auto apart = [half](const at::Tensor& rows) {
         return (rows.narrow(0, 0, half) - rows.narrow(0, half, half)).abs().mean();
     };
-    return (apart(results) / apart(sources) + epsilon).reciprocal();
+    // 1 / (z / s + epsilon) without a quotient that is infinite, or 0 / 0, for equal noise.
+    const at::Tensor by_noise = apart(sources);
+    const at::Tensor equal = by_noise < 1e-12;
+    return by_noise.masked_fill(equal, 0) / (apart(results) + by_noise * epsilon).masked_fill(equal, 1);
 }
 
 }  // namespace functional

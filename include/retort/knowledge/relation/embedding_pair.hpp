@@ -16,6 +16,7 @@
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/detail/learnable.hpp>
@@ -52,8 +53,8 @@ class EmbeddingPairImpl : public torch::nn::Module {
                                             map->options.in_features(), " elements a sample, found ",
                                             detail::shape_text(feature)));
         }
-        const at::Tensor result = detail::at_least_float32(map->forward(
-            flat.scalar_type() == map->weight.scalar_type() ? flat : flat.to(map->weight.scalar_type())));
+        const at::Tensor result =
+            detail::at_least_float32(map->forward(detail::in_type(flat, map->weight.scalar_type())));
         return normalize_ ? detail::unit_rows(result) : result;
     }
 

@@ -13,6 +13,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 #include <retort/knowledge/relation/kernel.hpp>
 #include <retort/tap/tap.hpp>
@@ -71,7 +72,7 @@ namespace functional {
 inline at::Tensor probabilistic_transfer(const at::Tensor& student, const at::Tensor& teacher,
                                          const ProbabilisticTransferOptions& options = {}) {
     options.check();
-    const detail::RowPair rows = detail::row_pair("probabilistic_transfer", student, teacher);
+    const detail::TensorPair rows = detail::row_pair("probabilistic_transfer", student, teacher);
     return detail::divergence_from(detail::neighbors(rows.teacher, options.kernel, false).probability,
                                    rows.student, options);
 }

@@ -25,6 +25,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 
 namespace retort {
@@ -64,7 +65,7 @@ inline at::Tensor distances(const at::Tensor& rows, double epsilon) {
 }
 
 /// The ingredients of the angles of a batch, in float64: the Gram matrix of the centered rows and the inverse
-/// distances. Coinciding rows (up to 3e-7 of their length) have no direction between them: their inverse distance is
+/// distances. Coinciding rows (up to 3e-7 of their length, or 1e-30) have no direction between them: their inverse distance is
 /// set to 0, so that they count as right angles without gradient.
 struct AngleParts {
     at::Tensor points, gram, norms, inverse;
@@ -76,7 +77,7 @@ struct AngleParts {
         norms = gram.diagonal().clone();
         const at::Tensor sums = norms.unsqueeze(1) + norms.unsqueeze(0);
         const at::Tensor squares = sums.sub(gram, 2);
-        inverse = squares.rsqrt().masked_fill_(squares <= sums * 1e-13, 0);
+        inverse = squares.rsqrt().masked_fill_(squares <= (sums * 1e-13).clamp_min(1e-60), 0);
     }
     /// The cosines of the angles at the samples first ... first + count - 1: [count, batch, batch].
     at::Tensor cosines(std::int64_t first, std::int64_t count) const {
@@ -179,10 +180,10 @@ class AngleLossFunction : public torch::autograd::Function<AngleLossFunction> {
 };
 
 /// The features of one batch, prepared according to the options.
-inline RowPair relational_rows(const char* where, const at::Tensor& student, const at::Tensor& teacher,
-                               const RelationalOptions& options) {
+inline TensorPair relational_rows(const char* where, const at::Tensor& student, const at::Tensor& teacher,
+                                  const RelationalOptions& options) {
     options.check();
-    RowPair result = row_pair(where, student, teacher);
+    TensorPair result = row_pair(where, student, teacher);
     if (options.normalize_input) {
         result.student = unit_rows(result.student);
         result.teacher = unit_rows(result.teacher);
@@ -190,7 +191,7 @@ inline RowPair relational_rows(const char* where, const at::Tensor& student, con
     return result;
 }
 
-inline at::Tensor relational_distance(const RowPair& rows, const RelationalOptions& options) {
+inline at::Tensor relational_distance(const TensorPair& rows, const RelationalOptions& options) {
     const std::int64_t batch = rows.student.size(0);
     const auto relative = [&](const at::Tensor& feature) {
         const at::Tensor lengths = distances(feature, options.epsilon);
@@ -203,7 +204,7 @@ inline at::Tensor relational_distance(const RowPair& rows, const RelationalOptio
                   options.reduction);
 }
 
-inline at::Tensor relational_angle(const RowPair& rows, const RelationalOptions& options) {
+inline at::Tensor relational_angle(const TensorPair& rows, const RelationalOptions& options) {
     const std::int64_t batch = rows.student.size(0);
     const std::int64_t block = options.block > 0
                                    ? options.block
@@ -273,7 +274,7 @@ inline at::Tensor relational_angle(const at::Tensor& student, const at::Tensor& 
 /// \throws ShapeError, ConfigError
 inline at::Tensor relational(const at::Tensor& student, const at::Tensor& teacher,
                              const RelationalOptions& options = {}) {
-    const detail::RowPair rows = detail::relational_rows("relational", student, teacher, options);
+    const detail::TensorPair rows = detail::relational_rows("relational", student, teacher, options);
     at::Tensor result;
     if (options.distance_weight != 0 || options.angle_weight == 0) {
         result = detail::relational_distance(rows, options) * options.distance_weight;
@@ -334,7 +335,7 @@ namespace functional {
 inline at::Tensor hard_dark_rank(const at::Tensor& student, const at::Tensor& teacher,
                                  const HardDarkRankOptions& options = {}) {
     options.check();
-    const detail::RowPair rows = detail::row_pair("hard_dark_rank", student, teacher);
+    const detail::TensorPair rows = detail::row_pair("hard_dark_rank", student, teacher);
     const std::int64_t length = std::min(options.length, rows.student.size(0) - 1);
     const at::Tensor own = detail::distances(rows.student, options.epsilon);
     const at::Tensor goal = detail::distances(rows.teacher, options.epsilon);

@@ -20,9 +20,11 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/identity.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
+#include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
 
@@ -144,7 +146,7 @@ namespace functional {
 inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& teacher,
                                    const SelfSupervisionOptions& options = {}) {
     options.check();
-    const detail::RowPair rows = detail::row_pair("self_supervision", student, teacher);
+    const detail::TensorPair rows = detail::row_pair("self_supervision", student, teacher);
     detail::check_views("self_supervision", rows.student, options.views);
     const at::Tensor own = detail::view_cosines(rows.student, options.views);
     const at::Tensor goal = detail::view_cosines(rows.teacher, options.views);
@@ -166,23 +168,21 @@ inline at::Tensor self_supervision(const at::Tensor& student, const at::Tensor& 
 inline at::Tensor transformed_target(const at::Tensor& student, const at::Tensor& teacher,
                                      const at::Tensor& target, const TransformedTargetOptions& options = {}) {
     options.check();
-    detail::check_logits("transformed_target", "the student's logits", student);
-    detail::check_logits("transformed_target", "the teacher's logits", teacher);
-    detail::check_alike("transformed_target", "the student's logits", student, "the teacher's logits",
-                        teacher);
+    const detail::TensorPair both = detail::logit_pair("transformed_target", student, teacher);
     detail::check_defined("transformed_target", "the targets", target);
-    if (target.dim() != 1 || target.size(0) == 0 || student.size(0) % target.size(0) != 0 ||
+    if (target.dim() != 1 || target.size(0) == 0 || both.student.size(0) % target.size(0) != 0 ||
         target.scalar_type() != at::kLong) {
         throw ShapeError(
             detail::concat("transformed_target: expected an int64 class index for each sample and as many "
                            "views of each, found targets ",
                            detail::shape_text(target), " of ", target.scalar_type(), " and logits ",
-                           detail::shape_text(student)));
+                           detail::shape_text(both.student)));
     }
-    detail::check_same_device("transformed_target", "the student's logits", student, "the targets", target);
-    const at::Tensor own = detail::at_least_float32(student);
-    const at::Tensor goal = detail::at_least_float32(detail::constant(teacher)).to(own.scalar_type());
-    const std::int64_t views = student.size(0) / target.size(0);
+    detail::check_same_device("transformed_target", "the student's logits", both.student, "the targets",
+                              target);
+    const at::Tensor own = detail::at_least_float32(both.student);
+    const at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
+    const std::int64_t views = both.student.size(0) / target.size(0);
     const at::Tensor right = target.unsqueeze(1).expand({-1, views}).reshape({-1});
     return detail::kept_divergence(own, goal, detail::kept_rows(goal, right, options.keep), target.size(0),
                                    options.temperature, options.t_squared, options.reduction);

@@ -12,6 +12,7 @@
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
 
 namespace retort {
@@ -55,7 +56,7 @@ namespace functional {
 inline at::Tensor similarity_preserving(const at::Tensor& student, const at::Tensor& teacher,
                                         const SimilarityPreservingOptions& options = {}) {
     options.check();
-    const detail::RowPair rows = detail::row_pair("similarity_preserving", student, teacher);
+    const detail::TensorPair rows = detail::row_pair("similarity_preserving", student, teacher);
     const auto similarities = [&](const at::Tensor& feature) {
         return detail::unit_rows(detail::gram(feature), options.norm, options.epsilon);
     };
