@@ -57,7 +57,7 @@ struct CachedOptions {
     /// for Visual Recognition", ECCV 2022, section 3.3: marginal smoothing with top-k.)
     std::int64_t top_k = 0;
     bool only_stored = false;  ///< an input missing from the store is an error
-    /// Identifies this teacher if it has no modules to hash.
+    /// Identifies this teacher if it has neither modules to hash nor an `identity()`.
     std::string identity{};
 };
 
@@ -147,7 +147,8 @@ class Cached {
         if (given.directory.empty()) throw ConfigError("Cached: expected a directory, found none");
         if (given.top_k < 0)
             throw ConfigError(detail::concat("Cached: expected a top_k of at least 0, found ", given.top_k));
-        if (given.identity.empty() && detail::teacher_modules(state_->teacher).empty()) {
+        if (given.identity.empty() && !detail::Identified<T> &&
+            detail::teacher_modules(state_->teacher).empty()) {
             throw ConfigError(detail::concat("Cached: ", detail::type_name<T>(),
                                              " has no modules to hash: expected CachedOptions::identity"));
         }
@@ -268,10 +269,8 @@ class Cached {
                 throw ConfigError("Cached: top_k needs outputs with logits");
             std::apply([&](const auto&... tap) { (names.push_back(tap.name()), ...); }, taps);
             std::string description = detail::concat(
-                "teacher: ",
-                options.identity.empty() ? detail::hash_of_modules(detail::teacher_modules(teacher))
-                                         : options.identity,
-                "\ninputs: ", at::toString(value.scalar_type()), ' ', value.sizes().slice(1),
+                "teacher: ", identity(), "\ninputs: ", at::toString(value.scalar_type()), ' ',
+                value.sizes().slice(1),
                 "\nprecision: ", casts ? detail::concat("autocast to ", at::toString(narrow)) : "no autocast",
                 "\nformat: ", options.format == CachedOptions::Format::exact ? "exact" : "float16", '\n');
             std::size_t size = 0;
@@ -298,6 +297,14 @@ class Cached {
                 kept.parts.push_back(std::move(part));
             }
             kept.store.emplace(kept.directory, std::move(description), size);
+        }
+        std::string identity() const {
+            if (!options.identity.empty()) return options.identity;
+            if constexpr (detail::Identified<T>) {
+                return teacher.identity();
+            } else {
+                return detail::hash_of_modules(detail::teacher_modules(teacher));
+            }
         }
         bool rounded(at::ScalarType type) const {
             return options.format == CachedOptions::Format::float16 && at::isFloatingType(type);

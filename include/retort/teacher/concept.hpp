@@ -7,6 +7,7 @@
 /// | `teacher(input)` | required; the outputs, without gradient, in evaluation mode, the teacher's state untouched |
 /// | `teacher.modules()` | optional; its modules, as `std::vector<torch::nn::Module*>`: for moving to a device and for checks |
 /// | `teacher.update(progress)` | optional; for a teacher that learns along with the student; called after every step |
+/// | `teacher.identity()` | optional; a text that identifies a teacher without modules: for stores of its outputs |
 /// | `T::learns_along` | optional, `static constexpr bool`; true for a teacher that changes during a run other than by `update` |
 /// | `teacher.trainable_parameters()`, `teacher.with_gradient(input)` | optional, both or neither; for a teacher with parameters trained by `ForTeacher` terms: those parameters, as `std::vector<retort::NamedParameter>`, and its outputs with their graph |
 ///
@@ -24,6 +25,7 @@
 #include <torch/nn/module.h>
 
 #include <concepts>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -55,6 +57,12 @@ concept LearnsByGradient = requires(T& teacher) {
 };
 
 namespace detail {
+
+/// A teacher that says which one it is.
+template <class T>
+concept Identified = requires(const T& teacher) {
+    { teacher.identity() } -> std::same_as<std::string>;
+};
 
 template <class T>
 std::vector<torch::nn::Module*> teacher_modules(const T& teacher) {

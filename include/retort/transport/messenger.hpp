@@ -69,7 +69,7 @@ inline constexpr std::size_t most_window = 64;
 /// - A message is an id and a payload. `request` sends it again, with the same id, until there is an answer; whoever serves answers
 ///   an id that it knows from memory (or `BUSY`, while it is being worked on), so that a message is worked on once, however often it comes.
 /// - A receiver looks at the declared size first: what is larger than `MessengerOptions::largest` is refused, and memory is
-///   allocated only for chunks that have come.
+///   allocated only for chunks that have come, and at most 16 times as much.
 /// - What cannot be answered is answered with an `ERROR` that says why, and is a `TransportError` for who asked.
 ///
 ///     transport::Messenger teacher{network.node("b"), {.name = "b"}};
@@ -347,15 +347,16 @@ class Messenger {
             check_declared(first);
             if (first.header.chunks == 1) return first;
             const std::uint64_t part = first.payload.size(), chunks = first.header.chunks;
-            std::deque<Bytes> parts{first.payload};  // grows with what has come
-            while (parts.size() < chunks) {
-                const std::uint64_t begin = parts.size();
+            std::string content(first.payload.view());
+            for (std::uint64_t begin = 1; begin < chunks; begin += options.window) {
                 const std::uint64_t count = std::min<std::uint64_t>(options.window, chunks - begin);
-                for (Bytes& each : window(first, begin, count, part, how)) parts.push_back(std::move(each));
+                const std::vector<Bytes> parts = window(first, begin, count, part, how);
+                // Memory for what has come, and for no more than 16 times as much.
+                if (content.capacity() < std::min(content.size() + count * part, first.header.size))
+                    content.reserve(
+                        std::min<std::uint64_t>(16 * (content.size() + count * part), first.header.size));
+                for (const Bytes& each : parts) content.append(each.view());
             }
-            std::string content;
-            content.reserve(first.header.size);
-            for (const Bytes& each : parts) content.append(each.view());
             Frame result{first.header, std::move(content)};
             result.header.chunks = 1;
             result.header.inbox.clear();

@@ -373,7 +373,10 @@ class NatsState {
     }
 
     void send(const std::string& subject, const char* reply, const Frame& frame) {
-        const std::string bytes = encode(frame);
+        // One buffer a thread: a new one for each frame would cost as much as sending it.
+        static thread_local std::string bytes;
+        bytes.assign(encode_head(frame));
+        bytes.append(frame.payload.view());
         check_frame_size(subject, bytes.size(), limits());
         const auto size = static_cast<int>(bytes.size());
         nats_check(reply == nullptr
