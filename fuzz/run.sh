@@ -14,6 +14,6 @@ for corpus in "$here"/corpus/*; do
     [ -x "$build/fuzz_$name" ] || { echo "$name: not built" >&2; continue; }
     work=$build/corpus/$name
     mkdir -p "$work"
-    "$build/fuzz_$name" -runs="$runs" -max_len=8192 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    "$build/fuzz_$name" -runs="$runs" -max_len=8192 -timeout=10 -rss_limit_mb=512 -print_final_stats=1 \
         "$work" "$corpus"
 done

@@ -95,11 +95,16 @@ TEST_CASE("errors of malformed files name the line and what was expected there")
     const std::vector<std::array<std::string, 3>> cases{
         {"", "x.graph:0: expected \"retort graph 1\"", "the end of the file"},
         {"retort graph 2\n", "x.graph:1: expected \"retort graph 1\"", "found retort graph 2"},
-        {"retort graph 1\n", "x.graph:1: expected at least one learner", "the end of the file"},
+        {"retort graph 1\nend\n", "x.graph:2: expected at least one learner", "none"},
+        {head, "x.graph:3: expected \"end\" (was the file cut?)", "the end of the file"},
+        {head + "end of it\n", "x.graph:4: expected learner, label, edge or end", "end of it"},
+        {head + "end\nedge 1 0 t g\n", "x.graph:5: expected the end of the file", "found edge"},
+        {head + "learner 2 " + std::string(5 << 20, 'a'),
+         "x.graph: expected a graph of at most 4194304 bytes", ""},
         {"retort graph 1\nlearner 1 a\n", "x.graph:2: expected learner 0", "found learner 1"},
         {"retort graph 1\nlearner\n", "x.graph:2: expected the position of a learner", "the end of the line"},
         {"retort graph 1\nlabel 0 t g\n", "x.graph:2: expected a learner line first", "found 0"},
-        {head + "node 2\n", "x.graph:4: expected learner, label or edge", "found node"},
+        {head + "node 2\n", "x.graph:4: expected learner, label, edge or end", "found node"},
         {head + "label 2 t g\n", "x.graph:4: expected the position of a receiver below 2", "found 2"},
         {head + "\n# words\nedge -1 0 t g\n", "x.graph:6: expected the position of a source below 2",
          "found -1"},
@@ -120,14 +125,19 @@ TEST_CASE("errors of malformed files name the line and what was expected there")
     CHECK(words_of<retort::DataError>([] {
               retort::load_graph("/nowhere/x.graph");
           }).find("/nowhere/x.graph") != std::string::npos);
-    // Every prefix of a good file is an error or a graph.
+    // No prefix of a good file is a graph, however it is cut: only the last line break is not needed.
     const std::string whole = retort::graph_text(example());
-    for (std::size_t length = 0; length < whole.size(); ++length) {
-        try {
-            retort::parse_graph(whole.substr(0, length));
-        } catch (const retort::DataError&) {
-        }
+    for (std::size_t length = 0; length + 1 < whole.size(); ++length) {
+        INFO(length);
+        CHECK_THROWS_AS(retort::parse_graph(whole.substr(0, length)), retort::DataError);
     }
+    CHECK(retort::parse_graph(whole + "\n# a comment\n") == example());
+    // A file of huge declared length costs nothing.
+    const TemporaryDirectory folder;
+    write_file(folder / "huge.graph", whole);
+    std::filesystem::resize_file(folder / "huge.graph", std::uintmax_t{1} << 36);
+    CHECK(holds(words_of<retort::DataError>([&] { retort::load_graph(folder / "huge.graph"); }), "huge.graph",
+                "at most 4194304 bytes", "found 68719476736"));
 }
 
 TEST_CASE("what a file cannot represent is refused before writing") {
@@ -145,8 +155,9 @@ TEST_CASE("what a file cannot represent is refused before writing") {
 
 TEST_CASE("a catalog names unknown entries, and takes custom terms and gates") {
     const auto error = [](const std::string& lines) {
-        return words_of<retort::ConfigError>(
-            [&] { Catalog().build(retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\n" + lines)); });
+        return words_of<retort::ConfigError>([&] {
+            Catalog().build(retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\n" + lines + "end\n"));
+        });
     };
     CHECK(holds(error("label 0 hinge through\n"), "terms cross_entropy, soft_target", "found \"hinge\""));
     CHECK(holds(error("label 0 cross_entropy ajar\n"), "gates correct, cutoff, negative_linear",
@@ -158,8 +169,8 @@ TEST_CASE("a catalog names unknown entries, and takes custom terms and gates") {
 
     Catalog catalog;
     catalog.term("warm", SoftTarget{.temperature = 3.0}).gate("easier_half", EasierHalf{});
-    auto graph = catalog.build(
-        retort::parse_graph("retort graph 1\nlearner 0\nlearner 1\nedge 1 0 warm easier_half weight=2\n"));
+    auto graph = catalog.build(retort::parse_graph(
+        "retort graph 1\nlearner 0\nlearner 1\nedge 1 0 warm easier_half weight=2\nend\n"));
     CHECK(graph.description().edges[0].term == "warm");
     torch::manual_seed(2);
     Perceptron a, b;

@@ -49,7 +49,7 @@ TEST_CASE("every point is a graph that can be drawn, built, saved and read") {
         "retort graph 1\nlearner 0 small one\nlearner 1 large\nlearner 2 small one\n"
         "label 0 cross_entropy correct\nedge 1 0 soft_target positive_linear\nedge 2 0 soft_target through\n"
         "label 1 cross_entropy through\nedge 0 1 soft_target cutoff\nedge 2 1 soft_target through\n"
-        "label 2 cross_entropy cutoff\nedge 0 2 soft_target cutoff\nedge 1 2 soft_target correct\n");
+        "label 2 cross_entropy cutoff\nedge 0 2 soft_target cutoff\nedge 1 2 soft_target correct\nend\n");
     CHECK(space.constraints() == std::vector<std::string>{"learner 0 learns"});
     const TemporaryDirectory folder;
     std::set<std::string> seen;
@@ -78,7 +78,7 @@ TEST_CASE("gates of a space may have options, and can be chosen freely") {
         graphs.graph(graphs.space().point({"through", "outcome both=0.5", "through", "through weight=0.25"}));
     CHECK(retort::graph_text(graph) ==
           "retort graph 1\nlearner 0\nlearner 1\nlabel 0 margin through\nedge 1 0 hint outcome both=0.5\n"
-          "label 1 margin through\nedge 0 1 hint through weight=0.25\n");
+          "label 1 margin through\nedge 0 1 hint through weight=0.25\nend\n");
     const auto error = [](const retort::GraphSpaceOptions& options) {
         return words_of<ConfigError>([&] { GraphSpace space(options); });
     };
@@ -99,7 +99,7 @@ TEST_CASE("a learner trains to the same bits along the part of a graph that lead
         "label 0 cross_entropy through\nedge 1 0 soft_target cutoff\nedge 2 0 soft_target correct\n"
         "label 1 cross_entropy through\nedge 0 1 soft_target through\nlabel 2 cross_entropy cutoff\n"
         "edge 3 2 soft_target through\nedge 1 3 soft_target through weight=0\nlabel 4 cross_entropy "
-        "through\n");
+        "through\nend\n");
     CHECK(retort::frozen_learners(graph) == std::vector<std::size_t>{3});
     const GraphDescription part = retort::towards(graph, 0);
     CHECK(part.learners == graph.learners);

@@ -4,9 +4,11 @@
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cerrno>
 #include <csignal>
 
 #include <retort/detail/atomic_file.hpp>
@@ -102,14 +104,10 @@ TEST_CASE("a full disk leaves the old file and no part of the new one") {
 
 TEST_CASE("a full device is an error") {
     if (!std::filesystem::exists("/dev/full")) return;
-    const TemporaryDirectory directory;
-    const auto target = directory / "a";
-    // The name beside the target is a link to a device on which every write fails.
-    std::filesystem::create_symlink("/dev/full", target.string() + ".part" + std::to_string(::getpid()));
-    CHECK(holds(words_of<retort::OutputError>([&] { write_atomically(target, "x"); }),
-                "No space left on device"));
-    CHECK(directory.names().empty());
-    CHECK(std::filesystem::exists("/dev/full"));
+    const int device = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+    REQUIRE(device >= 0);
+    CHECK(retort::detail::write_all(device, "x") == ENOSPC);
+    ::close(device);
 }
 
 TEST_CASE("exceptions of a writer propagate, and its file is removed") {
@@ -132,6 +130,53 @@ TEST_CASE("checking leaves nothing behind") {
     write_file(directory / "a", "old");
     check_writable(directory / "a");
     CHECK(read_file(directory / "a") == "old");
+}
+
+TEST_CASE(
+    "what a killed process left beside a file goes with the next check, what a living one writes stays") {
+    const TemporaryDirectory directory;
+    const auto part = [&](const std::string& name, pid_t process) {
+        return directory / (name + ".part" + std::to_string(process));
+    };
+    const pid_t child = ::fork();
+    if (child == 0) {
+        try {
+            write_beside(directory / "a.csv", [](const std::filesystem::path& path) {
+                write_file(path, "half a li");
+                ::raise(SIGKILL);
+            });
+        } catch (...) {
+        }
+        ::_exit(1);
+    }
+    ::waitpid(child, nullptr, 0);
+    REQUIRE(read_file(part("a.csv", child)) == "half a li");
+    write_file(part("a.csv", ::getppid()), "of a living process");
+    write_file(part("b.csv", child), "of another file");
+    write_file(directory / "a.csv.part", "no number");
+    write_file(directory / "a.csv.part12x", "no number");
+    check_writable(directory / "a.csv");
+    std::vector<std::string> expected{"a.csv.part", "a.csv.part12x", part("a.csv", ::getppid()).filename(),
+                                      part("b.csv", child).filename()};
+    std::sort(expected.begin(), expected.end());
+    CHECK(directory.names() == expected);
+}
+
+TEST_CASE("a link in the place of the temporary file is not followed") {
+    const TemporaryDirectory directory;
+    write_file(directory / "precious", "as it was");
+    const auto part = directory / ("a.csv.part" + std::to_string(::getpid()));
+    for (const bool check : {true, false}) {
+        std::filesystem::create_symlink(directory / "precious", part);
+        if (check) {
+            check_writable(directory / "a.csv");
+        } else {
+            write_atomically(directory / "a.csv", "new");
+        }
+        CHECK(read_file(directory / "precious") == "as it was");
+    }
+    CHECK(directory.names() == std::vector<std::string>{"a.csv", "precious"});
+    CHECK(read_file(directory / "a.csv") == "new");
 }
 
 }  // namespace atomic_file_test

@@ -141,7 +141,16 @@ inline StateItems decode_values(ByteReader& reader, std::uint64_t count) {
             empty = empty || size == 0;
         }
         const std::string_view content = reader.take(empty ? 0 : product, "a tensor");
-        item.tensor = at::empty(sizes, at::TensorOptions(type));
+        if (type == at::kBool) {
+            for (const char each : content) {
+                if (each != 0 && each != 1) refuse("truth values of 0 and 1", concat("one of ", int{each}));
+            }
+        }
+        try {
+            item.tensor = at::empty(sizes, at::TensorOptions(type));
+        } catch (const std::exception&) {
+            refuse("a tensor that memory has room for", concat("one of ", product, " bytes"));
+        }
         if (!content.empty()) std::memcpy(item.tensor.data_ptr(), content.data(), content.size());
     }
     if (reader.left() > 0) {

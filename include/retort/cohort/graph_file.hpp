@@ -9,13 +9,15 @@
 ///     label 0 cross_entropy through
 ///     edge 1 0 soft_target correct weight=0.5
 ///     edge 1 0 soft_target positive_linear iterations=156400
+///     end
 ///
 /// One item per line, its words separated by blanks. The first line names the format. `learner` gives a position (0,
 /// 1, ... in order) and the kind of the learner, to the end of the line, which may be empty. `label` gives the
 /// receiver, the term and the gate; `edge` the source before them. Options of the gate and `weight` (default 1)
-/// follow.
+/// follow. The last line is `end`: a file that was cut is refused. A file has at most 4 MiB.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
@@ -29,13 +31,15 @@
 #include <retort/cohort/graph_description.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/atomic_file.hpp>
+#include <retort/detail/byte_reader.hpp>
 #include <retort/detail/mapped_file.hpp>
 
 namespace retort {
 
 namespace detail {
 
-inline constexpr std::string_view graph_file_header = "retort graph 1";
+inline constexpr std::string_view graph_file_header = "retort graph 1", graph_file_end = "end";
+inline constexpr std::size_t graph_file_bytes = std::size_t{4} << 20;
 
 /// The shortest decimal text that round-trips.
 inline std::string number_text(double value) {
@@ -48,11 +52,16 @@ class GraphReader {
   public:
     explicit GraphReader(std::string where) : where_(std::move(where)) {}
 
-    GraphDescription read(std::istream& stream) {
+    GraphDescription read(std::string_view text) {
+        if (text.size() > graph_file_bytes)
+            throw DataError(concat(where_, ": expected a graph of at most ", graph_file_bytes,
+                                   " bytes, found ", text.size()));
         GraphDescription result;
-        std::string line;
-        bool header = false;
-        while (std::getline(stream, line)) {
+        bool header = false, ended = false;
+        while (!text.empty()) {
+            const std::size_t length = std::min(text.find('\n'), text.size());
+            std::string line(text.substr(0, length));
+            text.remove_prefix(std::min(length + 1, text.size()));
             ++line_;
             if (!line.empty() && line.back() == '\r') line.pop_back();
             if (!header) {
@@ -64,23 +73,27 @@ class GraphReader {
             std::istringstream split(line);
             for (std::string word; split >> word;) words_.push_back(word);
             if (words_.empty() || words_[0].starts_with('#')) continue;
+            if (ended) fail("the end of the file", words_[0]);
             if (words_[0] == "learner") {
                 learner(result, line);
             } else if (words_[0] == "label" || words_[0] == "edge") {
                 edge(result);
+            } else if (words_[0] == graph_file_end && words_.size() == 1) {
+                ended = true;
             } else {
-                fail("learner, label or edge", words_[0]);
+                fail("learner, label, edge or end", line);
             }
         }
         if (!header) fail(concat('"', graph_file_header, '"'), "the end of the file");
-        if (result.learners.empty()) fail("at least one learner", "the end of the file");
+        if (!ended) fail(concat('"', graph_file_end, "\" (was the file cut?)"), "the end of the file");
+        if (result.learners.empty()) fail("at least one learner", "none");
         return result;
     }
 
   private:
     [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
         throw DataError(concat(where_, ":", line_, ": expected ", expected, ", found ",
-                               found.empty() ? "nothing" : found.substr(0, 80)));
+                               found.empty() ? "nothing" : excerpt(found, 80)));
     }
     std::string word(std::size_t position, const char* expected) const {
         if (position >= words_.size()) fail(expected, "the end of the line");
@@ -178,15 +191,14 @@ inline std::string graph_text(const GraphDescription& graph) {
         if (*edge.weight != 1) result += detail::concat(" weight=", detail::number_text(*edge.weight));
         result += '\n';
     }
-    return result;
+    return result.append(detail::graph_file_end).append("\n");
 }
 
 /// Parses the text of a graph file.
 /// \param where its name in errors
 /// \throws DataError with the line, what was expected there and what was found
-inline GraphDescription parse_graph(const std::string& words, const std::string& where = "graph") {
-    std::istringstream stream(words);
-    return detail::GraphReader(where).read(stream);
+inline GraphDescription parse_graph(std::string_view words, const std::string& where = "graph") {
+    return detail::GraphReader(where).read(words);
 }
 
 /// Writes a graph file, atomically.
@@ -199,8 +211,7 @@ inline void save_graph(const GraphDescription& graph, const std::filesystem::pat
 /// \throws DataError if it cannot be read, or with the line, what was expected there and what was found
 inline GraphDescription load_graph(const std::filesystem::path& path) {
     const detail::MappedFile file(path);
-    std::istringstream stream{std::string(file.bytes())};
-    return detail::GraphReader(path.string()).read(stream);
+    return detail::GraphReader(path.string()).read(file.bytes());
 }
 
 }  // namespace retort

@@ -109,7 +109,7 @@ class GraphSpace {
             const std::string& term = name.starts_with("label") ? options_.label_term : options_.term;
             words += detail::concat('\n', name, ' ', term, ' ', choices[i]);
         }
-        return parse_graph(words + '\n', "graph");
+        return parse_graph(words + "\nend\n", "graph");
     }
 
   private:

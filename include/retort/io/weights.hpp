@@ -35,7 +35,8 @@ namespace retort {
 ///     retort::load_state_dict(*teacher, retort::read_weights("teacher.pt"));      // C++
 ///
 /// Nothing in the file is executed. Its data are read once; whatever the file declares is checked against its length before
-/// memory is allocated for it. The tensors are on the CPU; those that share memory in Python share it here.
+/// memory is allocated for it, and the description of the tensors (names, sizes, nesting) takes a bounded multiple of its
+/// bytes. The tensors are on the CPU; those that share memory in Python share it here.
 /// \throws DataError if there is no such file, it is malformed, or holds what cannot be read (see `ReadOptions`);
 /// ConfigError if retort is built without nlohmann-json, which safetensors needs
 inline StateDict read_weights(const std::filesystem::path& path, const ReadOptions& options = {}) {

@@ -4,9 +4,12 @@
 /// names with their arguments. For the format see Python's `pickletools`.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <optional>
 #include <string>
@@ -49,29 +52,33 @@ class Pickle {
         std::optional<Id> state{};  // what an object's attributes are set from
     };
 
-    /// Reads one pickle.
+    /// Reads one pickle. The memory that it takes is bounded by a multiple of its bytes, of about 50.
     /// \throws MalformedBytes if it is malformed, or has something that `torch.save` does not write
-    explicit Pickle(ByteReader& reader) : reader_(reader) {
+    explicit Pickle(ByteReader& reader) : reader_(reader), most_(4096 + reader.left() / 2) {
+        shared_.fill(none_shared);
         while (step()) {
         }
         root_ = pop();
         stack_ = {};
         memo_ = {};
+        sparse_memo_ = {};
         marks_ = {};
     }
 
     const Value& root() const { return values_[root_]; }
     const Value& operator[](Id id) const { return values_[id]; }
-    const std::vector<Value>& values() const { return values_; }
+    const std::deque<Value>& values() const { return values_; }
 
     bool is_global(Id id, std::string_view module, std::string_view name) const {
         const Value& value = values_[id];
         return value.kind == Kind::global && value.text == module && value.name == name;
     }
-    /// The value of a dictionary under a key; null if there is none, or this is not a dictionary.
+    /// The value of a dictionary under a key, if it is one of the first 64; null if there is none, or this is not a
+    /// dictionary. Many values may refer to one large dictionary; what Python's torch looks up by name is in small ones.
     const Value* find(const Value& dictionary, std::string_view key) const {
         if (dictionary.kind != Kind::dict) return nullptr;
-        for (std::size_t i = 0; i + 1 < dictionary.items.size(); i += 2) {
+        const std::size_t end = std::min<std::size_t>(dictionary.items.size(), 2 * 64);
+        for (std::size_t i = 0; i + 1 < end; i += 2) {
             const Value& each = values_[dictionary.items[i]];
             if (each.kind == Kind::text && each.text == key) return &values_[dictionary.items[i + 1]];
         }
@@ -125,10 +132,24 @@ class Pickle {
     }
     void push(Id id) { stack_.push_back(id); }
     Value& push_new(Kind kind) {
-        if (values_.size() >= std::numeric_limits<Id>::max()) fail("fewer values in a pickle", "too many");
+        // A value takes almost 100 bytes here, and may be a single one in the file. `torch.save` uses three or more on
+        // average, not counting those that are shared.
+        if (values_.size() >= std::min<std::uint64_t>(most_, std::numeric_limits<Id>::max()))
+            fail(detail::concat("a pickle of this length to have at most ", most_, " values"), "more");
         values_.emplace_back().kind = kind;
         push(static_cast<Id>(values_.size() - 1));
         return values_.back();
+    }
+    /// A value that cannot change, and is one however often it occurs.
+    void push_shared(Kind kind, std::uint8_t integer = 0) {
+        std::size_t place = integer;
+        if (kind == Kind::boolean) place += 256;
+        if (kind == Kind::none) place = 258;
+        if (kind == Kind::tuple) place = 259;
+        Id& id = shared_[place];
+        if (id != none_shared) return push(id);
+        push_new(kind).integer = integer;
+        id = stack_.back();
     }
     std::size_t floor() const { return marks_.empty() ? 0 : marks_.back(); }
     Id pop() {
@@ -156,11 +177,18 @@ class Pickle {
     }
     void remember(std::uint32_t slot) {
         top();
-        memo_[slot] = stack_.back();
+        if (slot < memo_.size()) {
+            memo_[slot] = stack_.back();
+        } else if (slot == memo_.size()) {
+            memo_.push_back(stack_.back());
+        } else {
+            sparse_memo_[slot] = stack_.back();
+        }
     }
     void recall(std::uint32_t slot) {
-        const auto found = memo_.find(slot);
-        if (found == memo_.end()) fail("a value stored before", detail::concat("none in slot ", slot));
+        if (slot < memo_.size()) return push(memo_[slot]);
+        const auto found = sparse_memo_.find(slot);
+        if (found == sparse_memo_.end()) fail("a value stored before", detail::concat("none in slot ", slot));
         push(found->second);
     }
     void put(std::vector<Id> items, bool pairs) {
@@ -239,19 +267,19 @@ class Pickle {
                 push(stack_.back());
                 break;
             case 'N':
-                push_new(Kind::none);
+                push_shared(Kind::none);
                 break;
             case 0x88:
-                push_new(Kind::boolean).integer = 1;
+                push_shared(Kind::boolean, 1);
                 break;
             case 0x89:
-                push_new(Kind::boolean).integer = 0;
+                push_shared(Kind::boolean, 0);
                 break;
             case 'J':
                 push_integer(reader_.number<std::int32_t>("an integer"));
                 break;
             case 'K':
-                push_integer(reader_.number<std::uint8_t>("an integer"));
+                push_shared(Kind::integer, reader_.number<std::uint8_t>("an integer"));
                 break;
             case 'M':
                 push_integer(reader_.number<std::uint16_t>("an integer"));
@@ -282,7 +310,7 @@ class Pickle {
                 push_text(reader_.number<std::uint64_t>("a text's length"));
                 break;
             case ')':
-                push_new(Kind::tuple);
+                push_shared(Kind::tuple);
                 break;
             case 't': {
                 auto items = pop_to_mark();
@@ -342,7 +370,7 @@ class Pickle {
                 remember(reader_.number<std::uint32_t>("a slot"));
                 break;
             case 0x94:
-                remember(static_cast<std::uint32_t>(memo_.size()));
+                remember(static_cast<std::uint32_t>(memo_.size() + sparse_memo_.size()));
                 break;
             case 'h':
                 recall(reader_.number<std::uint8_t>("a slot"));
@@ -373,7 +401,7 @@ class Pickle {
                 break;
             case 'b': {  // attributes: such as the versions in a state dictionary
                 const Id state = pop();
-                top().state = state;
+                if (top().kind == Kind::object) top().state = state;
                 break;
             }
             case 'Q': {
@@ -387,11 +415,16 @@ class Pickle {
         return true;
     }
 
+    static constexpr Id none_shared = std::numeric_limits<Id>::max();
+
     ByteReader& reader_;
-    std::vector<Value> values_;
+    std::uint64_t most_;            // values
+    std::array<Id, 260> shared_{};  // integers from 0 to 255, false and true, None, the empty tuple
+    std::deque<Value> values_;
     std::vector<Id> stack_;
     std::vector<std::size_t> marks_;
-    std::unordered_map<std::uint32_t, Id> memo_;
+    std::vector<Id> memo_;  // slots as Python numbers them
+    std::unordered_map<std::uint32_t, Id> sparse_memo_;
     std::size_t at_ = 0;
     Id root_ = 0;
     bool started_ = false;
