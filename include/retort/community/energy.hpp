@@ -3,6 +3,7 @@
 /// Self-assessment by the energy of the logits.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/logsumexp.h>
 

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
