@@ -164,9 +164,9 @@ TEST_CASE("distillation by the trainer equals a hand-written loop") {
     for (int epoch = 0; epoch < epochs; ++epoch) {
         for (const auto& [input, target] : batches) {
             optimizer.zero_grad();
-            const auto goal = [&, &input = input] {
+            const auto goal = [&, &image = input] {
                 const torch::NoGradGuard no_grad;
-                return teacher->forward(input);
+                return teacher->forward(image);
             }();
             const auto outputs = hand->forward(input);
             const auto loss = torch::nn::functional::cross_entropy(outputs.logits, target) * 0.1 +

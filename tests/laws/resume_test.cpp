@@ -167,7 +167,7 @@ TEST_CASE("law 9: a completed run restores its results") {
     const TemporaryDirectory directory;
     const retort::Sgd sgd{.learning_rate = 0.05, .momentum = 0.9, .weight_decay = 1e-3};
     const Outcome first = process(directory.path(), 1, 1000, sgd);
-    for (const std::uint64_t seed : {2, 3}) {
+    for (const std::uint64_t seed : {2U, 3U}) {
         check_same_results(process(directory.path(), seed, 0, sgd), first);  // it takes no step
     }
 }

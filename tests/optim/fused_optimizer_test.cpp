@@ -183,8 +183,8 @@ void check_kernels(Kernel kernel, int pointers) {
         retort::detail::run_blocks<false>(kernel(plain), 0, size);
         retort::detail::run_kernel(kernel(fused), 0, size);
         const double bound = std::is_same_v<T, float> ? 2e-6 : 4e-15;
-        for (int i = 0; i < pointers; ++i) {
-            for (std::int64_t j = 0; j < size; ++j)
+        for (std::size_t i = 0; i < plain.size(); ++i) {
+            for (std::size_t j = 0; j < plain[i].size(); ++j)
                 CHECK(std::abs(plain[i][j] - fused[i][j]) <= bound * std::abs(plain[i][j]) + bound);
         }
     }

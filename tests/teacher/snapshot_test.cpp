@@ -111,9 +111,9 @@ TEST_CASE("the student of the last epoch, or of every third, teaches: a hand-wri
         torch::optim::SGD optimizer(by_hand->parameters(), torch::optim::SGDOptions(0.1).momentum(0.9));
         for (std::int64_t epoch = 0; epoch < 7; ++epoch) {
             for (const auto& [input, target] : batches) {
-                const auto given = [&, &input = input] {
+                const auto given = [&, &images = input] {
                     const torch::NoGradGuard no_grad;
-                    return teacher->forward(input);
+                    return teacher->forward(images);
                 }();
                 const auto logits = by_hand->forward(input);
                 optimizer.zero_grad();

@@ -290,7 +290,8 @@ class Cached {
                     description.append(detail::concat(", top ", options.top_k));
                     part.bytes = static_cast<std::size_t>(options.top_k) * 8 + 4;
                 } else {
-                    part.bytes = elements * (rounded(part.type) ? 2 : tensor.element_size());
+                    part.bytes =
+                        elements * (rounded(part.type) ? 2 : static_cast<std::size_t>(tensor.element_size()));
                 }
                 description.append("\n");
                 size += part.bytes;

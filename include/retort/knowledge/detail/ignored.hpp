@@ -39,8 +39,8 @@ template <class Options, class Loss>
 at::Tensor of_counted(const at::Tensor& logits, const at::Tensor& target, const Options& options,
                       double mean_divisor, const Loss& loss) {
     const auto all = [](const at::Tensor& rows) { return rows; };
-    if (!target.defined() || target.dim() != 1 || target.scalar_type() != at::kLong ||
-        target.size(0) != logits.size(0))
+    if (!target.defined() || !logits.defined() || logits.dim() != 2 || target.dim() != 1 ||
+        target.scalar_type() != at::kLong || target.size(0) != logits.size(0))
         return loss(all, target, options);
     if (target.device().is_cpu()) {
         const at::Tensor classes = target.contiguous();

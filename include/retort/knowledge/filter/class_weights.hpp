@@ -3,17 +3,21 @@
 /// Weights samples by class.
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include <retort/core/batch.hpp>
+#include <retort/core/counted.hpp>
 #include <retort/core/error.hpp>
 #include <retort/detail/check.hpp>
 
 namespace retort {
 
-/// Weights each sample by its target class; zeros mask classes.
+/// Weights each sample by its target class; zeros mask classes. Ignored targets have the weight 0.
 struct ClassWeights {
     static constexpr bool needs_target = true;
 
@@ -29,7 +33,14 @@ struct ClassWeights {
                                detail::shape_text(classes), " and ", classes.scalar_type()));
         }
         detail::check_same_device("ClassWeights", "the weights", weights, "the targets", classes);
-        return weights.index_select(0, classes);
+        const std::int64_t ignored = detail::ignore_index_of(batch);
+        if (classes.device().is_cpu() && classes.is_contiguous()) {
+            const auto* first = classes.template data_ptr<std::int64_t>();
+            if (std::find(first, first + classes.numel(), ignored) == first + classes.numel())
+                return weights.index_select(0, classes);
+        }
+        const at::Tensor ignore = classes.eq(ignored);
+        return weights.index_select(0, classes.masked_fill(ignore, 0)).masked_fill_(ignore, 0);
     }
     void check() const {
         if (!weights.defined() || weights.dim() != 1 || weights.numel() == 0) {

@@ -9,6 +9,7 @@
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/logsumexp.h>
 
+#include <cstdint>
 #include <limits>
 #include <string>
 
@@ -16,6 +17,7 @@
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/ignored.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/detail/row_divergence.hpp>
@@ -47,6 +49,7 @@ struct DecoupledKd {
     double non_target_weight = std::numeric_limits<double>::quiet_NaN();  ///< beta: required
     double temperature = 4.0;                                             ///< above 0
     Reduction reduction = Reduction::batchmean;
+    std::int64_t ignore_index = -100;  ///< samples with this target do not count
 
     // CIFAR-100
     static DecoupledKd resnet56_resnet20() { return {.non_target_weight = 2.0}; }
@@ -149,6 +152,30 @@ inline ValueAndGradient decoupled_rows(const at::Tensor& student, const at::Tens
 
 }  // namespace detail
 
+namespace detail {
+
+/// Of samples whose targets all count.
+inline at::Tensor decoupled_kd_of_all(const at::Tensor& student, const at::Tensor& teacher,
+                                      const at::Tensor& target, const DecoupledKd& options) {
+    const TensorPair both = logit_pair("decoupled_kd", student, teacher);
+    check_two_classes("decoupled_kd", both.student);
+    const at::Tensor column = class_indices("decoupled_kd", target, both.student).unsqueeze(1);
+    const at::Tensor own = at_least_float32(both.student);
+    const at::Tensor goal = at_least_float32(constant(both.teacher));
+    return with_known_gradient(
+        own,
+        [&](bool with_gradient) {
+            const double temperature = options.temperature;
+            return reduced_rows(decoupled_rows(own, goal, column, options, with_gradient), 1,
+                                options.reduction, temperature * temperature, temperature);
+        },
+        [goal, column, options](const at::Tensor& input) {
+            return composed_decoupled_kd(input, goal, column, options);
+        });
+}
+
+}  // namespace detail
+
 namespace functional {
 
 /// See `DecoupledKd`.
@@ -156,21 +183,11 @@ namespace functional {
 inline at::Tensor decoupled_kd(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& target,
                                const DecoupledKd& options) {
     options.check();
-    const detail::TensorPair both = detail::logit_pair("decoupled_kd", student, teacher);
-    detail::check_two_classes("decoupled_kd", both.student);
-    const at::Tensor column = detail::class_indices("decoupled_kd", target, both.student).unsqueeze(1);
-    const at::Tensor own = detail::at_least_float32(both.student);
-    const at::Tensor goal = detail::at_least_float32(detail::constant(both.teacher));
-    return detail::with_known_gradient(
-        own,
-        [&](bool with_gradient) {
-            const double temperature = options.temperature;
-            return detail::reduced_rows(detail::decoupled_rows(own, goal, column, options, with_gradient), 1,
-                                        options.reduction, temperature * temperature, temperature);
-        },
-        [goal, column, options](const at::Tensor& input) {
-            return detail::composed_decoupled_kd(input, goal, column, options);
-        });
+    return detail::of_counted(student, target, options, 1.0,
+                              [&](const auto& select, const at::Tensor& counted, const DecoupledKd& own) {
+                                  return detail::decoupled_kd_of_all(select(student), select(teacher),
+                                                                     counted, own);
+                              });
 }
 
 }  // namespace functional

@@ -7,12 +7,14 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/log_softmax.h>
 
+#include <cstdint>
 #include <string>
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/ignored.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/detail/target_split.hpp>
 
@@ -36,6 +38,7 @@ struct NormalizedKd {
     double non_target_weight = 1.5;  ///< gamma
     double temperature = 1.0;        ///< of the other classes; above 0
     Reduction reduction = Reduction::batchmean;
+    std::int64_t ignore_index = -100;  ///< samples with this target do not count
 
     /// The defaults: ResNet-34 to ResNet-18.
     static NormalizedKd image_net() { return {}; }
@@ -52,6 +55,30 @@ struct NormalizedKd {
     static std::string name() { return "normalized_kd"; }
 };
 
+namespace detail {
+
+/// Of samples whose targets all count.
+inline at::Tensor normalized_kd_of_all(const at::Tensor& student, const at::Tensor& teacher,
+                                       const at::Tensor& target, const NormalizedKd& options) {
+    const TensorPair both = logit_pair("normalized_kd", student, teacher);
+    check_two_classes("normalized_kd", both.student);
+    const at::Tensor column = class_indices("normalized_kd", target, both.student).unsqueeze(1);
+    const double temperature = options.temperature;
+    const at::Tensor of_student = at_least_float32(both.student);
+    const at::Tensor of_teacher = at_least_float32(constant(both.teacher));
+    const at::Tensor on_target = (at::log_softmax(of_teacher, 1).gather(1, column).exp() *
+                                  at::log_softmax(of_student, 1).gather(1, column))
+                                     .squeeze(1);
+    // At the target class the student's logarithm is 0.
+    const at::Tensor on_others =
+        (log_others(of_teacher / temperature, column).exp() * log_others(of_student / temperature, column))
+            .sum(1);
+    return reduce(-on_target - on_others * (options.non_target_weight * temperature * temperature),
+                  options.reduction);
+}
+
+}  // namespace detail
+
 namespace functional {
 
 /// See `NormalizedKd`.
@@ -59,21 +86,11 @@ namespace functional {
 inline at::Tensor normalized_kd(const at::Tensor& student, const at::Tensor& teacher,
                                 const at::Tensor& target, const NormalizedKd& options = {}) {
     options.check();
-    const detail::TensorPair both = detail::logit_pair("normalized_kd", student, teacher);
-    detail::check_two_classes("normalized_kd", both.student);
-    const at::Tensor column = detail::class_indices("normalized_kd", target, both.student).unsqueeze(1);
-    const double temperature = options.temperature;
-    const at::Tensor of_student = detail::at_least_float32(both.student);
-    const at::Tensor of_teacher = detail::at_least_float32(detail::constant(both.teacher));
-    const at::Tensor on_target = (at::log_softmax(of_teacher, 1).gather(1, column).exp() *
-                                  at::log_softmax(of_student, 1).gather(1, column))
-                                     .squeeze(1);
-    // At the target class the student's logarithm is 0.
-    const at::Tensor on_others = (detail::log_others(of_teacher / temperature, column).exp() *
-                                  detail::log_others(of_student / temperature, column))
-                                     .sum(1);
-    return detail::reduce(-on_target - on_others * (options.non_target_weight * temperature * temperature),
-                          options.reduction);
+    return detail::of_counted(student, target, options, 1.0,
+                              [&](const auto& select, const at::Tensor& counted, const NormalizedKd& own) {
+                                  return detail::normalized_kd_of_all(select(student), select(teacher),
+                                                                      counted, own);
+                              });
 }
 
 }  // namespace functional

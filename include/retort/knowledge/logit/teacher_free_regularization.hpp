@@ -7,11 +7,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cmath>
+#include <cstdint>
 #include <string>
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/ignored.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
 
 namespace retort {
@@ -39,6 +41,7 @@ struct TeacherFreeRegularization {
     double temperature = 20.0;          ///< above 0
     double correct_probability = 0.99;  ///< a; above 0 and below 1
     Reduction reduction = Reduction::mean;
+    std::int64_t ignore_index = -100;  ///< samples with this target do not count
 
     template <class Student, class Teacher, class B>
     at::Tensor operator()(const Student& student, const Teacher& teacher, const B& batch) const;
@@ -50,17 +53,14 @@ struct TeacherFreeRegularization {
     static std::string name() { return "teacher_free_regularization"; }
 };
 
-namespace functional {
+namespace detail {
 
-/// See `TeacherFreeRegularization`.
-/// \throws ConfigError if an option is out of range; ShapeError if logits and targets do not match
-inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at::Tensor& target,
-                                              const TeacherFreeRegularization& options = {}) {
-    options.check();
-    detail::check_logits("teacher_free_regularization", "the student's logits", logits);
-    detail::check_two_classes("teacher_free_regularization", logits);
-    const at::Tensor column =
-        detail::class_indices("teacher_free_regularization", target, logits).unsqueeze(1);
+/// Of samples whose targets all count.
+inline at::Tensor teacher_free_regularization_of_all(const at::Tensor& logits, const at::Tensor& target,
+                                                     const TeacherFreeRegularization& options) {
+    check_logits("teacher_free_regularization", "the student's logits", logits);
+    check_two_classes("teacher_free_regularization", logits);
+    const at::Tensor column = class_indices("teacher_free_regularization", target, logits).unsqueeze(1);
     // The teacher's distribution has only two values, so it need not be built.
     const double others = static_cast<double>(logits.size(1) - 1);
     const double lead =
@@ -70,13 +70,28 @@ inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at
     const double log_correct = lead - log_sum, log_other = -log_sum;
     const double correct = std::exp(log_correct), other = std::exp(log_other);
     const double negative_entropy = correct * log_correct + others * other * log_other;
-    const at::Tensor log_student = detail::log_probabilities(logits, 1.0);
+    const at::Tensor log_student = log_probabilities(logits, 1.0);
     const at::Tensor divergence = negative_entropy -
                                   (correct - other) * log_student.gather(1, column).squeeze(1) -
                                   other * log_student.sum(1);
-    return detail::reduce(
-        divergence, options.reduction, detail::PerSample::mean,
-        options.reduction == Reduction::mean ? 1 / static_cast<double>(logits.size(1)) : 1.0);
+    return reduce(divergence, options.reduction, PerSample::mean,
+                  options.reduction == Reduction::mean ? 1 / static_cast<double>(logits.size(1)) : 1.0);
+}
+
+}  // namespace detail
+
+namespace functional {
+
+/// See `TeacherFreeRegularization`.
+/// \throws ConfigError if an option is out of range; ShapeError if logits and targets do not match
+inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at::Tensor& target,
+                                              const TeacherFreeRegularization& options = {}) {
+    options.check();
+    return detail::of_counted(
+        logits, target, options, static_cast<double>(logits.size(1)),
+        [&](const auto& select, const at::Tensor& counted, const TeacherFreeRegularization& own) {
+            return detail::teacher_free_regularization_of_all(select(logits), counted, own);
+        });
 }
 
 }  // namespace functional

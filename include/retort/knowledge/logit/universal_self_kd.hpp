@@ -105,7 +105,7 @@ inline at::Tensor universal_self_kd(const at::Tensor& student, const at::Tensor&
         shares.defined() ? (relative + shares).masked_fill(shares == 0, 0.0) : relative + 1;
     const at::Tensor loss_of_target = -(weights * log_targets).sum(1);
 
-    // The both.teacher head.
+    // The weak head.
     const at::Tensor log_weak = at::log_softmax(detail::at_least_float32(both.teacher), 1);
     const at::Tensor hard =
         indices ? log_weak.gather(1, classes).squeeze(1) : (detail::constant(target) * log_weak).sum(1);

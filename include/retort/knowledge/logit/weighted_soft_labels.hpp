@@ -7,12 +7,14 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/log_softmax.h>
 
+#include <cstdint>
 #include <string>
 
 #include <retort/core/reduction.hpp>
 #include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/ignored.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 
@@ -36,7 +38,8 @@ struct WeightedSoftLabels {
 
     double temperature = 4.0;  ///< above 0
     Reduction reduction = Reduction::batchmean;
-    double epsilon = 1e-7;  ///< added to the teacher's cross-entropy, which may be 0
+    double epsilon = 1e-7;             ///< added to the teacher's cross-entropy, which may be 0
+    std::int64_t ignore_index = -100;  ///< samples with this target do not count
 
     /// The defaults; term weight 2.25.
     static WeightedSoftLabels cifar() { return {}; }
@@ -53,6 +56,26 @@ struct WeightedSoftLabels {
     static std::string name() { return "weighted_soft_labels"; }
 };
 
+namespace detail {
+
+/// Of samples whose targets all count.
+inline at::Tensor weighted_soft_labels_of_all(const at::Tensor& student, const at::Tensor& teacher,
+                                              const at::Tensor& target, const WeightedSoftLabels& options) {
+    const TensorPair both = logit_pair("weighted_soft_labels", student, teacher);
+    const at::Tensor column = class_indices("weighted_soft_labels", target, both.student).unsqueeze(1);
+    const at::Tensor fixed = constant(both.teacher);
+    const auto hard = [&](const at::Tensor& logits) {
+        return -log_probabilities(logits, 1.0).gather(1, column).squeeze(1);
+    };
+    const at::Tensor weight = 1 - (-hard(both.student.detach()) / (hard(fixed) + options.epsilon)).exp();
+    const SoftTarget soft{.temperature = options.temperature,
+                          .reduction = Reduction::none,
+                          .form = SoftTarget::Form::cross_entropy};
+    return reduce(weight * functional::soft_target(both.student, fixed, soft), options.reduction);
+}
+
+}  // namespace detail
+
 namespace functional {
 
 /// See `WeightedSoftLabels`.
@@ -60,18 +83,11 @@ namespace functional {
 inline at::Tensor weighted_soft_labels(const at::Tensor& student, const at::Tensor& teacher,
                                        const at::Tensor& target, const WeightedSoftLabels& options = {}) {
     options.check();
-    const detail::TensorPair both = detail::logit_pair("weighted_soft_labels", student, teacher);
-    const at::Tensor column =
-        detail::class_indices("weighted_soft_labels", target, both.student).unsqueeze(1);
-    const at::Tensor fixed = detail::constant(both.teacher);
-    const auto hard = [&](const at::Tensor& logits) {
-        return -detail::log_probabilities(logits, 1.0).gather(1, column).squeeze(1);
-    };
-    const at::Tensor weight = 1 - (-hard(both.student.detach()) / (hard(fixed) + options.epsilon)).exp();
-    const SoftTarget soft{.temperature = options.temperature,
-                          .reduction = Reduction::none,
-                          .form = SoftTarget::Form::cross_entropy};
-    return detail::reduce(weight * soft_target(both.student, fixed, soft), options.reduction);
+    return detail::of_counted(
+        student, target, options, 1.0,
+        [&](const auto& select, const at::Tensor& counted, const WeightedSoftLabels& own) {
+            return detail::weighted_soft_labels_of_all(select(student), select(teacher), counted, own);
+        });
 }
 
 }  // namespace functional
