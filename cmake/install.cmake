@@ -17,6 +17,7 @@ configure_package_config_file(
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/retortConfigVersion.cmake" COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/retortConfig.cmake" "${PROJECT_BINARY_DIR}/retortConfigVersion.cmake"
-              "${CMAKE_CURRENT_LIST_DIR}/retort-torch.cmake" "${CMAKE_CURRENT_LIST_DIR}/retort-nats.cmake"
+              "${CMAKE_CURRENT_LIST_DIR}/retort-torch-dir.cmake" "${CMAKE_CURRENT_LIST_DIR}/retort-torch.cmake"
+              "${CMAKE_CURRENT_LIST_DIR}/retort-nats.cmake"
         DESTINATION "${RETORT_INSTALL_CMAKEDIR}")
 install(FILES "${PROJECT_SOURCE_DIR}/LICENSE" DESTINATION "${CMAKE_INSTALL_DATADIR}/licenses/retort")

@@ -4,8 +4,21 @@
 #
 # LibTorch's own package provides a target `torch`. Others, ConanCenter's among them, provide only the variable
 # TORCH_LIBRARIES. That variable is never linked if `torch` exists: it contains absolute paths, which would end up in the
-# exported targets.
+# exported targets, and if the system has a second LibTorch, it contains the `c10` of that one.
 if(NOT TARGET retort::torch)
+    # A project that has found Torch before may have a mixture of two: see retort-torch-dir.cmake.
+    if(TARGET torch_cpu AND EXISTS "${Torch_DIR}/../../../lib/libtorch_cpu.so")
+        get_target_property(configurations torch_cpu IMPORTED_CONFIGURATIONS)
+        list(GET configurations 0 configuration)
+        get_target_property(linked torch_cpu "IMPORTED_LOCATION_${configuration}")
+        file(REAL_PATH "${Torch_DIR}/../../../lib/libtorch_cpu.so" own)
+        file(REAL_PATH "${linked}" real)
+        if(linked AND NOT own STREQUAL real)
+            message(FATAL_ERROR "retort: expected one LibTorch, found two: the headers of ${Torch_DIR} with the libraries of "
+                                "${linked}. Name the folder of the first in CMAKE_PREFIX_PATH, or its Caffe2 in Caffe2_DIR, "
+                                "and configure a new build folder.")
+        endif()
+    endif()
     if(TARGET torch)
         add_library(retort::torch INTERFACE IMPORTED GLOBAL)
         set_target_properties(retort::torch PROPERTIES INTERFACE_LINK_LIBRARIES torch)
