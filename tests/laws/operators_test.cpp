@@ -2,10 +2,12 @@
 /// \file
 /// Law 2: a step issues the operators of the hand-written step, by name and number, and none that waits for
 /// the device. Law 3: terms of weight 0 are not computed.
+#include <precision_cases.hpp>
 #include <retort_test.hpp>
 #include <small_networks.hpp>
 
 #include <retort/callback.hpp>
+#include <retort/cohort.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
@@ -175,6 +177,45 @@ TEST_CASE("law 2: nothing in a step waits for the device, clipping and schedules
         INFO(name);
         CHECK(counts.count(name) == 0);
     }
+}
+
+namespace {
+/// How often a step of a trainer and one of a cohort wait for the device.
+template <class Precision>
+std::size_t waits(const Precision& precision) {
+    torch::manual_seed(1);
+    Perceptron net, teacher, peer;
+    Trainer trainer{net,
+                    Frozen{teacher},
+                    Knowledge{CrossEntropy{}, SoftTarget{}},
+                    Schedule{0.1, 0.9},
+                    Sgd{.momentum = 0.9},
+                    precision};
+    retort::Cohort cohort{precision, retort::Learner{net, Sgd{}}, retort::Learner{peer, Sgd{}}};
+    const retort::TransferGraph graph{retort::label<0>(), retort::label<1>(),
+                                      retort::edge<1, 0>(SoftTarget{}), retort::edge<0, 1>(SoftTarget{})};
+    auto run = cohort.along(graph);
+    const auto batch = vectors(1)[0];
+    std::size_t result = 0;
+    const auto alone = operators_of([&] { trainer.step(batch); });
+    const auto together = operators_of([&] { run.step(batch); });
+    for (const std::string name :
+         {"aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::equal"}) {
+        for (const Counts* counts : {&alone, &together}) {
+            const auto found = counts->find(name);
+            if (found != counts->end()) result += found->second;
+        }
+    }
+    return result;
+}
+}  // namespace
+
+TEST_CASE("law 2: in float32 and bfloat16 no step waits for the device; one with scaled losses does once") {
+    CHECK(waits(retort::Float32{}) == 0);
+    CHECK(waits(retort::Bfloat16{}) == 0);
+    CHECK(waits(Scaled{{.initial = 64.0}}) == 2);  // one step of a trainer, and one of a cohort
+    if (retort::detail::compat::float16_on_cpu || !device().is_cpu())
+        CHECK(waits(retort::Float16{{.initial = 64.0}}) == 2);
 }
 
 TEST_CASE("law 2: a run reads from the device only for reports") {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <retort_test.hpp>
+#include <test_device.hpp>
 
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
@@ -434,7 +435,7 @@ inline void order_does_not_matter(const Loss& loss) {
     };
     if (loss.any_sample_order) {
         INFO("order of the samples");
-        const auto order = torch::tensor({3, 0, 4, 2, 1}, torch::kLong);
+        const auto order = on_device(torch::tensor({3, 0, 4, 2, 1}, torch::kLong));
         Arguments permuted =
             changed(arguments, [&](const torch::Tensor& t) { return t.index_select(0, order); });
         if (permuted.target.defined()) permuted.target = permuted.target.index_select(0, order);
@@ -442,7 +443,7 @@ inline void order_does_not_matter(const Loss& loss) {
     }
     if (loss.any_class_order) {
         INFO("order of the classes");
-        const auto order = torch::randperm(arguments.student.at(0).size(1), torch::kLong);
+        const auto order = on_device(torch::randperm(arguments.student.at(0).size(1), torch::kLong));
         Arguments permuted =
             changed(arguments, [&](const torch::Tensor& t) { return t.index_select(1, order); });
         if (permuted.target.defined()) permuted.target = order.argsort().index_select(0, permuted.target);
@@ -473,7 +474,7 @@ inline void reductions_agree(const Loss& loss) {
     }
     // A sample's loss depends only on that sample if theory says so, but it always moves with the sample.
     if (loss.any_sample_order) {
-        const auto order = torch::tensor({2, 0, 3, 1}, torch::kLong);
+        const auto order = on_device(torch::tensor({2, 0, 3, 1}, torch::kLong));
         Arguments permuted =
             changed(arguments, [&](const torch::Tensor& t) { return t.index_select(0, order); });
         if (permuted.target.defined()) permuted.target = permuted.target.index_select(0, order);
@@ -536,8 +537,37 @@ inline void misfits_are_refused(const Loss& loss) {
     }
 }
 
-/// All of them.
-inline void hold(const Loss& loss) {
+/// The same everywhere on `place`.
+inline Arguments on(Arguments arguments, const at::Device& place) {
+    for (auto* side : {&arguments.student, &arguments.teacher, &arguments.learnable}) {
+        for (torch::Tensor& each : *side) each = each.to(place);
+    }
+    if (arguments.target.defined()) arguments.target = arguments.target.to(place);
+    return arguments;
+}
+
+/// The device of the tests computes in float32 what the CPU computes, up to rounding.
+inline void devices_agree(const Loss& loss) {
+    INFO("on " << device() << " and on the CPU");
+    const Arguments arguments = in_type(on(loss.sample(4), at::kCPU), torch::kFloat32);
+    const auto agree = [](const torch::Tensor& found, const torch::Tensor& expected) {
+        const double largest = std::max(1.0, expected.abs().max().item<double>());
+        CHECK(close(found, expected, 1e-4, 1e-5 * largest));
+    };
+    const Outcome expected = outcome(loss, arguments), found = outcome(loss, on(arguments, device()));
+    CHECK(found.value.device() == device());
+    agree(found.value, expected.value);
+    for (std::size_t i = 0; i < expected.gradients.size(); ++i)
+        agree(found.gradients[i], expected.gradients[i]);
+}
+
+/// All of them, on the device of the tests.
+inline void hold(Loss loss) {
+    const auto sample = loss.sample;
+    if (!device().is_cpu()) {
+        devices_agree(loss);
+        loss.sample = [sample](std::int64_t batch) { return on(sample(batch), device()); };
+    }
     INFO("loss: " << loss.name);
     torch::manual_seed(1);
     if (loss.whole_gradient) gradients_are_right(loss);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <retort_test.hpp>
+#include <test_device.hpp>
 
 #if __has_include(<catch2/catch_all.hpp>)
 using Catch::Approx;  // Catch2 2 has it without a namespace
@@ -16,7 +17,9 @@ struct PerceptronImpl : torch::nn::Module {
     explicit PerceptronImpl(std::int64_t hidden = 8, double dropout = 0.0)
         : first(register_module("first", torch::nn::Linear(4, hidden))),
           drop(register_module("drop", torch::nn::Dropout(dropout))),
-          last(register_module("last", torch::nn::Linear(hidden, 3))) {}
+          last(register_module("last", torch::nn::Linear(hidden, 3))) {
+        to(device());
+    }
     torch::Tensor forward(const torch::Tensor& input) {
         return last->forward(drop->forward(torch::relu(first->forward(input))));
     }
@@ -38,7 +41,9 @@ struct ConvNetImpl : torch::nn::Module {
           norm(register_module("norm", torch::nn::BatchNorm2d(width))),
           second(register_module("second", conv(width, 2 * width))),
           drop(register_module("drop", torch::nn::Dropout(dropout))),
-          last(register_module("last", torch::nn::Linear(2 * width, 3))) {}
+          last(register_module("last", torch::nn::Linear(2 * width, 3))) {
+        to(device());
+    }
     ConvOutputs forward(const torch::Tensor& images) {
         auto early = torch::relu(norm->forward(first->forward(images)));
         auto late = torch::relu(second->forward(early));
@@ -66,7 +71,7 @@ inline std::vector<PairBatch> vectors(std::int64_t batches, std::int64_t samples
     for (std::int64_t i = 0; i < batches; ++i) {
         auto input = torch::randn({samples, 4}, generator);
         auto target = input.slice(1, 0, 3).argmax(1);
-        result.emplace_back(std::move(input), std::move(target));
+        result.emplace_back(on_device(input), on_device(target));
     }
     return result;
 }
@@ -78,7 +83,7 @@ inline std::vector<PairBatch> images(std::int64_t batches, std::int64_t samples 
     for (std::int64_t i = 0; i < batches; ++i) {
         auto input = torch::randn({samples, 1, 8, 8}, generator);
         auto target = torch::randint(0, 3, {samples}, generator, torch::kLong);
-        result.emplace_back(std::move(input), std::move(target));
+        result.emplace_back(on_device(input), on_device(target));
     }
     return result;
 }
