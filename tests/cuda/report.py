@@ -53,7 +53,12 @@ def main():
         else:
             rate = each.get("steps_per_second", "failed: " + each.get("failed", ""))
         lines.append(f"| {each['case']} | {each['how']} | {rate} |")
-    failed = [f"- {each['program']}: {name}" for each in tests for name in each["failed"]]
+    failed = [
+        f"- {name} ended with status {status}: " + "".join((folder / f"{name}.txt").read_text().strip().splitlines()[-1:])
+        for name, status in statuses
+        if name == "steps" and status != "0"
+    ]
+    failed += [f"- {each['program']}: {name}" for each in tests for name in each["failed"]]
     if failed:
         lines += ["", "Failed:", ""] + failed
     text = "\n".join(lines) + "\n"

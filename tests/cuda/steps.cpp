@@ -103,7 +103,7 @@ void measure(const std::string& device, double seconds, const char* precision_na
         count += at_once;
         elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     } while (elapsed < seconds);
-    std::printf("{\"case\": \"%s\", \"how\": \"retort, %s\", \"steps_per_second\": %.1f, \"loss\": %.6g}\n",
+    std::printf("{\"case\": \"%s\", \"how\": \"retort, %s\", \"steps_per_second\": %.2f, \"loss\": %.6g}\n",
                 Case::name, precision_name, count / elapsed, loss);
     std::fflush(stdout);
 }

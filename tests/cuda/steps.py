@@ -115,7 +115,7 @@ def measure(name, how, make, images, labels, widths, compiled):
         loss = steps(AT_ONCE)
         count += AT_ONCE
         elapsed = time.perf_counter() - begin
-    print(json.dumps({"case": name, "how": how, "steps_per_second": round(count / elapsed, 1), "loss": loss}), flush=True)
+    print(json.dumps({"case": name, "how": how, "steps_per_second": round(count / elapsed, 2), "loss": loss}), flush=True)
 
 
 def main():
