@@ -170,6 +170,7 @@ TEST_CASE("law 2: nothing in a step waits for the device, clipping and schedules
         Schedule{0.1, retort::Linear{.initial = 1.0, .final = 0.5, .every = retort::Every::step}, 1.0},
         retort::WithLearningRate{Sgd{.momentum = 0.9}, retort::WarmUp{retort::Cosine{}}}};
     trainer.progress().epochs = 10;
+    trainer.progress().steps_per_epoch = 10;
     const auto batch = images(1)[0];
     const auto counts = operators_of([&] { trainer.step(batch); });
     for (const std::string name :
