@@ -35,7 +35,8 @@ struct Quickstart {
     template <class Precision>
     static auto trainer(const std::string& device, Precision precision) {
         torch::manual_seed(1);
-        models::SmallCnn teacher({.width = 32}), student({.width = 16});
+        models::SmallCnn teacher(models::SmallCnnOptions{.width = 32}),
+            student(models::SmallCnnOptions{.width = 16});
         return retort::Trainer{
             student,
             retort::Frozen{teacher},
