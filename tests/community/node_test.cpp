@@ -115,8 +115,17 @@ TEST_CASE("node: a student finds out who knows, and learns from them") {
     CHECK(b->taught().entries().empty());
     CHECK(a->roster().reputation("c") > 0.5);
 
-    // Now it knows, and can teach.
+    // Now it knows, and can teach: alone with it, another node learns from it what it was never shown labels of.
     CHECK(a->observe(data_of(2, 64, 4).input).known);
+    (void)network.kill("c");
+    NodeOptions patient = options_of("d");
+    patient.tolerance = 0.5;  // its own task is not what this is about
+    const auto d = expert(network, patient, 3);
+    const CycleReport next = learn(*d, 2);
+    for (const auto& [who, why] : next.refused) UNSCOPED_INFO(who << ": " << why);
+    CHECK(next.outcome == Outcome::learned);
+    CHECK(next.teachers == std::vector<std::string>{"a"});
+    CHECK(accuracy(*d, 2) > 0.9);
 }
 
 TEST_CASE("node: data that nobody knows are kept, and learned when somebody comes who does") {

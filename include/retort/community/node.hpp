@@ -439,9 +439,18 @@ class Node {
     /// \param space what `input` is: inputs or features
     Observation assess_locked(const at::Tensor& input, Space space) const {
         Observation best;
+        if (tasks_.empty()) return best;
+        const at::NoGradGuard no_grad;
+        NodeOutputs outputs{.features = input};
+        if (space == Space::input) {
+            const EvalMode eval(*network_);
+            outputs = network_->forward(input);
+        }
         for (std::size_t i = 0; i < tasks_.size(); ++i) {
             const Evidence seen =
-                space == Space::input ? evidence(*network_, i, input) : of_features(i, input);
+                space == Space::input
+                    ? Evidence{.input = input, .features = outputs.features, .logits = outputs.heads.at(i)}
+                    : of_features(i, input);
             const Verdict verdict = tasks_[i].calibration.judge(tasks_[i].assessment.score(seen));
             const bool better = i == 0 || std::tuple(!verdict.known, verdict.strangeness) <
                                               std::tuple(!best.verdict.known, best.verdict.strangeness);
