@@ -7,13 +7,15 @@
 # exported targets, and if the system has a second LibTorch, it contains the `c10` of that one.
 if(NOT TARGET retort::torch)
     # A project that has found Torch before may have a mixture of two: see retort-torch-dir.cmake.
-    if(TARGET torch_cpu AND EXISTS "${Torch_DIR}/../../../lib/libtorch_cpu.so")
+    if(TARGET torch_cpu AND Torch_DIR)
         get_target_property(configurations torch_cpu IMPORTED_CONFIGURATIONS)
         list(GET configurations 0 configuration)
         get_target_property(linked torch_cpu "IMPORTED_LOCATION_${configuration}")
-        file(REAL_PATH "${Torch_DIR}/../../../lib/libtorch_cpu.so" own)
+        cmake_path(GET linked FILENAME name)
+        string(REGEX REPLACE "[.]so.*" ".so" name "${name}")
+        file(REAL_PATH "${Torch_DIR}/../../../lib/${name}" own)
         file(REAL_PATH "${linked}" real)
-        if(linked AND NOT own STREQUAL real)
+        if(EXISTS "${own}" AND EXISTS "${real}" AND NOT own STREQUAL real)
             message(FATAL_ERROR "retort: expected one LibTorch, found two: the headers of ${Torch_DIR} with the libraries of "
                                 "${linked}. Name the folder of the first in CMAKE_PREFIX_PATH, or its Caffe2 in Caffe2_DIR, "
                                 "and configure a new build folder.")
