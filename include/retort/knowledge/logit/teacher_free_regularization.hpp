@@ -58,7 +58,6 @@ namespace detail {
 /// Of samples whose targets all count.
 inline at::Tensor teacher_free_regularization_of_all(const at::Tensor& logits, const at::Tensor& target,
                                                      const TeacherFreeRegularization& options) {
-    check_logits("teacher_free_regularization", "the student's logits", logits);
     check_two_classes("teacher_free_regularization", logits);
     const at::Tensor column = class_indices("teacher_free_regularization", target, logits).unsqueeze(1);
     // The teacher's distribution has only two values, so it need not be built.
@@ -87,6 +86,7 @@ namespace functional {
 inline at::Tensor teacher_free_regularization(const at::Tensor& logits, const at::Tensor& target,
                                               const TeacherFreeRegularization& options = {}) {
     options.check();
+    detail::check_logits("teacher_free_regularization", "the student's logits", logits);
     return detail::of_counted(
         logits, target, options, static_cast<double>(logits.size(1)),
         [&](const auto& select, const at::Tensor& counted, const TeacherFreeRegularization& own) {
