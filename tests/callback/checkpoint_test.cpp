@@ -244,7 +244,7 @@ TEST_CASE("a checkpoint of another composition is refused with the difference, a
 TEST_CASE("other callbacks or data are refused before the first step") {
     const TemporaryDirectory directory;
     torch::manual_seed(1);
-    const auto data = retort::data::in_memory(torch::randn({12, 4}), torch::ones({12}, torch::kLong), 3);
+    auto data = retort::data::in_memory(torch::randn({12, 4}), torch::ones({12}, torch::kLong), 3);
     const auto run = [&](const retort::data::LoaderOptions& options, auto&&... callbacks) {
         Perceptron student;
         auto trainer = plain(student);
@@ -260,10 +260,15 @@ TEST_CASE("other callbacks or data are refused before the first step") {
     CHECK(holds(run({.batch_size = 4, .seed = 1}, retort::EarlyStopping{{.column = "loss"}}),
                 "fit/0/column: this run has \"loss\""));
     CHECK(holds(run({.batch_size = 6, .seed = 1}, retort::EarlyStopping{{.column = "accuracy"}}),
-                "fit/data: this run has \"12 samples in batches of 6, shuffled, seed 1, NoTransform\""));
+                "fit/data: this run has \"12 samples (contents ",
+                ") in batches of 6, shuffled, seed 1, NoTransform\""));
     // Callbacks without state may be added and removed.
     CHECK(run({.batch_size = 4, .seed = 1}, retort::GradientClipping{.max_norm = 1},
               retort::EarlyStopping{{.column = "accuracy"}}) == "");
+    // Other data of the same size.
+    data = retort::data::in_memory(data.inputs.flip(0), data.targets, 3);
+    CHECK(holds(run({.batch_size = 4, .seed = 1}, retort::EarlyStopping{{.column = "accuracy"}}),
+                "fit/data: this run has \"12 samples (contents ", "the checkpoint was made with"));
 }
 
 TEST_CASE("changed data are an error") {
@@ -402,6 +407,16 @@ TEST_CASE("a checkpoint of another LibTorch is refused") {
 TEST_CASE("values that are missing, of another kind, or too many are refused") {
     const TemporaryDirectory directory;
     const StateItems good = decode_state(a_checkpoint(), "file");
+    std::string in_the_middle;
+    {
+        Perceptron other(8, 0.3);
+        auto first = plain(other);
+        first.fit(vectors(3), {.epochs = 1}, retort::on_settled([&](FitContext& context) {
+                      if (context.progress.step == 2) first.save(directory / "middle");
+                      return true;
+                  }));
+        in_the_middle = read_file(directory / "middle");
+    }
     Perceptron student;
     auto trainer = plain(student);
     const auto before = state(*student);
@@ -426,6 +441,16 @@ TEST_CASE("values that are missing, of another kind, or too many are refused") {
     CHECK(holds(refused(more),
                 "student/parameters/third: the checkpoint has it, and this run has nothing of that name"));
     CHECK(refused(more).size() > 0);
+    for (const char* name : {"run/random/0", "run/epoch_random/0"}) {
+        INFO(name);
+        StateItems broken = decode_state(in_the_middle, "file");
+        const auto item =
+            std::find_if(broken.begin(), broken.end(), [&](const auto& each) { return each.name == name; });
+        REQUIRE(item != broken.end());
+        item->tensor = torch::full_like(item->tensor, 255);
+        CHECK(holds(refused(broken), std::string(name).substr(0, std::string_view(name).size() - 2)));
+        CHECK(trainer.progress() == retort::Progress{});
+    }
     retort::detail::write_state(directory / "state", good);
     CHECK_NOTHROW(trainer.resume(directory / "state"));
 }
@@ -546,11 +571,36 @@ TEST_CASE("a signal ends the step, saves, and ends the run; the same command res
         CHECK(std::signal(signal, before) == SIG_DFL);  // as it was before
         retort::clear_interruption();
         std::fclose(stream);
-        CHECK(holds(read_file(words / "words"), signal == SIGINT ? "interrupted" : "terminated",
-                    ": saved to " + (run / "checkpoint-000001-00000002.retort").string() +
-                        "; rerun the same command to resume"));
+        CHECK(
+            holds(read_file(words / "words"), signal == SIGINT ? "interrupted" : "terminated",
+                  ": saved to " + (run / "checkpoint-000001-00000002.retort").string() +
+                      "; rerun the same command to resume",
+                  ": no step was made, as a signal came before the first; rerun the same command to resume"));
         CHECK(same(train(run, 3, 8, {}), undisturbed));
     }
+}
+
+TEST_CASE("a signal at the end of a run is not lost on the next one, which says that it makes no step") {
+    const TemporaryDirectory directory;
+    const auto before = std::signal(SIGTERM, SIG_DFL);
+    const auto words = directory / "words";
+    std::FILE* const stream = std::fopen(words.c_str(), "w");
+    Perceptron student;
+    auto trainer = plain(student);
+    trainer.fit(vectors(3), {.epochs = 1}, retort::on_fit_end([](FitContext&) { std::raise(SIGTERM); }),
+                Checkpoint{directory / "one", {.stream = stream}});
+    CHECK(trainer.progress().epoch == 1);
+    trainer.fit(vectors(3), {.epochs = 2}, Checkpoint{directory / "two", {.stream = stream}});
+    CHECK(trainer.progress().epoch == 1);
+    std::fclose(stream);
+    CHECK(read_file(words) ==
+          "terminated: no step was made, as a signal came before the first; rerun the same command to "
+          "resume\n");
+    // Once it is cleared, the same trainer goes on.
+    retort::clear_interruption();
+    trainer.fit(vectors(3), {.epochs = 2}, Checkpoint{directory / "two", quiet()});
+    CHECK(trainer.progress().epoch == 2);
+    CHECK(std::signal(SIGTERM, before) == SIG_DFL);
 }
 
 namespace {

@@ -7,6 +7,8 @@
 #include <range/v3/range/primitives.hpp>
 #include <range/v3/view/take.hpp>
 
+#include <set>
+
 #include <retort/data/augment.hpp>
 #include <retort/data/chunks.hpp>
 #include <retort/data/epoch_order.hpp>
@@ -196,18 +198,53 @@ TEST_CASE("A loader's epochs can start at any batch, in order") {
     RETORT_CHECK_ERROR(DataError, loader.epoch(2, -1), "found -1");
 }
 
+TEST_CASE("Data sets of other contents have other fingerprints") {
+    using retort::data::Dataset;
+    using retort::data::detail::fingerprint;
+    const auto inputs = torch::arange(60, torch::kFloat).view({12, 5});
+    const auto targets = torch::arange(12, torch::kLong);
+    const std::string one = fingerprint({inputs, targets, 12});
+    CHECK(one.size() == 16);
+    CHECK(fingerprint({inputs.t().contiguous().t(), targets.clone(), 12}) == one);  // the same values
+    std::set<std::string> all{one};
+    for (std::int64_t i = 0; i < 12; ++i) {
+        auto changed = inputs.clone(), other = targets.clone();
+        changed[i][3] += 1;
+        other[i] = (i + 1) % 12;
+        all.insert(fingerprint({changed, targets, 12}));
+        all.insert(fingerprint({inputs, other, 12}));
+    }
+    all.insert(fingerprint({inputs.view({12, 1, 5}), targets, 12}));
+    all.insert(fingerprint({inputs.to(torch::kFloat64), targets, 12}));
+    all.insert(fingerprint({inputs, {}, 0}));
+    all.insert(fingerprint({inputs, targets, 13}));
+    CHECK(all.size() == 1 + 24 + 4);
+
+    // Of a large one not all samples are looked at: the first and the last are.
+    const auto large = torch::zeros({5, 1 << 20}, torch::kByte);  // a megabyte a row, four rows at once
+    const auto part = [&](std::int64_t row, std::int64_t most) {
+        auto changed = large.clone();
+        if (row >= 0) changed[row][7] = 1;
+        return fingerprint({changed, {}, 0}, most);
+    };
+    CHECK(part(0, 1) != part(-1, 1));
+    CHECK(part(4, 1) != part(-1, 1));
+    CHECK(part(4, 1) == part(4, 1));
+}
+
 TEST_CASE("A description names everything that the batches depend on") {
     const auto set = numbered(12);
     const auto words = [&](const LoaderOptions& options, const auto& views) {
         return Loader{set, options, views}.description();
     };
-    CHECK(Loader{set}.description() == "12 samples in batches of 64, shuffled, seed 0, NoTransform");
-    CHECK(
-        words({.batch_size = 5, .shuffle = false, .drop_last = true, .cycle = 3}, NoTransform{}) ==
-        "12 samples in batches of 5, in order, full batches only, seed 0, a cycle of 3 epochs, NoTransform");
+    const std::string samples =
+        "12 samples (contents " + retort::data::detail::fingerprint(set) + ") in batches of ";
+    CHECK(Loader{set}.description() == samples + "64, shuffled, seed 0, NoTransform");
+    CHECK(words({.batch_size = 5, .shuffle = false, .drop_last = true, .cycle = 3}, NoTransform{}) ==
+          samples + "5, in order, full batches only, seed 0, a cycle of 3 epochs, NoTransform");
     // Workers and depth, which change no batch, are not part of it.
     CHECK(words({.workers = 3, .prefetch = 9}, NoTransform{}) == Loader{set}.description());
-    const std::string before = "12 samples in batches of 64, shuffled, seed 0, ";
+    const std::string before = samples + "64, shuffled, seed 0, ";
     const std::string crop = "RandomCrop{.padding = 4, .size = 0, .mode = zero}";
     CHECK(words({}, RandomCrop{}) == before + crop);
     CHECK(words({}, RotatedViews{RandomCrop{}}) == before + "RotatedViews{.transform = " + crop + "}");

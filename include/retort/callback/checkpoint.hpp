@@ -110,7 +110,14 @@ class Checkpoint {
         std::fprintf(stream(), "resuming from %s (epoch %lld, step %lld)\n", newest.c_str(),
                      static_cast<long long>(names.back().epoch), static_cast<long long>(names.back().step));
     }
-    bool on_fit_begin(FitContext&) const { return !stop_wanted(); }
+    bool on_fit_begin(FitContext&) const {
+        if (!stop_wanted()) return true;
+        std::fprintf(
+            stream(),
+            "%s: no step was made, as a signal came before the first; rerun the same command to resume\n",
+            signal_words());
+        return false;
+    }
     bool on_settled(FitContext& context) {
         check_writer(/*wait=*/false);
         const Progress& progress = context.progress;
@@ -130,9 +137,8 @@ class Checkpoint {
     void on_fit_end(FitContext&) {
         check_writer(/*wait=*/true);
         if (stopped_) {
-            const int signal = detail::StopSignals::received();
-            std::fprintf(stream(), "%s: saved to %s; rerun the same command to resume\n",
-                         signal == SIGINT ? "interrupted" : "terminated", written_.c_str());
+            std::fprintf(stream(), "%s: saved to %s; rerun the same command to resume\n", signal_words(),
+                         written_.c_str());
         }
         end();
     }
@@ -143,6 +149,9 @@ class Checkpoint {
 
   private:
     std::FILE* stream() const { return options_.stream != nullptr ? options_.stream : stderr; }
+    static const char* signal_words() {
+        return detail::StopSignals::received() == SIGINT ? "interrupted" : "terminated";
+    }
     bool stop_wanted() const { return options_.signals && interrupted(); }
 
     void save(const detail::RunHandle& run, const detail::CheckpointName& name) {

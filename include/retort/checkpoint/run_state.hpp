@@ -261,9 +261,24 @@ class RunState {
                                std::vector<at::Tensor>& states) {
         std::vector<at::Tensor> own = archive.saving() ? states : random_state(run.device());
         archive.in(name, [&] {
-            for (std::size_t i = 0; i < own.size(); ++i) archive(std::to_string(i), own[i]);
+            for (std::size_t i = 0; i < own.size(); ++i) archive.now(std::to_string(i), own[i]);
         });
+        if (archive.checking()) check_random(archive, name, own, run.device());
         if (archive.loading()) states = std::move(own);
+    }
+
+    /// Whether generators accept these states: tried on copies, as a checkpoint that does not fit changes nothing.
+    static void check_random(const Archive& archive, const char* name, const std::vector<at::Tensor>& states,
+                             at::Device device) {
+        std::size_t i = 0;
+        for (at::Generator& generator : generators_of(device)) {
+            try {
+                generator.clone().set_state(states[i++]);
+            } catch (const c10::Error& error) {
+                throw CheckpointError(
+                    concat(archive.where(), ": run/", name, ": ", error.what_without_backtrace()));
+            }
+        }
     }
 
     std::shared_ptr<Pending> pending_;

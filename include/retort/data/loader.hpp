@@ -20,6 +20,7 @@
 #include <retort/data/concept.hpp>
 #include <retort/data/dataset.hpp>
 #include <retort/data/detail/description.hpp>
+#include <retort/data/detail/fingerprint.hpp>
 #include <retort/data/epoch_order.hpp>
 #include <retort/data/loader_options.hpp>
 #include <retort/data/map.hpp>
@@ -109,12 +110,13 @@ class Loader {
     const Dataset& dataset() const { return dataset_; }
     const LoaderOptions& options() const { return options_; }
 
-    /// What the batches depend on, as text: checkpoints compare it.
+    /// What the batches depend on, as text: checkpoints compare it. The data set is identified by a hash of its contents,
+    /// which is computed once; of more than 256 MiB by that of evenly spaced samples.
     std::string description() const {
         return ::retort::detail::concat(
-            dataset_.size(), " samples in batches of ", options_.batch_size,
-            options_.shuffle ? ", shuffled" : ", in order", options_.drop_last ? ", full batches only" : "",
-            ", seed ", options_.seed,
+            dataset_.size(), " samples (contents ", fingerprint_.of(dataset_), ") in batches of ",
+            options_.batch_size, options_.shuffle ? ", shuffled" : ", in order",
+            options_.drop_last ? ", full batches only" : "", ", seed ", options_.seed,
             options_.cycle > 0 ? ::retort::detail::concat(", a cycle of ", options_.cycle, " epochs")
                                : std::string(),
             ", ", detail::description_of(views_));
@@ -127,6 +129,7 @@ class Loader {
     struct Policy<V> : std::type_identity<OneView<V>> {};
 
     Dataset dataset_;
+    detail::LazyFingerprint fingerprint_;
     LoaderOptions options_;
     typename Policy<Views>::type views_;
 };
