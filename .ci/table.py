@@ -16,8 +16,8 @@ PROVES = {
     "asan": "address and undefined-behavior sanitizers on readers, loaders, optimizers, searches",
     "conan": "the Conan package",
     "trixie": "unit tests and laws",
-    "newest": "all headers without a warning; README, quickstart; unit tests and laws",
-    "clang": "all headers without a warning; README, quickstart; unit tests and laws",
+    "newest": "all headers without a warning; README, quickstart; unit tests of optimizers, files, teachers, trainers",
+    "clang": "all headers without a warning; README, quickstart; unit tests of optimizers, files, teachers, trainers, callbacks, cohorts, knowledge; laws",
 }
 NAMES = {"GNU": "GCC", "Clang": "Clang"}
 BEGIN, END = "<!-- proven by .ci/run -->", "<!-- end -->"
