@@ -55,7 +55,8 @@ TEST_CASE("time in epochs") {
     using retort::Every;
     STATIC_REQUIRE(elapsed_epochs({.epoch = 3, .step = 5, .steps_per_epoch = 10}, Every::epoch) == 3.0);
     STATIC_REQUIRE(elapsed_epochs({.epoch = 3, .step = 5, .steps_per_epoch = 10}, Every::step) == 3.5);
-    STATIC_REQUIRE(elapsed_epochs({.epoch = 3, .step = 5}, Every::step) == 3.0);
+    STATIC_REQUIRE(elapsed_epochs({.epoch = 3, .step = 5}, Every::epoch) == 3.0);
+    CHECK_THROWS_AS(elapsed_epochs({.epoch = 3, .step = 5}, Every::step), retort::ConfigError);
     STATIC_REQUIRE(retort::Progress{.epoch = 1} == retort::Progress{.epoch = 1});
     STATIC_REQUIRE_FALSE(retort::Progress{.epoch = 1} == retort::Progress{.step = 1});
 }

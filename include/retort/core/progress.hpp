@@ -25,7 +25,7 @@ enum class Every { epoch, step };
 /// Time in epochs, as a schedule sees it: whole epochs for `Every::epoch`; including the completed fraction of the
 /// current epoch for `Every::step`.
 /// \throws ConfigError for `Every::step` if the number of steps per epoch is unknown
-inline double elapsed_epochs(const Progress& progress, Every every) {
+constexpr double elapsed_epochs(const Progress& progress, Every every) {
     const auto epochs = static_cast<double>(progress.epoch);
     if (every == Every::epoch) return epochs;
     if (progress.steps_per_epoch <= 0) {
