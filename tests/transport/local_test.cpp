@@ -42,15 +42,15 @@ std::pair<std::string, Ended> answers(const Local& from, std::string_view subjec
 TEST_CASE("a question is answered by all who serve the subject, until there is enough") {
     const LocalNetwork network;
     const Local a = network.node("a"), b = network.node("b"), c = network.node("c");
-    CHECK(answers(a, "who") == std::pair(std::string(), Ended::nobody));
+    CHECK((answers(a, "who") == std::pair(std::string(), Ended::nobody)));
     const auto of_b = b.serve("who", echo("b"));
     auto of_c = c.serve("who", echo("c"));
-    CHECK(answers(a, "who") == std::pair(std::string("bc"), Ended::deadline));
-    CHECK(answers(a, "who", 2) == std::pair(std::string("bc"), Ended::enough));
-    CHECK(answers(a, "who", 1) == std::pair(std::string("b"), Ended::enough));
+    CHECK((answers(a, "who") == std::pair(std::string("bc"), Ended::deadline)));
+    CHECK((answers(a, "who", 2) == std::pair(std::string("bc"), Ended::enough)));
+    CHECK((answers(a, "who", 1) == std::pair(std::string("b"), Ended::enough)));
     CHECK(answers(a, "what").second == Ended::nobody);
     of_c.end();
-    CHECK(answers(a, "who") == std::pair(std::string("b"), Ended::deadline));
+    CHECK((answers(a, "who") == std::pair(std::string("b"), Ended::deadline)));
     CHECK(network.now() == 1s + 2ms + 2ms + 1s);  // simulated
 }
 
@@ -68,7 +68,7 @@ TEST_CASE("what is published comes without answers, and what a handler throws is
     CHECK(heard.empty());
     network.settle();
     CHECK(heard == "12");
-    CHECK(answers(a, "news", 1) == std::pair(std::string("not?today"), Ended::enough));
+    CHECK((answers(a, "news", 1) == std::pair(std::string("not?today"), Ended::enough)));
     a.ask("news", frame("HELLO"), 1s, [&](const Frame& answer) {
         CHECK(answer.header.kind == "DONE");  // nobody waits in vain
         return false;
@@ -86,10 +86,10 @@ TEST_CASE("handlers ask, and time passes for all") {
         b.pause(10ms);
         return std::vector{Frame{{.kind = "ECHO", .id = asked.header.id, .sender = "b" + first}, {}}};
     });
-    CHECK(answers(a, "b") == std::pair(std::string("bc"), Ended::deadline));
+    CHECK((answers(a, "b") == std::pair(std::string("bc"), Ended::deadline)));
     // An answer that comes too late does not come.
-    CHECK(answers(a, "b", 1, 5ms) == std::pair(std::string(), Ended::deadline));
-    CHECK(answers(a, "b", 1) == std::pair(std::string("bc"), Ended::enough));
+    CHECK((answers(a, "b", 1, 5ms) == std::pair(std::string(), Ended::deadline)));
+    CHECK((answers(a, "b", 1) == std::pair(std::string("bc"), Ended::enough)));
 }
 
 TEST_CASE("limits, and what is counted") {
@@ -203,7 +203,7 @@ TEST_CASE("a node dies at the event that is told, and another takes its name") {
     CHECK_THROWS_AS(before.pause(1ms), Death);
     const Local after = network.node("b");
     const auto again = after.serve("b", echo("after"));
-    CHECK(answers(a, "b") == std::pair(std::string("after"), Ended::deadline));
+    CHECK((answers(a, "b") == std::pair(std::string("after"), Ended::deadline)));
 }
 
 TEST_CASE("a node that is killed while it answers is silent") {
@@ -216,7 +216,7 @@ TEST_CASE("a node that is killed while it answers is silent") {
         went_on = true;
         return std::vector{frame("ECHO")};
     });
-    CHECK(answers(a, "b") == std::pair(std::string(), Ended::deadline));
+    CHECK((answers(a, "b") == std::pair(std::string(), Ended::deadline)));
     CHECK_FALSE(went_on);
     int died = 0;
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
