@@ -129,6 +129,7 @@ TEST_CASE("the filter for a correct teacher agrees with the Knowledge Transfer G
 TEST_CASE("OnClasses keeps the laws and sees only its classes") {
     auto loss = laws::of_term(OnClasses{SoftTarget{}, torch::tensor({0, 2, 4}, torch::kLong)},
                               {Reduction::batchmean});
+    loss.name = "OnClasses of soft_target";
     loss.any_class_order = false;
     loss.equal_sizes = false;  // other classes may be of any number
     loss.never_negative = true;

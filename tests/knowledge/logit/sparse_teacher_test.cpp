@@ -68,7 +68,7 @@ TEST_CASE("token_divergence of a sparse teacher keeps the laws") {
             if (rest == SparseRest::renormalized && from_student) continue;
             INFO("rest " << static_cast<int>(rest) << ", form " << static_cast<int>(form));
             laws::Loss loss;
-            loss.name = "sparse token_divergence";
+            loss.name = "token_divergence of a sparse_teacher";
             loss.value = [=](const laws::Arguments& arguments, Reduction reduction) {
                 return token_divergence(
                     arguments.student.at(0), sparse_teacher(arguments.teacher.at(0), 2, 2.0),
