@@ -29,10 +29,10 @@
 #include <type_traits>
 
 #include <retort/core/error.hpp>
-#include <retort/detail/autocast.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/compat.hpp>
 #include <retort/detail/detached.hpp>
+#include <retort/trainer/detail/autocast.hpp>
 #include <retort/trainer/gradient_scaler.hpp>
 
 namespace retort {

@@ -29,9 +29,9 @@
 #include <retort/core/error.hpp>
 #include <retort/core/network.hpp>
 #include <retort/core/progress.hpp>
-#include <retort/detail/non_finite.hpp>
 #include <retort/optim/policy.hpp>
 #include <retort/trainer/concept.hpp>
+#include <retort/trainer/detail/non_finite.hpp>
 #include <retort/trainer/epoch_record.hpp>
 #include <retort/trainer/fit_loop.hpp>
 #include <retort/trainer/fit_options.hpp>

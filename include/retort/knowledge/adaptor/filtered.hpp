@@ -12,10 +12,10 @@
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/adaptor/term_adaptor.hpp>
 #include <retort/knowledge/concept.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/filter/concept.hpp>
 
 namespace retort {

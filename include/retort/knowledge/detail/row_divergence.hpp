@@ -15,8 +15,8 @@
 
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort::detail {
 

@@ -10,9 +10,9 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort::detail {
 

@@ -9,11 +9,11 @@
 #include <utility>
 
 #include <retort/detail/products.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort {
 

@@ -13,10 +13,10 @@
 #include <algorithm>
 #include <utility>
 
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort {
 

@@ -14,13 +14,13 @@
 
 #include <retort/core/batch.hpp>
 #include <retort/core/logits.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/linear_map.hpp>
 #include <retort/knowledge/detail/cosine_distances.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/learnable.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/logit/cross_entropy.hpp>
 
 namespace retort {

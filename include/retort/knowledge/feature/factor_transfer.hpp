@@ -11,12 +11,12 @@
 #include <string>
 #include <utility>
 
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/paraphraser.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/learnable.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/feature/attention_transfer.hpp>
 #include <retort/knowledge/feature/hint.hpp>
 

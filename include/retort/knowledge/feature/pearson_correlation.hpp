@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/resize.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort {
 

@@ -15,12 +15,12 @@
 #include <utility>
 #include <vector>
 
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/connector/attention_fusion.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/learnable.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/detail/tap_pair.hpp>
 
 namespace retort {

@@ -10,13 +10,13 @@
 #include <utility>
 
 #include <retort/core/logits.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/connector/convolution.hpp>
 #include <retort/knowledge/detail/feature.hpp>
 #include <retort/knowledge/detail/feature_term.hpp>
 #include <retort/knowledge/detail/fixed_head.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort {
 

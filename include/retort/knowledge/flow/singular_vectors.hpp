@@ -21,10 +21,10 @@
 #include <vector>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/decomposition.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
+#include <retort/knowledge/detail/decomposition.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/flow/solution_procedure.hpp>
 
 namespace retort {

@@ -11,10 +11,10 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort {
 

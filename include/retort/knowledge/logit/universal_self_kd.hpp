@@ -18,11 +18,11 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/learnable.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/tap/tap.hpp>
 
 namespace retort {

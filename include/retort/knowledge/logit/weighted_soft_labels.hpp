@@ -11,11 +11,11 @@
 #include <string>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/concept.hpp>
 #include <retort/knowledge/detail/ignored.hpp>
 #include <retort/knowledge/detail/logit_loss.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/logit/soft_target.hpp>
 
 namespace retort {

@@ -25,10 +25,10 @@
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/check.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/relation/contrast_bank.hpp>
 
 namespace retort {

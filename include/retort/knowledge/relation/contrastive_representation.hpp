@@ -15,8 +15,8 @@
 
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/knowledge/detail/feature.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/relation/contrast_bank.hpp>
 #include <retort/knowledge/relation/contrast_queue.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>

@@ -13,10 +13,10 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 #include <retort/knowledge/relation/embedding_pair.hpp>
 
 namespace retort {

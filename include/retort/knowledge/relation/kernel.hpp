@@ -17,9 +17,9 @@
 #include <retort/core/error.hpp>
 #include <retort/core/reduction.hpp>
 #include <retort/detail/products.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/knowledge/detail/known_gradient.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort {
 

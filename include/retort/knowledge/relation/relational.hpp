@@ -23,10 +23,10 @@
 #include <utility>
 
 #include <retort/core/reduction.hpp>
-#include <retort/detail/reduce.hpp>
 #include <retort/detail/relations.hpp>
 #include <retort/detail/tensor.hpp>
 #include <retort/knowledge/detail/function_term.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace retort {
 

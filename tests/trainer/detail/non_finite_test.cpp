@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
-#include <retort/detail/non_finite.hpp>
+#include <retort/trainer/detail/non_finite.hpp>
 
 namespace non_finite_test {
 

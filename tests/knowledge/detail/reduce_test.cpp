@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
-#include <retort/detail/reduce.hpp>
+#include <retort/knowledge/detail/reduce.hpp>
 
 namespace reduce_test {
 
