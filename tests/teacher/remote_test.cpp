@@ -201,7 +201,7 @@ TEST_CASE("what a teacher cannot take is said to the student") {
     const auto served = serve_teacher(network.node("teacher"), "t", Frozen{teacher}, few);
     const Remote remote{network.node("student"), "t", quick()};
     CHECK(holds(words_of<TransportError>([&] { remote(torch::randn({3, 5})); }),
-                "t: expected an answer to TEACH, found an error: a teacher: mat1 and mat2 shapes"));
+                "t: expected an answer to TEACH, found an error: a teacher: ", "shapes"));
     CHECK(holds(words_of<TransportError>([&] { remote(torch::randn({9, 4})); }),
                 "expected at most 8 rows, found"));
     const Messenger other{network.node("other")};
