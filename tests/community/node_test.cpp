@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #include <retort_test.hpp>
 
-#include <retort/community/best.hpp>
-#include <retort/community/elastic_weights.hpp>
-#include <retort/community/mahalanobis.hpp>
-#include <retort/community/node.hpp>
+#include <retort/community.hpp>
 #include <retort/optim/sgd.hpp>
-#include <retort/transport/local.hpp>
+#include <retort/transport.hpp>
 
 namespace node_test {
 

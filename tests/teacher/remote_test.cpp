@@ -3,6 +3,7 @@
 /// Teachers that are served elsewhere.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
+#include <transport_support.hpp>
 
 #include <retort/data/loader.hpp>
 #include <retort/data/map.hpp>
@@ -42,14 +43,6 @@ Perceptron perceptron(std::uint64_t seed) {
     return Perceptron();
 }
 RemoteOptions quick() { return {.request = {.within = 1s, .attempts = 2}}; }
-Reason reason_of(const std::function<void()>& what) {
-    try {
-        what();
-    } catch (const TransportError& error) {
-        return error.reason;
-    }
-    throw std::logic_error("expected an error");
-}
 /// Outputs that have no logits.
 struct Bare {
     at::Tensor body;

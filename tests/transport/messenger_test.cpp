@@ -3,6 +3,7 @@
 /// Messages of any size, whatever becomes of their frames.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
+#include <transport_support.hpp>
 
 #include <retort/transport/local.hpp>
 #include <retort/transport/messenger.hpp>
@@ -18,22 +19,9 @@ using Reason = TransportError::Reason;
 
 namespace {
 
-std::string pattern(std::size_t size) {
-    std::string result(size, '\0');
-    for (std::size_t i = 0; i < size; ++i) result[i] = static_cast<char>(i * 131 + i / 251);
-    return result;
-}
 Frame sized(std::size_t size) { return {{.kind = "LESSON"}, pattern(size)}; }
 MessengerOptions options(const std::string& name) {
     return {.name = name, .run = "test", .chunk = 2048, .window = 3, .seed = 5};
-}
-Reason reason_of(const std::function<void()>& what) {
-    try {
-        what();
-    } catch (const TransportError& error) {
-        return error.reason;
-    }
-    throw std::logic_error("expected an error");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 /// The transport over NATS, with servers of the tests' own.
 #include <retort_test.hpp>
 #include <small_networks.hpp>
+#include <transport_support.hpp>
 
 #include <nats_server.hpp>
 
@@ -33,19 +34,6 @@ Handler echo(const std::string& name) {
     return [name](const Frame& asked) {
         return std::vector{Frame{{.kind = "ECHO", .id = asked.header.id, .sender = name}, asked.payload}};
     };
-}
-Reason reason_of(const std::function<void()>& what) {
-    try {
-        what();
-    } catch (const TransportError& error) {
-        return error.reason;
-    }
-    throw std::logic_error("expected an error");
-}
-std::string pattern(std::size_t size) {
-    std::string result(size, '\0');
-    for (std::size_t i = 0; i < size; ++i) result[i] = static_cast<char>(i * 131 + i / 251);
-    return result;
 }
 /// Runs a shell's words; true if they succeed.
 bool shell(const std::string& words) { return std::system((words + " >/dev/null 2>&1").c_str()) == 0; }

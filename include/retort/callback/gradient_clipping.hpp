@@ -13,6 +13,7 @@
 
 #include <retort/callback/concept.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/network.hpp>
 
 namespace retort {
 
@@ -44,10 +45,7 @@ struct GradientClipping {
 
   private:
     void clip(const std::vector<at::Tensor>& parameters) const {
-        std::vector<at::Tensor> gradients;
-        for (const at::Tensor& parameter : parameters) {
-            if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-        }
+        std::vector<at::Tensor> gradients = detail::gradients_of(parameters);
         if (gradients.empty()) return;
         if (max_value > 0) {
             for (at::Tensor& gradient : gradients) gradient.clamp_(-max_value, max_value);

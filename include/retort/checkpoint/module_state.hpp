@@ -17,6 +17,7 @@
 
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/network.hpp>
 #include <retort/detail/check.hpp>
 #include <retort/detail/hash.hpp>
 #include <retort/detail/tensor.hpp>
@@ -54,10 +55,7 @@ inline void archive_gradients(Archive& archive, const std::vector<at::Tensor>& p
 /// Multiplies the gradients of parameters that have one.
 inline void scale_gradients(const std::vector<at::Tensor>& parameters, double factor) {
     const at::NoGradGuard no_grad;
-    std::vector<at::Tensor> gradients;
-    for (const at::Tensor& parameter : parameters) {
-        if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-    }
+    const std::vector<at::Tensor> gradients = gradients_of(parameters);
     if (!gradients.empty()) at::_foreach_mul_(gradients, factor);
 }
 

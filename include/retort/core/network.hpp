@@ -124,6 +124,16 @@ inline std::vector<at::Tensor> trainable_parameters(const torch::nn::Module& mod
     return tensors_of(trainable_named_parameters(module));
 }
 
+/// The gradients of parameters, where they have one.
+inline std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& parameters) {
+    std::vector<at::Tensor> result;
+    result.reserve(parameters.size());
+    for (const at::Tensor& each : parameters) {
+        if (each.grad().defined()) result.push_back(each.grad());
+    }
+    return result;
+}
+
 /// The device of a module: that of its first parameter or buffer; the CPU if it has none.
 inline at::Device device_of(const torch::nn::Module& module) {
     const auto parameters = module.parameters();

@@ -63,10 +63,7 @@ inline void check_class_scores(std::string_view where, std::string_view what, co
                                 " of shape [batch, classes] or [batch, classes, ...], found ",
                                 shape_text(logits)));
     }
-    if (!logits.is_floating_point()) {
-        throw ShapeError(
-            concat(where, ": expected ", what, " of a floating-point type, found ", logits.scalar_type()));
-    }
+    check_floating(where, what, logits);
 }
 
 /// The shape of the targets of logits [batch, classes, ...], as text.

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include <retort/core/network.hpp>
 #include <retort/schedule/concept.hpp>
 
 namespace retort {
@@ -113,10 +114,7 @@ class AdaptiveCriticalPeriod {
     void on_gradients(Context& context) {
         if (measure_) return;
         const at::NoGradGuard no_grad;
-        std::vector<at::Tensor> gradients;
-        for (const at::Tensor& parameter : context.parameters) {
-            if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-        }
+        const std::vector<at::Tensor> gradients = detail::gradients_of(context.parameters);
         if (gradients.empty()) return;
         const at::Tensor norm = at::stack(at::_foreach_norm(gradients)).norm();
         State& state = *state_;

@@ -17,6 +17,7 @@
 
 #include <retort/checkpoint/archive.hpp>
 #include <retort/core/error.hpp>
+#include <retort/core/network.hpp>
 #include <retort/detail/check.hpp>
 
 namespace retort {
@@ -62,10 +63,7 @@ class GradientScaler {
     /// \returns whether all gradients are finite and the step should be made
     bool unscale(const std::vector<at::Tensor>& parameters) {
         const at::NoGradGuard no_grad;
-        std::vector<at::Tensor> gradients;
-        for (const at::Tensor& parameter : parameters) {
-            if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-        }
+        const std::vector<at::Tensor> gradients = detail::gradients_of(parameters);
         bool finite = true;
         if (!gradients.empty()) {
             at::_foreach_mul_(gradients, 1 / scale_);

@@ -100,14 +100,4 @@ inline at::Tensor non_finite(const std::vector<at::Tensor>& tensors) {
     return found;
 }
 
-/// The gradients of parameters, where they have one.
-inline std::vector<at::Tensor> gradients_of(const std::vector<at::Tensor>& parameters) {
-    std::vector<at::Tensor> result;
-    result.reserve(parameters.size());
-    for (const at::Tensor& each : parameters) {
-        if (each.grad().defined()) result.push_back(each.grad());
-    }
-    return result;
-}
-
 }  // namespace retort::detail
